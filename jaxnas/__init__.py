@@ -1,0 +1,1 @@
+"""jaxnas: training-free neural architecture search on JAX."""

@@ -1,0 +1,164 @@
+"""Layers that every network is built from, and the taps that proxies read.
+
+A *weight* is the kernel of a convolution or linear layer declared by `weight_layer`; biases and the parameters of
+normalisation are not weights. Such a layer computes gate * (scale * (x * kernel) + bias), where two taps are absent
+(that is, 1) unless a proxy passes their collection to `network.apply`:
+
+* `scales`, one scalar per layer: d/dscale is the directional derivative along the layer's own kernel.
+* `gates`, one factor per image and output channel [N O]: dL/dgate = sum over pixels of a dL/da, a the layer's output.
+
+Both collections have the tree structure of the weights. Two more are written when they are mutable: `relus` holds
+(input, used) of every ReLU, `features` the activations before the global average pooling. `batch_stats` holds running
+means and variances, updated when mutable and read when `train=False`.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Int8, PyTree
+
+from jaxnas.networks.convolution import conv
+
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.1
+
+
+class WeightLayer(NamedTuple):
+    """Kernel, optional bias, and the taps of one convolution or linear layer; leading axes stack several layers."""
+
+    kernel: Array  # [..., k, k, C, O] or [..., C, O]
+    bias: Array | None  # [..., O]
+    scale: Array | None  # [...]
+    gate: Array | None  # [..., N, O]
+
+
+class BatchNorm(NamedTuple):
+    """Affine parameters (or None) and running statistics of one normalisation, all [..., C]."""
+
+    gamma: Any
+    beta: Any
+    mean: Any
+    variance: Any
+
+
+def weight_layer(module: nn.Module, name: str, shape, *, batch: int, stack=(), bias=False) -> WeightLayer:
+    """Declare in `module` one layer of kernel `shape`, or a stack of them, drawn from U(-b, b) with b = 1/sqrt(fan in).
+
+    That is what PyTorch draws for kernels and biases by default, and so what the published proxy scores used.
+    """
+    bound = math.prod(shape[:-1]) ** -0.5
+
+    def uniform(key, shape):
+        return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+    if module.is_initializing():  # so that `init` also yields the taps, with the shapes that this batch needs
+        module.variable("scales", name, nn.initializers.ones, None, stack)
+        module.variable("gates", name, nn.initializers.ones, None, (*stack, batch, shape[-1]))
+    return WeightLayer(
+        module.param(name, uniform, (*stack, *shape)),
+        module.param(f"{name}_bias", uniform, (*stack, shape[-1])) if bias else None,
+        _optional(module, "scales", name),
+        _optional(module, "gates", name),
+    )
+
+
+def _optional(module, collection, name):
+    return module.get_variable(collection, name) if module.has_variable(collection, name) else None
+
+
+def apply_layer(layer: WeightLayer, x: Array) -> Array:
+    """gate * (scale * (x * kernel) + bias): a same-padded convolution for x [N H W C], a matrix product for [N C]."""
+    out = conv(x, layer.kernel) if x.ndim == 4 else x @ layer.kernel
+    if layer.scale is not None:
+        out = layer.scale * out
+    if layer.bias is not None:
+        out = out + _per_channel(layer.bias, out)
+    if layer.gate is not None:
+        out = out * (layer.gate[:, None, None, :] if out.ndim == 4 else layer.gate)
+    return out
+
+
+def _per_channel(vector, x):
+    return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
+
+
+def batch_norm_layer(module: nn.Module, name: str, channels: int, *, stack=(), affine=True) -> BatchNorm:
+    """Declare in `module` one batch normalisation, or a stack of them; gamma starts at 1 and beta at 0."""
+    shape = (*stack, channels)
+    if module.is_initializing():
+        module.variable("batch_stats", f"{name}_mean", nn.initializers.zeros, None, shape)
+        module.variable("batch_stats", f"{name}_variance", nn.initializers.ones, None, shape)
+    return BatchNorm(
+        module.param(f"{name}_gamma", nn.initializers.ones, shape) if affine else None,
+        module.param(f"{name}_beta", nn.initializers.zeros, shape) if affine else None,
+        _optional(module, "batch_stats", f"{name}_mean"),
+        _optional(module, "batch_stats", f"{name}_variance"),
+    )
+
+
+def apply_batch_norm(norm: BatchNorm, x: Float[Array, "N H W C"], *, train: bool) -> tuple[Array, BatchNorm]:
+    """gamma (x - mean) / sqrt(variance + 1e-5) + beta, and the layer with its running statistics moved on.
+
+    If `train`, mean and (biased) variance are those of x over images and pixels, and the running ones move a tenth of
+    the way to them (to the unbiased variance, as in PyTorch); if not, the running ones are used and kept.
+    """
+    mean, variance = norm.mean, norm.variance
+    if train:
+        mean = x.mean((0, 1, 2))
+        variance = jnp.square(x - _per_channel(mean, x)).mean((0, 1, 2))
+        if norm.mean is not None:
+            unbiased = variance / (1 - x.shape[-1] / x.size)
+            moved = jax.tree.map(_move, (norm.mean, norm.variance), (mean, unbiased))
+            norm = norm._replace(mean=moved[0], variance=moved[1])
+    factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    if norm.gamma is not None:
+        factor = factor * norm.gamma
+    out = (x - _per_channel(mean, x)) * _per_channel(factor, x)
+    if norm.beta is not None:
+        out = out + _per_channel(norm.beta, x)
+    return out, norm
+
+
+def _move(running, new):
+    return (1 - BATCH_NORM_MOMENTUM) * running + BATCH_NORM_MOMENTUM * new
+
+
+def record_statistics(module: nn.Module, name: str, norm: BatchNorm) -> None:
+    """Keep the running statistics of `norm` in the collection `batch_stats`, if it is mutable."""
+    if module.is_mutable_collection("batch_stats") and not module.is_initializing():
+        module.put_variable("batch_stats", f"{name}_mean", norm.mean)
+        module.put_variable("batch_stats", f"{name}_variance", norm.variance)
+
+
+def average_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+    """Mean over the 3x3 neighbourhood, stride 1, counting only pixels inside the image."""
+    return _sum_of_three(_sum_of_three(x, 1), 2) / _neighbours(x.shape[1:3]).astype(x.dtype)
+
+
+def _sum_of_three(x, axis):
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (1, 1)
+    padded = jnp.pad(x, padding)
+    size = x.shape[axis]
+    return sum(jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3))
+
+
+def _neighbours(shape):
+    rows, columns = (3 - (jnp.arange(n) == 0) - (jnp.arange(n) == n - 1) for n in shape)
+    return (rows[:, None] * columns[None, :])[None, :, :, None]
+
+
+def average_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
+    """Mean over disjoint 2x2 blocks; an odd last row or column is dropped."""
+    n, h, w, c = x.shape
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def num_params(network: nn.Module, params: PyTree, arch: Int8[Array, " D"]) -> Int[Array, ""]:
+    """Number of parameters (weights, biases, gammas, betas) that `arch` uses; `params` may hold shapes alone."""
+    in_use = network.in_use(params, arch)
+    counts = jax.tree.map(lambda p, used: used.sum() * math.prod(p.shape[used.ndim :]), params, in_use)
+    return jax.tree.reduce(jnp.add, counts)

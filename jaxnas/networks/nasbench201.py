@@ -1,0 +1,168 @@
+"""The NAS-Bench-201 network: stem, three stages of equal cells with residual blocks between them, linear classifier.
+
+Source: Dong & Yang 2020 (arXiv:2001.00326). The architecture is an argument of the call: every edge holds the tensors
+of both convolutions (a supernet), and an architecture uses those of its ops. One compiled program serves all.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int8, PyTree
+
+from jaxnas.errors import InputError
+from jaxnas.networks.layers import (
+    apply_batch_norm,
+    apply_layer,
+    average_pool_2x2,
+    average_pool_3x3,
+    batch_norm_layer,
+    record_statistics,
+    weight_layer,
+)
+from jaxnas.spaces.nasbench201 import EDGES, NOR_CONV_1X1, NOR_CONV_3X3, NUM_NODES, OP_NAMES
+
+
+class Cell(nn.Module):
+    """One cell: node j is the sum over edges (i, j) of op(node i); maps [N H W C] to [N H W C]."""
+
+    affine: bool
+    norm: bool
+    train: bool
+
+    @nn.compact
+    def __call__(self, x, arch):
+        channels = x.shape[-1]
+        declare = dict(batch=x.shape[0], stack=(len(EDGES),), bias=not self.affine)
+        conv_1x1 = weight_layer(self, "conv_1x1", (1, 1, channels, channels), **declare)
+        conv_3x3 = weight_layer(self, "conv_3x3", (3, 3, channels, channels), **declare)
+        norm = batch_norm_layer(self, "norm", channels, stack=(len(EDGES),), affine=self.affine)
+        nodes, norms = [x, *[jnp.zeros_like(x)] * (NUM_NODES - 1)], []
+        for edge, (source, target) in enumerate(EDGES):
+            op, node = arch[edge], nodes[source]
+            of_edge = jax.tree.map(lambda leaf, edge=edge: leaf[edge], (conv_1x1, conv_3x3, norm))
+            self.sow("relus", f"edge{edge}", (node, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
+            out, moved = self.apply_op(op, node, *of_edge)
+            nodes[target] = nodes[target] + out
+            norms.append(moved)
+        record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
+        return nodes[-1], None
+
+    def apply_op(self, op, x, conv_1x1, conv_3x3, norm):
+        """The op's output, and the edge's normalisation with its running statistics moved on where the op has one."""
+
+        def relu_conv_norm(layer):
+            def branch(x):
+                out = apply_layer(layer, nn.relu(x))
+                return apply_batch_norm(norm, out, train=self.train) if self.norm else (out, norm)
+
+            return branch
+
+        branches = {
+            "none": lambda x: (jnp.zeros_like(x), norm),
+            "skip_connect": lambda x: (x, norm),
+            "nor_conv_1x1": relu_conv_norm(conv_1x1),
+            "nor_conv_3x3": relu_conv_norm(conv_3x3),
+            "avg_pool_3x3": lambda x: (average_pool_3x3(x), norm),
+        }
+        return lax.switch(op.astype(jnp.int32), [branches[name] for name in OP_NAMES], x)
+
+
+class ConvNorm(nn.Module):
+    """Convolution (3x3, pad 1, no bias) and affine batch normalisation; with stride 2 every other pixel is kept."""
+
+    channels: int
+    stride: int
+    norm: bool
+    train: bool
+
+    @nn.compact
+    def __call__(self, x):
+        layer = weight_layer(self, "conv", (3, 3, x.shape[-1], self.channels), batch=x.shape[0])
+        norm = batch_norm_layer(self, "norm", self.channels)
+        out = apply_layer(layer, x)[:, :: self.stride, :: self.stride]  # a strided gradient is slow on XLA:CPU
+        if self.norm:
+            out, norm = apply_batch_norm(norm, out, train=self.train)
+            record_statistics(self, "norm", norm)
+        return out
+
+
+class ReductionBlock(nn.Module):
+    """Residual block that halves the image and doubles the channels; the shortcut has no normalisation."""
+
+    norm: bool
+    train: bool
+
+    @nn.compact
+    def __call__(self, x):
+        channels = 2 * x.shape[-1]
+        self.sow("relus", "a", (x, True))
+        out = ConvNorm(channels, 2, self.norm, self.train, name="conv_a")(nn.relu(x))
+        self.sow("relus", "b", (out, True))
+        out = ConvNorm(channels, 1, self.norm, self.train, name="conv_b")(nn.relu(out))
+        shortcut = weight_layer(self, "shortcut", (1, 1, x.shape[-1], channels), batch=x.shape[0])
+        return out + apply_layer(shortcut, average_pool_2x2(x))
+
+
+class NASBench201Network(nn.Module):
+    """Logits [N K] of images [N H W C] under an architecture int8[6].
+
+    Attributes: `affine`: cell normalisation has gamma and beta and cell convolutions no bias (official training),
+    or the reverse (zero-cost-nas). `norm`: where batch normalisation acts: everywhere ("all"), only inside the two
+    residual blocks ("reduction"), nowhere ("none"); the parameters are the same, so params fit every setting.
+    """
+
+    num_classes: int = 10
+    channels: int = 16
+    cells_per_stage: int = 5
+    affine: bool = False
+    norm: Literal["all", "reduction", "none"] = "all"
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "N H W C"], arch: Int8[Array, " D"], *, train: bool = True
+    ) -> Float[Array, "N K"]:
+        if images.ndim != 4 or images.shape[1] % 4 or images.shape[2] % 4:
+            raise InputError(
+                f"images of shape {images.shape} do not fit NAS-Bench-201: give [N H W C] with H and W multiples of 4"
+            )
+        everywhere = self.norm == "all"
+        x = ConvNorm(self.channels, 1, everywhere, train, name="stem")(images)
+        for stage in range(3):
+            if stage > 0:
+                x = ReductionBlock(self.norm != "none", train, name=f"reduction{stage}")(x)
+            x, _ = self._stage()(self.affine, everywhere, train, name=f"stage{stage + 1}")(x, arch)
+        norm = batch_norm_layer(self, "norm", x.shape[-1])
+        if everywhere:
+            x, norm = apply_batch_norm(norm, x, train=train)
+            record_statistics(self, "norm", norm)
+        self.sow("relus", "last", (x, True))
+        x = nn.relu(x)
+        self.sow("features", "last", x)
+        classifier = weight_layer(self, "classifier", (x.shape[-1], self.num_classes), batch=x.shape[0], bias=True)
+        return apply_layer(classifier, x.mean((1, 2)))
+
+    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
+        conv_1x1, conv_3x3 = arch == NOR_CONV_1X1, arch == NOR_CONV_3X3
+        of_name = {"conv_1x1": conv_1x1, "conv_3x3": conv_3x3, "norm": conv_1x1 | conv_3x3}
+
+        def mask(path, leaf):
+            if not path[0].key.startswith("stage"):
+                return jnp.ones((), bool)
+            edges = next(edges for name, edges in of_name.items() if path[-1].key.startswith(name))
+            return jnp.broadcast_to(edges, leaf.shape[:2])  # [cells edges]
+
+        return jax.tree_util.tree_map_with_path(mask, params)
+
+    def _stage(self):
+        """A scan over the cells of a stage: compiled once, whatever their number."""
+        return nn.scan(
+            Cell,
+            variable_axes={name: 0 for name in ("params", "batch_stats", "scales", "gates", "relus")},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.cells_per_stage,
+        )

@@ -1,0 +1,23 @@
+"""Zero-cost proxies: pure functions from the quantities of one architecture to one score."""
+
+from collections.abc import Callable
+
+from jaxtyping import Array, Float
+
+from jaxnas.proxies.gradient import fisher, grad_norm, grasp, snip
+from jaxnas.proxies.jacobian import jacob_cov
+from jaxnas.proxies.quantities import Batch, Quantities
+from jaxnas.proxies.synflow import synflow
+
+Proxy = Callable[[Quantities], Float[Array, ""]]
+
+PROXIES: dict[str, Proxy] = {
+    "grad_norm": grad_norm,
+    "snip": snip,
+    "grasp": grasp,
+    "fisher": fisher,
+    "synflow": synflow,
+    "jacob_cov": jacob_cov,
+}
+
+__all__ = ["PROXIES", "Batch", "Proxy", "Quantities", "fisher", "grad_norm", "grasp", "jacob_cov", "snip", "synflow"]

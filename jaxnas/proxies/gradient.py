@@ -1,0 +1,52 @@
+"""Proxies of the loss gradient at initialisation; g = dL/dw, L the mean cross-entropy of one minibatch."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnas.proxies.quantities import Quantities, sum_over_weights
+
+
+def grad_norm(q: Quantities) -> Float[Array, ""]:
+    """Sum over layers of the L2 norm of g, a sum of norms; >= 0, higher is better.
+
+    Source: Abdelfattah et al. 2021 (arXiv:2101.08134).
+    """
+    return sum_over_weights(lambda g: jnp.sqrt(jnp.square(g).sum(_layer_axes(g))), q.gradient)
+
+
+def snip(q: Quantities) -> Float[Array, ""]:
+    """Sum over weights of |w g|; >= 0, higher is better.
+
+    Source: Lee et al. 2019 (arXiv:1810.02340), summed over all layers as Abdelfattah et al. 2021 do.
+    """
+    return sum_over_weights(lambda w, g: jnp.abs(w * g), q.weights, q.gradient)
+
+
+def grasp(q: Quantities) -> Float[Array, ""]:
+    """-sum of w (H g), H the Hessian of L with respect to the weights; any sign, higher is better.
+
+    H is symmetric, so the sum equals that of g (H w), which one forward derivative of the gradient gives.
+    Source: Wang et al. 2020 (arXiv:2002.07376); the same minibatch serves both gradients, temperature 1.
+    """
+    return -sum_over_weights(jnp.multiply, q.gradient, q.hessian_product)
+
+
+def fisher(q: Quantities) -> Float[Array, ""]:
+    """Sum over layers and output channels c of D_c (weights per channel), D_c = 1/2 mean_n (sum_pixels a dL/da)^2.
+
+    a is the output of a convolution or linear layer. >= 0, higher is better. Layers whose input is 0 throughout feed a
+    constant to batch normalisation, which multiplies their gradient by 1/sqrt(1e-5): canonicalise such architectures.
+    Source: Theis et al. 2018 (arXiv:1801.05787), Turner et al. 2020 (arXiv:1906.04113); the factor "weights per
+    channel" is that of the public code of Abdelfattah et al. 2021.
+    """
+
+    def of_layer(w, s):  # w [..., C, O], s [..., N, O]
+        weights_per_channel = w[(0,) * (w.ndim - len(_layer_axes(w)))][..., 0].size
+        return 0.5 * weights_per_channel * jnp.square(s).mean(-2)
+
+    return sum_over_weights(of_layer, q.weights, q.channel_gradient)
+
+
+def _layer_axes(w):
+    """The axes of one layer's kernel: four of a convolution, two of a linear layer; axes before them stack layers."""
+    return (-4, -3, -2, -1) if w.ndim >= 4 else (-2, -1)

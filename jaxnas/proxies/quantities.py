@@ -1,0 +1,131 @@
+"""The quantities that proxies share: computed from few passes over the network, each at most once."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, Int, Int8, PyTree
+
+Weights = dict[str, Array]  # "stage1/conv_3x3" -> kernels of that layer; leading axes stack layers of one shape
+
+
+class Batch(NamedTuple):
+    """One labelled minibatch: images [N, H, W, C], labels int32 [N]."""
+
+    images: Float[Array, "N H W C"]
+    labels: Int[Array, " N"]
+
+
+class Quantities:
+    """What a proxy may read of one architecture at initialisation: a proxy is a function Quantities -> scalar.
+
+    Every property is traced when first read and then kept. Under `jax.jit` only what a result depends on is computed:
+    one backward pass serves all proxies of the loss gradient, the input Jacobian is a second cotangent on the same
+    forward pass, and the Hessian product is a forward derivative of those passes.
+
+    Batch normalisation uses the statistics of the minibatch. Weights are the kernels of convolutions and linear
+    layers, all of the network's, also those that this architecture does not use: their gradient is exactly 0.
+
+    Attributes: network, a flax module called as network.apply(variables, images, arch) and built from the layers of
+    `jaxnas.networks.layers`; params, its "params" collection; arch int8 [D]; batch.
+    """
+
+    def __init__(self, network: nn.Module, params: PyTree, arch: Int8[Array, " D"], batch: Batch):
+        self.network, self.params, self.arch, self.batch = network, params, arch, batch
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Kernel of every convolution and linear layer."""
+        flat = flatten_dict(self.params, sep="/")
+        return {path: flat[path] for path in self._taps["gates"]}
+
+    @property
+    def logits(self) -> Float[Array, "N K"]:
+        """Logits of the minibatch."""
+        return self._passes[0].logits
+
+    @property
+    def loss(self) -> Float[Array, ""]:
+        """L, the mean cross-entropy of the minibatch, in nats."""
+        return self._passes[0].loss
+
+    @property
+    def gradient(self) -> Weights:
+        """g = dL/dw for every weight."""
+        return self._passes[0].gradient
+
+    @property
+    def hessian_product(self) -> Weights:
+        """H w: the Hessian of L with respect to all weights, applied to the weights themselves.
+
+        L(s w) has the gradient s g(s w) with respect to w, whose derivative in s at s = 1 is g + H w. One scalar per
+        layer is cheaper to differentiate along than the weights: a scaled convolution needs no convolution of its own.
+        """
+        first, derivative = self._passes
+        return jax.tree.map(jnp.subtract, derivative.gradient, first.gradient)
+
+    @property
+    def channel_gradient(self) -> Weights:
+        """Sum over pixels of a dL/da per image and output channel, [..., N, O], for the output a of every weight."""
+        return self._passes[0].channel_gradient
+
+    @property
+    def input_jacobian(self) -> Float[Array, "N H W C"]:
+        """J: the derivative of the sum of all logits with respect to the images."""
+        return self._passes[0].input_jacobian
+
+    @cached_property
+    def _taps(self):
+        """All scales and gates, set to 1, as flat dictionaries with the paths of the weights."""
+        dtype = self.batch.images.dtype
+        images = jax.ShapeDtypeStruct(self.batch.images.shape, jnp.result_type(float))
+        variables = jax.eval_shape(self.network.init, jax.random.key(0), images, self.arch)
+        flat = {name: flatten_dict(variables[name], sep="/") for name in ("scales", "gates")}
+        return {name: {path: jnp.ones(leaf.shape, dtype) for path, leaf in tree.items()} for name, tree in flat.items()}
+
+    @cached_property
+    def _passes(self):
+        """The first-order quantities, and their derivatives along a common scale of all weights."""
+        one = jnp.ones((), self.batch.images.dtype)
+        return jax.jvp(self._first_order, (one,), (one,))
+
+    def _first_order(self, scale):
+        scales = jax.tree.map(lambda ones: scale * ones, self._taps["scales"])
+
+        def forward(weights, gates, images):
+            taps = {"gates": unflatten_dict(gates, sep="/"), "scales": unflatten_dict(scales, sep="/")}
+            return self.network.apply({"params": replace_weights(self.params, weights), **taps}, images, self.arch)
+
+        logits, pullback = jax.vjp(forward, self.weights, self._taps["gates"], self.batch.images)
+        loss, logits_gradient = jax.value_and_grad(cross_entropy)(logits, self.batch.labels)
+        gradient, channel_gradient, _ = pullback(logits_gradient)
+        _, _, input_jacobian = pullback(jnp.ones_like(logits))
+        return _FirstOrder(logits, loss, gradient, channel_gradient, input_jacobian)
+
+
+class _FirstOrder(NamedTuple):
+    logits: Any
+    loss: Any
+    gradient: Any
+    channel_gradient: Any
+    input_jacobian: Any
+
+
+def replace_weights(params: PyTree, weights: Weights) -> PyTree:
+    """`params` with the kernels of `weights` in their places."""
+    return unflatten_dict(flatten_dict(params, sep="/") | weights, sep="/")
+
+
+def sum_over_weights(fn: Callable[..., Array], *trees: Weights) -> Float[Array, ""]:
+    """Sum over layers and elements of fn(leaf, ...), the leaves of the trees taken path by path."""
+    return jax.tree.reduce(jnp.add, jax.tree.map(lambda *leaves: jnp.sum(fn(*leaves)), *trees))
+
+
+def cross_entropy(logits: Float[Array, "N K"], labels: Int[Array, " N"]) -> Float[Array, ""]:
+    """Mean over images of -log softmax(logits)[label], in nats."""
+    log_probabilities = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()

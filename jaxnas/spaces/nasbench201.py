@@ -1,0 +1,205 @@
+"""NAS-Bench-201: a cell of four nodes, one of five ops on each of its six edges, 15,625 architectures.
+
+Source: Dong and Yang 2020 (arXiv:2001.00326). Two cells can be the same network in three senses, coarse to fine:
+`functional_class` (4,930), `isomorph_class` (6,466, the rule of the benchmark's authors, which lies inside the first)
+and `network_class` (5,260, also inside the first), the only one that counts the weights.
+"""
+
+import random
+from collections.abc import Callable, Hashable, Iterable
+from functools import cache
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from jaxtyping import Int8, Int32, Int64
+
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.spaces.space import SearchSpace, check_archs, enumerate_archs, to_index
+
+NUM_NODES = 4  # node 0 is the input of the cell, node 3 its output
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source, target), in the order of the strings
+OP_NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NONE, SKIP_CONNECT, NOR_CONV_1X1, NOR_CONV_3X3, AVG_POOL_3X3 = range(len(OP_NAMES))
+
+_EXAMPLE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+Archs: TypeAlias = Int8[np.ndarray, "A 6"]
+Terms: TypeAlias = tuple[tuple[int, tuple], ...]  # a sorted multiset; a term is (op, the terms it is applied to)
+Value = TypeVar("Value")
+
+
+def parse(text: str) -> Int8[np.ndarray, "6"]:
+    """The architecture of a string such as '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|none~2|'.
+
+    The groups between '+' are nodes 1, 2, 3; each entry is op~source. Whitespace around the text is ignored.
+
+    Raises:
+        InputError: another number of nodes or of entries, a missing bar, a source out of order, an unknown op.
+    """
+    shown = f"architecture {text!r:.120}"
+    nodes = text.strip().split("+")
+    if len(nodes) != NUM_NODES - 1:
+        raise InputError(f"{shown} has {len(nodes)} of {NUM_NODES - 1} nodes: write it like {_EXAMPLE!r}")
+    arch = []
+    for target, node in enumerate(nodes, start=1):
+        entries = node[1:-1].split("|")
+        if not (len(node) >= 2 and node[0] == node[-1] == "|" and len(entries) == target):
+            raise InputError(f"{shown}: node {target} is not {target} x 'op~source' between bars, as in {_EXAMPLE!r}")
+        for source, entry in enumerate(entries):
+            op, _, given = entry.partition("~")
+            if given != str(source):
+                raise InputError(
+                    f"{shown}: entry {entry!r:.40} of node {target} must end in '~{source}', its source node"
+                )
+            if op not in OP_NAMES:
+                raise unknown_name("op", op, OP_NAMES)
+            arch.append(OP_NAMES.index(op))
+    return np.array(arch, np.int8)
+
+
+def format_arch(arch: Int8[np.ndarray, "6"]) -> str:
+    """The benchmark's string of one architecture, the inverse of `parse`.
+
+    Raises:
+        InputError: see `check_archs`.
+    """
+    ops = check_archs(NASBENCH201, np.asarray(arch)[None])[0]
+    nodes = [
+        "|".join(f"{OP_NAMES[op]}~{source}" for op, (source, target) in zip(ops, EDGES, strict=True) if target == node)
+        for node in range(1, NUM_NODES)
+    ]
+    return "+".join(f"|{node}|" for node in nodes)
+
+
+def canonicalize(archs: Archs) -> Archs:
+    """`archs` [A, 6] with every edge that lies on no path of non-none edges from input to output set to none.
+
+    A cell without any such path becomes six times none. Idempotent; 9,445 architectures are fixed points.
+
+    Raises:
+        InputError: see `check_archs`.
+    """
+    archs = check_archs(NASBENCH201, archs)
+    open_edge = archs != NONE
+    fed = np.zeros((len(archs), NUM_NODES), bool)  # a path from the input arrives here
+    fed[:, 0] = True
+    for edge, (source, target) in enumerate(EDGES):
+        fed[:, target] |= fed[:, source] & open_edge[:, edge]
+    used = np.zeros_like(fed)  # a path to the output starts here
+    used[:, -1] = True
+    for edge, (source, target) in reversed(list(enumerate(EDGES))):
+        used[:, source] |= used[:, target] & open_edge[:, edge]
+    sources, targets = np.array(EDGES).T
+    return np.where(fed[:, sources] & used[:, targets], archs, np.int8(NONE))
+
+
+def functional_class(archs: Archs) -> Int32[np.ndarray, " A"]:
+    """The lowest index among the cells that compute the same sum of terms, for each of `archs` [A, 6]; 4,930 classes.
+
+    A node is a multiset of terms, the union of what its edges bring: skip brings its source's terms, none brings
+    nothing, and a convolution or pool brings the one term (op, multiset of its source), or nothing from an empty
+    source. Average pooling is linear and could be distributed over the sum (4,660 classes); it stays a term like the
+    others, so that the rule holds for any pooling and merged cells need no algebra to agree. Weights are not told
+    apart: one convolution used twice equals two, so 326 classes mix parameter counts (`network_class` does not).
+
+    Raises:
+        InputError: see `check_archs`.
+    """
+    return _labels(_term_keys)[to_index(NASBENCH201, archs)]
+
+
+def network_class(archs: Archs) -> Int32[np.ndarray, " A"]:
+    """The lowest index among the cells that are the same function of the same weights; 5,260 classes.
+
+    Up to the names of the weights, that is: within a class the live weights can be matched one to one so that the
+    networks agree, and scores at initialisation differ by the draw alone (flops: by repeated poolings too). It is
+    `functional_class` split by the number of live convolutions of each kind, which in this space is exact.
+
+    Raises:
+        InputError: see `check_archs`.
+    """
+    return _labels(_network_keys)[to_index(NASBENCH201, archs)]
+
+
+def isomorph_class(archs: Archs) -> Int32[np.ndarray, " A"]:
+    """The lowest index among the cells that have the same text under the benchmark authors' rule; 6,466 classes.
+
+    A node is the sorted texts of its edges, joined by '+': '#' for none and for any op on '#', the source's own text
+    for skip, '(source)@op' otherwise. Fewer cells merge than in `functional_class`, because the parts of a text that
+    comes through a skip are not sorted again and '#' stays in a sum.
+
+    Raises:
+        InputError: see `check_archs`.
+    """
+    return _labels(_text_keys)[to_index(NASBENCH201, archs)]
+
+
+@cache
+def _labels(keys: Callable[[Archs], Iterable[Hashable]]) -> Int32[np.ndarray, " A"]:
+    """For every index of the space the lowest index that has the same key."""
+    first: dict[Hashable, int] = {}
+    labels = [first.setdefault(key, index) for index, key in enumerate(keys(enumerate_archs(NASBENCH201)))]
+    return np.array(labels, np.int32)
+
+
+def _term_keys(archs: Archs) -> Iterable[Terms]:
+    source: Terms = ((NONE, ()),)  # the one term that no op makes
+    return (_output(ops, source, _join_terms) for ops in archs.tolist())
+
+
+def _network_keys(archs: Archs) -> Iterable[tuple[Terms, int, int]]:
+    live = canonicalize(archs)
+    num_1x1, num_3x3 = ((live == op).sum(axis=1).tolist() for op in (NOR_CONV_1X1, NOR_CONV_3X3))
+    return zip(_term_keys(archs), num_1x1, num_3x3, strict=True)
+
+
+def _text_keys(archs: Archs) -> Iterable[str]:
+    return (_output(ops, "0", _join_texts) for ops in archs.tolist())
+
+
+def _output(ops: list[int], source: Value, join: Callable[[list[tuple[int, Value]]], Value]) -> Value:
+    """The value of the last node, where a node's value is `join` of the (op, value of the source) of its edges."""
+    values = [source]
+    for node in range(1, NUM_NODES):
+        values.append(join([(ops[e], values[source]) for e, (source, target) in enumerate(EDGES) if target == node]))
+    return values[-1]
+
+
+def _join_terms(incoming: list[tuple[int, Terms]]) -> Terms:
+    terms: list[tuple[int, Terms]] = []
+    for op, source in incoming:
+        if op == SKIP_CONNECT:
+            terms.extend(source)
+        elif op != NONE and source:
+            terms.append((op, source))
+    return tuple(sorted(terms))
+
+
+def _join_texts(incoming: list[tuple[int, str]]) -> str:
+    texts = []
+    for op, source in incoming:
+        if op == NONE or source == "#":
+            texts.append("#")
+        else:
+            texts.append(source if op == SKIP_CONNECT else f"({source})@{OP_NAMES[op]}")
+    return "+".join(sorted(texts))
+
+
+@cache
+def _published_order() -> Int64[np.ndarray, " A"]:
+    """The mixed-radix number at each index: the benchmark shuffles its enumeration with Python's generator, seed 88."""
+    numbers = list(range(len(OP_NAMES) ** len(EDGES)))
+    random.Random(88).shuffle(numbers)
+    return np.array(numbers)
+
+
+NASBENCH201 = SearchSpace(
+    name="nasbench201",
+    op_names=OP_NAMES,
+    num_choices=(len(OP_NAMES),) * len(EDGES),
+    parse=parse,
+    format=format_arch,
+    canonicalize=canonicalize,
+    functional_class=functional_class,
+    index_order=_published_order,
+)

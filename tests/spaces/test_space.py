@@ -1,0 +1,168 @@
+"""The functions written once over num_choices, on spaces of very different shape."""
+
+import itertools
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.spaces import (
+    NASBENCH201,
+    SPACES,
+    SearchSpace,
+    check_archs,
+    enumerate_archs,
+    from_index,
+    get_space,
+    mutate,
+    sample,
+    to_index,
+)
+
+
+def plain_space(*num_choices: int) -> SearchSpace:
+    """A space without a published order, whose architectures are written '0,2,1'."""
+    return SearchSpace(
+        name="plain",
+        op_names=tuple("abcdefg"),
+        num_choices=num_choices,
+        parse=lambda text: np.array(text.split(","), np.int8),
+        format=lambda arch: ",".join(map(str, arch)),
+        canonicalize=lambda archs: archs,
+        functional_class=lambda archs: to_index(plain_space(*num_choices), archs).astype(np.int32),
+    )
+
+
+MIXED = plain_space(3, 1, 4, 2)
+HUGE = plain_space(*[7] * 22)  # 3.9e18 architectures
+every_space = pytest.mark.parametrize("space", [*SPACES.values(), MIXED], ids=[*SPACES, "mixed"])
+
+
+@every_space
+def test_space_contract(space):
+    archs = enumerate_archs(space)
+    assert archs.shape == (space.size, len(space.num_choices))
+    assert archs.dtype == np.int8
+    assert len(np.unique(archs, axis=0)) == space.size
+    np.testing.assert_array_equal(archs.max(axis=0) + 1, space.num_choices)
+    np.testing.assert_array_equal(to_index(space, archs), np.arange(space.size))
+    np.testing.assert_array_equal([space.parse(space.format(arch)) for arch in archs], archs)
+    canonical = space.canonicalize(archs)
+    np.testing.assert_array_equal(space.canonicalize(canonical), canonical)
+    label = space.functional_class(archs)
+    assert label.dtype == np.int32
+    np.testing.assert_array_equal(label[label], label)  # a label is the index of a member of its class
+    assert np.all(label <= np.arange(space.size))  # the lowest one
+    np.testing.assert_array_equal(space.functional_class(canonical), label)
+
+
+def test_mixed_radix_order_is_that_of_nested_loops():
+    expected = list(itertools.product(range(3), range(1), range(4), range(2)))
+    np.testing.assert_array_equal(enumerate_archs(MIXED), expected)
+
+
+def test_index_of_huge_space():
+    last = from_index(HUGE, [0, HUGE.size - 1])
+    np.testing.assert_array_equal(last, [[0] * 22, [6] * 22])
+    assert to_index(HUGE, last).tolist() == [0, HUGE.size - 1]
+
+
+def test_from_index_of_one_and_of_none():
+    assert from_index(MIXED, 23).tolist() == [2, 0, 3, 1]
+    assert from_index(MIXED, np.zeros(0, int)).shape == (0, 4)
+    assert to_index(MIXED, np.zeros((0, 4), np.int8)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (partial(from_index, MIXED, [0, 24]), "index 24 is not in space 'plain': choose from 0..23"),
+        (partial(from_index, MIXED, -1), "index -1 is not in space 'plain': choose from 0..23"),
+        (partial(from_index, MIXED, [0.0]), "indices of dtype float64 name no architectures: give integers"),
+        (
+            partial(enumerate_archs, HUGE),
+            f"space 'plain' has {7**22} architectures, over 10000000: draw a sample instead",
+        ),
+        (partial(sample, MIXED, 0, 0), "cannot sample 0 distinct architectures of 'plain': choose 1..24"),
+        (partial(sample, MIXED, 25, 0), "cannot sample 25 distinct architectures of 'plain': choose 1..24"),
+        (partial(mutate, plain_space(1, 1), jax.random.key(0), np.zeros(2, np.int8)), "nothing can be mutated"),
+        (partial(plain_space, 2, 0), "space 'plain' has num_choices (2, 0): each must be in 1..128"),
+        (partial(plain_space, 129), "space 'plain' has num_choices (129,): each must be in 1..128"),
+        (partial(plain_space, *[8] * 21), f"space 'plain' has {2**63} architectures: an index must fit int64"),
+        (partial(get_space, "nasbench-201"), "did you mean 'nasbench201'? choose from nasbench201"),
+    ],
+)
+def test_bad_input_is_one_line(call, message):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("archs", "message"),
+    [
+        ([0, 0, 0, 0], "architectures of shape (4,) do not fit space 'plain': give [A, 4], one row per architecture"),
+        ([[0, 0, 0]], "architectures of shape (1, 3) do not fit"),
+        (np.zeros((1, 4)), "architectures of dtype float64 do not fit space 'plain': give int8"),
+        (np.zeros((1, 4), bool), "architectures of dtype bool do not fit"),
+        ([[0, 0, 0, 0], [0, 0, 4, 0]], "architecture 1 has 4 at decision 2: space 'plain' has options 0..3 there"),
+        ([[0, 0, 0, -1]], "architecture 0 has -1 at decision 3: space 'plain' has options 0..1 there"),
+        ([[256, 0, 0, 0]], "architecture 0 has 256 at decision 0"),  # not wrapped to int8 before the check
+    ],
+)
+def test_check_archs_names_what_is_wrong(archs, message):
+    with pytest.raises(InputError) as caught:
+        check_archs(MIXED, archs)
+    assert message in str(caught.value)
+    with pytest.raises(InputError):
+        to_index(MIXED, archs)
+
+
+def test_check_archs_returns_int8():
+    assert check_archs(MIXED, [[2, 0, 3, 1]]).dtype == np.int8
+    assert check_archs(MIXED, jax.numpy.zeros((2, 4), int)).shape == (2, 4)
+
+
+def test_get_space_finds_each():
+    assert all(get_space(name) is space and space.name == name for name, space in SPACES.items())
+
+
+@every_space
+def test_sample_of_everything_is_a_permutation(space):
+    index = to_index(space, sample(space, space.size, seed=1))
+    np.testing.assert_array_equal(np.sort(index), np.arange(space.size))
+    assert np.any(index != np.arange(space.size))
+
+
+def test_sample_is_set_by_its_seed():
+    np.testing.assert_array_equal(sample(NASBENCH201, 50, seed=3), sample(NASBENCH201, 50, seed=np.int64(3)))
+    assert np.any(sample(NASBENCH201, 50, seed=3) != sample(NASBENCH201, 50, seed=4))
+    assert to_index(NASBENCH201, sample(NASBENCH201, 3, seed=0)).tolist() == [13835, 6311, 12418]  # numbers are API
+
+
+def test_sample_of_huge_space_is_distinct_and_uniform():
+    archs = sample(HUGE, 7000, seed=0)
+    assert len(np.unique(archs, axis=0)) == 7000
+    counts = np.stack([np.bincount(column, minlength=7) for column in archs.T])  # [D, options], expected 1000 +- 29
+    assert np.abs(counts - 1000).max() < 150
+
+
+def test_mutate_is_uniform_over_decisions_and_other_options():
+    arch = np.array([1, 0, 3, 0], np.int8)
+    keys = jax.random.split(jax.random.key(0), 6000)
+    mutants = np.asarray(jax.jit(jax.vmap(partial(mutate, MIXED), in_axes=(0, None)))(keys, arch))
+    assert mutants.dtype == np.int8
+    assert np.all((mutants != arch).sum(axis=1) == 1)
+    check_archs(MIXED, mutants)
+    seen, counts = np.unique(mutants, axis=0, return_counts=True)
+    probability = np.where(seen[:, 0] != 1, 1 / 6, np.where(seen[:, 2] != 3, 1 / 9, 1 / 3))  # decision 1 is fixed
+    assert len(seen) == 2 + 3 + 1
+    np.testing.assert_allclose(counts / 6000, probability, atol=0.025)
+
+
+def test_mutate_without_jit_is_the_same():
+    key, arch = jax.random.key(7), from_index(NASBENCH201, 6111)
+    np.testing.assert_array_equal(mutate(NASBENCH201, key, arch), jax.jit(partial(mutate, NASBENCH201))(key, arch))
