@@ -1,0 +1,177 @@
+"""Files that jaxnas reads and writes: atomic writing, checked .npz reading, pickles without code.
+
+Every failure is an `InputError` of one line that starts with the path.
+"""
+
+import io
+import pickle
+import secrets
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jaxnas.errors import InputError
+
+# What pickle and NumPy raise on damaged bytes: their documentation leaves the list open, fuzzing gave these.
+_DAMAGED = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path`, to be written in the body, that takes the name `path` when the body succeeds.
+
+    The folder is made if needed. When the body fails the temporary file is removed and a file already at `path` stays
+    as it was; readers see the old file or the whole new one.
+
+    Raises:
+      InputError: for any OSError in the body (no permission, disk full, not a folder), naming `path`.
+    """
+    path = Path(path)
+    # The suffix stays last: numpy.savez appends .npz to a name without it.
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a file; `InputError` when it is missing or cannot be read."""
+    path = Path(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_npz(path: Path | str) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, never through pickle.
+
+    Raises:
+      InputError: the file is missing, no .npz, cut short, corrupt, or holds Python objects.
+    """
+    content = io.BytesIO(read_bytes(path))
+    if not zipfile.is_zipfile(content):
+        raise InputError(f"{path}: not an .npz file, or cut short; bring it again")
+    try:
+        with np.load(content, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except _DAMAGED as error:
+        raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); bring it again") from error
+
+
+def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> Any:
+    """A pickle of numbers, strings, lists and dicts with numeric NumPy scalars, or arrays of bytes, in them.
+
+    Nothing that the file names is imported or called. NumPy scalars become Python numbers. The byte strings of Python 2
+    stay bytes.
+
+    Args:
+      content: the pickle.
+      source: its file, for messages.
+      arrays: admit uint8 arrays instead of scalars, as the CIFAR batches hold them.
+
+    Raises:
+      InputError: the pickle is cut short, corrupt or asks for anything else; the refused global is named.
+    """
+    try:
+        return (_ArrayUnpickler if arrays else _ScalarUnpickler)(io.BytesIO(content), encoding="bytes").load()
+    except _DAMAGED as error:
+        raise InputError(f"{source}: unreadable or unsafe pickle ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _refuse(wish: str) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(f"{wish} is refused: jaxnas runs no code from data files")
+
+
+def _text(value: object) -> str:
+    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+class _DType:
+    """Stands in for numpy.dtype, whose own __setstate__ would believe whatever flags the file gives."""
+
+    def __init__(self, code: object, align: object = False, copy: object = False):
+        if _text(code) not in {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}:
+            raise _refuse(f"dtype {_text(code)!r}")
+        self.dtype = np.dtype(_text(code))
+
+    def __setstate__(self, state: tuple) -> None:
+        order = _text(state[1])
+        if order not in {"<", ">", "|", "="}:
+            raise _refuse(f"byte order {order!r}")
+        self.dtype = self.dtype.newbyteorder(order)  # type: ignore[arg-type]
+
+
+class _Bytes(np.ndarray):
+    """Stands in for the empty array that NumPy's _reconstruct makes; __setstate__ then fills it with bytes."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        if dtype.dtype != np.uint8 or fortran:
+            raise _refuse("an array that is not uint8 in C order")
+        values = np.frombuffer(data, np.uint8).reshape(shape)
+        self.resize(values.shape, refcheck=False)
+        self[...] = values
+
+
+def _scalar(dtype: _DType, data: bytes) -> bool | int | float:
+    if len(data) != dtype.dtype.itemsize:
+        raise _refuse("a NumPy scalar of another length")
+    return np.frombuffer(data, dtype.dtype)[0].item()
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _Bytes:
+    return _Bytes(0, np.uint8)
+
+
+class _ScalarUnpickler(pickle.Unpickler):
+    """Finds these stand-ins and nothing else."""
+
+    allowed: ClassVar[dict[str, object]] = {
+        "numpy.dtype": _DType,
+        "numpy.core.multiarray.scalar": _scalar,
+        "numpy._core.multiarray.scalar": _scalar,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.allowed[f"{module}.{name}"]
+        except KeyError:
+            raise _refuse(f"global {module}.{name}") from None
+
+
+class _ArrayUnpickler(_ScalarUnpickler):
+    allowed: ClassVar[dict[str, object]] = {
+        "numpy.dtype": _DType,
+        "numpy.ndarray": None,  # only an argument of _reconstruct
+        "numpy.core.multiarray._reconstruct": _reconstruct,
+        "numpy._core.multiarray._reconstruct": _reconstruct,
+    }

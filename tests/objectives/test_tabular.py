@@ -1,0 +1,232 @@
+import os
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.objectives.tabular import Table, align, load_nasbench201, load_proxy_scores, load_table
+from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index, sample
+
+ARCHS = from_index(NASBENCH201, np.array([7, 0, 15_624]))
+TEXTS = [NASBENCH201.format(arch) for arch in ARCHS]
+ACCURACY = np.array([91.5, np.nan, 10.0])
+ROBOT_ROWS = [
+    {str(i): i, "arch": text, "valacc": np.float64(accuracy), "cost": i}
+    for i, (text, accuracy) in enumerate(zip(TEXTS, ACCURACY, strict=True))
+]
+
+
+def write_csv(path, arch="arch"):
+    accuracy = ["" if np.isnan(value) else str(value) for value in ACCURACY]
+    rows = [f"{text},{value},{i}" for i, (text, value) in enumerate(zip(TEXTS, accuracy, strict=True))]
+    path.write_text("\n".join([f"{arch},valacc,cost", *rows]))
+
+
+def write_parquet(path, arch="arch"):
+    accuracy = pa.array(ACCURACY, from_pandas=True)
+    pa.parquet.write_table(pa.table({arch: TEXTS, "valacc": accuracy, "cost": pa.array([0, 1, 2], pa.int16())}), path)
+
+
+def write_npz(path, arch="arch"):
+    columns = {"valacc": ACCURACY.astype(np.float32), "cost": np.arange(3)}
+    np.savez(
+        path, **{arch: np.array(TEXTS, "S")}, **columns, ops=ARCHS, names=np.array(list("abc")), other=np.arange(9)
+    )
+
+
+def write_pickle(path, arch="arch"):
+    rows = [{arch if key == "arch" else key: value for key, value in row.items()} for row in ROBOT_ROWS]
+    path.write_bytes(pickle.dumps(rows))
+
+
+WRITERS = {".csv": write_csv, ".parquet": write_parquet, ".npz": write_npz, ".p": write_pickle}
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+@pytest.mark.parametrize("arch_column", ["arch", "genotype"])
+def test_every_kind_of_table_gives_the_same(tmp_path, ending, arch_column):
+    path = tmp_path / f"table{ending}"
+    WRITERS[ending](path, arch_column)
+    table = load_table(path, NASBENCH201, arch_column)
+    np.testing.assert_array_equal(table.archs, ARCHS)
+    assert table.archs.dtype == np.int8
+    assert list(table.columns) == ["valacc", "cost"]
+    np.testing.assert_array_equal(table.columns["valacc"], ACCURACY)
+    assert {column.dtype for column in table.columns.values()} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_errors_of_every_kind_of_table(tmp_path, ending):
+    path = tmp_path / f"table{ending}"
+    with pytest.raises(InputError, match="No such file"):
+        load_table(path, NASBENCH201)
+    WRITERS[ending](path)
+    with pytest.raises(InputError, match=r"no architecture column 'model'; the columns are .*valacc, cost"):
+        load_table(path, NASBENCH201, "model")
+    content = path.read_bytes()
+    for damaged in (content[: len(content) * 2 // 5], content[:10], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"table{ending}") as error:
+            load_table(path, NASBENCH201)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("arch,acc\n", "the table is empty"),
+        (f"arch,acc\n{TEXTS[0]},1\n|none~0|,2\n", r"row 2: architecture '\|none~0\|'"),
+        (f"arch,acc\n{TEXTS[0]},1\n,2\n", "row 2: architecture"),
+        (f"arch,acc\n{TEXTS[0]},1\n{TEXTS[1]},failed\n", "row 2: 'acc' is 'failed', not a number"),
+        (f"arch,acc\n{TEXTS[0]},2020-01-01\n", r"row 1: 'acc' is .*date"),
+        (f"arch,acc,acc\n{TEXTS[0]},1,2\n", "two columns have the same name"),
+        (f"arch,acc\n{TEXTS[0]},1,2\n", "Expected 2 columns, got 3"),
+    ],
+)
+def test_errors_in_a_csv(tmp_path, text, message):
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_table(tmp_path / "bad.csv", NASBENCH201)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "not a list of table rows"),
+        ({"arch": 1}, "not a list of table rows"),
+        ([1.0, 2.0], "no architecture column 'arch'; the columns are bad"),
+        ([*ROBOT_ROWS, {"valacc": 1}], "no architecture column 'arch'; the columns are valacc"),
+        ([ROBOT_ROWS[0] | {"valacc": {}}], r"row 1: 'valacc' is \{\}, not a number"),
+        ([None] * NASBENCH201.size + ["x"], "no architecture column"),
+        (["x"] * NASBENCH201.size, "row 1: 'bad' is 'x'"),
+    ],
+)
+def test_errors_in_a_pickle(tmp_path, rows, message):
+    (tmp_path / "bad.p").write_bytes(pickle.dumps(rows))
+    with pytest.raises(InputError, match=message):
+        load_table(tmp_path / "bad.p", NASBENCH201)
+
+
+class CallsSystem:
+    def __reduce__(self):
+        return os.system, ("exit 1",)
+
+
+def test_a_table_pickle_that_calls_the_system_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "bad.p").write_bytes(pickle.dumps([ROBOT_ROWS[0] | {"note": CallsSystem()}]))
+    monkeypatch.setattr(os, "system", lambda command: pytest.fail("code from the file ran"))
+    with pytest.raises(InputError, match=r"bad\.p: .*global posix\.system is refused"):
+        load_table(tmp_path / "bad.p", NASBENCH201)
+
+
+def test_unknown_ending(tmp_path):
+    with pytest.raises(InputError, match=r"unknown kind of table '\.xlsx'; its name must end in \.csv"):
+        load_table(tmp_path / "table.xlsx", NASBENCH201)
+
+
+def test_a_pickle_of_numbers_is_in_index_order(tmp_path):
+    values = np.random.default_rng(0).random(NASBENCH201.size)
+    (tmp_path / "nb2_test.p").write_bytes(pickle.dumps(list(values)))
+    table = load_table(tmp_path / "nb2_test.p", NASBENCH201)
+    np.testing.assert_array_equal(table.archs, enumerate_archs(NASBENCH201))
+    np.testing.assert_array_equal(table.columns["nb2_test"], values)
+
+
+def test_align_follows_the_architectures():
+    archs = sample(NASBENCH201, 50, seed=0)
+    table = Table(archs, {"index": np.arange(50.0)})
+    order = np.random.default_rng(0).permutation(50)[:20]
+    np.testing.assert_array_equal(align(table, NASBENCH201, archs[order], "index"), order)
+    np.testing.assert_array_equal(align(table, NASBENCH201, archs[[3, 3]], "index"), [3, 3])
+    assert align(table, NASBENCH201, archs[:0], "index").shape == (0,)
+
+
+def test_errors_of_align():
+    table = Table(ARCHS[:2], {"accuracy": ACCURACY[:2]})
+    with pytest.raises(InputError, match="unknown column 'acuracy': did you mean 'accuracy'"):
+        align(table, NASBENCH201, ARCHS[:2], "acuracy")
+    with pytest.raises(InputError) as error:
+        align(table, NASBENCH201, ARCHS[[2, 0, 2]], "accuracy")
+    assert str(error.value) == f"the table lacks 2 of 3 architectures, the first is {TEXTS[2]}"
+    with pytest.raises(InputError, match="more than once") as error:
+        align(Table(ARCHS[[0, 1, 1]], {"accuracy": ACCURACY}), NASBENCH201, ARCHS[:1], "accuracy")
+    assert TEXTS[1] in str(error.value)
+    with pytest.raises(InputError):
+        align(table, NASBENCH201, ARCHS[:, :5], "accuracy")
+
+
+def proxy_file(tmp_path, **changes):
+    filled = np.random.default_rng(0).random((2, NASBENCH201.size, 2)).astype(np.float32)
+    filled[1, 5, 0] = -1e8
+    arrays = {"filled": filled, "datasets": np.array(["cifar10", "cifar100"]), "columns": np.array(["jacov", "snip"])}
+    arrays |= changes
+    (tmp_path / "nb201").mkdir()
+    kept = {key: value for key, value in arrays.items() if value is not None}
+    np.savez(tmp_path / "nb201" / "nb201_proxies.npz", **kept)
+    return filled
+
+
+def test_proxy_scores_by_name_with_failures_as_nan(tmp_path):
+    filled = proxy_file(tmp_path)
+    archs, scores = load_proxy_scores(tmp_path, "cifar100", ["snip", "jacob_cov", "jacov"])
+    np.testing.assert_array_equal(archs, enumerate_archs(NASBENCH201))
+    assert np.argwhere(np.isnan(scores)).tolist() == [[5, 1], [5, 2]]
+    np.testing.assert_array_equal(np.nan_to_num(scores[:, [1, 0]], nan=-1e8), filled[1])
+    assert scores.dtype == np.float64
+    with pytest.raises(InputError, match="unknown data set 'cifar-10': did you mean 'cifar10'"):
+        load_proxy_scores(tmp_path, "cifar-10", ["snip"])
+    with pytest.raises(InputError, match="unknown proxy 'snap': did you mean 'snip'"):
+        load_proxy_scores(tmp_path, "cifar10", ["snap"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"filled": None}, "no array 'filled'"), ({"filled": np.zeros((2, 9, 2))}, r"'filled' has shape \(2, 9, 2\)")],
+)
+def test_proxy_files_that_do_not_fit(tmp_path, changes, message):
+    proxy_file(tmp_path, **changes)
+    with pytest.raises(InputError, match=message):
+        load_proxy_scores(tmp_path, "cifar10", ["snip"])
+
+
+def test_missing_public_tables_say_how_to_get_them(tmp_path):
+    with pytest.raises(InputError, match=r"nb201_table\.npz: bring it, or run `jaxnas data get robot`"):
+        load_nasbench201(tmp_path)
+    with pytest.raises(InputError, match=r"nb201_proxies\.npz: bring them"):
+        load_proxy_scores(tmp_path, "cifar10", ["snip"])
+
+
+@pytest.mark.data
+def test_nasbench201_optima_are_the_published_ones(data_folder):
+    table = load_nasbench201(data_folder)
+    for column, index, best in (
+        ("robot_c10_test", 6111, 94.373),
+        ("robot_c100_test", 9930, 73.513),
+        ("robot_im120_test", 857, 47.311),
+    ):
+        accuracy = align(table, NASBENCH201, enumerate_archs(NASBENCH201), column)
+        assert accuracy.argmax() == index
+        assert accuracy[index] == pytest.approx(best, abs=1e-3)
+
+
+@pytest.mark.data
+def test_robots_files_agree_with_the_compiled_table(data_folder, tmp_path):
+    (tmp_path / "nb201").mkdir()
+    (tmp_path / "nb201" / "robot_raw").symlink_to(data_folder / "nb201" / "robot_raw")
+    robot, compiled = load_nasbench201(tmp_path), load_nasbench201(data_folder)
+    np.testing.assert_array_equal(robot.archs, compiled.archs)
+    for name, column in robot.columns.items():
+        np.testing.assert_allclose(column, compiled.columns[name], rtol=1e-7)
+    assert len(robot.columns) == 5
+
+
+@pytest.mark.data
+def test_the_six_proxies_of_robot_are_there(data_folder):
+    six = ["grad_norm", "snip", "grasp", "fisher", "synflow", "jacob_cov"]
+    archs, scores = load_proxy_scores(data_folder, "ImageNet16-120", six)
+    assert archs.shape == scores.shape == (15_625, 6)
+    assert np.isfinite(scores).mean() > 0.99
+    assert not (scores == -1e8).any()
