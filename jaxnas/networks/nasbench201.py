@@ -4,6 +4,7 @@ Source: Dong & Yang 2020 (arXiv:2001.00326). The architecture is an argument of 
 of both convolutions (a supernet), and an architecture uses those of its ops. One compiled program serves all.
 """
 
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -44,30 +45,35 @@ class Cell(nn.Module):
             op, node = arch[edge], nodes[source]
             of_edge = jax.tree.map(lambda leaf, edge=edge: leaf[edge], (conv_1x1, conv_3x3, norm))
             self.sow("relus", f"edge{edge}", (node, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
-            out, moved = self.apply_op(op, node, *of_edge)
+            out, moved = apply_op(op, node, *of_edge, normalise=self.norm, train=self.train)
             nodes[target] = nodes[target] + out
             norms.append(moved)
         record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
         return nodes[-1], None
 
-    def apply_op(self, op, x, conv_1x1, conv_3x3, norm):
-        """The op's output, and the edge's normalisation with its running statistics moved on where the op has one."""
 
-        def relu_conv_norm(layer):
-            def branch(x):
-                out = apply_layer(layer, nn.relu(x))
-                return apply_batch_norm(norm, out, train=self.train) if self.norm else (out, norm)
+@partial(jax.jit, static_argnames=("normalise", "train"))
+def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train):
+    """The op's output, and the edge's normalisation with its running statistics moved on where the op has one.
 
-            return branch
+    Jitted so that its derivatives are traced once per stage and not once per edge.
+    """
 
-        branches = {
-            "none": lambda x: (jnp.zeros_like(x), norm),
-            "skip_connect": lambda x: (x, norm),
-            "nor_conv_1x1": relu_conv_norm(conv_1x1),
-            "nor_conv_3x3": relu_conv_norm(conv_3x3),
-            "avg_pool_3x3": lambda x: (average_pool_3x3(x), norm),
-        }
-        return lax.switch(op.astype(jnp.int32), [branches[name] for name in OP_NAMES], x)
+    def relu_conv_norm(layer):
+        def branch(x):
+            out = apply_layer(layer, nn.relu(x))
+            return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
+
+        return branch
+
+    branches = {
+        "none": lambda x: (jnp.zeros_like(x), norm),
+        "skip_connect": lambda x: (x, norm),
+        "nor_conv_1x1": relu_conv_norm(conv_1x1),
+        "nor_conv_3x3": relu_conv_norm(conv_3x3),
+        "avg_pool_3x3": lambda x: (average_pool_3x3(x), norm),
+    }
+    return lax.switch(op.astype(jnp.int32), [branches[name] for name in OP_NAMES], x)
 
 
 class ConvNorm(nn.Module):
