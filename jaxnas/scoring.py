@@ -2,31 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Float, Int8, PyTree
+from jaxtyping import Float, Int8
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.networks import init_variables
 from jaxnas.proxies import PROXIES, Batch, Proxy, Quantities
 
 DEFAULT_PROXIES = tuple(PROXIES)
-
-
-def init_params(network: nn.Module, image_shape: Sequence[int], num_decisions: int, seed: int) -> PyTree:
-    """One set of initial parameters for all architectures: each takes the tensors of its ops from it."""
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    arch = jax.ShapeDtypeStruct((num_decisions,), jnp.int8)
-
-    @jax.jit
-    def init(key):
-        return network.init(key, jnp.zeros(image.shape, image.dtype), jnp.zeros(arch.shape, arch.dtype))["params"]
-
-    return init(jax.random.key(seed))
 
 
 def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy]:
@@ -79,43 +69,48 @@ def iter_scores(
     """The rows of `score_archs`, in order, a chunk at a time."""
     check_batch(network, batch)
     functions = get_proxies(proxies)
-    params = init_params(network, batch.images.shape[1:], archs.shape[1], seed)
-    devices = jax.local_devices()
-    chunk_size = len(devices) * math.ceil(min(chunk_size, len(archs)) / len(devices))
-    score = _program(network, functions, devices)
-    for start in range(0, len(archs), chunk_size):
-        chunk = archs[start : start + chunk_size]
-        filler = np.repeat(chunk[-1:], chunk_size - len(chunk), axis=0)  # one shape, one compilation
-        yield np.asarray(score(np.concatenate([chunk, filler]), params, batch))[: len(chunk)]
+    params = init_variables(network, batch.images.shape[1:], archs.shape[1], seed)["params"]
+    score, num_devices = _program(network, tuple(functions.items()))
+    share = max(2, math.ceil(min(chunk_size, len(archs)) / num_devices))  # XLA would unroll a loop over one row
+    for start in range(0, len(archs), share * num_devices):
+        chunk = archs[start : start + share * num_devices]
+        padded = np.zeros((share * num_devices, archs.shape[1]), np.int8)  # one shape, one compilation
+        padded[: len(chunk)] = chunk
+        counts = np.clip(len(chunk) - share * np.arange(num_devices), 0, share).astype(np.int32)
+        yield np.asarray(score(counts, padded, params, batch))[: len(chunk)]
 
 
-def _program(network, functions, devices):
-    """Compiled (archs [A D], params, batch) -> float64 [A M]; each device takes its share of A.
+@lru_cache(maxsize=8)
+def _program(network: nn.Module, functions: tuple[tuple[str, Proxy], ...]) -> tuple[Callable, int]:
+    """Compiled (counts [devices], archs [A D], params, batch) -> float64 [A M], and the number of devices.
 
-    A device maps over its architectures one by one: on CPUs only the chosen op of each edge then runs.
+    Each device takes an equal share of the rows and scores the first `count` of it one by one: on CPUs only the chosen
+    op of every edge then runs, and the loop's body is the same program for any number of architectures.
     """
 
     def of_one(params, batch, arch):
         quantities = Quantities(network, params, arch, batch)
-        return tuple(jnp.asarray(fn(quantities)) for fn in functions.values())
+        scores = [fn(quantities) for _, fn in functions]
+        with jax.enable_x64(True):
+            return jnp.stack([jnp.asarray(score).astype(jnp.float64) for score in scores])
 
-    @partial(
-        jax.shard_map,
-        in_specs=(PartitionSpec("archs"), PartitionSpec(), PartitionSpec()),
-        out_specs=PartitionSpec("archs"),
-        mesh=Mesh(np.array(devices), "archs"),
-        check_vma=False,
+    def of_share(counts, archs, params, batch):
+        def step(row, out):
+            scores = of_one(params, batch, archs[row])
+            with jax.enable_x64(True):
+                return lax.dynamic_update_index_in_dim(out, scores, row, 0)
+
+        with jax.enable_x64(True):
+            out = jnp.full((len(archs), len(functions)), jnp.nan, jnp.float64)
+        return lax.fori_loop(0, counts[0], step, out)
+
+    devices = jax.local_devices()
+    split, whole = PartitionSpec("archs"), PartitionSpec()
+    mesh = Mesh(np.array(devices), "archs")
+    sharded = jax.shard_map(
+        of_share, mesh=mesh, in_specs=(split, split, whole, whole), out_specs=split, check_vma=False
     )
-    def of_share(archs, params, batch):
-        return jax.lax.map(partial(of_one, params, batch), archs)
-
-    compiled = jax.jit(of_share)
-
-    def run(archs, params, batch):
-        columns = compiled(archs, params, batch)
-        return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
-
-    return run
+    return jax.jit(sharded), len(devices)
 
 
 def check_batch(network: nn.Module, batch: Batch) -> None:

@@ -1,6 +1,5 @@
 """Scores on disk: one Parquet file that carries what made it, grows while scoring, and is resumed after a kill."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int8
 from jaxnas.errors import InputError
 from jaxnas.files import atomic_write
 from jaxnas.images import fingerprint
+from jaxnas.networks import describe
 from jaxnas.proxies import Batch
 from jaxnas.scoring import DEFAULT_PROXIES, iter_scores
 from jaxnas.spaces import SearchSpace, get_space, to_index
@@ -41,8 +41,7 @@ def make_provenance(
     """Everything that a score depends on, as plain JSON values."""
     return {
         "space": space.name,
-        "network": type(network).__name__,
-        **{f"network.{key}": value for key, value in _settings(network).items()},
+        **describe(network),
         "data": data_name,
         "data.fingerprint": fingerprint(np.asarray(batch.images), np.asarray(batch.labels)),
         "batch_size": len(batch.labels),
@@ -50,11 +49,6 @@ def make_provenance(
         "seed": seed,
         "jaxnas": version("jaxnas"),
     }
-
-
-def _settings(network):
-    names = [field.name for field in dataclasses.fields(network) if field.name not in ("parent", "name")]
-    return {name: getattr(network, name) for name in names}
 
 
 def make_environment(seconds: float) -> dict[str, Any]:

@@ -1,21 +1,36 @@
 """Fixtures shared by all tests: the folder of public tables, and strict JAX flags."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
 import pytest
 
+# Programs compiled once serve the test processes too, and the next run.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), "jaxnas-tests-xla")))
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of public tables and images, from JAXNAS_DATA; skips, or fails when JAXNAS_REQUIRE_DATA=1."""
-    folder = os.environ.get("JAXNAS_DATA")
+    return _folder("JAXNAS_DATA", os.environ.get("JAXNAS_DATA"), "public tables")
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """The folder of reference weights and values, from JAXNAS_GOLDEN or beside JAXNAS_DATA; skips or fails as above."""
+    data = os.environ.get("JAXNAS_DATA")
+    beside = str(Path(data).parent / "golden") if data else None
+    return _folder("JAXNAS_GOLDEN", os.environ.get("JAXNAS_GOLDEN", beside), "reference values")
+
+
+def _folder(variable, folder, content):
     if folder and Path(folder).is_dir():
         return Path(folder)
-    reason = f"JAXNAS_DATA={folder!r} names no folder of public tables"
+    reason = f"{variable}={folder!r} names no folder of {content}"
     if os.environ.get("JAXNAS_REQUIRE_DATA") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

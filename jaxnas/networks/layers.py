@@ -12,7 +12,9 @@ Both collections have the tree structure of the weights. Two more are written wh
 means and variances, updated when mutable and read when `train=False`.
 """
 
+import dataclasses
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -155,6 +157,30 @@ def average_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
     """Mean over disjoint 2x2 blocks; an odd last row or column is dropped."""
     n, h, w, c = x.shape
     return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def init_variables(
+    network: nn.Module, image_shape: tuple[int, ...], num_decisions: int, seed: int
+) -> dict[str, PyTree]:
+    """Initial `params` and `batch_stats`, drawn from `seed` for all architectures alike: each uses those of its ops."""
+    return _init(network, tuple(image_shape), num_decisions, jax.random.key(seed))
+
+
+# LLVM's optimisation of some twenty inlined random generators would take longer than everything else in the program.
+@partial(
+    jax.jit,
+    static_argnames=("network", "image_shape", "num_decisions"),
+    compiler_options={"xla_backend_optimization_level": 0},
+)
+def _init(network, image_shape, num_decisions, key):
+    variables = network.init(key, jnp.zeros((2, *image_shape)), jnp.zeros(num_decisions, jnp.int8))
+    return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+
+
+def describe(network: nn.Module) -> dict[str, Any]:
+    """The network's class and fields by name, for records of what a result was made with."""
+    names = [field.name for field in dataclasses.fields(network) if field.name not in ("parent", "name")]
+    return {"network": type(network).__name__, **{f"network.{name}": getattr(network, name) for name in names}}
 
 
 def num_params(network: nn.Module, params: PyTree, arch: Int8[Array, " D"]) -> Int[Array, ""]:

@@ -143,6 +143,34 @@ def align(table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], colu
     return table.columns[column][np.array([row_of[key] for key in wanted], np.intp)]
 
 
+class TabularObjective(NamedTuple):
+    """Validation and test accuracies of a pool that were measured before; called like an objective that trains."""
+
+    values: Float64[np.ndarray, " A"]
+    test: Float64[np.ndarray, " A"]
+
+    def __call__(self, index: int) -> float:
+        """Validation accuracy of the pool's architecture `index`."""
+        return float(self.values[index])
+
+    def test_accuracy(self, index: int) -> float:
+        """Its test accuracy, NaN where the table has none."""
+        return float(self.test[index])
+
+
+def tabular_objective(
+    table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], column: str, test_column: str | None = None
+) -> TabularObjective:
+    """The objective that looks `column` up for `archs`, and their test accuracy in `test_column` if one is named.
+
+    Raises:
+      InputError: see `align`.
+    """
+    values = align(table, space, archs, column)
+    test = align(table, space, archs, test_column) if test_column else np.full(len(values), np.nan)
+    return TabularObjective(values, test)
+
+
 def _read_columns(path: Path, arch_column: str) -> dict[str, Column]:
     """The columns of a file as lists or 1-D arrays, unchecked."""
     match path.suffix.lower():

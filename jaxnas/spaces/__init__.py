@@ -8,6 +8,7 @@ from jaxnas.spaces.space import (
     enumerate_archs,
     from_index,
     mutate,
+    read_archs,
     sample,
     to_index,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "from_index",
     "get_space",
     "mutate",
+    "read_archs",
     "sample",
     "to_index",
 ]

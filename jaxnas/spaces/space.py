@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TypeAlias
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Int8, Int32, Int64, PRNGKeyArray
 
 from jaxnas.errors import InputError
+from jaxnas.files import read_bytes
 
 Unchecked: TypeAlias = np.ndarray | Array | Sequence | int  # meant as integers, and checked to be
 
@@ -155,3 +157,21 @@ def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray,
     shift = jax.random.randint(shift_key, (), 1, choices)
     arch = jnp.asarray(arch)
     return arch.at[decision].set(((arch[decision] + shift) % choices).astype(arch.dtype))
+
+
+def read_archs(path: Path | str, space: SearchSpace) -> Int8[np.ndarray, "A D"]:
+    """Architectures of a text file, one string on each line; empty lines are skipped.
+
+    Raises:
+      InputError: no such file, no architecture in it, or a line that the space cannot parse, with its number.
+    """
+    lines = read_bytes(Path(path)).decode(errors="replace").splitlines()
+    archs = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            archs += [space.parse(line)] if line.strip() else []
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
+    if not archs:
+        raise InputError(f"{path} has no architecture: write one string on each line")
+    return np.stack(archs)

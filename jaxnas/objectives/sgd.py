@@ -1,0 +1,152 @@
+"""Training one candidate by SGD: hyperparameters, and the three programs initialise, train an epoch, evaluate.
+
+The architecture is an argument of the programs, so that each is compiled once for all candidates.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Float32, Int, Int8, Int32, PRNGKeyArray
+
+from jaxnas.errors import InputError
+from jaxnas.networks import init_variables
+from jaxnas.proxies.quantities import cross_entropy
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """SGD as NAS-Bench-201 trains: Nesterov momentum, cosine, decay of all parameters. The defaults suit digits."""
+
+    epochs: int = 6
+    batch_size: int = 64  # an epoch drops its last, incomplete batch; each epoch has an order of its own
+    learning_rate: float = 0.02  # of the first step
+    final_learning_rate: float = 0.0  # which the cosine reaches one step after the last
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4  # times the parameter, added to the clipped gradient
+    clip_norm: float = 5.0  # largest L2 norm of the gradient of all parameters
+    crop_padding: int = 0  # pixels by which a random crop may shift the image; 0 = off
+    flip: bool = False  # mirror left-right with probability 1/2
+    validation_fraction: float = 0.5  # of the training images of each class
+    seed: int = 0
+
+
+class Labelled(NamedTuple):
+    """Images and their labels, on the device."""
+
+    images: Float32[Array, "N H W C"]
+    labels: Int32[Array, " N"]
+
+
+class TrainState(NamedTuple):
+    """What one training step hands to the next."""
+
+    params: Any
+    batch_stats: Any
+    optimizer: Any
+
+
+def check_config(config: TrainingConfig) -> None:
+    """InputError naming the first hyperparameter that is out of range."""
+    rules = {
+        "epochs": (config.epochs >= 1, "at least 1"),
+        "batch_size": (config.batch_size >= 2, "at least 2, which batch normalisation needs"),
+        "learning_rate": (0 < config.learning_rate < math.inf, "above 0"),
+        "final_learning_rate": (0 <= config.final_learning_rate <= config.learning_rate, "from 0 to learning_rate"),
+        "momentum": (0 <= config.momentum < 1, "from 0 to below 1"),
+        "weight_decay": (0 <= config.weight_decay < math.inf, "at least 0"),
+        "clip_norm": (0 < config.clip_norm < math.inf, "above 0 (a huge one never clips)"),
+        "crop_padding": (config.crop_padding >= 0, "at least 0"),
+        "seed": (config.seed >= 0, "at least 0"),
+    }
+    for name, (fits, rule) in rules.items():
+        if not fits:
+            raise InputError(f"training {name} is {getattr(config, name)}: it must be {rule}")
+
+
+def make_optimizer(config: TrainingConfig, steps: int) -> optax.GradientTransformation:
+    """Clip, add the decay, SGD with momentum and lr_t = lr_T + (lr_0 - lr_T) (1 + cos(pi t / T)) / 2, T = steps."""
+    final = config.final_learning_rate / config.learning_rate
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(optax.cosine_decay_schedule(config.learning_rate, steps, final), config.momentum, config.nesterov),
+    )
+
+
+def epoch_order(config: TrainingConfig, num_images: int, epoch: int) -> Int32[np.ndarray, "S B"]:
+    """Training images of each of the S = floor(N / B) minibatches of an epoch; all different."""
+    steps = num_images // config.batch_size
+    order = np.random.default_rng((config.seed, epoch)).permutation(num_images)
+    return order[: steps * config.batch_size].reshape(steps, -1).astype(np.int32)
+
+
+def init_state(
+    network: nn.Module, config: TrainingConfig, arch: Int8[Array, " D"], images: Float[Array, "N H W C"]
+) -> TrainState:
+    """The state before the first step: the same parameters for every architecture, those that scoring draws too."""
+    variables = init_variables(network, images.shape[1:], len(arch), config.seed)
+    optimizer = make_optimizer(config, 1)
+    return TrainState(variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"]))
+
+
+@partial(jax.jit, static_argnames=("network", "config"))
+def train_epoch(
+    network: nn.Module,
+    config: TrainingConfig,
+    state: TrainState,
+    arch: Int8[Array, " D"],
+    data: Labelled,
+    order: Int[Array, "S B"],
+    epoch: Int[Array, ""],
+) -> tuple[TrainState, Float[Array, ""]]:
+    """One step per row of `order`; the new state and the mean of the steps' losses in nats, before each step."""
+    optimizer = make_optimizer(config, config.epochs * len(order))
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), epoch), len(order))
+
+    def step(state, chosen_and_key):
+        chosen, key = chosen_and_key
+        images = augment(config, key, data.images[chosen])
+
+        def loss_of(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            logits, moved = network.apply(variables, images, arch, train=True, mutable=["batch_stats"])
+            return cross_entropy(logits, data.labels[chosen]), moved.get("batch_stats", {})
+
+        (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, moments = optimizer.update(gradient, state.optimizer, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), batch_stats, moments), loss
+
+    state, losses = lax.scan(step, state, (order, keys))
+    return state, losses.mean()
+
+
+def augment(config: TrainingConfig, key: PRNGKeyArray, images: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    """Each image shifted by up to `crop_padding` pixels, zeros moving in, and mirrored with probability 1/2."""
+    crop_key, flip_key = jax.random.split(key)
+    if pad := config.crop_padding:
+        corners = jax.random.randint(crop_key, (len(images), 2), 0, 2 * pad + 1)
+        padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        crop = jax.vmap(lambda image, corner: lax.dynamic_slice(image, (*corner, 0), images.shape[1:]))
+        images = crop(padded, corners)
+    if config.flip:
+        mirrored = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1, 1))
+        images = jnp.where(mirrored, images[:, :, ::-1], images)
+    return images
+
+
+@partial(jax.jit, static_argnames="network")
+def count_correct(network: nn.Module, state: TrainState, arch: Int8[Array, " D"], data: Labelled) -> Float[Array, ""]:
+    """Images whose largest logit, with running statistics, is their label's; NaN if a logit is not finite."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    logits = jnp.asarray(network.apply(variables, data.images, arch, train=False))
+    hits = (logits.argmax(-1) == data.labels).sum().astype(logits.dtype)
+    return jnp.where(jnp.isfinite(logits).all(), hits, jnp.nan)

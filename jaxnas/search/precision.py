@@ -1,0 +1,25 @@
+"""Float64 for the search alone: networks of the same process stay in float32."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import jax
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_float64(function: Callable[P, R]) -> Callable[P, R]:
+    """Call a jitted function, trace included, inside `jax.enable_x64(True)`; no global flag is set.
+
+    The context must be entered before jit converts the arguments: do not wrap the result in a jit of your own unless
+    that too runs inside the context.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+            return function(*args, **kwargs)
+
+    return call

@@ -1,0 +1,182 @@
+"""What the command line shows: progress on stderr, results on stdout."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+console, status = Console(), Console(stderr=True)
+
+QUIET_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+
+
+def configure_jax() -> None:
+    """Keep compiled programs in the user's cache folder, and make every core of a CPU a device.
+
+    The environment variables JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES take precedence.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list; the default proxies for an empty one."""
+    from jaxnas.scoring import DEFAULT_PROXIES
+
+    return tuple(name.strip() for name in text.split(",") if name.strip()) or DEFAULT_PROXIES
+
+
+class Bars:
+    """Progress of a command: bars in a terminal, else a line at most every ten seconds; queries always get a line."""
+
+    def __init__(self, bars: Progress):
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+        self.stage = ""
+        self.last_line = time.monotonic()
+
+    def events(self):
+        """The callbacks of a search."""
+        from jaxnas.pipeline import Events
+
+        return Events(on_stage=self.start, on_scored=self.scored, on_epoch=self.trained, on_query=self.queried)
+
+    def start(self, stage: str) -> None:
+        """A stage begins, usually by compiling."""
+        self.stage = stage
+        if not status.is_terminal:
+            status.print(f"{stage}: compiling the program", highlight=False)
+
+    def advance(self, name: str, done: float, total: float | None, detail: str = "") -> None:
+        """Show that `done` of `total` is reached."""
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total)
+        self.bars.update(self.tasks[name], completed=done, total=total, detail=detail)
+        due = time.monotonic() - self.last_line > QUIET_INTERVAL
+        if not status.is_terminal and (due or done == total):
+            self.last_line = time.monotonic()
+            status.print(f"{name}: {done:,} of {total:,} {detail}" if total else f"{name}: {done:,}", highlight=False)
+
+    def scored(self, done: int, total: int) -> None:
+        """`done` of `total` architectures have scores."""
+        self.advance("architectures scored", done, total)
+
+    def trained(self, index: int, epoch: int, epochs: int, loss: float) -> None:
+        """A candidate finished an epoch."""
+        self.advance("epochs of this candidate", epoch, epochs, f"loss {loss:.3f}")
+
+    def queried(self, query) -> None:
+        """A query was answered."""
+        outcome = f"{query.objective:6.2f} %" if np.isfinite(query.objective) else "diverged, the search goes on"
+        status.print(
+            f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %"
+            f"   {query.cost:.1f} s",
+            highlight=False,
+        )
+
+    def downloaded(self, done: int, total: int | None) -> None:
+        """`done` bytes of `total` have arrived."""
+        self.advance("bytes", done, total)
+
+
+@contextmanager
+def progress() -> Iterator[Bars]:
+    """Show bars while the body runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=status, disable=not status.is_terminal, transient=True) as bars:
+        yield Bars(bars)
+
+
+def score_table(scores) -> Table:
+    """Per proxy: smallest, median and largest finite score, and how many are not finite."""
+    table = Table(title="raw scores")
+    for name in ("proxy", "min", "median", "max", "NaN or inf"):
+        table.add_column(name, justify="left" if name == "proxy" else "right")
+    for name, column in zip(scores.proxies, scores.values.T, strict=True):
+        finite = column[np.isfinite(column)]
+        numbers = [f"{fn(finite):.4g}" if len(finite) else "-" for fn in (np.min, np.median, np.max)]
+        table.add_row(name, *numbers, str(len(column) - len(finite)))
+    return table
+
+
+def print_run(run) -> None:
+    """Every query with its phase and accuracy, the weights found, the winner, and where the time went."""
+    from jaxnas.report import query_rows
+
+    for method, outcome in run.outcomes.items():
+        result = outcome.result
+        table = Table(title=f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}")
+        for name in ("query", "phase", "architecture", "val. acc. %", "s"):
+            table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", overflow="fold")
+        for row in query_rows(result, run.space, run.scores.archs):
+            accuracy = f"{row['objective']:.2f}" if np.isfinite(row["objective"]) else "diverged"
+            cost = f"{row['seconds']:.1f}" if np.isfinite(row["seconds"]) else "-"
+            style = "bold green" if result.queries[row["query"] - 1] == result.selected else None
+            table.add_row(str(row["query"]), row["phase"], row["arch"], accuracy, cost, style=style)
+        console.print(table)
+    _print_weights(run)
+    for method, outcome in run.outcomes.items():
+        selected = run.space.format(run.scores.archs[outcome.result.selected])
+        best = np.nanmax(np.where(np.isfinite(outcome.result.objective), outcome.result.objective, np.nan))
+        console.print(f"{method} selects {selected}", highlight=False, soft_wrap=True)
+        console.print(
+            f"  validation accuracy {best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %", highlight=False
+        )
+        if outcome.result.num_failed:
+            console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
+    times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())
+    console.print(f"{len(run.scores.archs)} architectures; {times}", highlight=False)
+
+
+def _print_weights(run):
+    weights = next(iter(run.outcomes.values())).result.weights
+    usable = run.masked.usable
+    if np.isfinite(weights).any():
+        parts = [
+            f"{name} {weight:+.2f}" if use else f"{name} unused (constant)"
+            for name, weight, use in zip(run.scores.proxies, weights, usable, strict=True)
+        ]
+        console.print("weights: " + ", ".join(parts), highlight=False, soft_wrap=True)
+    masked = run.masked.num_nan + run.masked.num_posinf + run.masked.num_neginf
+    if masked.any():
+        parts = [f"{name} {count}" for name, count in zip(run.scores.proxies, masked, strict=True) if count]
+        console.print("scores that are NaN or inf: " + ", ".join(parts), highlight=False, soft_wrap=True)
+
+
+def print_data(statuses) -> None:
+    """One block of lines per data set."""
+    for entry in statuses:
+        data = entry.data
+        mark = "present" if entry.present else "missing"
+        size = f"{data.size / 1e6:,.1f} MB" if data.size else "embedded"
+        console.print(f"{data.name} ({data.kind}, {size}): {mark}", style="green" if entry.present else None)
+        for line in (data.about, f"licence: {data.licence}", f"address: {data.address}"):
+            console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+        if entry.path is not None:
+            console.print(f"  place: {entry.path}", highlight=False, soft_wrap=True, markup=False)

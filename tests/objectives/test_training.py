@@ -1,0 +1,317 @@
+"""Training against softmax regression in NumPy, the record against kills and damage, and one real network."""
+
+import json
+import math
+import multiprocessing
+import time
+from dataclasses import replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.images import ImageData, load_images, split_validation, standardize
+from jaxnas.networks import NASBench201Network
+from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer
+from jaxnas.objectives.training import TrainingConfig, TrainingObjective
+from jaxnas.spaces import NASBENCH201, enumerate_archs
+
+CONFIG = TrainingConfig(epochs=3, batch_size=20, learning_rate=0.5)
+CHANCE, GOOD, SLOW, FAST, BROKEN = np.eye(6, dtype=np.int8)[0] * np.arange(5, dtype=np.int8)[:, None]
+POOL = np.stack([GOOD, BROKEN, SLOW, CHANCE, FAST, GOOD])
+TRACES = []
+
+
+class Softmax(nn.Module):
+    """Softmax regression on the pixels times a factor, which is the architecture's first decision."""
+
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, images, arch, *, train=True):
+        TRACES.append(train)
+        factor = jnp.array([0, 1, 0.5, 2, jnp.inf])[arch[0].astype(int)]
+        pixels = images.reshape(len(images), -1) * factor
+        return pixels @ self.param("weights", nn.initializers.zeros, (pixels.shape[-1], self.num_classes))
+
+
+def make_data(test_seed=1):
+    """Three noisy blobs: 100 training and 30 test images of 4x4 pixels."""
+    centres = np.random.default_rng(0).normal(size=(3, 4, 4, 1))
+
+    def draw(num, seed):
+        rng = np.random.default_rng(seed)
+        labels = rng.permutation(np.arange(num) % 3).astype(np.int32)
+        return (centres[labels] + 1.5 * rng.normal(size=(num, 4, 4, 1))).astype(np.float32), labels
+
+    return ImageData("blobs", *draw(100, 10), *draw(30, test_seed), 3)
+
+
+def make(record=None, *, archs=POOL, data=None, config=CONFIG, network=None, **options):
+    return TrainingObjective(network or Softmax(), archs, data or make_data(), config, record, **options)
+
+
+def numpy_training(data, config, factor):
+    """Validation accuracy, test accuracy and last mean loss of softmax regression by the written-out update."""
+    rest, images, labels = split_validation(data, config.validation_fraction, config.seed)
+    flat = [factor * x.reshape(len(x), -1).astype(float) for x in (rest.train_images, images, data.test_images)]
+    weights, velocity, losses = np.zeros((16, 3)), np.zeros((16, 3)), []
+    steps = len(flat[0]) // config.batch_size
+    for t in range(config.epochs * steps):
+        epoch, step = divmod(t, steps)
+        chosen = epoch_order(config, len(flat[0]), epoch)[step]
+        x, y = flat[0][chosen], np.eye(3)[rest.train_labels[chosen]]
+        exp = np.exp(x @ weights)
+        p = exp / exp.sum(1, keepdims=True)
+        losses.append(-np.log((p * y).sum(1)).mean())
+        gradient = x.T @ (p - y) / len(x)
+        gradient *= min(1, config.clip_norm / np.linalg.norm(gradient))
+        gradient += config.weight_decay * weights
+        velocity = config.momentum * velocity + gradient
+        cosine = (1 + math.cos(math.pi * t / (config.epochs * steps))) / 2
+        low, high = config.final_learning_rate, config.learning_rate
+        weights -= (low + (high - low) * cosine) * (gradient + config.momentum * velocity)
+    right = [100 * np.mean((x @ weights).argmax(1) == y) for x, y in ((flat[1], labels), (flat[2], data.test_labels))]
+    return *right, np.mean(losses[-steps:])
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.3, "weight_decay": 0.1, "final_learning_rate": 0.2}])
+def test_training_is_the_written_out_update(changes):
+    data, config = make_data(), replace(CONFIG, **changes)
+    objective = make(data=data, config=config)
+    validation, test, loss = numpy_training(data, config, factor=1)
+    assert objective(0) == pytest.approx(validation)
+    assert objective.test_accuracy(0) == pytest.approx(test)
+    assert objective.result(0).loss == pytest.approx(loss, rel=1e-4)
+    assert objective.result(0).epochs == CONFIG.epochs
+
+
+def test_optimizer_without_nesterov_and_momentum_is_plain_descent():
+    config = replace(CONFIG, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=1.0, learning_rate=1.0)
+    optimizer, params = make_optimizer(config, steps=2), {"a": jnp.array([3.0, 4.0])}
+    state = optimizer.init(params)
+    for expected in ([2.4, 3.2], [2.1, 2.8]):  # the unit vector times 1, then times (1 + cos(pi / 2)) / 2
+        updates, state = optimizer.update({"a": jnp.array([6.0, 8.0])}, state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params["a"], expected, rtol=1e-6)
+
+
+def test_epoch_order_draws_different_images_and_drops_the_incomplete_batch():
+    orders = [epoch_order(CONFIG, 50, epoch) for epoch in (0, 0, 1)]
+    assert orders[0].shape == (2, 20)
+    assert len(np.unique(orders[0])) == 40
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert (orders[0] != orders[2]).any()
+
+
+def test_augmentation_crops_and_mirrors():
+    images = jax.random.uniform(jax.random.key(0), (200, 3, 3, 2)) + 1
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    out = np.asarray(augment(replace(CONFIG, crop_padding=1, flip=True), jax.random.key(1), images))
+    seen = set()
+    for image, large in zip(out, padded, strict=True):
+        crops = {(i, j): large[i : i + 3, j : j + 3] for i in range(3) for j in range(3)}
+        seen |= {(*at, flip) for at, crop in crops.items() for flip in (1, -1) if (image == crop[:, ::flip]).all()}
+    assert len(seen) == 18
+    np.testing.assert_array_equal(augment(CONFIG, jax.random.key(1), images), images)
+
+
+def test_augmentation_changes_training():
+    plain, augmented = make(), make(config=replace(CONFIG, crop_padding=1, flip=True))
+    assert augmented.result(0).loss > plain.result(0).loss
+
+
+def test_equal_seeds_agree_in_any_order_and_any_pool():
+    first, second = make(), make(archs=POOL[::-1])
+    accuracies = [first(i) for i in range(len(POOL))]
+    np.testing.assert_array_equal([second(i) for i in range(len(POOL))], accuracies[::-1])
+    assert accuracies[0] == accuracies[5] > accuracies[3]
+    assert make(config=replace(CONFIG, seed=1)).result(0).loss != first.result(0).loss
+
+
+def test_compiles_once():
+    objective = make()
+    objective(0)
+    traces = len(TRACES)
+    for index in range(len(POOL)):
+        objective(index)
+        objective.test_accuracy(index)
+    assert len(TRACES) == traces
+
+
+def test_a_diverged_candidate_is_given_up_and_the_next_trained(tmp_path):
+    losses = []
+    record = tmp_path / "record"
+    objective = make(record, on_epoch=lambda *args: losses.append(args))
+    assert math.isnan(objective(1))
+    assert len(losses) == 1
+    assert objective.result(1)[2:] == (1, objective.cost(1), True)
+    assert math.isnan(objective.test_accuracy(1))
+    assert objective(0) > 60
+    assert json.loads(record.read_text().splitlines()[1])["validation_accuracy"] is None
+    assert math.isnan(make(record, on_epoch=pytest.fail)(1))
+
+
+def test_a_huge_learning_rate_diverges():
+    objective = make(config=replace(CONFIG, learning_rate=1e6, weight_decay=1e3, epochs=10))
+    assert math.isnan(objective(0))
+    assert 1 <= objective.result(0).epochs < 10
+
+
+def test_on_epoch_counts_from_one():
+    calls = []
+    objective = make(on_epoch=lambda *args: calls.append(args))
+    objective(2)
+    assert [call[:3] for call in calls] == [(2, 1, 3), (2, 2, 3), (2, 3, 3)]
+    assert calls[-1][3] == objective.result(2).loss < calls[0][3]
+
+
+def test_the_test_set_is_used_by_test_accuracy_alone(tmp_path):
+    record = tmp_path / "record"
+    first = make(record)
+    expected = [first(i) for i in range(len(POOL))]
+    other = make(record, data=make_data(test_seed=2))  # the same record fits
+    np.testing.assert_array_equal([other(i) for i in range(len(POOL))], expected)
+    np.testing.assert_array_equal([make(data=make_data(2))(i) for i in range(len(POOL))], expected)
+    assert other.test_accuracy(0) != first.test_accuracy(0)
+
+
+def test_test_accuracy_is_the_same_from_kept_and_from_retrained_parameters(tmp_path):
+    objective = make(tmp_path / "record")
+    kept = [objective.test_accuracy(i) for i in range(len(POOL))]  # each in turn right after its training
+    resumed = make(tmp_path / "record")
+    np.testing.assert_array_equal([resumed.test_accuracy(i) for i in range(len(POOL))], kept)
+
+
+def test_runs_in_float32_when_the_caller_is_in_float64():
+    expected = make().result(0)
+    with jax.enable_x64(True):
+        assert make().result(0)[:3] == expected[:3]
+
+
+def test_trained_candidates_are_not_trained_again(tmp_path):
+    record = tmp_path / "folder" / "record"
+    first = make(record)
+    expected = [first.result(i) for i in (0, 2)]
+    again = make(record, archs=POOL[[2, 0]], on_epoch=pytest.fail)
+    assert [again.result(1), again.result(0)] == expected
+    assert [again(1), again.cost(1)] == [first(0), first.cost(0)]
+
+
+def test_a_cut_last_line_is_trained_again(tmp_path):
+    record = tmp_path / "record"
+    whole = make(record)
+    expected = [whole(0), whole(2)]
+    record.write_bytes(record.read_bytes()[:-7])
+    calls = []
+    resumed = make(record, on_epoch=lambda index, *_: calls.append(index))
+    assert [resumed(0), resumed(2)] == expected
+    assert set(calls) == {2}
+    assert len(record.read_text().splitlines()) == 3
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    record = tmp_path / "record"
+    make(record)(0)
+    with pytest.raises(InputError, match=r"\(epochs was 3 and is 4, seed was 0 and is 1\)"):
+        make(record, config=replace(CONFIG, epochs=4, seed=1))
+    data = make_data()
+    with pytest.raises(InputError, match="data was"):
+        make(record, data=data._replace(train_images=data.train_images + 1))
+    with pytest.raises(InputError, match="network was 'Softmax' and is 'NASBench201Network'"):
+        make(record, network=NASBench201Network(num_classes=3, channels=2, cells_per_stage=1))
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "null", '{"arch": "x"}', '{"a": ' * 9999, "\x00", "LATIN"])
+@pytest.mark.parametrize("position", [1, 2])
+def test_a_damaged_line_is_named(tmp_path, line, position):
+    record = tmp_path / "record"
+    make(record)(0)
+    lines = record.read_bytes().splitlines()
+    lines.insert(position - 1, line.encode() if line != "LATIN" else b'{"arch": "\xe4"}')
+    record.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(InputError, match=f"record, line {position}: ") as error:
+        make(record)
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_or_cut_header_is_refused(tmp_path):
+    for content in (b"", b'{"made_with": {}}'):
+        (tmp_path / "record").write_bytes(content)
+        with pytest.raises(InputError, match="line 1"):
+            make(tmp_path / "record")
+
+
+def test_a_wrongly_typed_value_is_refused(tmp_path):
+    record = tmp_path / "record"
+    make(record)(0)
+    record.write_text(record.read_text().replace('"epochs": 3, "seconds"', '"epochs": "3", "seconds"'))
+    with pytest.raises(InputError, match="line 2: no result"):
+        make(record)
+
+
+def train_all(record):
+    objective = make(record, archs=enumerate_archs(NASBENCH201))
+    for index in range(len(objective.archs)):
+        objective(index)
+
+
+def test_resumes_after_sigkill(tmp_path):
+    record = tmp_path / "record"
+    process = multiprocessing.get_context("spawn").Process(target=train_all, args=(record,))
+    process.start()
+    while process.is_alive() and (not record.exists() or record.read_bytes().count(b"\n") < 5):
+        time.sleep(0.05)
+    assert process.is_alive()
+    process.kill()
+    process.join()
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    objective = make(record, archs=enumerate_archs(NASBENCH201), on_epoch=pytest.fail)
+    for index, line in enumerate(lines[1:]):
+        assert objective(index) == line["validation_accuracy"] or line["diverged"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "training epochs is 0"),
+        ({"batch_size": 1}, "training batch_size is 1"),
+        ({"batch_size": 52}, r"batch_size is 52, but 51 images of blobs are left to train on: choose 2\.\.51"),
+        ({"learning_rate": math.nan}, "training learning_rate is nan"),
+        ({"final_learning_rate": 1.0}, "training final_learning_rate is 1.0"),
+        ({"momentum": 1.0}, "training momentum is 1.0"),
+        ({"clip_norm": math.inf}, "training clip_norm is inf"),
+        ({"validation_fraction": 1.0}, "validation fraction 1.0"),
+        ({"seed": -1}, "training seed is -1"),
+    ],
+)
+def test_unusable_config(changes, message):
+    with pytest.raises(InputError, match=message):
+        make(config=replace(CONFIG, **changes))
+
+
+def test_unusable_pool_images_and_classes():
+    with pytest.raises(InputError, match="architecture 0 has 5 at decision 1"):
+        make(archs=np.array([[0, 5, 0, 0, 0, 0]]))
+    with pytest.raises(InputError, match=r"index 6 is not in the pool: choose from 0\.\.5"):
+        make()(6)
+    with pytest.raises(InputError, match="index -1"):
+        make().test_accuracy(-1)
+    with pytest.raises(InputError, match="10 classes does not fit blobs with 3: give num_classes=3"):
+        make(network=NASBench201Network(channels=2, cells_per_stage=1))
+    data = make_data()
+    with pytest.raises(InputError, match="multiples of 4"):
+        make(data=data._replace(train_images=data.train_images[:, :3]), network=NASBench201Network(num_classes=3))
+
+
+def test_nasbench201_learns_digits():
+    archs = np.array([[3, 1, 3, 1, 1, 3], [0] * 6], np.int8)
+    network = NASBench201Network(channels=8, cells_per_stage=1)
+    objective = TrainingObjective(network, archs, standardize(load_images("digits")))
+    assert objective(0) > 90
+    assert objective.test_accuracy(0) > 90
+    assert objective(1) < 20  # all ops none: the classifier sees constants

@@ -1,0 +1,103 @@
+"""ask and tell: float64 in a float32 process, traces, failures, vmap."""
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.search import bo
+from jaxnas.search.precision import in_float64
+
+A, M, T = 12, 2, 4
+CONFIG = bo.RobotConfig(num_candidates=64, num_ascents=2)
+
+
+@pytest.fixture
+def table():
+    return np.random.default_rng(0).random((A, M))
+
+
+def told(objectives):
+    state = bo.init(num_archs=A, num_proxies=M, budget=T)
+    for arch, objective in enumerate(objectives):
+        state = bo.tell(state, np.full(M, 0.1 * (arch + 1)), arch, objective)
+    return state
+
+
+def test_one_trace_for_all_steps_in_float64_while_the_process_is_in_float32(table):
+    chex.clear_trace_counter()
+    step = in_float64(jax.jit(chex.assert_max_traces(lambda *args: bo.step(*args, config=CONFIG), n=1)))
+    state = bo.init(num_archs=A, num_proxies=M, budget=T)
+    objective = np.linspace(50, 60, A)
+    for key in jax.random.split(jax.random.key(0), T):
+        state, info = step(state, table, objective, key)
+        assert jnp.ones(1).dtype == jnp.float32
+    assert (state.weights.dtype, state.objective.dtype, info.mean.dtype) == (jnp.float64,) * 3
+    assert int(state.count) == T
+    assert np.all(np.abs(state.weights) <= 1)
+    np.testing.assert_array_equal(state.objective, objective[state.arch])
+    np.testing.assert_array_equal(np.flatnonzero(state.queried), np.unique(state.arch))
+
+
+def test_ask_picks_the_best_of_its_weights_and_the_first_is_uniform(table):
+    state = bo.init(num_archs=A, num_proxies=M, budget=T)
+    first = []
+    for seed in range(100):
+        weights, arch, _ = bo.ask(state, table, jax.random.key(seed), config=CONFIG)
+        assert int(arch) == np.argmax(table @ np.asarray(weights))
+        first.append(np.asarray(weights))
+    assert np.all(np.abs(np.mean(first, axis=0)) < 0.2)
+    assert np.all(np.abs(np.std(first, axis=0) - 1 / np.sqrt(3)) < 0.1)
+
+
+def test_ask_under_vmap_equals_a_loop(table):
+    state, keys = told([50.0, 60.0]), jax.random.split(jax.random.key(3), 3)
+    batched = in_float64(jax.jit(jax.vmap(lambda key: bo.ask(state, jnp.asarray(table), key, config=CONFIG)[0])))(keys)
+    np.testing.assert_allclose(batched, [bo.ask(state, table, key, config=CONFIG)[0] for key in keys], rtol=1e-12)
+
+
+def test_no_batched_factorisation_under_vmap(table):
+    """On XLA:CPU several of them at once can wait for each other for ever."""
+    state = told([50.0, 60.0])
+    ask = jax.vmap(lambda key: bo.ask(state, jnp.asarray(table), key, config=CONFIG)[0])
+    program = str(in_float64(jax.make_jaxpr(ask))(jax.random.split(jax.random.key(0), 3)))
+    factors = re.findall(r"f64\[([\d,]+)\] = cholesky", program)
+    assert factors
+    assert set(factors) == {f"{T},{T}"}
+
+
+@pytest.mark.parametrize("failure", [np.nan, np.inf, -np.inf])
+def test_failure_counts_as_the_worst_so_far(table, failure):
+    key = jax.random.key(5)
+    weights, arch, info = bo.ask(told([50.0, 60.0, failure]), table, key, config=CONFIG)
+    expected, expected_arch, _ = bo.ask(told([50.0, 60.0, 50.0]), table, key, config=CONFIG)
+    np.testing.assert_array_equal(weights, expected)
+    assert int(arch) == int(expected_arch)
+    assert np.isfinite(info.mean)
+    only_failures, _, _ = bo.ask(told([failure, failure]), table, key, config=CONFIG)
+    assert np.isfinite(only_failures).all()
+
+
+@pytest.mark.parametrize(
+    ("objectives", "best"), [([5.0, 7.0, 7.0, 6.0], 2), ([5.0, np.inf, 2.0], 0), ([np.nan, np.nan], 1), ([-3.0], 0)]
+)
+def test_best_weights_are_the_latest_of_the_best(objectives, best):
+    np.testing.assert_allclose(bo.best_weights(told(objectives)), 0.1 * (best + 1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("acquisition", "ubc", "unknown acquisition 'ubc': did you mean 'ucb'"),
+        ("kernel", "matern", "unknown kernel 'matern'"),
+        ("num_candidates", 0, "num_candidates is 0"),
+        ("noise", -1.0, "noise is -1.0"),
+    ],
+)
+def test_config_is_checked(field, value, message):
+    with pytest.raises(InputError, match=message):
+        bo.RobotConfig(**{field: value})

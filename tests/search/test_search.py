@@ -1,0 +1,154 @@
+"""What every search method promises, and RoBoT's edge cases and published protocol."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.search import METHODS, RobotConfig, get_method, robot, robot_seeds
+from jaxnas.table import combine
+
+A, M, T = 12, 2, 4
+CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2), "random": None}
+
+
+@pytest.fixture
+def table():
+    return np.random.default_rng(0).random((A, M))
+
+
+@pytest.fixture
+def objective(table):
+    return 50 + 10 * table[:, 0] - 3 * table[:, 1]
+
+
+@pytest.fixture(params=METHODS)
+def search(request):
+    return lambda *args, **kwargs: METHODS[request.param](*args, **{"config": CONFIGS[request.param], **kwargs})
+
+
+def test_method_contract(search, table, objective):
+    result = search(table, objective, budget=T, seed=1)
+    assert len(set(result.queries.tolist())) == T == len(result.phase) == len(result.cost)
+    assert result.query_weights.shape == (T, M)
+    assert result.weights.shape == (M,)
+    np.testing.assert_array_equal(result.objective, objective[result.queries])
+    assert objective[result.selected] == result.objective.max()
+    assert result.num_bo == result.phase.count("bo")
+    assert np.isnan(result.cost).all()
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["selected"] == result.selected
+    again = search(table, objective, budget=T, seed=1)
+    assert again.to_dict() == result.to_dict()
+    assert any(search(table, objective, budget=T, seed=s).queries.tolist() != result.queries.tolist() for s in (2, 3))
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_function_equals_array_and_is_called_once_per_architecture(search, table, objective, failing):
+    if failing:
+        objective[::2] = np.nan
+        objective[5] = np.inf
+    calls, records, costs = [], [], np.arange(A) * 10.0
+
+    def evaluate(arch):
+        calls.append(arch)
+        return objective[arch]
+
+    expected = search(table, objective, budget=T, seed=4, costs=costs)
+    result = search(table, evaluate, budget=T, seed=4, costs=costs, on_query=records.append)
+    assert result.to_dict() == expected.to_dict()
+    assert calls == result.queries.tolist() == [record.arch for record in records]
+    assert [record.number for record in records] == [1, 2, 3, 4]
+    assert result.num_failed == (~np.isfinite(result.objective)).sum()
+    assert np.isfinite(objective[result.selected])
+    assert records[-1].best == objective[result.selected]
+    np.testing.assert_array_equal(result.cost, costs[result.queries])
+
+
+def test_measured_cost(search, table, objective):
+    result = search(table, lambda arch: objective[arch], budget=T, seed=0)
+    assert (result.cost >= 0).all()
+
+
+def test_all_failed_raises_at_the_end(search, table):
+    calls = []
+    with pytest.raises(InputError, match="all 4 queried architectures failed"):
+        search(table, lambda arch: calls.append(arch) or np.nan, budget=T, seed=0)
+    assert len(calls) == T
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": 0}, "budget 0 is outside 1 to 12"),
+        ({"budget": 13}, "budget 13 is outside 1 to 12"),
+        ({"table": np.ones(A)}, r"shape \(12,\)"),
+        ({"table": np.ones((A, 0))}, r"shape \(12, 0\)"),
+        ({"table": np.full((A, M), np.nan)}, "24 NaN or inf"),
+        ({"table": np.ones((5, M))}, r"objective has shape \(12,\), the score table 5 rows"),
+        ({"objective": np.full(A, np.nan)}, "no finite value"),
+        ({"costs": np.ones(3)}, r"costs has shape \(3,\)"),
+    ],
+)
+def test_bad_input(search, table, objective, changes, message):
+    given = {"table": table, "objective": objective, "budget": T, "seed": 0, **changes}
+    with pytest.raises(InputError, match=message):
+        search(given.pop("table"), given.pop("objective"), **given)
+
+
+def test_unknown_method():
+    assert get_method("random") is METHODS["random"]
+    with pytest.raises(InputError, match="unknown method 'robbot': did you mean 'robot'"):
+        get_method("robbot")
+
+
+def test_seeds_together_equal_seeds_alone(table, objective):
+    config = CONFIGS["robot"]
+    together = robot_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=config)
+    for result, seed in zip(together, [7, 8, 9], strict=True):
+        alone = robot(table, objective, budget=T, seed=seed, config=config)
+        np.testing.assert_array_equal(result.queries, alone.queries)
+        np.testing.assert_allclose(result.query_weights, alone.query_weights, rtol=1e-9)
+
+
+def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective):
+    results = robot_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=CONFIGS["robot"])
+    assert min(result.num_bo for result in results) < T  # or nothing is tested
+    for result in results:
+        ranking = np.argsort(-combine(table, result.weights), kind="stable")
+        ranking = ranking[~np.isin(ranking, result.queries[: result.num_bo])]
+        np.testing.assert_array_equal(result.queries[result.num_bo :], ranking[: T - result.num_bo])
+
+
+@pytest.mark.parametrize("acquisition", ["ei", "thompson"])
+def test_other_acquisitions_and_ard(table, objective, acquisition):
+    config = RobotConfig(acquisition=acquisition, ard=True, num_candidates=64, num_ascents=2)
+    result = robot(table, objective, budget=T, seed=0, config=config)
+    assert np.isfinite(result.query_weights[: result.num_bo]).all()
+    assert len(set(result.queries.tolist())) == T
+
+
+@pytest.mark.parametrize(("num_archs", "num_proxies", "budget"), [(1, 1, 1), (4, 2, 4)])
+def test_smallest_pools(num_archs, num_proxies, budget):
+    config = CONFIGS["robot"]
+    for table in (np.zeros((num_archs, num_proxies)), np.eye(num_archs, num_proxies)):
+        result = robot(table, np.full(num_archs, 3.0), budget=budget, seed=0, config=config)
+        assert sorted(result.queries.tolist()) == list(range(num_archs))
+        assert result.selected == result.queries[0]  # all equal: the first queried
+
+
+@pytest.mark.data
+def test_published_protocol_on_nasbench201(data_folder):
+    """Of ten seeds most must reach architecture 13714, the best of the observed column."""
+    from jaxnas.table import normalize
+
+    bench, proxies = (np.load(data_folder / "nb201" / f"nb201_{part}.npz") for part in ("table", "proxies"))
+    pool = np.flatnonzero(bench["canonical_idx"] == np.arange(15_625))
+    names = proxies["columns"].tolist()
+    columns = [names.index(name) for name in ("grad_norm", "snip", "grasp", "fisher", "synflow", "jacov")]
+    table, _ = normalize(proxies["filled"][0][pool][:, columns])
+    results = robot_seeds(table, bench["c10_valid_val_12"][pool], budget=20, seeds=range(10, 20))
+    assert sum(pool[result.selected] == 13714 for result in results) >= 8
+    assert np.median([bench["robot_c10_test"][pool][result.selected] for result in results]) == pytest.approx(
+        94.37, abs=0.01
+    )

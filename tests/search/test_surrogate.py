@@ -1,0 +1,123 @@
+"""The GPJax surrogate against a dense NumPy process; padding; degenerate data."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnas.search import surrogate as gp
+from jaxnas.search.precision import in_float64
+
+T, M = 8, 3
+NOISE = 1e-6
+
+
+def matern52(x, y, lengthscale):
+    r = np.sqrt(5 * (((x[:, None] - y[None]) / lengthscale) ** 2).sum(-1))
+    return (1 + r + r**2 / 3) * np.exp(-r)
+
+
+def dense_gp(inputs, objective, points, lengthscale):
+    offset, scale = objective.mean(), objective.std()
+    covariance = matern52(inputs, inputs, lengthscale) + NOISE * np.eye(len(inputs))
+    cross = matern52(points, inputs, lengthscale)
+    mean = offset + scale * cross @ np.linalg.solve(covariance, (objective - offset) / scale)
+    variance = 1 - (cross * np.linalg.solve(covariance, cross.T).T).sum(-1)
+    return mean, scale * np.sqrt(variance)
+
+
+def log_posterior(inputs, objective, lengthscale):
+    targets = (objective - objective.mean()) / objective.std()
+    covariance = matern52(inputs, inputs, lengthscale) + NOISE * np.eye(len(inputs))
+    evidence = -0.5 * targets @ np.linalg.solve(covariance, targets) - 0.5 * np.linalg.slogdet(covariance)[1]
+    return evidence - 0.5 * np.sum((np.log(lengthscale) / gp.PRIOR_DEVIATION) ** 2)
+
+
+def make(ard):
+    @in_float64
+    @jax.jit
+    def run(inputs, objective, count, points):
+        surrogate = gp.fit(inputs, objective, count, ard=ard, noise=NOISE)
+        return surrogate.lengthscale, *gp.predict(surrogate, points)
+
+    return lambda *args: [np.asarray(value) for value in run(*args)]
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return {"isotropic": make(False), "ard": make(True)}
+
+
+@pytest.fixture
+def data():
+    random = np.random.default_rng(1)
+    inputs = random.uniform(-1, 1, (T, M))
+    objective = 60 + 9 * np.sin(2 * inputs[:, 0]) + 4 * inputs[:, 1]
+    return inputs, objective, random.uniform(-1, 1, (5, M))
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "ard"])
+def test_matches_dense_process_at_its_lengthscale(fits, data, kind):
+    inputs, objective, points = data
+    lengthscale, mean, std = fits[kind](inputs, objective, T, points)
+    assert lengthscale.shape == ((M,) if kind == "ard" else (1,))
+    expected_mean, expected_std = dense_gp(inputs, objective, points, lengthscale)
+    np.testing.assert_allclose(mean, expected_mean, rtol=1e-6)
+    np.testing.assert_allclose(std, expected_std, rtol=1e-5)
+
+
+def test_lengthscale_maximises_the_posterior(fits, data):
+    inputs, objective, points = data
+    grid = np.geomspace(1e-2, 1e2, 2000)
+    best = max(log_posterior(inputs, objective, lengthscale) for lengthscale in grid)
+    (isotropic,), *_ = fits["isotropic"](inputs, objective, T, points)
+    ard, *_ = fits["ard"](inputs, objective, T, points)
+    assert log_posterior(inputs, objective, isotropic) > best - 1e-4
+    assert log_posterior(inputs, objective, ard) > log_posterior(inputs, objective, isotropic)
+    assert ard[2] > 2 * ard[0]  # the third weight has no influence
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "ard"])
+def test_padding_has_no_influence(fits, data, kind):
+    inputs, objective, points = data
+    lengthscale, mean, std = fits[kind](inputs, objective, 5, points)
+    inputs, objective = inputs.copy(), objective.copy()
+    inputs[5:], objective[5:] = 0.123, -1e6
+    for value, other in zip((lengthscale, mean, std), fits[kind](inputs, objective, 5, points), strict=True):
+        np.testing.assert_array_equal(value, other)
+    expected_mean, expected_std = dense_gp(inputs[:5], objective[:5], points, lengthscale)  # 5 rows, no padding
+    np.testing.assert_allclose(mean, expected_mean, rtol=1e-6)
+    np.testing.assert_allclose(std, expected_std, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "ard"])
+@pytest.mark.parametrize("case", ["none", "one", "duplicates", "constant", "contradiction"])
+def test_degenerate_data_stay_finite(fits, data, kind, case):
+    inputs, objective, points = data
+    count = {"none": 0, "one": 1}.get(case, T)
+    if case in ("duplicates", "contradiction"):
+        inputs = np.tile(inputs[:1], (T, 1))
+    if case in ("duplicates", "constant"):
+        objective = np.full(T, 71.5)
+    lengthscale, mean, std = fits[kind](inputs, objective, count, np.concatenate([points, inputs[:1]]))
+    assert np.isfinite(mean).all()
+    assert np.isfinite(std).all()
+    assert (std >= 0).all()
+    assert ((lengthscale > 1e-6) & (lengthscale < 1e6)).all()
+    if case in ("duplicates", "constant"):
+        np.testing.assert_allclose(mean, 71.5)
+
+
+def test_sampled_functions_have_the_posterior_moments(data):
+    inputs, objective, points = data
+
+    @in_float64
+    @jax.jit
+    def draw(keys):
+        surrogate = gp.fit(inputs, jnp.asarray(objective), 5, noise=NOISE)
+        samples = jax.lax.map(lambda key: gp.sample_function(surrogate, key)(jnp.asarray(points)), keys)
+        return samples, *gp.predict(surrogate, jnp.asarray(points))
+
+    samples, mean, std = (np.asarray(value) for value in draw(jax.random.split(jax.random.key(0), 400)))
+    assert np.all(np.abs(samples.mean(0) - mean) < 5 * std / 20)
+    np.testing.assert_allclose(samples.std(0), std, rtol=0.25)

@@ -1,0 +1,57 @@
+"""The smallest search space and network that use every part of the contract: compiled in a second."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxnas.networks.layers import apply_batch_norm, apply_layer, batch_norm_layer, record_statistics, weight_layer
+from jaxnas.spaces import SearchSpace
+
+NONE, SKIP, CONV = range(3)
+
+TINY = SearchSpace(
+    name="tiny",
+    op_names=("none", "skip", "conv"),
+    num_choices=(3, 3),
+    parse=lambda text: np.array([int(digit) for digit in text], np.int8),
+    format=lambda arch: "".join(map(str, arch)),
+    canonicalize=lambda archs: archs,
+    functional_class=lambda archs: np.arange(len(archs), dtype=np.int32),
+)
+
+
+class TinyNetwork(nn.Module):
+    """A 3x3 convolution with normalisation, two decisions among nothing, identity and ReLU-conv1x1, a classifier."""
+
+    num_classes: int = 3
+    norm: Literal["all", "reduction", "none"] = "all"
+
+    @nn.compact
+    def __call__(self, images, arch, *, train=True):
+        declare = dict(batch=images.shape[0])
+        x = apply_layer(weight_layer(self, "stem", (3, 3, images.shape[-1], 4), **declare), images)
+        norm = batch_norm_layer(self, "norm", 4)
+        if self.norm == "all":
+            x, norm = apply_batch_norm(norm, x, train=train)
+            record_statistics(self, "norm", norm)
+        convs = weight_layer(self, "conv", (1, 1, 4, 4), stack=(2,), bias=True, **declare)
+        for decision in range(2):
+            conv = jax.tree.map(lambda leaf, d=decision: leaf[d], convs)
+            self.sow("relus", f"conv{decision}", (x, arch[decision] == CONV))
+            branches = [jnp.zeros_like, lambda x: x, lambda x, conv=conv: apply_layer(conv, nn.relu(x))]
+            x = lax.switch(arch[decision].astype(jnp.int32), branches, x)
+        self.sow("relus", "last", (x, True))
+        x = nn.relu(x)
+        self.sow("features", "last", x)
+        classifier = weight_layer(self, "classifier", (4, self.num_classes), bias=True, **declare)
+        return apply_layer(classifier, x.mean((1, 2)))
+
+    def in_use(self, params, arch):
+        def mask(path, leaf):
+            return arch == CONV if path[0].key.startswith("conv") else jnp.ones((), bool)
+
+        return jax.tree_util.tree_map_with_path(mask, params)
