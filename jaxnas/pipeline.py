@@ -1,10 +1,9 @@
 """The whole road from images to the selected architecture, as the command line walks it."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,8 @@ from flax import linen as nn
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.images import ImageData, load_images, minibatch, standardize
 from jaxnas.networks import NETWORKS
-from jaxnas.objectives.tabular import load_nasbench201, load_table, tabular_objective
+from jaxnas.objectives.sgd import check_config
+from jaxnas.objectives.tabular import TabularObjective, load_nasbench201, load_table, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Batch
 from jaxnas.scoring import DEFAULT_PROXIES, get_proxies
@@ -21,6 +21,7 @@ from jaxnas.search import Query, SearchResult, get_method
 from jaxnas.spaces import SearchSpace, get_space, sample
 from jaxnas.store import Scores, read_scores, score_to_file
 from jaxnas.table import NORMALIZATIONS, TableReport, normalize
+from jaxnas.timing import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class RunConfig:
             get_method(self.compare)
         if self.normalization not in NORMALIZATIONS:
             raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
-        if not 1 <= self.budget <= self.pool:
-            raise InputError(f"budget {self.budget} is outside 1 to {self.pool}, the number of architectures")
+        if self.budget < 1:
+            raise InputError(f"budget {self.budget} is outside 1 to {self.pool}, the architectures of the pool")
+        check_config(self.training)
         if self.table and not self.column:
             raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
 
@@ -83,7 +85,7 @@ class Run(NamedTuple):
     scores: Scores
     masked: TableReport
     outcomes: dict[str, Outcome]
-    seconds: dict[str, float]  # scoring, training, searching
+    seconds: dict[str, float]  # by stage; tracing and compiling are not in the stages but apart
 
 
 def load_standardized(name: str, folder: Path | None = None) -> ImageData:
@@ -121,61 +123,69 @@ def search_images(
     space = get_space(config.space)
     data = load_standardized(config.data, data_folder)
     network = make_network(config.space, data, config.channels, config.cells_per_stage)
+    scores = None if scores_path is None else read_scores(scores_path)
     table = _load_table(config, space, data_folder)
-    started = time.perf_counter()
-    events.on_stage("scoring")
-    scores = read_scores(scores_path) if scores_path else _score(config, space, network, data, table, folder, events)
-    normalized, masked = normalize(scores.values, config.normalization)
-    seconds = {"scoring": time.perf_counter() - started}
-    events.on_stage("searching")
-    started = time.perf_counter()
-    objective: Any
-    values: Any
+    pool = _draw_pool(config, space, table) if scores is None else scores.archs
+    if config.budget > len(pool):
+        raise InputError(f"budget {config.budget} is outside 1 to {len(pool)}, the architectures of the pool")
+    objective: TrainingObjective | TabularObjective  # made before scoring, so that what does not fit is said at once
     if table is None:
-        objective = TrainingObjective(
-            network,
-            scores.archs,
-            data,
-            config.training,
-            folder / "training.jsonl",
-            space=space,
-            on_epoch=events.on_epoch,
-        )
-        values = objective
+        record = folder / "training.jsonl"
+        objective = TrainingObjective(network, pool, data, config.training, record, events.on_epoch, space=space)
     else:
-        objective = tabular_objective(table, space, scores.archs, config.column, config.test_column)
-        values = objective.values
-    outcomes: dict[str, Outcome] = {}
-    for method in dict.fromkeys([config.method, *([config.compare] if config.compare else [])]):
-        result = get_method(method)(
-            normalized,
-            values,
-            budget=config.budget,
-            seed=config.seed,
-            on_query=events.on_query,
-        )
-        outcomes[method] = Outcome(result, objective.test_accuracy(result.selected))
-    seconds["training"] = sum(float(np.nansum(outcome.result.cost)) for outcome in outcomes.values())
-    seconds["searching"] = time.perf_counter() - started - seconds["training"]
-    return Run(config, space, scores, masked, outcomes, seconds)
+        objective = tabular_objective(table, space, pool, config.column, config.test_column)
+    watch = Stopwatch()
+    with watch.stage("scoring"):
+        if scores is None:
+            events.on_stage("scoring")
+            scores = _score(config, space, network, pool, data, folder, events)
+        normalized, masked = normalize(scores.values, config.normalization)
+    results = {}
+    for method in dict.fromkeys(filter(None, [config.method, config.compare])):
+        events.on_stage(method)
+        with watch.stage("searching"):
+            results[method] = _run_method(method, config, normalized, objective, events)
+    if isinstance(objective, TrainingObjective):
+        watch.seconds["training"] = objective.seconds_trained
+        watch.seconds["searching"] -= objective.seconds_trained
+    with watch.stage("testing"):  # the test images are not touched before
+        outcomes = {
+            method: Outcome(result, objective.test_accuracy(result.selected)) for method, result in results.items()
+        }
+    return Run(config, space, scores, masked, outcomes, watch.seconds)
 
 
-def _score(config, space, network, data, table, folder, events):
-    archs = table.archs if table is not None else None
-    if archs is None:
-        archs = sample(space, config.pool, config.seed)
-    elif config.pool < len(archs):
-        archs = archs[np.random.default_rng(config.seed).choice(len(archs), config.pool, replace=False)]
+def _draw_pool(config, space, table):
+    if table is None:
+        return sample(space, config.pool, config.seed)
+    rows = np.random.default_rng(config.seed).permutation(len(table.archs))[: config.pool]
+    return table.archs[rows]
+
+
+def _score(config, space, network, pool, data, folder, events):
     return score_to_file(
         folder / "scores.parquet",
         space,
         network,
-        archs,
+        pool,
         make_batch(data, config.batch_size, config.seed),
         config.proxies,
         data_name=config.data,
         seed=config.seed,
         on_chunk=events.on_scored,
+    )
+
+
+def _run_method(method, config, table, objective, events):
+    """Look-ups go in as an array, which the jitted loop takes; training as a function of the index."""
+    trained = isinstance(objective, TrainingObjective)
+    return get_method(method)(
+        table,
+        objective if trained else objective.values,
+        budget=config.budget,
+        seed=config.seed,
+        on_query=events.on_query,
+        costs=objective.cost if trained else None,
     )
 
 

@@ -72,9 +72,10 @@ class Bars:
             self.tasks[name] = self.bars.add_task(name, total=total)
         self.bars.update(self.tasks[name], completed=done, total=total, detail=detail)
         due = time.monotonic() - self.last_line > QUIET_INTERVAL
-        if not status.is_terminal and (due or done == total):
+        if not status.is_terminal and due:
             self.last_line = time.monotonic()
-            status.print(f"{name}: {done:,} of {total:,} {detail}" if total else f"{name}: {done:,}", highlight=False)
+            reached = f"{done:,} of {total:,}" if total else f"{done:,}"
+            status.print(f"{name}: {reached} {detail}".rstrip(), highlight=False)
 
     def scored(self, done: int, total: int) -> None:
         """`done` of `total` architectures have scores."""
@@ -131,15 +132,14 @@ def print_run(run) -> None:
 
     for method, outcome in run.outcomes.items():
         result = outcome.result
-        table = Table(title=f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}")
-        for name in ("query", "phase", "architecture", "val. acc. %", "s"):
-            table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", overflow="fold")
+        console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
+        console.print("query  phase   val. acc. %  seconds  architecture", highlight=False)
         for row in query_rows(result, run.space, run.scores.archs):
-            accuracy = f"{row['objective']:.2f}" if np.isfinite(row["objective"]) else "diverged"
-            cost = f"{row['seconds']:.1f}" if np.isfinite(row["seconds"]) else "-"
-            style = "bold green" if result.queries[row["query"] - 1] == result.selected else None
-            table.add_row(str(row["query"]), row["phase"], row["arch"], accuracy, cost, style=style)
-        console.print(table)
+            accuracy = f"{row['objective']:11.2f}" if np.isfinite(row["objective"]) else "   diverged"
+            cost = f"{row['seconds']:7.1f}" if np.isfinite(row["seconds"]) else "      -"
+            chosen = result.queries[row["query"] - 1] == result.selected
+            line = f"{row['query']:5d}  {row['phase']:6s}  {accuracy}  {cost}  {row['arch']}"
+            console.print(line, style="green" if chosen else None, highlight=False, soft_wrap=True, markup=False)
     _print_weights(run)
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
@@ -151,7 +151,7 @@ def print_run(run) -> None:
         if outcome.result.num_failed:
             console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())
-    console.print(f"{len(run.scores.archs)} architectures; {times}", highlight=False)
+    console.print(f"{len(run.scores.archs)} architectures; {times}", highlight=False, soft_wrap=True)
 
 
 def _print_weights(run):

@@ -94,7 +94,8 @@ jax.config.update("jax_num_cpu_devices", 2)
 import tests.test_scoring as t
 batch = t.Batch(jax.random.normal(jax.random.key(0), (8, 8, 8, 1)), t.jnp.arange(8) % 4)
 assert jax.local_device_count() == 2
-np.save({str(tmp_path / "two.npy")!r}, t.score_archs(t.NETWORK, np.load({str(tmp_path / "archs.npy")!r}), batch, t.FAST))
+archs = np.load({str(tmp_path / "archs.npy")!r})
+np.save({str(tmp_path / "two.npy")!r}, t.score_archs(t.NETWORK, archs, batch, t.FAST))
 """
     np.save(tmp_path / "archs.npy", archs)
     subprocess.run([sys.executable, "-c", script], check=True)

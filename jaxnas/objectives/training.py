@@ -80,7 +80,7 @@ class TrainingObjective:
         check_fit(network, rest, self.config, len(space.num_choices))
         self._train = Labelled(jnp.asarray(rest.train_images), jnp.asarray(rest.train_labels))
         self._validation, self._test = _chunks(*validation), (data.test_images, data.test_labels)
-        self.compile_seconds = 0.0
+        self.compile_seconds = self.seconds_trained = 0.0  # of this process
         self._record = None if record is None else Path(record)
         self._header = _describe(space, network, data, self.config)
         self._trained = read_record(self._record, self._header) if self._record else {}
@@ -156,6 +156,7 @@ class TrainingObjective:
                     break
             accuracy = self._accuracy(state, arch, self._validation) if math.isfinite(loss) else math.nan
             seconds = time.perf_counter() - start
+            self.seconds_trained += seconds
         return state, Trained(accuracy, loss, epoch + 1, seconds, math.isnan(accuracy))
 
     def _accuracy(self, state, arch, chunks):

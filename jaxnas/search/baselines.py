@@ -17,7 +17,7 @@ def random_search(
     seed: int,
     config: None = None,
     on_query: Callable[[Query], None] | None = None,
-    costs: Float[Any, " A"] | None = None,
+    costs: Float[Any, " A"] | Callable[[int], float] | None = None,
 ) -> SearchResult:
     """The best of `budget` architectures drawn without replacement.
 

@@ -54,7 +54,7 @@ class Ledger:
     num_archs: int
     num_proxies: int
     budget: int
-    costs: Float[np.ndarray, " A"] | None
+    costs: Callable[[int], float] | None
     on_query: Callable[[Query], None] | None
     paid: dict[int, Query] = field(default_factory=dict)  # by architecture, in order
     weights: dict[int, np.ndarray] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Ledger:
         if arch not in self.paid:
             start = time.perf_counter()
             objective = float(self.objective(arch))
-            seconds = time.perf_counter() - start if self.costs is None else float(self.costs[arch])
+            seconds = time.perf_counter() - start if self.costs is None else float(self.costs(arch))
             finite = [q.objective for q in self.paid.values() if np.isfinite(q.objective)]
             best = max([*finite, objective]) if np.isfinite(objective) else max(finite, default=np.nan)
             self.paid[arch] = Query(len(self.paid) + 1, self.budget, phase, arch, objective, seconds, best)
@@ -122,7 +122,8 @@ def open_ledger(table: Any, objective: Any, budget: int, costs: Any = None, on_q
             raise InputError(f"the objective has no finite value for any of the {num_archs} architectures")
         objective = values.__getitem__
         costs = np.full(num_archs, np.nan) if costs is None else costs
-    costs = None if costs is None else _column("costs", costs, num_archs)
+    if costs is not None and not callable(costs):
+        costs = _column("costs", costs, num_archs).__getitem__
     return Ledger(objective, num_archs, num_proxies, budget, costs, on_query)
 
 

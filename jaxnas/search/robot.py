@@ -31,14 +31,15 @@ def robot(
     seed: int,
     config: RobotConfig | None = None,
     on_query: Callable[[Query], None] | None = None,
-    costs: Float[Any, " A"] | None = None,
+    costs: Float[Any, " A"] | Callable[[int], float] | None = None,
 ) -> SearchResult:
     """T steps of BO find T0 distinct architectures; the other T - T0 follow down the ranking of the best weights.
 
     Args: table, scores from `normalize`; objective, to be maximised: an array (the whole run is one jitted program)
       or a function of the index (evaluated once per architecture; the same result); budget, T; seed, of all draws;
       config, `RobotConfig()` by default; on_query, called after each distinct query (for an array: after the run);
-      costs, seconds per architecture (default: measured for a function, NaN for an array).
+      costs, seconds per architecture, an array or a function that is asked once the architecture is evaluated
+      (default: measured for a function, NaN for an array).
     Returns: the run; exactly T distinct queries. A NaN or inf objective is a failed candidate: the surrogate sees it
       as the worst value so far, and it is never selected.
     Raises: InputError for arguments that do not fit, or if every candidate failed.
@@ -67,7 +68,7 @@ def robot_seeds(
     seeds: Iterable[int],
     config: RobotConfig | None = None,
     on_query: Callable[[Query], None] | None = None,
-    costs: Float[Any, " A"] | None = None,
+    costs: Float[Any, " A"] | Callable[[int], float] | None = None,
 ) -> list[SearchResult]:
     """`robot` on an objective array for many seeds in one program, compiled once; one result per seed, in order."""
     config, seeds = config or RobotConfig(), list(seeds)

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 KERNELS = {"matern52": "Matern52", "matern32": "Matern32", "rbf": "RBF"}  # classes of gpjax.kernels
 FAR = 1e9  # where padding rows lie: their covariance with anything in [-1, 1]^M underflows to exactly 0
-PRIOR_DEVIATION = 2.0  # of log l around l = 1
+PRIOR_DEVIATION = 10.0  # of log l around l = 1: all but flat, as published; it decides where the likelihood does not
 NUM_STARTS = 32
 NUM_STEPS = 80
 NUM_FEATURES = 200
@@ -47,8 +47,8 @@ def fit(
 ) -> Surrogate:
     """Condition a zero-mean process on the first `count` rows, its lengthscales by marginal likelihood.
 
-    The objective is standardised. The likelihood has a wide log-normal prior: without it few points make l run off
-    to 0 or infinity. log l starts from the best of `NUM_STARTS` isotropic values and is refined by Adam.
+    The objective is standardised. The likelihood has a very wide log-normal prior, because where it is flat, as for a
+    single point, l would be undefined. log l starts from the best of `NUM_STARTS` isotropic values, refined by Adam.
 
     Args: weights, points; objective, any unit, finite; count, rows in use; kernel, a name in `KERNELS`; ard, one
       lengthscale per proxy instead of a single one; noise, variance of the standardised objective.

@@ -1,0 +1,36 @@
+"""Seconds by stage, with JAX's tracing and compiling apart."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+
+class Stopwatch:
+    """Seconds spent in each stage, without the tracing and compiling done in it; those add up in "compiling"."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {"compiling": 0.0}
+        self._spans: list[tuple[float, float]] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body as part of stage `name`."""
+        started, compiled = time.perf_counter(), self._compiled()
+        jax.monitoring.register_event_time_span_listener(self._listen)
+        try:
+            yield
+        finally:
+            jax.monitoring.unregister_event_time_span_listener(self._listen)
+            compiling = self._compiled() - compiled
+            self.seconds["compiling"] += compiling
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started - compiling
+
+    def _listen(self, event: str, start_time: float, end_time: float, **_: str | int) -> None:
+        """A span is reported when it ends, so those that it contains are there already: it replaces them."""
+        if event.startswith("/jax/core/compile/"):
+            self._spans = [span for span in self._spans if span[0] < start_time] + [(start_time, end_time)]
+
+    def _compiled(self) -> float:
+        return sum(end - start for start, end in self._spans)

@@ -1,0 +1,149 @@
+"""The command line as a user meets it: the main job, resuming, tables, and one clear line for every mistake."""
+
+import json
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import jaxnas
+from jaxnas import cli
+from jaxnas.catalogue import DATASETS
+
+SMALL = ["--channels", "2", "--batch-size", "16"]
+SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", "--proxies", "snip,synflow", *SMALL]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in a folder of its own; returns exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # the tests' process has started its devices
+    monkeypatch.delenv("JAXNAS_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["jaxnas", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def table(tmp_path):
+    archs = jaxnas.sample(jaxnas.NASBENCH201, 30, seed=1)
+    lines = ["arch,val,test", *(f"{jaxnas.NASBENCH201.format(a)},{i},{i + 100}" for i, a in enumerate(archs))]
+    (tmp_path / "mine.csv").write_text("\n".join(lines) + "\n")
+    return archs
+
+
+def test_search_trains_reports_and_resumes(run, tmp_path):
+    code, out, err = run(*SEARCH, "--compare", "random")
+    assert code == 0
+    assert "robot: 5 queries" in out
+    assert "random selects |" in out
+    assert "weights: snip" in out
+    assert "compiling" in out
+    assert "query  5/5" in err
+    folder = tmp_path / "runs" / "nasbench201-digits-seed0"
+    record = json.loads((folder / "result.json").read_text())
+    robot = record["outcomes"]["robot"]
+    assert len(robot["queries"]) == 5
+    assert 0 <= robot["test_accuracy"] <= 100
+    assert record["config"]["budget"] == 5
+    assert {"jax", "device"} <= record["environment"].keys()
+    queries = pq.read_table(folder / "queries.parquet").to_pylist()
+    assert [row["method"] for row in queries] == ["robot"] * 5 + ["random"] * 5
+    assert {row["phase"] for row in queries} >= {"bo", "random"}
+    assert pq.read_table(folder / "scores.parquet").num_rows == 12
+
+    before = (folder / "training.jsonl").read_bytes()
+    (folder / "result.json").unlink()
+    code, again, _ = run(*SEARCH, "--compare", "random")
+    assert code == 0
+    assert (folder / "training.jsonl").read_bytes() == before  # nothing was trained twice
+    repeated = json.loads((folder / "result.json").read_text())["outcomes"]
+    assert repeated == record["outcomes"]
+    assert again.split("12 architectures;")[0] == out.split("12 architectures;")[0]
+
+    code, _, err = run(*SEARCH, "--channels", "3")
+    assert code == 2
+    assert "network.channels is 2, not 3" in err
+
+
+def test_search_in_a_table_finds_its_best_with_the_whole_budget(run, table):
+    args = ["search", "--table", "mine.csv", "--column", "val", "--test-column", "test", "--pool", 30, "--budget", 30]
+    code, out, _ = run(*args, "--proxies", "synflow", *SMALL)
+    assert code == 0
+    assert "validation accuracy 29.00 %, test accuracy 129.00 %" in out
+    assert f"robot selects {jaxnas.NASBENCH201.format(table[29])}" in out
+
+
+def test_score_writes_the_named_architectures(run, tmp_path, table):
+    (tmp_path / "archs.txt").write_text("".join(f"{jaxnas.NASBENCH201.format(arch)}\n" for arch in table[:5]))
+    code, out, _ = run("score", "--archs", "archs.txt", "--proxies", "synflow", "--out", "s.parquet", *SMALL)
+    assert code == 0
+    assert "5 architectures in s.parquet" in out
+    scores = jaxnas.read_scores(tmp_path / "s.parquet")
+    np.testing.assert_array_equal(scores.archs, table[:5])
+    code, _, err = run("search", "--scores", "s.parquet", "--budget", "6", *SMALL)
+    assert code == 2
+    assert "budget 6 is outside 1 to 5" in err
+
+
+def test_data_lists_every_set(run):
+    code, out, _ = run("data")
+    assert code == 0
+    assert all(name in out for name in DATASETS)
+    assert "present" in out
+    assert "missing" in out
+    assert DATASETS["cifar10"].address in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["search", "--space", "nasbench20"], "unknown search space 'nasbench20': did you mean 'nasbench201'?"),
+        (["search", "--proxies", "snip,synflo"], "unknown proxy 'synflo': did you mean 'synflow'?"),
+        (["search", "--method", "robt"], "unknown method 'robt': did you mean 'robot'?"),
+        (["search", "--compare", "randm"], "unknown method 'randm': did you mean 'random'?"),
+        (["search", "--normalization", "minmx"], "unknown normalization 'minmx': did you mean 'minmax'?"),
+        (["search", "--data", "digts"], "unknown image set 'digts': did you mean 'digits'?"),
+        (["search", "--data", "cifar10"], "jaxnas data get cifar10"),
+        (["search", "--budget", "0"], "budget 0 is outside 1 to 1000"),
+        (["search", "--budget", "1001"], "budget 1001 is outside 1 to 1000"),
+        (["search", "--pool", "20000", "--budget", "20"], "15625"),
+        (["search", "--epochs", "0"], "epochs is 0"),
+        (["search", "--batch-size", "1"], "minibatch size 1"),
+        (["search", "--table", "mine.csv"], "--column"),
+        (["search", "--table", "mine.csv", "--column", "vall"], "unknown column 'vall': did you mean 'val'?"),
+        (["search", "--table", "none.csv", "--column", "val"], "none.csv"),
+        (["search", "--table", "nasbench201", "--column", "val"], "jaxnas data get robot"),
+        (["search", "--scores", "none.parquet"], "no score file none.parquet"),
+        (["search", "--proxies", "grasp", "--pool", "1", "--budget", "1"], "no proxy can rank the 1 architectures"),
+        (["score", "--archs", "bad.txt"], "bad.txt, line 2"),
+        (["score", "--archs", "empty.txt"], "empty.txt has no architecture"),
+        (["score", "--data", "cut.npz"], "cut.npz"),
+        (["score", "--data", "narrow.npz"], "multiples of 4"),
+        (["data", "get", "cifar"], "unknown data set 'cifar': did you mean"),
+        (["data", "get", "digits"], "digits"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_code_2(run, tmp_path, table, args, message):
+    (tmp_path / "bad.txt").write_text(f"{jaxnas.NASBENCH201.format(table[0])}\n|skip_connect~0|+\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut short")
+    images, labels = np.zeros((4, 6, 6, 1), np.uint8), np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "narrow.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    small = [*SMALL] if args[0] != "data" and "--batch-size" not in args else []
+    if "narrow.npz" in args:
+        small[-1] = "4"
+    code, _, err = run(*args, *small)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in err

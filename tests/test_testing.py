@@ -1,0 +1,142 @@
+"""The contract checks accept every proxy and network of jaxnas, and refuse what breaks a rule, naming the rule."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import TINY, TinyNetwork
+
+from jaxnas.networks import NETWORKS
+from jaxnas.proxies import Batch
+from jaxnas.spaces import SPACES, enumerate_archs
+from jaxnas.testing import check_network, check_proxy
+
+IMAGES = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
+
+
+def test_every_network_has_a_space():
+    assert NETWORKS.keys() == SPACES.keys()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_passes(name):
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    check_network(NETWORKS[name](num_classes=3, channels=2, cells_per_stage=1), SPACES[name], images)
+
+
+def test_tiny_network_passes():
+    check_network(TinyNetwork(), TINY, IMAGES)
+
+
+calls = []
+
+
+def random(q):
+    return jnp.asarray(np.random.default_rng().normal())
+
+
+def keeps_a_tracer(q):
+    calls.append(q.loss)
+    return q.loss
+
+
+def changes_params(q):
+    q.params["classifier_bias"] = np.zeros(3)
+    return jnp.zeros(())
+
+
+def only_under_vmap(q):
+    @jax.custom_batching.custom_vmap
+    def shifted(loss):
+        return loss
+
+    @shifted.def_vmap
+    def _(size, is_batched, loss):
+        return loss - loss.mean(), True
+
+    return shifted(q.loss)
+
+
+BAD_PROXIES = {
+    "a vector": (lambda q: q.logits[0], "not one floating scalar"),
+    "an integer": (lambda q: jnp.argmax(q.logits), "not one floating scalar"),
+    "a tuple": (lambda q: (q.loss, q.loss), "not one floating scalar"),
+    "a branch in Python": (lambda q: q.loss if q.loss > 0 else -q.loss, "needs the values"),
+    "a Python float": (lambda q: float(q.loss), "needs the values"),
+    "random": (random, "not deterministic"),
+    "a tracer kept": (keeps_a_tracer, "not pure"),
+    "params changed": (changes_params, "changed params or batch"),
+    "a mean over architectures": (only_under_vmap, "under jit and vmap"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PROXIES)
+def test_bad_proxy_is_refused(case):
+    proxy, message = BAD_PROXIES[case]
+    network, archs = TinyNetwork(), enumerate_archs(TINY)[[0, 4, 8]]
+    params = jax.jit(network.init)(jax.random.key(0), IMAGES, archs[0])["params"]
+    with pytest.raises(AssertionError, match=message):
+        check_proxy(proxy, network, params, archs, Batch(jnp.asarray(IMAGES), jnp.array([0, 1, 2, 0])))
+
+
+class Changed(TinyNetwork):
+    """A TinyNetwork whose variables, logits or masks a test replaces by field."""
+
+    change: str = ""
+
+    def init(self, *args, **kwargs):
+        variables = super().init(*args, **kwargs)
+        if self.change == "no gates":
+            variables = {name: tree for name, tree in variables.items() if name != "gates"}
+        if self.change == "gates of all layers":
+            variables = {**variables, "gates": {**variables["gates"], "norm_gamma": jnp.ones((4, 4))}}
+        if self.change == "one gate per channel":
+            variables = {**variables, "gates": jax.tree.map(lambda g: g[..., :1, :], variables["gates"])}
+        return variables
+
+    def apply(self, variables, images, arch, **kwargs):
+        if self.change == "scales ignored":
+            variables = {name: tree for name, tree in variables.items() if name != "scales"}
+        if self.change == "gates ignored":
+            variables = {name: tree for name, tree in variables.items() if name != "gates"}
+        if self.change == "architecture ignored":
+            arch = jnp.zeros_like(arch) + 1
+        if self.change == "architecture in Python":
+            arch = jnp.array([int(op) for op in arch])
+        if self.change == "not finite":
+            variables = {**variables, "params": {**variables["params"], "classifier_bias": jnp.full(3, jnp.nan)}}
+        if self.change == "no features" and "mutable" in kwargs:
+            kwargs["mutable"] = ["relus"]
+        return super().apply(variables, images, arch, **kwargs)
+
+    def in_use(self, params, arch):
+        masks = super().in_use(params, arch)
+        if self.change == "mask too small":
+            return {**masks, "conv": arch == 1}
+        if self.change == "mask of another shape":
+            return {**masks, "conv": jnp.ones(5, bool)}
+        if self.change == "mask missing":
+            return {name: mask for name, mask in masks.items() if name != "stem"}
+        return masks
+
+
+BAD_NETWORKS = {
+    "no gates": "no collection 'gates'",
+    "gates of all layers": "different paths",
+    "one gate per channel": "gates of .* have shape",
+    "scales ignored": "d/dscale",
+    "gates ignored": "d/dgate",
+    "architecture ignored": "ignores the architecture",
+    "architecture in Python": "needs the values",
+    "not finite": "not finite",
+    "no features": "not relus and features",
+    "mask too small": "its gradient is not zero",
+    "mask of another shape": "not leading axes",
+    "mask missing": "not the tree of params",
+}
+
+
+@pytest.mark.parametrize("change", BAD_NETWORKS)
+def test_bad_network_is_refused(change):
+    with pytest.raises(AssertionError, match=BAD_NETWORKS[change]):
+        check_network(Changed(change=change), TINY, IMAGES)
