@@ -66,7 +66,9 @@ def score(
 ) -> None:
     """Score architectures at initialisation with zero-cost proxies.
 
-    Example: jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10.parquet
+    \b
+    Example:
+      jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10.parquet
     """
     configure_jax()
     from jaxnas import pipeline, spaces
@@ -115,11 +117,15 @@ def search(
     seed: SeedOption = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/SPACE-DATA-seedN.")] = None,
 ) -> None:
-    """Search: score a pool, then spend the budget where the proxies, weighted for this task, point.
+    """Find the best architecture of a pool with few trainings.
 
-    Examples: jaxnas search
-              jaxnas search --data cifar10 --channels 16 --compare random
-              jaxnas search --table nasbench201 --column c10_valid_val_12 --test-column robot_c10_test
+    The pool is scored with zero-cost proxies; the budget goes where the proxies, weighted for this task, point.
+
+    \b
+    Examples:
+      jaxnas search
+      jaxnas search --data cifar10 --channels 16 --compare random
+      jaxnas search --table nasbench201 --column c10_valid_val_12 --test-column robot_c10_test
     """
     configure_jax()
     from jaxnas.objectives.training import TrainingConfig
@@ -154,7 +160,10 @@ def search(
 
 @data_app.callback(invoke_without_command=True)
 def data(context: typer.Context, data_folder: FolderOption = None) -> None:
-    """List the public tables and image sets that jaxnas reads: size, licence, address, place, present or not."""
+    """List public tables and image sets; get one.
+
+    Of each: what it is, size, licence, public address, where it is looked for, present or not.
+    """
     from jaxnas.catalogue import list_data
 
     if context.invoked_subcommand is None:
@@ -169,7 +178,9 @@ def get(
 ) -> None:
     """Download a data set into the data folder, with its checksum verified.
 
-    Example: jaxnas data get cifar10
+    \b
+    Example:
+      jaxnas data get cifar10
     """
     from jaxnas.catalogue import download
 

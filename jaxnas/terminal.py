@@ -88,11 +88,9 @@ class Bars:
     def queried(self, query) -> None:
         """A query was answered."""
         outcome = f"{query.objective:6.2f} %" if np.isfinite(query.objective) else "diverged, the search goes on"
-        status.print(
-            f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %"
-            f"   {query.cost:.1f} s",
-            highlight=False,
-        )
+        cost = f"   {query.cost:.1f} s" if np.isfinite(query.cost) else ""
+        line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %{cost}"
+        status.print(line, highlight=False)
 
     def downloaded(self, done: int, total: int | None) -> None:
         """`done` bytes of `total` have arrived."""
