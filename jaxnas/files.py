@@ -8,7 +8,7 @@ import pickle
 import secrets
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -175,3 +175,10 @@ class _ArrayUnpickler(_ScalarUnpickler):
         "numpy.core.multiarray._reconstruct": _reconstruct,
         "numpy._core.multiarray._reconstruct": _reconstruct,
     }
+
+
+def check_same(path: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """InputError naming every field in which what made the file at `path` differs from what is wanted."""
+    if differing := [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]:
+        fields = "; ".join(f"{key} is {found.get(key)}, not {wanted.get(key)}" for key in differing)
+        raise InputError(f"{path} was made otherwise ({fields}): choose another file, or remove this one to start anew")

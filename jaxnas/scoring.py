@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int8
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import init_variables
 from jaxnas.proxies import PROXIES, Batch, Proxy, Quantities
+from jaxnas.spaces import check_archs
 
 DEFAULT_PROXIES = tuple(PROXIES)
 
@@ -46,7 +48,7 @@ def score_archs(
     All architectures share one initialisation drawn from `seed`. Memory does not grow with A. `on_chunk(done, total)`
     is called after each chunk.
 
-    Raises: InputError for an unknown proxy, or a batch that does not fit the network.
+    Raises: InputError for an unknown proxy, or architectures or a batch that do not fit the network.
     """
     scores = np.empty((len(archs), len(proxies)))
     done = 0
@@ -58,7 +60,7 @@ def score_archs(
 
 
 def iter_scores(
-    network: nn.Module,
+    network: Any,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
@@ -68,6 +70,7 @@ def iter_scores(
 ) -> Iterator[Float[np.ndarray, "a M"]]:
     """The rows of `score_archs`, in order, a chunk at a time."""
     check_batch(network, batch)
+    archs = check_archs(network.space, archs)
     functions = get_proxies(proxies)
     params = init_variables(network, batch.images.shape[1:], archs.shape[1], seed)["params"]
     score, num_devices = _program(network, tuple(functions.items()))
@@ -113,13 +116,15 @@ def _program(network: nn.Module, functions: tuple[tuple[str, Proxy], ...]) -> tu
     return jax.jit(sharded), len(devices)
 
 
-def check_batch(network: nn.Module, batch: Batch) -> None:
+def check_batch(network: Any, batch: Batch) -> None:
     """InputError unless labels fit the images and the network's classes."""
     images, labels = batch
     if len(images) < 2 or labels.shape != (len(images),):
         raise InputError(f"a batch needs at least 2 images and one label each, not {images.shape} and {labels.shape}")
-    if int(labels.min()) < 0 or int(labels.max()) >= network.num_classes:
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0:
+        raise InputError(f"label {lowest} is negative: labels are 0 to {network.num_classes - 1}")
+    if highest >= network.num_classes:
         raise InputError(
-            f"label {int(labels.max())} does not fit a network of {network.num_classes} classes: "
-            f"give num_classes={int(labels.max()) + 1}"
+            f"label {highest} does not fit a network of {network.num_classes} classes: give num_classes={highest + 1}"
         )

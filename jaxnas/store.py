@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int8
 
 from jaxnas.errors import InputError
-from jaxnas.files import atomic_write
+from jaxnas.files import atomic_write, check_same
 from jaxnas.images import fingerprint
 from jaxnas.networks import describe
 from jaxnas.proxies import Batch
@@ -100,14 +100,6 @@ def read_scores(path: Path | str) -> Scores:
         header["provenance"],
         header["environment"],
     )
-
-
-def check_same(path: Path | str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """InputError naming every field in which the file at `path` differs from what is wanted."""
-    keys = [key for key in found | wanted if found.get(key) != wanted.get(key)]
-    if keys:
-        fields = "; ".join(f"{key} is {found.get(key)}, not {wanted.get(key)}" for key in keys)
-        raise InputError(f"{path} was made otherwise ({fields}): choose another file, or remove this one to start anew")
 
 
 def score_to_file(

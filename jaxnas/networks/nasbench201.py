@@ -23,7 +23,7 @@ from jaxnas.networks.layers import (
     record_statistics,
     weight_layer,
 )
-from jaxnas.spaces.nasbench201 import EDGES, NOR_CONV_1X1, NOR_CONV_3X3, NUM_NODES, OP_NAMES
+from jaxnas.spaces.nasbench201 import EDGES, NASBENCH201, NOR_CONV_1X1, NOR_CONV_3X3, NUM_NODES, OP_NAMES
 
 
 class Cell(nn.Module):
@@ -119,6 +119,8 @@ class NASBench201Network(nn.Module):
     or the reverse (zero-cost-nas). `norm`: where batch normalisation acts: everywhere ("all"), only inside the two
     residual blocks ("reduction"), nowhere ("none"); the parameters are the same, so params fit every setting.
     """
+
+    space = NASBENCH201  # of the architectures it takes
 
     num_classes: int = 10
     channels: int = 16

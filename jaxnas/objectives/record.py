@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxnas.errors import InputError
-from jaxnas.files import atomic_write, read_bytes
+from jaxnas.files import atomic_write, check_same, read_bytes
 
 
 class Trained(NamedTuple):
@@ -45,9 +45,7 @@ def read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Trained]:
     found = _parse(first, f"{path}, line 1").get("made_with")
     if not isinstance(found, dict):
         raise InputError(f"{path}, line 1: this is no record of training; give another path")
-    if differing := [key for key in {**header, **found} if header.get(key) != found.get(key)]:
-        fields = ", ".join(f"{key} was {found.get(key)!r} and is {header.get(key)!r}" for key in differing)
-        raise InputError(f"{path} was made with other settings ({fields}): give another path, or delete the file")
+    check_same(path, found, header)
     return dict(_entry(line, f"{path}, line {number}") for number, line in enumerate(lines, start=2))
 
 

@@ -14,11 +14,12 @@ def synflow(q: Quantities) -> Float[Array, ""]:
     inside the residual blocks between stages, as in the public code of Abdelfattah et al. 2021. Needs no data.
     Source: Tanaka et al. 2020 (arXiv:2006.05467).
     """
+    kernels = q.weights  # read in the caller's precision
     with jax.enable_x64(True):
         network = q.network.clone(norm="reduction")
         params = jax.tree.map(lambda p: jnp.abs(p.astype(jnp.float64)), q.params)
         image = jnp.ones((1, *q.batch.images.shape[1:]), jnp.float64)
-        weights = {path: jnp.abs(w.astype(jnp.float64)) for path, w in q.weights.items()}
+        weights = {path: jnp.abs(w.astype(jnp.float64)) for path, w in kernels.items()}
 
         def total(weights):
             logits = network.apply({"params": replace_weights(params, weights)}, image, q.arch)

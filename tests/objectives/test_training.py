@@ -217,12 +217,12 @@ def test_a_cut_last_line_is_trained_again(tmp_path):
 def test_other_settings_are_refused_by_name(tmp_path):
     record = tmp_path / "record"
     make(record)(0)
-    with pytest.raises(InputError, match=r"\(epochs was 3 and is 4, seed was 0 and is 1\)"):
+    with pytest.raises(InputError, match=r"\(epochs is 3, not 4; seed is 0, not 1\)"):
         make(record, config=replace(CONFIG, epochs=4, seed=1))
     data = make_data()
-    with pytest.raises(InputError, match="data was"):
+    with pytest.raises(InputError, match="data is"):
         make(record, data=data._replace(train_images=data.train_images + 1))
-    with pytest.raises(InputError, match="network was 'Softmax' and is 'NASBench201Network'"):
+    with pytest.raises(InputError, match="network is Softmax, not NASBench201Network"):
         make(record, network=NASBench201Network(num_classes=3, channels=2, cells_per_stage=1))
 
 
