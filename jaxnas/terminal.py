@@ -51,7 +51,7 @@ class Bars:
     def __init__(self, bars: Progress):
         self.bars = bars
         self.tasks: dict[str, TaskID] = {}
-        self.stage = ""
+        self.waiting: TaskID | None = None
         self.last_line = time.monotonic()
 
     def events(self):
@@ -61,16 +61,27 @@ class Bars:
         return Events(on_stage=self.start, on_scored=self.scored, on_epoch=self.trained, on_query=self.queried)
 
     def start(self, stage: str) -> None:
-        """A stage begins, usually by compiling."""
-        self.stage = stage
-        if not status.is_terminal:
-            status.print(f"{stage}: compiling the program", highlight=False)
+        """A stage begins; its program compiles until something advances."""
+        self._stop_waiting()
+        if status.is_terminal:
+            self.waiting = self.bars.add_task(f"{stage}: compiling", total=None, detail="")
+        else:
+            status.print(f"{stage}: the program compiles first", highlight=False)
+
+    def _task(self, name, total):
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total, detail="")
+        return self.tasks[name]
+
+    def _stop_waiting(self):
+        if self.waiting is not None:
+            self.bars.remove_task(self.waiting)
+            self.waiting = None
 
     def advance(self, name: str, done: float, total: float | None, detail: str = "") -> None:
         """Show that `done` of `total` is reached."""
-        if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(name, total=total)
-        self.bars.update(self.tasks[name], completed=done, total=total, detail=detail)
+        self._stop_waiting()
+        self.bars.update(self._task(name, total), completed=done, total=total, detail=detail)
         due = time.monotonic() - self.last_line > QUIET_INTERVAL
         if not status.is_terminal and due:
             self.last_line = time.monotonic()
@@ -78,7 +89,12 @@ class Bars:
             status.print(f"{name}: {reached} {detail}".rstrip(), highlight=False)
 
     def scored(self, done: int, total: int) -> None:
-        """`done` of `total` architectures have scores."""
+        """`done` of `total` architectures have scores; the first call tells how many were found in the file."""
+        if "architectures scored" not in self.tasks:
+            self.bars.update(self._task("architectures scored", total), completed=done)
+            if done:
+                status.print(f"{done:,} of {total:,} architectures were scored before", highlight=False)
+            return
         self.advance("architectures scored", done, total)
 
     def trained(self, index: int, epoch: int, epochs: int, loss: float) -> None:
@@ -87,6 +103,7 @@ class Bars:
 
     def queried(self, query) -> None:
         """A query was answered."""
+        self._stop_waiting()
         outcome = f"{query.objective:6.2f} %" if np.isfinite(query.objective) else "diverged, the search goes on"
         cost = f"   {query.cost:.1f} s" if np.isfinite(query.cost) else ""
         line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %{cost}"

@@ -1,0 +1,54 @@
+"""What the command line shows: in a terminal bars for every stage, elsewhere lines."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxnas import terminal
+from jaxnas.scoring import DEFAULT_PROXIES
+from jaxnas.search import Query
+
+
+def show(monkeypatch, is_terminal):
+    """Everything that a search reports, on a console of that kind."""
+    out = io.StringIO()
+    monkeypatch.setattr(terminal, "status", Console(file=out, force_terminal=is_terminal, width=100, color_system=None))
+    monkeypatch.setattr(terminal, "QUIET_INTERVAL", 0.0)
+    with terminal.progress() as bars:
+        events = bars.events()
+        events.on_stage("scoring")
+        bars.bars.refresh()
+        events.on_scored(4, 10)
+        events.on_scored(10, 10)
+        events.on_stage("robot")
+        events.on_epoch(3, 1, 2, 0.5)
+        bars.bars.refresh()
+        events.on_query(Query(1, 2, "bo", 3, 91.5, 0.7, 91.5))
+        events.on_query(Query(2, 2, "greedy", 5, np.nan, np.nan, 91.5))
+        bars.downloaded(10, None)
+        bars.downloaded(20, 20)
+        bars.bars.refresh()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_every_event_is_shown(monkeypatch, is_terminal):
+    text = show(monkeypatch, is_terminal)
+    for part in (
+        "scoring: ",
+        "4 of 10 architectures were scored before",
+        "architectures scored",
+        "loss 0.500",
+        "bytes",
+    ):
+        assert part in text
+    assert "query  1/2 (bo):  91.50 %   best 91.50 %   0.7 s" in text
+    assert "query  2/2 (greedy): diverged, the search goes on   best 91.50 %\n" in text
+    assert ("━" in text) == is_terminal
+
+
+def test_names_are_split_and_default_to_the_six():
+    assert terminal.split_names(" snip, grasp ,") == ("snip", "grasp")
+    assert terminal.split_names("") == DEFAULT_PROXIES
