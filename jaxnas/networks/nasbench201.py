@@ -56,10 +56,13 @@ class Cell(nn.Module):
 def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train):
     """The op's output, and the edge's normalisation with its running statistics moved on where the op has one.
 
-    Jitted so that its derivatives are traced once per stage and not once per edge.
+    Jitted so that its derivatives are traced once per stage and not once per edge. A convolution is computed again in
+    the backward pass: what it would keep for it, a `switch` must fill with zeros for every other op too, which costs
+    more time than the convolution and three times the memory.
     """
 
     def relu_conv_norm(layer):
+        @partial(jax.checkpoint, prevent_cse=False)
         def branch(x):
             out = apply_layer(layer, nn.relu(x))
             return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
