@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,10 +54,10 @@ def make_provenance(
 
 def make_environment(seconds: float) -> dict[str, Any]:
     """Library versions, device and seconds spent: recorded beside every result, never compared."""
-    libraries = ("jax", "flax", "gpjax", "numpy")
+    installed = {name: find_spec(name) for name in ("jax", "flax", "gpjax", "numpy")}  # scoring runs without gpjax
     device = jax.local_devices()[0]
     return {
-        **{name: version(name) for name in libraries},
+        **{name: version(name) for name, spec in installed.items() if spec is not None},
         "device": f"{jax.local_device_count()} x {device.device_kind} ({device.platform})",
         "seconds": round(seconds, 3),
     }

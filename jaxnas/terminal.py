@@ -35,7 +35,9 @@ def configure_jax() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache))
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        # Cores that this process may use; only Linux tells them from those of the machine.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def split_names(text: str) -> tuple[str, ...]:
