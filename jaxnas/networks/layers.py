@@ -71,9 +71,9 @@ def _optional(module, collection, name):
     return module.get_variable(collection, name) if module.has_variable(collection, name) else None
 
 
-def apply_layer(layer: WeightLayer, x: Array) -> Array:
+def apply_layer(layer: WeightLayer, x: Array, stride: int = 1) -> Array:
     """gate * (scale * (x * kernel) + bias): a same-padded convolution for x [N H W C], a matrix product for [N C]."""
-    out = conv(x, layer.kernel) if x.ndim == 4 else x @ layer.kernel
+    out = conv(x, layer.kernel, stride) if x.ndim == 4 else x @ layer.kernel
     if layer.scale is not None:
         out = layer.scale * out
     if layer.bias is not None:

@@ -56,13 +56,10 @@ class Cell(nn.Module):
 def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train):
     """The op's output, and the edge's normalisation with its running statistics moved on where the op has one.
 
-    Jitted so that its derivatives are traced once per stage and not once per edge. A convolution is computed again in
-    the backward pass: what it would keep for it, a `switch` must fill with zeros for every other op too, which costs
-    more time than the convolution and three times the memory.
+    Jitted so that its derivatives are traced once per stage and not once per edge.
     """
 
     def relu_conv_norm(layer):
-        @partial(jax.checkpoint, prevent_cse=False)
         def branch(x):
             out = apply_layer(layer, nn.relu(x))
             return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
@@ -80,7 +77,7 @@ def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train):
 
 
 class ConvNorm(nn.Module):
-    """Convolution (3x3, pad 1, no bias) and affine batch normalisation; with stride 2 every other pixel is kept."""
+    """Convolution (3x3, pad 1, no bias) and affine batch normalisation; stride 1 or 2."""
 
     channels: int
     stride: int
@@ -91,7 +88,7 @@ class ConvNorm(nn.Module):
     def __call__(self, x):
         layer = weight_layer(self, "conv", (3, 3, x.shape[-1], self.channels), batch=x.shape[0])
         norm = batch_norm_layer(self, "norm", self.channels)
-        out = apply_layer(layer, x)[:, :: self.stride, :: self.stride]  # a strided gradient is slow on XLA:CPU
+        out = apply_layer(layer, x, self.stride)
         if self.norm:
             out, norm = apply_batch_norm(norm, out, train=self.train)
             record_statistics(self, "norm", norm)
@@ -169,9 +166,13 @@ class NASBench201Network(nn.Module):
         return jax.tree_util.tree_map_with_path(mask, params)
 
     def _stage(self):
-        """A scan over the cells of a stage: compiled once, whatever their number."""
+        """A scan over the cells of a stage: compiled once, whatever their number.
+
+        A cell is computed again in the backward pass: what it would keep for it, every `switch` must fill with zeros
+        for the ops not chosen, which costs more time than the cell and several times the memory.
+        """
         return nn.scan(
-            Cell,
+            nn.remat(Cell, prevent_cse=False),
             variable_axes={name: 0 for name in ("params", "batch_stats", "scales", "gates", "relus")},
             split_rngs={"params": True},
             in_axes=nn.broadcast,

@@ -25,10 +25,9 @@ def snip(q: Quantities) -> Float[Array, ""]:
 def grasp(q: Quantities) -> Float[Array, ""]:
     """-sum of w (H g), H the Hessian of L with respect to the weights; any sign, higher is better.
 
-    H is symmetric, so the sum equals that of g (H w), which one forward derivative of the gradient gives.
     Source: Wang et al. 2020 (arXiv:2002.07376); the same minibatch serves both gradients, temperature 1.
     """
-    return -sum_over_weights(jnp.multiply, q.gradient, q.hessian_product)
+    return -q.curvature
 
 
 def fisher(q: Quantities) -> Float[Array, ""]:

@@ -25,7 +25,7 @@ class Quantities:
 
     Every property is traced when first read and then kept. Under `jax.jit` only what a result depends on is computed:
     one backward pass serves all proxies of the loss gradient, the input Jacobian is a second cotangent on the same
-    forward pass, and the Hessian product is a forward derivative of those passes.
+    forward pass, and the curvature takes two forward derivatives of the loss.
 
     Batch normalisation uses the statistics of the minibatch. Weights are the kernels of convolutions and linear
     layers, all of the network's, also those that this architecture does not use: their gradient is exactly 0.
@@ -46,37 +46,43 @@ class Quantities:
     @property
     def logits(self) -> Float[Array, "N K"]:
         """Logits of the minibatch."""
-        return self._passes[0].logits
+        return self._pass.logits
 
     @property
     def loss(self) -> Float[Array, ""]:
         """L, the mean cross-entropy of the minibatch, in nats."""
-        return self._passes[0].loss
+        return self._pass.loss
 
     @property
     def gradient(self) -> Weights:
         """g = dL/dw for every weight."""
-        return self._passes[0].gradient
+        return self._pass.gradient
 
-    @property
-    def hessian_product(self) -> Weights:
-        """H w: the Hessian of L with respect to all weights, applied to the weights themselves.
+    @cached_property
+    def curvature(self) -> Float[Array, ""]:
+        """w'H g: the Hessian of L with respect to all weights, between the weights and the gradient.
 
-        L(s w) has the gradient s g(s w) with respect to w, whose derivative in s at s = 1 is g + H w. One scalar per
-        layer is cheaper to differentiate along than the weights: a scaled convolution needs no convolution of its own.
+        d/ds L(s w) at s = 1 is w.g(w), whose derivative along g is g.g + w'H g: two forward derivatives of the loss, so
+        nothing is kept for a backward pass. One scalar per layer is cheaper to differentiate along than the weights: a
+        scaled convolution needs no convolution of its own.
         """
-        first, derivative = self._passes
-        return jax.tree.map(jnp.subtract, derivative.gradient, first.gradient)
+        one = jnp.ones((), self.batch.images.dtype)
+
+        def slope(weights):
+            return jax.jvp(lambda scale: self._loss(weights, scale), (one,), (one,))[1]
+
+        _, change = jax.jvp(slope, (self.weights,), (self.gradient,))
+        return change - sum_over_weights(jnp.square, self.gradient)
 
     @property
     def channel_gradient(self) -> Weights:
         """Sum over pixels of a dL/da per image and output channel, [..., N, O], for the output a of every weight."""
-        return self._passes[0].channel_gradient
+        return self._pass.channel_gradient
 
     @property
     def input_jacobian(self) -> Float[Array, "N H W C"]:
         """J: the derivative of the sum of all logits with respect to the images."""
-        return self._passes[0].input_jacobian
+        return self._pass.input_jacobian
 
     @cached_property
     def _taps(self):
@@ -87,18 +93,20 @@ class Quantities:
         flat = {name: flatten_dict(variables[name], sep="/") for name in ("scales", "gates")}
         return {name: {path: jnp.ones(leaf.shape, dtype) for path, leaf in tree.items()} for name, tree in flat.items()}
 
-    @cached_property
-    def _passes(self):
-        """The first-order quantities, and their derivatives along a common scale of all weights."""
-        one = jnp.ones((), self.batch.images.dtype)
-        return jax.jvp(self._first_order, (one,), (one,))
+    def _apply(self, weights, images, **taps):
+        taps = {name: unflatten_dict(tap, sep="/") for name, tap in taps.items()}
+        return self.network.apply({"params": replace_weights(self.params, weights), **taps}, images, self.arch)
 
-    def _first_order(self, scale):
+    def _loss(self, weights, scale):
         scales = jax.tree.map(lambda ones: scale * ones, self._taps["scales"])
+        return cross_entropy(self._apply(weights, self.batch.images, scales=scales), self.batch.labels)
+
+    @cached_property
+    def _pass(self):
+        """One forward pass and two pulled back through it: the loss gradient, and ones for the Jacobian."""
 
         def forward(weights, gates, images):
-            taps = {"gates": unflatten_dict(gates, sep="/"), "scales": unflatten_dict(scales, sep="/")}
-            return self.network.apply({"params": replace_weights(self.params, weights), **taps}, images, self.arch)
+            return self._apply(weights, images, gates=gates)
 
         logits, pullback = jax.vjp(forward, self.weights, self._taps["gates"], self.batch.images)
         loss, logits_gradient = jax.value_and_grad(cross_entropy)(logits, self.batch.labels)

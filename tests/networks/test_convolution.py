@@ -1,5 +1,7 @@
 """The convolution primitives against lax.conv_general_dilated, and every way to differentiate and batch them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,34 +11,37 @@ from jax.test_util import check_grads
 
 from jaxnas.networks.convolution import conv
 
-SHAPES = {  # images [N H W C], kernel size, output channels
-    "odd sides": ((2, 5, 7, 3), 3, 4),
-    "one pixel": ((1, 1, 1, 2), 3, 3),
-    "one channel": ((3, 4, 2, 1), 3, 1),
-    "1x1": ((2, 3, 5, 4), 1, 2),
-    "5x5": ((2, 4, 6, 2), 5, 3),
+SHAPES = {  # images [N H W C], kernel size, output channels, stride
+    "odd sides": ((2, 5, 7, 3), 3, 4, 1),
+    "one pixel": ((1, 1, 1, 2), 3, 3, 1),
+    "one channel": ((3, 4, 2, 1), 3, 1, 1),
+    "1x1": ((2, 3, 5, 4), 1, 2, 1),
+    "5x5": ((2, 4, 6, 2), 5, 3, 1),
+    "stride 2": ((2, 6, 4, 3), 3, 5, 2),
+    "stride 2, odd sides": ((2, 5, 7, 3), 3, 4, 2),
+    "stride 2, 1x1": ((2, 4, 6, 3), 1, 2, 2),
 }
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
 
 
-def operands(shape, size, channels, dtype=np.float64):
+def operands(shape, size, channels, stride=1, dtype=np.float64):
     rng = np.random.default_rng(0)
     images, kernel = rng.normal(size=shape), rng.normal(size=(size, size, shape[-1], channels))
     return images.astype(dtype), kernel.astype(dtype)
 
 
-def reference(images, kernel):
+def reference(images, kernel, stride=1):
     padding = [(kernel.shape[0] // 2,) * 2] * 2
-    return lax.conv_general_dilated(images, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.conv_general_dilated(images, kernel, (stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", SHAPES)
 def test_equals_lax_with_its_first_derivatives(case, dtype):
     with jax.enable_x64(dtype == np.float64):
-        args = operands(*SHAPES[case], dtype)
-        out, pullback = jax.vjp(conv, *args)
-        expected, expected_pullback = jax.vjp(reference, *args)
+        args, stride = operands(*SHAPES[case], dtype), SHAPES[case][-1]
+        out, pullback = jax.vjp(partial(conv, stride=stride), *args)
+        expected, expected_pullback = jax.vjp(partial(reference, stride=stride), *args)
         assert out.dtype == dtype
         cotangent = np.random.default_rng(1).normal(size=out.shape).astype(dtype)
         for ours, theirs in zip((out, *pullback(cotangent)), (expected, *expected_pullback(cotangent)), strict=True):
@@ -47,11 +52,12 @@ def test_equals_lax_with_its_first_derivatives(case, dtype):
 @pytest.mark.parametrize("case", SHAPES)
 def test_gradients_to_second_order_in_both_modes(case):
     with jax.enable_x64(True):
-        check_grads(conv, operands(*SHAPES[case]), order=2, modes=("fwd", "rev"), rtol=1e-6)
+        function = partial(conv, stride=SHAPES[case][-1])
+        check_grads(function, operands(*SHAPES[case]), order=2, modes=("fwd", "rev"), rtol=1e-6)
 
 
 def test_forward_derivative_of_a_pullback_equals_that_of_lax():
-    """What the Hessian product needs: all three primitives, each differentiated forward."""
+    """All three primitives, each differentiated forward."""
 
     def pulled(function):
         def program(images, kernel, cotangent):
@@ -121,8 +127,8 @@ def test_inside_scan_and_switch_equals_a_loop():
 
 def test_every_derivative_is_a_stride_1_convolution_without_dilation():
     """The reason for the primitives: XLA:CPU has no other fast kernel."""
-    images, kernel = operands(*SHAPES["odd sides"], np.float32)
-    gradient = jax.grad(lambda images, kernel: jnp.square(conv(images, kernel)).sum(), argnums=(0, 1))
+    images, kernel = operands(*SHAPES["stride 2"], np.float32)
+    gradient = jax.grad(lambda images, kernel: jnp.square(conv(images, kernel, 2)).sum(), argnums=(0, 1))
     program = jax.jit(lambda x, k: jax.jvp(gradient, (x, k), (x, k))).lower(images, kernel).as_text()
     layouts = {
         line.split("dim_numbers = ")[1].split(", window")[0] for line in program.splitlines() if "window" in line
