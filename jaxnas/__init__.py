@@ -12,10 +12,11 @@ from jaxnas.networks import NETWORKS, NASBench201Network, num_params
 from jaxnas.objectives.tabular import align, load_nasbench201, load_proxy_scores, load_table, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import PROXIES, Batch, Quantities
-from jaxnas.scoring import score_archs
+from jaxnas.scoring import ScoringConfig, score_archs
 from jaxnas.search import METHODS, RobotConfig, SearchResult, random_search, robot, robot_seeds
+from jaxnas.shipped import load_scores
 from jaxnas.spaces import NASBENCH201, SPACES, SearchSpace, enumerate_archs, from_index, mutate, sample, to_index
-from jaxnas.store import Scores, read_scores, score_to_file
+from jaxnas.store import Scores, read_score_table, read_scores, score_to_store, write_scores
 from jaxnas.table import combine, normalize
 
 __version__ = version("jaxnas")
@@ -34,6 +35,7 @@ __all__ = [
     "Quantities",
     "RobotConfig",
     "Scores",
+    "ScoringConfig",
     "SearchResult",
     "SearchSpace",
     "TrainingConfig",
@@ -47,20 +49,23 @@ __all__ = [
     "load_images",
     "load_nasbench201",
     "load_proxy_scores",
+    "load_scores",
     "load_table",
     "minibatch",
     "mutate",
     "normalize",
     "num_params",
     "random_search",
+    "read_score_table",
     "read_scores",
     "robot",
     "robot_seeds",
     "sample",
     "score_archs",
-    "score_to_file",
+    "score_to_store",
     "split_validation",
     "standardize",
     "tabular_objective",
     "to_index",
+    "write_scores",
 ]

@@ -1,6 +1,11 @@
 """The command `jaxnas`: parses, shows progress, prints. Everything it does is a call of the library."""
 
+import _thread
+import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +13,8 @@ from typing import Annotated
 import typer
 
 from jaxnas.errors import InputError
-from jaxnas.terminal import configure_jax, console, print_data, print_run, progress, score_table, split_names, status
+from jaxnas.progress import JsonLines, emit, progress, status
+from jaxnas.terminal import configure_jax, console, print_data, print_run, score_table, split_names
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(rich_markup_mode=None)
@@ -36,6 +42,30 @@ def main() -> None:
         sys.exit(2)
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C in the body ends the command with one line and exit code 130.
+
+    JAX has a callback in Python's garbage collector, where an exception is lost: there Ctrl-C comes again a bit later.
+    """
+
+    def come_again(lost):
+        if lost.exc_type is KeyboardInterrupt:
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            sys.__unraisablehook__(lost)
+
+    before, sys.unraisablehook = sys.unraisablehook, come_again
+    try:
+        yield
+    except KeyboardInterrupt:
+        status.print("stopped: all that was scored or trained is kept, the same command goes on", soft_wrap=True)
+        sys.stdout.flush()
+        os._exit(130)  # JAX that was interrupted while it compiled may crash as Python shuts down
+    finally:
+        sys.unraisablehook = before
+
+
 @app.callback(invoke_without_command=True)
 def common(
     context: typer.Context,
@@ -50,8 +80,9 @@ def common(
 
 
 @app.command()
+@stoppable()
 def score(
-    out: Annotated[Path, typer.Option(help="Parquet file to write, or to go on with.")] = Path("scores.parquet"),
+    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")] = Path("scores"),
     space: SpaceOption = "nasbench201",
     data: DataOption = "digits",
     data_folder: FolderOption = None,
@@ -63,16 +94,29 @@ def score(
     cells: CellsOption = 1,
     batch_size: BatchOption = 64,
     seed: SeedOption = 0,
+    init: Annotated[
+        str, typer.Option(help="Params: shared, one draw for all, or independent, one for each.")
+    ] = "shared",
+    precision: Annotated[str, typer.Option(help="Of convolutions: float32, tensorfloat32 or bfloat16.")] = "float32",
+    strategy: Annotated[str, typer.Option(help="loop, grouped, or auto: loop on CPUs, grouped elsewhere.")] = "auto",
+    memory: Annotated[
+        float | None, typer.Option(help="GB of a device that grouped scoring may take; default: most of what is free.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines on stdout, no tables.")] = False,
 ) -> None:
     """Score architectures at initialisation with zero-cost proxies.
 
+    The folder is a store that grows and resumes; when all is scored, its scores.parquet is one table for any reader.
+
     \b
     Example:
-      jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10.parquet
+      jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
     """
     configure_jax()
     from jaxnas import pipeline, spaces
-    from jaxnas.store import score_to_file
+    from jaxnas.scoring import ScoringConfig
+    from jaxnas.store import read_score_table, score_to_store, write_score_table
+    from jaxnas.timing import Stopwatch
 
     search_space = spaces.get_space(space)
     names = split_names(proxies)
@@ -83,17 +127,34 @@ def score(
     images = pipeline.load_standardized(data, data_folder)
     network = pipeline.make_network(space, images, channels, cells)
     batch = pipeline.make_batch(images, batch_size, seed)
-    with progress() as bars:
-        events = bars.events()
-        events.on_stage("scoring")
-        scores = score_to_file(
-            out, search_space, network, pool, batch, names, data_name=data, seed=seed, on_chunk=events.on_scored
+    watch = Stopwatch()
+    with progress() as bars, watch.stage("scoring"):
+        show = JsonLines() if as_json else bars
+        show.start("scoring")
+        scores = score_to_store(
+            out,
+            search_space,
+            network,
+            pool,
+            batch,
+            names,
+            ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory),
+            data_name=data,
+            on_chunk=show.scored,
+            on_damaged=show.damaged,
         )
-    console.print(score_table(scores))
-    console.print(f"{len(scores.archs)} architectures in {out}", soft_wrap=True, highlight=False)
+        write_score_table(out / "scores.parquet", read_score_table(out))
+    compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
+    if as_json:
+        emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(pool), out=str(out))
+    else:
+        console.print(score_table(scores))
+        line = f"{len(pool)} architectures in {out}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 @app.command()
+@stoppable()
 def search(
     space: SpaceOption = "nasbench201",
     data: DataOption = "digits",
@@ -101,7 +162,9 @@ def search(
     method: Annotated[str, typer.Option(help="Search method.")] = "robot",
     budget: Annotated[int, typer.Option(help="Architectures to train, or to look up.")] = 20,
     pool: Annotated[int, typer.Option(help="Architectures drawn from the space and scored.")] = 1000,
-    scores: Annotated[Path | None, typer.Option(help="Search among those of this score file instead.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Search among those of this folder or file of scores, or of a shipped data set.")
+    ] = None,
     table: Annotated[
         str | None, typer.Option(help="Look accuracies up instead of training: nasbench201, or a CSV or Parquet file.")
     ] = None,
@@ -155,7 +218,7 @@ def search(
         run = search_images(config, folder, data_folder=data_folder, scores_path=scores, events=bars.events())
     save_run(folder, run)
     print_run(run)
-    console.print(f"result.json, queries.parquet and scores.parquet are in {folder}", soft_wrap=True, highlight=False)
+    console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
 
 
 @data_app.callback(invoke_without_command=True)

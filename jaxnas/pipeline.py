@@ -16,10 +16,11 @@ from jaxnas.objectives.sgd import check_config
 from jaxnas.objectives.tabular import TabularObjective, load_nasbench201, load_table, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Batch
-from jaxnas.scoring import DEFAULT_PROXIES, get_proxies
+from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, get_proxies
 from jaxnas.search import Query, SearchResult, get_method
+from jaxnas.shipped import load_scores, shipped_scores
 from jaxnas.spaces import SearchSpace, get_space, sample
-from jaxnas.store import Scores, read_scores, score_to_file
+from jaxnas.store import Scores, read_scores, score_to_store
 from jaxnas.table import NORMALIZATIONS, TableReport, normalize
 from jaxnas.timing import Stopwatch
 
@@ -34,7 +35,7 @@ class RunConfig:
     cells_per_stage: int = 1
     proxies: tuple[str, ...] = DEFAULT_PROXIES
     batch_size: int = 64  # images of the minibatch that proxies see
-    pool: int = 1000  # architectures drawn from the space, unless a score file names them
+    pool: int = 1000  # architectures drawn from the space, unless scores are given
     normalization: str = "minmax"
     method: str = "robot"
     budget: int = 20
@@ -66,6 +67,7 @@ class Events:
 
     on_stage: Callable[[str], None] = lambda stage: None
     on_scored: Callable[[int, int], None] = lambda done, total: None
+    on_damaged: Callable[[Path, str], None] = lambda path, message: None
     on_epoch: Callable[[int, int, int, float], None] = lambda index, epoch, epochs, loss: None
     on_query: Callable[[Query], None] = lambda query: None
 
@@ -115,15 +117,15 @@ def search_images(
     """Score a pool, weight the proxies, query `budget` architectures, and report the best with its test accuracy.
 
     Scores and trained candidates are kept in the run folder as they come: a search that was killed goes on there.
-    `scores_path` brings a pool with its scores; otherwise `pool` architectures are drawn, from the table's if there is
-    one, and scored.
+    `scores_path`, a store or a file or the name of shipped scores, brings a pool with its scores; otherwise `pool`
+    architectures are drawn, from the table's if there is one, and scored.
 
     Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
     """
     space = get_space(config.space)
     data = load_standardized(config.data, data_folder)
     network = make_network(config.space, data, config.channels, config.cells_per_stage)
-    scores = None if scores_path is None else read_scores(scores_path)
+    scores = None if scores_path is None else _read_scores(config.space, scores_path)
     table = _load_table(config, space, data_folder)
     pool = _draw_pool(config, space, table) if scores is None else scores.archs
     if config.budget > len(pool):
@@ -155,6 +157,11 @@ def search_images(
     return Run(config, space, scores, masked, outcomes, watch.seconds)
 
 
+def _read_scores(space, path):
+    shipped = not path.exists() and (space, str(path)) in shipped_scores()
+    return load_scores(space, str(path)) if shipped else read_scores(path)
+
+
 def _draw_pool(config, space, table):
     if table is None:
         return sample(space, config.pool, config.seed)
@@ -163,16 +170,17 @@ def _draw_pool(config, space, table):
 
 
 def _score(config, space, network, pool, data, folder, events):
-    return score_to_file(
-        folder / "scores.parquet",
+    return score_to_store(
+        folder / "scores",
         space,
         network,
         pool,
         make_batch(data, config.batch_size, config.seed),
         config.proxies,
+        ScoringConfig(seed=config.seed),
         data_name=config.data,
-        seed=config.seed,
         on_chunk=events.on_scored,
+        on_damaged=events.on_damaged,
     )
 
 

@@ -1,22 +1,20 @@
-"""Score many architectures: one compiled program, run over chunks, sharded over the local devices."""
+"""Score many architectures: chunk after chunk, over the local devices, by the strategy that suits them."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.networks import init_variables
-from jaxnas.proxies import PROXIES, Batch, Proxy, Quantities
-from jaxnas.spaces import check_archs
+from jaxnas.networks import init_params_of_each, init_variables
+from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Batch, Proxy
+from jaxnas.spaces import check_archs, from_index, to_index
+from jaxnas.strategies import make_plan, make_program
 
 DEFAULT_PROXIES = tuple(PROXIES)
 
@@ -33,28 +31,67 @@ def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy
     return {name: PROXIES[name] for name in proxies}
 
 
+@dataclass(frozen=True)
+class ScoringConfig:
+    """How to score: the first three decide the scores, the others how they come.
+
+    Attributes:
+      seed: of the initial params.
+      init: "shared" draws one set of params, from which every architecture takes those of its ops; "independent" draws
+        a set for each, from the seed and the architecture's index in its space.
+      precision: of the convolutions' operands; sums are float32. "tensorfloat32" is float32 where there is none.
+      one_per_class: score one architecture of each network class and give its score to the others, where every proxy
+        is a function of the live network alone.
+      strategy: "loop" scores one by one, "grouped" many at once (see `strategies`); "auto" loops on CPUs alone.
+      chunk_size: architectures that a device takes at once; None: as many as memory allows.
+      memory: GB of one device that a chunk may take; None: most of what is free.
+    """
+
+    seed: int = 0
+    init: str = "shared"
+    precision: str = "float32"
+    one_per_class: bool = True
+    strategy: str = "auto"
+    chunk_size: int | None = None
+    memory: float | None = None
+
+    def __post_init__(self) -> None:
+        for field, known in _KNOWN.items():
+            if getattr(self, field) not in known:
+                raise unknown_name(field, getattr(self, field), known)
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise InputError(f"chunk_size {self.chunk_size} is no number of architectures: give 1 or more")
+        if self.memory is not None and not self.memory > 0:
+            raise InputError(f"memory {self.memory} is no size: give GB of one device, more than 0")
+
+
+_KNOWN = {
+    "init": ("shared", "independent"),
+    "precision": ("float32", "tensorfloat32", "bfloat16"),
+    "strategy": ("auto", "loop", "grouped"),
+}
+
+
 def score_archs(
     network: nn.Module,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
+    config: ScoringConfig = ScoringConfig(),
     *,
-    seed: int = 0,
-    chunk_size: int = 32,
     on_chunk: Callable[[int, int], None] = lambda done, total: None,
 ) -> Float[np.ndarray, "A M"]:
     """Raw scores float64 of every architecture, one column per proxy in the order given; NaN and inf are passed on.
 
-    All architectures share one initialisation drawn from `seed`. Memory does not grow with A. `on_chunk(done, total)`
-    is called after each chunk.
+    Memory does not grow with A. `on_chunk(done, total)` is called after each chunk.
 
     Raises: InputError for an unknown proxy, or architectures or a batch that do not fit the network.
     """
     scores = np.empty((len(archs), len(proxies)))
     done = 0
-    for chunk in iter_scores(network, archs, batch, proxies, seed=seed, chunk_size=chunk_size):
-        scores[done : done + len(chunk)] = chunk
-        done += len(chunk)
+    for rows, values in iter_scores(network, archs, batch, proxies, config):
+        scores[rows] = values
+        done += len(rows)
         on_chunk(done, len(archs))
     return scores
 
@@ -64,56 +101,45 @@ def iter_scores(
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
-    *,
-    seed: int = 0,
-    chunk_size: int = 32,
-) -> Iterator[Float[np.ndarray, "a M"]]:
-    """The rows of `score_archs`, in order, a chunk at a time."""
+    config: ScoringConfig = ScoringConfig(),
+) -> Iterator[tuple[Int[np.ndarray, " a"], Float[np.ndarray, "a M"]]]:
+    """Rows of `archs` and their scores, a chunk at a time, every row once."""
     check_batch(network, batch)
     archs = check_archs(network.space, archs)
     functions = get_proxies(proxies)
-    params = init_variables(network, batch.images.shape[1:], archs.shape[1], seed)["params"]
-    score, num_devices = _program(network, tuple(functions.items()))
-    share = max(2, math.ceil(min(chunk_size, len(archs)) / num_devices))  # XLA would unroll a loop over one row
-    for start in range(0, len(archs), share * num_devices):
-        chunk = archs[start : start + share * num_devices]
-        padded = np.zeros((share * num_devices, archs.shape[1]), np.int8)  # one shape, one compilation
-        padded[: len(chunk)] = chunk
-        counts = np.clip(len(chunk) - share * np.arange(num_devices), 0, share).astype(np.int32)
-        yield np.asarray(score(counts, padded, params, batch))[: len(chunk)]
+    chosen, rows_of = _representatives(network.space, archs, functions, config)
+    on_cpu = jax.default_backend() == "cpu"
+    strategy = config.strategy if config.strategy != "auto" else "loop" if on_cpu else "grouped"
+    plan = make_plan(network, chosen, batch, strategy, config.chunk_size, config.memory)
+    independent = config.init == "independent"
+    draw = (network, batch.images.shape[1:], archs.shape[1], config.seed)
+    params = None if independent else init_variables(*draw)["params"]
+    program = make_program(plan.network, tuple(functions.items()), strategy, independent)
+    as_is = on_cpu and config.precision != "bfloat16"
+    num_devices = jax.local_device_count()
+    for start in range(0, len(plan.chunks), num_devices):
+        chunks = plan.chunks[start : start + num_devices]
+        padded = np.zeros((num_devices * plan.size, archs.shape[1]), np.int8)  # one shape, one compilation
+        for device, rows in enumerate(chunks):
+            padded[device * plan.size :][: len(rows)] = chosen[rows]
+        counts = np.array([len(rows) for rows in chunks] + [0] * (num_devices - len(chunks)), np.int32)
+        if independent:
+            params = init_params_of_each(*draw, to_index(network.space, padded))
+        with nullcontext() if as_is else jax.default_matmul_precision(config.precision):
+            values = np.asarray(program(counts, padded, params, batch)).reshape(num_devices, plan.size, -1)
+        values = np.concatenate([values[device, : len(rows)] for device, rows in enumerate(chunks)])
+        takers = [rows_of[row] for row in np.concatenate(chunks)]
+        yield np.concatenate(takers), np.repeat(values, [len(rows) for rows in takers], axis=0)
 
 
-@lru_cache(maxsize=8)
-def _program(network: nn.Module, functions: tuple[tuple[str, Proxy], ...]) -> tuple[Callable, int]:
-    """Compiled (counts [devices], archs [A D], params, batch) -> float64 [A M], and the number of devices.
-
-    Each device takes an equal share of the rows and scores the first `count` of it one by one: on CPUs only the chosen
-    op of every edge then runs, and the loop's body is the same program for any number of architectures.
-    """
-
-    def of_one(params, batch, arch):
-        quantities = Quantities(network, params, arch, batch)
-        scores = [fn(quantities) for _, fn in functions]
-        with jax.enable_x64(True):
-            return jnp.stack([jnp.asarray(score).astype(jnp.float64) for score in scores])
-
-    def of_share(counts, archs, params, batch):
-        def step(row, out):
-            scores = of_one(params, batch, archs[row])
-            with jax.enable_x64(True):
-                return lax.dynamic_update_index_in_dim(out, scores, row, 0)
-
-        with jax.enable_x64(True):
-            out = jnp.full((len(archs), len(functions)), jnp.nan, jnp.float64)
-        return lax.fori_loop(0, counts[0], step, out)
-
-    devices = jax.local_devices()
-    split, whole = PartitionSpec("archs"), PartitionSpec()
-    mesh = Mesh(np.array(devices), "archs")
-    sharded = jax.shard_map(
-        of_share, mesh=mesh, in_specs=(split, split, whole, whole), out_specs=split, check_vma=False
-    )
-    return jax.jit(sharded), len(devices)
+def _representatives(space, archs, functions, config):
+    """The architectures to score, and for each the rows that take its scores."""
+    if not (config.one_per_class and OF_LIVE_NETWORK.issuperset(functions.values())):
+        return archs, list(np.arange(len(archs))[:, None])
+    classes, first, members = np.unique(space.network_class(archs), return_index=True, return_inverse=True)
+    rows_of = np.split(np.argsort(members, kind="stable"), np.cumsum(np.bincount(members))[:-1])
+    order = np.argsort(first)  # as the caller has them
+    return space.canonicalize(from_index(space, classes[order])), [rows_of[number] for number in order]
 
 
 def check_batch(network: Any, batch: Batch) -> None:

@@ -1,8 +1,9 @@
-"""Scores on disk: one Parquet file that carries what made it, grows while scoring, and is resumed after a kill."""
+"""Scores on disk: a store, which is a folder that grows while scoring and is resumed after a kill, or a single file."""
 
 import json
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,17 +14,20 @@ import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 
-from jaxnas.errors import InputError
-from jaxnas.files import atomic_write, check_same
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.files import atomic_write
 from jaxnas.images import fingerprint
 from jaxnas.networks import describe
-from jaxnas.proxies import Batch
-from jaxnas.scoring import DEFAULT_PROXIES, iter_scores
-from jaxnas.spaces import SearchSpace, get_space, to_index
+from jaxnas.parts import KEYS, gather, merge_environments, open_parts, read_header, read_parts, with_header, write_part
+from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Batch, Proxy
+from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, check_batch, get_proxies, iter_scores
+from jaxnas.spaces import SearchSpace, from_index, get_space, to_index
 
-SAVE_INTERVAL = 5.0  # seconds of scoring that a kill can cost at most
+SAVE_INTERVAL, LONGEST_INTERVAL = 5.0, 60.0  # seconds between saves at first and at most: what a kill can cost
+DEFAULT_CONFIG = ScoringConfig()
+DECISIVE = ("seed", "init", "one_per_class", "precision")  # fields of ScoringConfig that decide scores
 
 
 class Scores(NamedTuple):
@@ -37,19 +41,19 @@ class Scores(NamedTuple):
 
 
 def make_provenance(
-    space: SearchSpace, network: nn.Module, data_name: str, batch: Batch, proxies: Sequence[str], seed: int
+    space: SearchSpace, network: nn.Module, data_name: str, batch: Batch, config: ScoringConfig
 ) -> dict[str, Any]:
-    """Everything that a score depends on, as plain JSON values."""
-    return {
+    """Everything but the proxy that a score depends on, as plain JSON values."""
+    fields = {
         "space": space.name,
         **describe(network),
         "data": data_name,
         "data.fingerprint": fingerprint(np.asarray(batch.images), np.asarray(batch.labels)),
         "batch_size": len(batch.labels),
-        "proxies": list(proxies),
-        "seed": seed,
+        **{name: getattr(config, name) for name in DECISIVE if hasattr(config, name)},
         "jaxnas": version("jaxnas"),
     }
+    return json.loads(json.dumps(fields, default=str))  # as it is read back
 
 
 def make_environment(seconds: float) -> dict[str, Any]:
@@ -63,96 +67,176 @@ def make_environment(seconds: float) -> dict[str, Any]:
     }
 
 
-def write_scores(path: Path | str, scores: Scores) -> None:
-    """Write one row per architecture: its index, its string, one float64 column per proxy. Atomic."""
-    space = get_space(scores.provenance["space"])
-    columns = {
-        "index": pa.array(to_index(space, scores.archs)),
-        "arch": pa.array([space.format(arch) for arch in scores.archs]),
-        **{name: pa.array(column) for name, column in zip(scores.proxies, scores.values.T, strict=True)},
-    }
-    metadata = {"jaxnas": json.dumps({"provenance": scores.provenance, "environment": scores.environment})}
-    table = pa.table(columns).replace_schema_metadata(metadata)
+def write_scores(path: Path | str, scores: Scores, space: SearchSpace | None = None) -> None:
+    """Write a single file to hand on, atomically: a row per architecture, its index, its string, a column per proxy.
+
+    `space` is needed where it is none of SPACES, here and below.
+    """
+    space = space or get_space(scores.provenance["space"])
+    columns = dict(zip(scores.proxies, scores.values.T, strict=True))
+    table = _make_table(space, to_index(space, scores.archs), columns)
+    write_score_table(path, with_header(table, scores.provenance, scores.environment))
+
+
+def write_score_table(path: Path | str, table: pa.Table) -> None:
+    """Write what `read_score_table` gave as a single file, atomically."""
     with atomic_write(path) as partial:
         pq.write_table(table, partial, write_page_checksum=True)
 
 
-def read_scores(path: Path | str) -> Scores:
-    """Read a file that `write_scores` wrote.
+def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.Table:
+    """All scores of a store, or of a single file: a row per architecture, null where a proxy was not scored.
 
-    Raises: InputError when the file is missing, cut short, altered, or of another origin.
+    Columns are `index`, `arch` and one of float64 per proxy, where NaN is a score. A store's rows come by index; where
+    two processes scored the same row, the part with the later name counts.
+
+    Raises: InputError when there is nothing, or something damaged or of another origin, naming it.
     """
-    if not Path(path).is_file():
-        raise InputError(f"no score file {path}: make one with `jaxnas score --out {path}`")
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        header = json.loads((table.schema.metadata or {})[b"jaxnas"])
-        space = get_space(header["provenance"]["space"])
-        proxies = tuple(header["provenance"]["proxies"])
-        archs = [space.parse(text) for text in table["arch"].to_pylist()]
-        values = [table[name].to_numpy() for name in proxies]
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        problem = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a score file that can be read ({problem}): remove it to score anew") from error
-    return Scores(
-        np.array(archs, np.int8).reshape(len(archs), len(space.num_choices)),
-        np.stack(values, axis=1),
-        proxies,
-        header["provenance"],
-        header["environment"],
-    )
+    path = Path(path)
+    if not path.is_dir():
+        return _read_file(path)
+    provenance, parts = read_parts(path)
+    index = np.unique(np.concatenate([np.empty(0, np.int64), *(part.indices for part in parts)]))
+    names = sorted({name for part in parts for name in part.columns}, key=_rank)
+    values, known = gather(parts, index, names)
+    columns = {name: pa.array(values[:, i], mask=~known[:, i]) for i, name in enumerate(names)}
+    table = _make_table(space or get_space(provenance["space"]), index, columns)
+    return with_header(table, provenance, merge_environments(parts))
 
 
-def score_to_file(
-    path: Path | str,
+def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpace | None = None) -> Scores:
+    """Scores of a store or of a single file, of the architectures that have every one of `proxies`, default all.
+
+    The others are left out here and stay where they are: `read_score_table` gives them.
+
+    Raises: InputError as `read_score_table`; for an unknown proxy; when no architecture has all the proxies.
+    """
+    table = read_score_table(path, space)
+    provenance, environment = read_header(table)
+    known = [name for name in table.column_names if name not in KEYS]
+    for name in proxies:
+        if name not in known:
+            raise unknown_name("proxy", name, known)
+    names = tuple(proxies) or tuple(known)
+    complete = table.select(["index", *names]).drop_null()
+    if not names or not len(complete):
+        listed = ", ".join(names) or "none was scored"
+        raise InputError(f"no architecture of {path} has every proxy asked for ({listed}): score them first")
+    archs = from_index(space or get_space(provenance["space"]), complete["index"].to_numpy())
+    values = np.stack([complete[name].to_numpy() for name in names], axis=1)
+    return Scores(archs, values, names, provenance, environment)
+
+
+def score_to_store(
+    folder: Path | str,
     space: SearchSpace,
     network: nn.Module,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
-    proxies: Sequence[str] = DEFAULT_PROXIES,
+    proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
+    config: ScoringConfig = DEFAULT_CONFIG,
     *,
     data_name: str,
-    seed: int = 0,
-    chunk_size: int = 32,
     on_chunk: Callable[[int, int], None] = lambda done, total: None,
+    on_damaged: Callable[[Path, str], None] = lambda path, message: warnings.warn(message, stacklevel=3),
 ) -> Scores:
-    """Scores of `archs`, in their order, through the file at `path`: rows found there are not scored again.
+    """Scores of `archs`, in their order, through the store at `folder`: what it knows is not scored again.
 
-    The file is replaced whole every few seconds, so a kill costs those seconds at most; it keeps rows of other
-    architectures. `on_chunk(done, total)` is called first with the number of rows found.
+    Every few seconds what came is added to the store, which keeps other architectures and proxies too. Several
+    processes may use one store. A function of your own is known there by its name: name it anew when you change it.
 
-    Raises: InputError when the file was made with other settings, naming them.
+    Args: `on_chunk(done, total)` counts distinct architectures and is called first with those that the store knew;
+      `on_damaged(path, message)` for each damaged file, which is set aside and whose rows are scored again.
+
+    Raises: InputError when the store was made with other settings, naming them; when the batch or a name does not fit.
     """
-    wanted = make_provenance(space, network, data_name, batch, proxies, seed)
-    scores = Scores(archs[:0], np.empty((0, len(proxies))), tuple(proxies), wanted, make_environment(0.0))
-    if Path(path).exists():
-        scores = read_scores(path)
-        check_same(path, scores.provenance, wanted)
-    pending = archs[~np.isin(to_index(space, archs), to_index(space, scores.archs))]
-    found, spent = len(archs) - len(pending), scores.environment["seconds"]
-    on_chunk(found, len(archs))
-    done = saved = 0
-    started = last_save = time.monotonic()
+    folder = Path(folder)
+    functions = get_proxies(proxies)
+    for name, function in functions.items():
+        if name in KEYS or PROXIES.get(name, function) is not function:
+            raise InputError(f"{name!r} means something else in a store: give your proxy another name")
+    check_batch(network, batch)
+    provenance = make_provenance(space, network, data_name, batch, config)
+    index, first, inverse = np.unique(to_index(space, archs), return_index=True, return_inverse=True)
+    _, known = gather(open_parts(folder, provenance, on_damaged), index, tuple(functions))
+    found, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
+
+    def count(num_scores: int) -> None:
+        nonlocal scored
+        scored += num_scores
+        on_chunk(found + (total - found) * scored // missing, total)
+
+    on_chunk(found, total)
+    for names, rows in _pending(functions, known, first, config):
+        chosen = {name: functions[name] for name in names}
+        chunks = iter_scores(network, archs[first[rows]], batch, chosen, config)
+        _save_chunks(folder, space, provenance, index[rows], names, chunks, count)
+    _, parts = read_parts(folder)
+    values, known = gather(parts, index, tuple(functions))
+    if not known.all():
+        raise InputError(f"parts of {folder} were removed while it was scored: score again")
+    return Scores(archs, values[inverse], tuple(functions), provenance, merge_environments(parts))
+
+
+def _pending(functions, known, first, config) -> Iterator[tuple[list[str], Int[np.ndarray, " a"]]]:
+    """Names and rows that are to be scored together, rows in the caller's order.
+
+    With one architecture scored per class, functions of the live network are kept apart from others, which are scored
+    for each architecture: their scores then do not depend on what else was asked for.
+    """
+    for pattern in np.unique(known[~known.all(axis=1)], axis=0):
+        rows = np.flatnonzero((known == pattern).all(axis=1))
+        rows = rows[np.argsort(first[rows])]
+        names = [name for name, is_known in zip(functions, pattern, strict=True) if not is_known]
+        of_class = [name for name in names if config.one_per_class and functions[name] in OF_LIVE_NETWORK]
+        others = [name for name in names if name not in of_class]
+        yield from ((group, rows) for group in (of_class, others) if group)
+
+
+def _save_chunks(folder, space, provenance, index, names, chunks, count) -> None:
+    """Take (rows, values) from `chunks` and add parts: every few seconds, at the end, and on any exception."""
+    unsaved: list[tuple[np.ndarray, np.ndarray]] = []
+    started = saved = time.monotonic()
+
+    def save():
+        nonlocal saved
+        now = time.monotonic()
+        rows, values = (np.concatenate(pieces) for pieces in zip(*unsaved, strict=True))
+        table = _make_table(space, index[rows], dict(zip(names, values.T, strict=True)))
+        write_part(folder, with_header(table, provenance, make_environment(now - saved)))
+        unsaved.clear()
+        saved = now
+
     try:
-        for chunk in iter_scores(network, pending, batch, proxies, seed=seed, chunk_size=chunk_size):
-            rows = pending[done : done + len(chunk)]
-            scores = scores._replace(
-                archs=np.concatenate([scores.archs, rows]), values=np.concatenate([scores.values, chunk])
-            )
-            done += len(chunk)
-            on_chunk(found + done, len(archs))
-            if time.monotonic() - last_save > SAVE_INTERVAL:
-                write_scores(path, scores)
-                saved, last_save = done, time.monotonic()
+        for rows, values in chunks:
+            unsaved.append((rows, values))
+            count(values.size)
+            now = time.monotonic()
+            if now - saved > min(LONGEST_INTERVAL, max(SAVE_INTERVAL, (now - started) / 50)):
+                save()
     finally:
-        if done > saved:
-            scores = scores._replace(environment=make_environment(spent + time.monotonic() - started))
-            write_scores(path, scores)
-    return _select(scores, space, archs)
+        if unsaved:
+            save()
 
 
-def _select(scores: Scores, space: SearchSpace, archs: Int8[np.ndarray, "A D"]) -> Scores:
-    """The rows of `archs`, in their order."""
-    row_of = {index: row for row, index in enumerate(to_index(space, scores.archs).tolist())}
-    rows = [row_of[index] for index in to_index(space, archs).tolist()]
-    return scores._replace(archs=archs, values=scores.values[rows])
+def _make_table(space, index, columns) -> pa.Table:
+    archs = [space.format(arch) for arch in from_index(space, index)]
+    return pa.table({"index": pa.array(index, pa.int64()), "arch": pa.array(archs, pa.string()), **columns})
+
+
+def _read_file(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise InputError(f"no score file {path}: make a folder of scores with `jaxnas score --out {path}`")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        read_header(table)
+        table.validate(full=True)
+        return table
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{path} is not a score file that can be read ({problem}): make it again") from error
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """The order of columns: proxies as PROXIES has them, then others by name."""
+    return (list(PROXIES).index(name) if name in PROXIES else len(PROXIES), name)

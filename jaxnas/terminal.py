@@ -1,27 +1,13 @@
-"""What the command line shows: progress on stderr, results on stdout."""
+"""What the command line prints: results, on stdout."""
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-console, status = Console(), Console(stderr=True)
-
-QUIET_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+console = Console()
 
 
 def configure_jax() -> None:
@@ -45,90 +31,6 @@ def split_names(text: str) -> tuple[str, ...]:
     from jaxnas.scoring import DEFAULT_PROXIES
 
     return tuple(name.strip() for name in text.split(",") if name.strip()) or DEFAULT_PROXIES
-
-
-class Bars:
-    """Progress of a command: bars in a terminal, else a line at most every ten seconds; queries always get a line."""
-
-    def __init__(self, bars: Progress):
-        self.bars = bars
-        self.tasks: dict[str, TaskID] = {}
-        self.waiting: TaskID | None = None
-        self.last_line = time.monotonic()
-
-    def events(self):
-        """The callbacks of a search."""
-        from jaxnas.pipeline import Events
-
-        return Events(on_stage=self.start, on_scored=self.scored, on_epoch=self.trained, on_query=self.queried)
-
-    def start(self, stage: str) -> None:
-        """A stage begins; its program compiles until something advances."""
-        self._stop_waiting()
-        if status.is_terminal:
-            self.waiting = self.bars.add_task(f"{stage}: compiling", total=None, detail="")
-        else:
-            status.print(f"{stage}: the program compiles first", highlight=False)
-
-    def _task(self, name, total):
-        if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(name, total=total, detail="")
-        return self.tasks[name]
-
-    def _stop_waiting(self):
-        if self.waiting is not None:
-            self.bars.remove_task(self.waiting)
-            self.waiting = None
-
-    def advance(self, name: str, done: float, total: float | None, detail: str = "") -> None:
-        """Show that `done` of `total` is reached."""
-        self._stop_waiting()
-        self.bars.update(self._task(name, total), completed=done, total=total, detail=detail)
-        due = time.monotonic() - self.last_line > QUIET_INTERVAL
-        if not status.is_terminal and due:
-            self.last_line = time.monotonic()
-            reached = f"{done:,} of {total:,}" if total else f"{done:,}"
-            status.print(f"{name}: {reached} {detail}".rstrip(), highlight=False)
-
-    def scored(self, done: int, total: int) -> None:
-        """`done` of `total` architectures have scores; the first call tells how many were found in the file."""
-        if "architectures scored" not in self.tasks:
-            self.bars.update(self._task("architectures scored", total), completed=done)
-            if done:
-                status.print(f"{done:,} of {total:,} architectures were scored before", highlight=False)
-            return
-        self.advance("architectures scored", done, total)
-
-    def trained(self, index: int, epoch: int, epochs: int, loss: float) -> None:
-        """A candidate finished an epoch."""
-        self.advance("epochs of this candidate", epoch, epochs, f"loss {loss:.3f}")
-
-    def queried(self, query) -> None:
-        """A query was answered."""
-        self._stop_waiting()
-        outcome = f"{query.objective:6.2f} %" if np.isfinite(query.objective) else "diverged, the search goes on"
-        cost = f"   {query.cost:.1f} s" if np.isfinite(query.cost) else ""
-        line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %{cost}"
-        status.print(line, highlight=False)
-
-    def downloaded(self, done: int, total: int | None) -> None:
-        """`done` bytes of `total` have arrived."""
-        self.advance("bytes", done, total)
-
-
-@contextmanager
-def progress() -> Iterator[Bars]:
-    """Show bars while the body runs."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-    )
-    with Progress(*columns, console=status, disable=not status.is_terminal, transient=True) as bars:
-        yield Bars(bars)
 
 
 def score_table(scores) -> Table:

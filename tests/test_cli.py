@@ -1,6 +1,8 @@
 """The command line as a user meets it: the main job, resuming, tables, and one clear line for every mistake."""
 
 import json
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -58,7 +60,7 @@ def test_search_trains_reports_and_resumes(run, tmp_path):
     queries = pq.read_table(folder / "queries.parquet").to_pylist()
     assert [row["method"] for row in queries] == ["robot"] * 5 + ["random"] * 5
     assert {row["phase"] for row in queries} >= {"bo", "random"}
-    assert pq.read_table(folder / "scores.parquet").num_rows == 12
+    assert len(jaxnas.read_scores(folder / "scores").archs) == 12
 
     before = (folder / "training.jsonl").read_bytes()
     (folder / "result.json").unlink()
@@ -84,14 +86,52 @@ def test_search_in_a_table_finds_its_best_with_the_whole_budget(run, table):
 
 def test_score_writes_the_named_architectures(run, tmp_path, table):
     (tmp_path / "archs.txt").write_text("".join(f"{jaxnas.NASBENCH201.format(arch)}\n" for arch in table[:5]))
-    code, out, _ = run("score", "--archs", "archs.txt", "--proxies", "synflow", "--out", "s.parquet", *SMALL)
+    args = ["score", "--archs", "archs.txt", "--proxies", "synflow", *SMALL]
+    code, out, _ = run(*args)
     assert code == 0
-    assert "5 architectures in s.parquet" in out
-    scores = jaxnas.read_scores(tmp_path / "s.parquet")
-    np.testing.assert_array_equal(scores.archs, table[:5])
-    code, _, err = run("search", "--scores", "s.parquet", "--budget", "6", *SMALL)
+    assert "5 architectures in scores; compiling" in out
+    scores = jaxnas.read_scores(tmp_path / "scores")
+    assert set(map(tuple, scores.archs)) == set(map(tuple, table[:5]))
+    frame = pq.read_table(tmp_path / "scores" / "scores.parquet")
+    assert frame["arch"].to_pylist() == [jaxnas.NASBENCH201.format(arch) for arch in scores.archs]
+    for name in ("scores", "scores/scores.parquet"):
+        code, _, err = run("search", "--scores", name, "--budget", "6", *SMALL)
+        assert code == 2
+        assert "budget 6 is outside 1 to 5" in err
+    code, _, err = run(*args, "--init", "independent")
     assert code == 2
-    assert "budget 6 is outside 1 to 5" in err
+    assert "init is shared, not independent" in err
+
+
+def test_json_lines_tell_everything(run, tmp_path):
+    args = ["score", "--sample", "20", "--proxies", "synflow", "--json", *SMALL]
+    code, out, _ = run(*args)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [event["event"] for event in (events[0], events[-2], events[-1])] == ["start", "progress", "done"]
+    assert (events[0]["total"], events[0]["found"], events[-2]["done"]) == (20, 0, 20)
+    assert events[-2].keys() == {"event", "done", "total", "rate", "eta_s", "rss_mb", "device_mb"}
+    assert events[-1]["out"] == "scores"
+    assert 0 <= events[-1]["compile_s"] <= events[-1]["seconds"]
+    (tmp_path / "scores" / "parts" / "0.parquet").write_bytes(b"")
+    code, out, _ = run(*args)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [event["event"] for event in events] == ["damaged", "start", "done"]
+    assert (events[0]["part"], events[1]["found"]) == ("0.parquet", 20)
+
+
+def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(tmp_path):
+    code = "from jaxnas.cli import main; main()"
+    args = [sys.executable, "-c", code, "score", "--all", "--proxies", "synflow", "--json", *SMALL]
+    process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = [process.stdout.readline() for _ in range(2)]
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert '"progress"' in lines[1]
+    assert process.returncode == 130
+    assert err == "stopped: all that was scored or trained is kept, the same command goes on\n"
+    assert 0 < len(jaxnas.read_scores(tmp_path / "scores").archs) < 15625
 
 
 def test_data_lists_every_set(run):

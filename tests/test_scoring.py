@@ -11,11 +11,12 @@ import pytest
 from jaxnas.errors import InputError
 from jaxnas.networks import NASBench201Network, init_variables
 from jaxnas.proxies import PROXIES, Batch, Quantities
-from jaxnas.scoring import DEFAULT_PROXIES, iter_scores, score_archs
+from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, iter_scores, score_archs
 from jaxnas.spaces import NASBENCH201, sample
 
 NETWORK = NASBench201Network(num_classes=4, channels=2, cells_per_stage=1)
 FAST = ("snip", "synflow")
+FEW = ("snip", "fisher")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def archs():
 
 @pytest.fixture(scope="module")
 def scores(batch, archs):
-    return score_archs(NETWORK, archs, batch, seed=3)
+    return score_archs(NETWORK, archs, batch, config=ScoringConfig(seed=3, one_per_class=False))
 
 
 def test_scores_are_those_of_the_proxies_called_one_by_one(scores, batch, archs):
@@ -57,21 +58,98 @@ def test_disconnected_cell_has_nan_where_undefined_and_zero_gradients(scores):
 
 @pytest.mark.parametrize("chunk_size", [1, 100])
 def test_scores_do_not_depend_on_chunk_size(chunk_size, batch, archs):
-    whole = score_archs(NETWORK, archs, batch, FAST, chunk_size=11)
+    whole = score_archs(NETWORK, archs, batch, FAST, ScoringConfig(chunk_size=11))
     calls = []
     parts = score_archs(
-        NETWORK, archs, batch, FAST, chunk_size=chunk_size, on_chunk=lambda done, total: calls.append((done, total))
+        NETWORK,
+        archs,
+        batch,
+        FAST,
+        ScoringConfig(chunk_size=chunk_size),
+        on_chunk=lambda done, total: calls.append((done, total)),
     )
     np.testing.assert_array_equal(parts, whole)
     assert calls[-1] == (len(archs), len(archs))
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
 
-def test_scores_do_not_depend_on_order_and_come_from_the_seed(batch, archs):
-    forward = score_archs(NETWORK, archs, batch, FAST, seed=1)
-    backward = score_archs(NETWORK, archs[::-1], batch, FAST, seed=1)
-    np.testing.assert_array_equal(forward, backward[::-1])
-    assert not np.allclose(forward, score_archs(NETWORK, archs, batch, FAST, seed=2))
+@pytest.mark.parametrize("init", ["shared", "independent"])
+def test_scores_do_not_depend_on_order_or_company_and_come_from_the_seed(init, batch, archs):
+    def score(archs, seed=1):
+        return score_archs(NETWORK, archs, batch, FAST, ScoringConfig(seed=seed, init=init))
+
+    forward = score(archs)
+    np.testing.assert_array_equal(forward, score(archs[::-1])[::-1])
+    np.testing.assert_array_equal(forward[3:5], score(archs[3:5]))
+    assert not np.allclose(forward, score(archs, seed=2))
+
+
+def test_independent_params_differ_between_architectures_and_shared_ones_do_not(batch):
+    def first_weight(q):
+        return q.weights["stem/conv"].ravel()[0]
+
+    archs = sample(NASBENCH201, 6, seed=0)
+    shared, independent = (
+        score_archs(NETWORK, archs, batch, {"first": first_weight}, ScoringConfig(init=init))
+        for init in ("shared", "independent")
+    )
+    assert len(np.unique(shared)) == 1
+    assert len(np.unique(independent)) == 6
+
+
+def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
+    """A dead edge, and a chain of skips and a convolution in all its places, are the same network."""
+    texts = [
+        "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|",
+        "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|skip_connect~2|",
+        "|none~0|+|nor_conv_1x1~0|none~1|+|none~0|none~1|skip_connect~2|",
+        "|avg_pool_3x3~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|nor_conv_1x1~2|",
+    ]
+    archs = np.stack([NASBENCH201.parse(text) for text in texts])
+    scored = []
+
+    def count(q):
+        jax.debug.callback(lambda arch: scored.append(tuple(arch.tolist())), q.arch)
+        return PROXIES["snip"](q)
+
+    same = score_archs(NETWORK, archs, batch, FAST)
+    np.testing.assert_array_equal(same[0], same[1])
+    np.testing.assert_array_equal(same[0], same[3])
+    assert same[0, 0] != same[2, 0]
+    alone = score_archs(NETWORK, archs, batch, FAST, ScoringConfig(one_per_class=False))
+    assert alone[0, 0] != alone[1, 0]  # other weights were drawn for the other edge
+    np.testing.assert_array_equal(score_archs(NETWORK, archs[3:], batch, FAST), same[3:])
+    own = score_archs(NETWORK, archs, batch, {"snip": count})  # a user's proxy is asked for each architecture
+    jax.effects_barrier()
+    np.testing.assert_array_equal(own[:, 0], alone[:, 0])
+    assert set(scored) == set(map(tuple, archs.tolist()))
+
+
+@pytest.mark.parametrize(("init", "size"), [("shared", 4), ("independent", 12)])
+def test_groups_give_the_scores_of_the_loop(init, size, batch, archs):
+    """In float64: in float32 the sums' other order turns the sign of a ReLU's input here and there."""
+    with jax.enable_x64(True):
+        batch = Batch(batch.images.astype(jnp.float64), batch.labels)
+        loop, grouped = (
+            score_archs(
+                NETWORK,
+                archs,
+                batch,
+                FEW,
+                ScoringConfig(init=init, one_per_class=False, strategy=strategy, chunk_size=size),
+            )
+            for strategy in ("loop", "grouped")
+        )
+    np.testing.assert_allclose(grouped, loop, rtol=1e-9)
+
+
+def test_precision_of_bfloat16_moves_scores_by_its_rounding_and_no_more(batch, archs):
+    exact, same, rounded = (
+        score_archs(NETWORK, archs[1:], batch, ("snip",), ScoringConfig(precision=precision))
+        for precision in ("float32", "tensorfloat32", "bfloat16")
+    )
+    np.testing.assert_array_equal(exact, same)  # on a CPU
+    assert 1e-5 < np.abs(rounded / exact - 1).max() < 0.1
 
 
 def test_no_architectures_give_no_rows(batch, archs):
@@ -87,20 +165,36 @@ def test_takes_a_users_own_proxy(batch, archs):
     np.testing.assert_allclose(mine[0], np.log(4), rtol=0.5)  # an untrained classifier of four classes
 
 
-def test_two_devices_give_the_scores_of_one(tmp_path, batch, archs):
+def test_eight_devices_give_the_scores_of_one(tmp_path, batch, archs):
     script = f"""
 import jax, numpy as np
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 8)
 import tests.test_scoring as t
 batch = t.Batch(jax.random.normal(jax.random.key(0), (8, 8, 8, 1)), t.jnp.arange(8) % 4)
-assert jax.local_device_count() == 2
+assert jax.local_device_count() == 8
 archs = np.load({str(tmp_path / "archs.npy")!r})
-np.save({str(tmp_path / "two.npy")!r}, t.score_archs(t.NETWORK, archs, batch, t.FAST))
+np.save({str(tmp_path / "eight.npy")!r}, t.score_archs(t.NETWORK, archs, batch, t.FAST))
 """
+    archs = np.concatenate([archs, sample(NASBENCH201, 12, seed=1)])
     np.save(tmp_path / "archs.npy", archs)
     subprocess.run([sys.executable, "-c", script], check=True)
     one = score_archs(NETWORK, archs, batch, FAST)
-    np.testing.assert_allclose(np.load(tmp_path / "two.npy"), one, rtol=1e-5)
+    np.testing.assert_array_equal(np.load(tmp_path / "eight.npy"), one)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"init": "share"}, "unknown init 'share': did you mean 'shared'"),
+        ({"precision": "float16"}, "unknown precision 'float16'"),
+        ({"strategy": "group"}, "unknown strategy 'group'"),
+        ({"chunk_size": 0}, "chunk_size 0"),
+        ({"memory": 0.0}, "memory 0.0"),
+    ],
+)
+def test_bad_settings_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        ScoringConfig(**change)
 
 
 @pytest.mark.parametrize(

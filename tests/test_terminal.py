@@ -1,12 +1,13 @@
 """What the command line shows: in a terminal bars for every stage, elsewhere lines."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxnas import terminal
+from jaxnas import progress, terminal
 from jaxnas.scoring import DEFAULT_PROXIES
 from jaxnas.search import Query
 
@@ -14,13 +15,17 @@ from jaxnas.search import Query
 def show(monkeypatch, is_terminal):
     """Everything that a search reports, on a console of that kind."""
     out = io.StringIO()
-    monkeypatch.setattr(terminal, "status", Console(file=out, force_terminal=is_terminal, width=100, color_system=None))
-    monkeypatch.setattr(terminal, "QUIET_INTERVAL", 0.0)
-    with terminal.progress() as bars:
+    monkeypatch.setattr(progress, "status", Console(file=out, force_terminal=is_terminal, width=100, color_system=None))
+    monkeypatch.setattr(progress, "QUIET_INTERVAL", 0.0)
+    with progress.progress() as bars:
         events = bars.events()
         events.on_stage("scoring")
         bars.bars.refresh()
         events.on_scored(4, 10)
+        events.on_damaged(Path("ab.parquet"), "ab.parquet is damaged")
+        events.on_scored(6, 10)
+        events.on_scored(8, 10)
+        bars.bars.refresh()
         events.on_scored(10, 10)
         events.on_stage("robot")
         events.on_epoch(3, 1, 2, 0.5)
@@ -40,6 +45,9 @@ def test_every_event_is_shown(monkeypatch, is_terminal):
         "scoring: ",
         "4 of 10 architectures were scored before",
         "architectures scored",
+        "warning: ab.parquet is damaged",
+        "/s, ",
+        " MB",
         "loss 0.500",
         "bytes",
     ):
@@ -47,6 +55,18 @@ def test_every_event_is_shown(monkeypatch, is_terminal):
     assert "query  1/2 (bo):  91.50 %   best 91.50 %   0.7 s" in text
     assert "query  2/2 (greedy): diverged, the search goes on   best 91.50 %\n" in text
     assert ("━" in text) == is_terminal
+    assert ("first scores after" in text) != is_terminal
+    assert ("to go" in text) != is_terminal
+
+
+def test_pace_counts_from_the_first_chunk(monkeypatch):
+    clock = iter([100.0, 102.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    pace = progress.Pace()
+    assert pace(10, 100)["rate"] is None
+    measured = pace(30, 100)
+    assert (measured["rate"], measured["eta_s"]) == (10.0, 7.0)
+    assert measured["rss_mb"] is None or 10 < measured["rss_mb"] < 1e6
 
 
 def test_names_are_split_and_default_to_the_six():

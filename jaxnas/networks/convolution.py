@@ -8,7 +8,11 @@ The three bilinear maps below are closed under differentiation, and each is lowe
     dx = conv_input(g, w)    the transpose of y in x: g convolved with the flipped, transposed kernel
     dw = conv_kernel(x, g)   the transpose of y in w: x convolved with g, batch and channels exchanged
 
-Stride 2 is stride 1 on the image whose 2x2 blocks have become channels, with the kernel arranged alike.
+Stride 2 is stride 1 on the image whose 2x2 blocks have become channels, with the kernel arranged alike. Under `vmap`
+images are one larger batch for a common kernel; with a kernel each, a batched matrix product on their patches.
+
+`jax.default_matmul_precision` says how exact products are. "bfloat16" rounds both operands, on every platform, and sums
+in float32; how "tensorfloat32" and "float32" differ is up to the platform (not at all on CPUs).
 On other platforms the same equations are left to the platform's own convolution.
 """
 
@@ -26,11 +30,34 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 def conv(images: Float[Array, "N H W C"], kernel: Float[Array, "k k C O"], stride: int = 1) -> Float[Array, "N h w O"]:
     """Convolution of odd size k, stride 1 or 2, zero padding (k - 1) / 2 on every side; linear in each argument."""
-    if kernel.shape[0] == 1:  # a matrix product, whose derivatives are matrix products
+    precision = _precision()
+    if kernel.shape[0] == 1 and precision != "bfloat16":  # a matrix product, whose derivatives are matrix products
         return jnp.einsum("nhwc,co->nhwo", images[:, ::stride, ::stride], kernel[0, 0])
     if stride == 2 and kernel.shape[0] == 3 and images.shape[1] % 2 == images.shape[2] % 2 == 0:
-        return _conv_p.bind(_blocks_as_channels(images), _kernel_on_blocks(kernel))
-    return _conv_p.bind(images, kernel)[:, ::stride, ::stride]
+        return _conv_p.bind(_blocks_as_channels(images), _kernel_on_blocks(kernel), precision=precision)
+    return _conv_p.bind(images, kernel, precision=precision)[:, ::stride, ::stride]
+
+
+def conv_input(cotangent: Float[Array, "N H W O"], kernel: Float[Array, "k k C O"]) -> Float[Array, "N H W C"]:
+    """The transpose of `conv` of stride 1 in the images."""
+    precision = _precision()
+    if kernel.shape[0] == 1 and precision != "bfloat16":
+        return jnp.einsum("nhwo,co->nhwc", cotangent, kernel[0, 0])
+    return _conv_input_p.bind(cotangent, kernel, precision=precision)
+
+
+def conv_kernel(
+    images: Float[Array, "N H W C"], cotangent: Float[Array, "N H W O"], size: int
+) -> Float[Array, "k k C O"]:
+    """The transpose of `conv` of stride 1 in the kernel, whose size is k."""
+    precision = _precision()
+    if size == 1 and precision != "bfloat16":
+        return jnp.einsum("nhwc,nhwo->co", images, cotangent)[None, None]
+    return _conv_kernel_p.bind(images, cotangent, size=size, precision=precision)
+
+
+def _precision() -> str | None:
+    return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
 
 def _blocks_as_channels(images):
@@ -46,35 +73,74 @@ def _kernel_on_blocks(kernel):
     return padded.reshape(2, 2, 2, 2, c, o).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, o)
 
 
-def _convolve(images, kernel, before, after):
+def _round(precision, *operands):
+    """The operands as the product takes them, and the options of a product that sums in their own precision."""
+    if precision != "bfloat16" or operands[0].dtype != jnp.float32:
+        return operands, {"precision": precision}
+    return [operand.astype(jnp.bfloat16) for operand in operands], {"preferred_element_type": jnp.float32}
+
+
+def _convolve(images, kernel, before, after, precision):
+    (images, kernel), options = _round(precision, images, kernel)
     padding = [(before, after)] * 2
-    return lax.conv_general_dilated(images, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS)
+    return lax.conv_general_dilated(images, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS, **options)
 
 
-def _conv(images, kernel):
+def _conv(images, kernel, *, precision):
     before = kernel.shape[0] // 2
-    return _convolve(images, kernel, before, kernel.shape[0] - 1 - before)
+    return _convolve(images, kernel, before, kernel.shape[0] - 1 - before, precision)
 
 
-def _conv_input(cotangent, kernel):
+def _conv_input(cotangent, kernel, *, precision):
     flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     after = kernel.shape[0] // 2
-    return _convolve(cotangent, flipped, kernel.shape[0] - 1 - after, after)
+    return _convolve(cotangent, flipped, kernel.shape[0] - 1 - after, after, precision)
 
 
-def _conv_kernel(images, cotangent, *, size):
+def _conv_kernel(images, cotangent, *, size, precision):
     as_batch = images.transpose(3, 1, 2, 0)  # [C H W N]
     as_kernel = cotangent.transpose(1, 2, 0, 3)  # [H W N O]
     before = size // 2
-    return _convolve(as_batch, as_kernel, before, size - 1 - before).transpose(1, 2, 0, 3)  # [k k C O]
+    return _convolve(as_batch, as_kernel, before, size - 1 - before, precision).transpose(1, 2, 0, 3)  # [k k C O]
 
 
-def _primitive(name, function):
+def _of_each(images, kernel, before, precision):
+    """Convolutions of images [K N H W C] with a kernel each, [K k k C O], `before` zeros above and left."""
+    matrices = kernel.reshape(len(kernel), -1, kernel.shape[-1])
+    operands, options = _round(precision, _patches(images, kernel.shape[1], before), matrices)
+    return jnp.einsum("knhwp,kpo->knhwo", *operands, **options)
+
+
+def _conv_of_each(images, kernel, *, precision):
+    return _of_each(images, kernel, kernel.shape[1] // 2, precision)
+
+
+def _conv_input_of_each(cotangent, kernel, *, precision):
+    flipped = jnp.flip(kernel, (1, 2)).swapaxes(3, 4)
+    return _of_each(cotangent, flipped, kernel.shape[1] - 1 - kernel.shape[1] // 2, precision)
+
+
+def _conv_kernel_of_each(images, cotangent, *, size, precision):
+    operands, options = _round(precision, _patches(images, size, size // 2), cotangent)
+    products = jnp.einsum("knhwp,knhwo->kpo", *operands, **options)
+    return products.reshape(len(images), size, size, images.shape[-1], cotangent.shape[-1])
+
+
+def _patches(images, size, before):
+    """[K N H W C] to [K N H W kkC]: around every pixel the window that a kernel meets."""
+    h, w = images.shape[2:4]
+    padded = jnp.pad(images, ((0, 0), (0, 0), *[(before, size - 1 - before)] * 2, (0, 0)))
+    shifted = [padded[:, :, i : i + h, j : j + w] for i in range(size) for j in range(size)]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def _primitive(name, function, of_each):
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(function, static_argnames=("size",) if name == "conv_kernel" else ()))
+    options = ("size", "precision") if name == "conv_kernel" else ("precision",)
+    primitive.def_impl(jax.jit(function, static_argnames=options))
     primitive.def_abstract_eval(lambda *args, **kw: _abstract(function, *args, **kw))
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
-    batching.primitive_batchers[primitive] = partial(_batch, function)
+    batching.primitive_batchers[primitive] = partial(_batch, primitive, of_each)
     return primitive
 
 
@@ -83,26 +149,36 @@ def _abstract(function, *avals, **params):
     return jax.core.ShapedArray(shape.shape, shape.dtype)
 
 
-def _batch(function, args, axes, **params):
-    return jax.vmap(partial(function, **params), axes)(*args), 0
+def _batch(primitive, of_each, args, axes, **params):
+    first, second = args
+    if axes[1] is None and primitive is not _conv_kernel_p:
+        first = jnp.moveaxis(first, axes[0], 0)
+        out = primitive.bind(first.reshape(-1, *first.shape[2:]), second, **params)
+        return out.reshape(*first.shape[:2], *out.shape[1:]), 0
+    size = next(arg.shape[axis] for arg, axis in zip(args, axes, strict=True) if axis is not None)
+    return of_each(
+        *(batching.bdim_at_front(arg, axis, size) for arg, axis in zip(args, axes, strict=True)), **params
+    ), 0
 
 
-_conv_p = _primitive("conv", _conv)
-_conv_input_p = _primitive("conv_input", _conv_input)
-_conv_kernel_p = _primitive("conv_kernel", _conv_kernel)
+_conv_p = _primitive("conv", _conv, _conv_of_each)
+_conv_input_p = _primitive("conv_input", _conv_input, _conv_input_of_each)
+_conv_kernel_p = _primitive("conv_kernel", _conv_kernel, _conv_kernel_of_each)
 
 ad.defbilinear(
     _conv_p,
-    lambda g, images, kernel: _conv_input_p.bind(g, kernel),
-    lambda g, images, kernel: _conv_kernel_p.bind(images, g, size=kernel.aval.shape[0]),
+    lambda g, images, kernel, precision: _conv_input_p.bind(g, kernel, precision=precision),
+    lambda g, images, kernel, precision: _conv_kernel_p.bind(images, g, size=kernel.aval.shape[0], precision=precision),
 )
 ad.defbilinear(
     _conv_input_p,
-    lambda g, cotangent, kernel: _conv_p.bind(g, kernel),
-    lambda g, cotangent, kernel: _conv_kernel_p.bind(g, cotangent, size=kernel.aval.shape[0]),
+    lambda g, cotangent, kernel, precision: _conv_p.bind(g, kernel, precision=precision),
+    lambda g, cotangent, kernel, precision: _conv_kernel_p.bind(
+        g, cotangent, size=kernel.aval.shape[0], precision=precision
+    ),
 )
 ad.defbilinear(
     _conv_kernel_p,
-    lambda g, images, cotangent, **_: _conv_input_p.bind(cotangent, g),
-    lambda g, images, cotangent, **_: _conv_p.bind(images, g),
+    lambda g, images, cotangent, size, precision: _conv_input_p.bind(cotangent, g, precision=precision),
+    lambda g, images, cotangent, size, precision: _conv_p.bind(images, g, precision=precision),
 )

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Int8, PyTree
+import numpy as np
+from jaxtyping import Array, Float, Int, Int8, Int64, PyTree
 
 from jaxnas.networks.convolution import conv
 
@@ -73,7 +74,11 @@ def _optional(module, collection, name):
 
 def apply_layer(layer: WeightLayer, x: Array, stride: int = 1) -> Array:
     """gate * (scale * (x * kernel) + bias): a same-padded convolution for x [N H W C], a matrix product for [N C]."""
-    out = conv(x, layer.kernel, stride) if x.ndim == 4 else x @ layer.kernel
+    return apply_taps(layer, conv(x, layer.kernel, stride) if x.ndim == 4 else x @ layer.kernel)
+
+
+def apply_taps(layer: WeightLayer, out: Array) -> Array:
+    """gate * (scale * out + bias), for `out` the product of input and kernel."""
     if layer.scale is not None:
         out = layer.scale * out
     if layer.bias is not None:
@@ -140,6 +145,11 @@ def average_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
     return _sum_of_three(_sum_of_three(x, 1), 2) / _neighbours(x.shape[1:3]).astype(x.dtype)
 
 
+def average_pool_3x3_transpose(g: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+    """The transpose of `average_pool_3x3`, which as a sum over neighbours is its own, but for the counts."""
+    return _sum_of_three(_sum_of_three(g / _neighbours(g.shape[1:3]).astype(g.dtype), 1), 2)
+
+
 def _sum_of_three(x, axis):
     padding = [(0, 0)] * x.ndim
     padding[axis] = (1, 1)
@@ -166,20 +176,38 @@ def init_variables(
     return _init(network, tuple(image_shape), num_decisions, jax.random.key(seed))
 
 
-# LLVM's optimisation of some twenty inlined random generators would take longer than everything else in the program.
-@partial(
-    jax.jit,
-    static_argnames=("network", "image_shape", "num_decisions"),
-    compiler_options={"xla_backend_optimization_level": 0},
-)
-def _init(network, image_shape, num_decisions, key):
+def init_params_of_each(
+    network: nn.Module, image_shape: tuple[int, ...], num_decisions: int, seed: int, indices: Int64[np.ndarray, " A"]
+) -> PyTree:
+    """Initial `params` with an axis [A] in front: one draw for each architecture, from `seed` and its index."""
+    words = jnp.asarray(np.stack([indices >> 32, indices & 0xFFFFFFFF], axis=1).astype(np.uint32))
+    keys = jax.vmap(lambda word: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), word[0]), word[1]))(words)
+    return _init_of_each(network, tuple(image_shape), num_decisions, keys)["params"]
+
+
+def _draw(network, image_shape, num_decisions, key):
     variables = network.init(key, jnp.zeros((2, *image_shape)), jnp.zeros(num_decisions, jnp.int8))
     return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
 
 
+# LLVM's optimisation of some twenty inlined random generators would take longer than everything else in the program.
+_compiled = partial(
+    jax.jit,
+    static_argnames=("network", "image_shape", "num_decisions"),
+    compiler_options={"xla_backend_optimization_level": 0},
+)
+_init = _compiled(_draw)
+
+
+@_compiled
+def _init_of_each(network, image_shape, num_decisions, keys):
+    return jax.lax.map(partial(_draw, network, image_shape, num_decisions), keys)
+
+
 def describe(network: nn.Module) -> dict[str, Any]:
     """The network's class and fields by name, for records of what a result was made with."""
-    names = [field.name for field in dataclasses.fields(network) if field.name not in ("parent", "name")]
+    hidden = ("parent", "name", "capacity")  # of flax, and of the hardware
+    names = [field.name for field in dataclasses.fields(network) if field.name not in hidden]
     return {"network": type(network).__name__, **{f"network.{name}": getattr(network, name) for name in names}}
 
 

@@ -14,9 +14,11 @@ from jax import lax
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
+from jaxnas.networks.dispatch import Dispatch, Kind, mixed
 from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
+    apply_taps,
     average_pool_2x2,
     average_pool_3x3,
     batch_norm_layer,
@@ -32,6 +34,7 @@ class Cell(nn.Module):
     affine: bool
     norm: bool
     train: bool
+    capacity: tuple[tuple[int, ...], ...] | None
 
     @nn.compact
     def __call__(self, x, arch):
@@ -45,19 +48,23 @@ class Cell(nn.Module):
             op, node = arch[edge], nodes[source]
             of_edge = jax.tree.map(lambda leaf, edge=edge: leaf[edge], (conv_1x1, conv_3x3, norm))
             self.sow("relus", f"edge{edge}", (node, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
-            out, moved = apply_op(op, node, *of_edge, normalise=self.norm, train=self.train)
+            capacity = self.capacity and self.capacity[edge]
+            out, moved = apply_op(op, node, *of_edge, normalise=self.norm, train=self.train, capacity=capacity)
             nodes[target] = nodes[target] + out
             norms.append(moved)
         record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
         return nodes[-1], None
 
 
-@partial(jax.jit, static_argnames=("normalise", "train"))
-def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train):
+@partial(jax.jit, static_argnames=("normalise", "train", "capacity"))
+def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train, capacity):
     """The op's output, and the edge's normalisation with its running statistics moved on where the op has one.
 
     Jitted so that its derivatives are traced once per stage and not once per edge.
     """
+    op = op.astype(jnp.int32)
+    if capacity is not None:
+        return _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, normalise, train, capacity)
 
     def relu_conv_norm(layer):
         def branch(x):
@@ -73,7 +80,29 @@ def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train):
         "nor_conv_3x3": relu_conv_norm(conv_3x3),
         "avg_pool_3x3": lambda x: (average_pool_3x3(x), norm),
     }
-    return lax.switch(op.astype(jnp.int32), [branches[name] for name in OP_NAMES], x)
+    return lax.switch(op, [branches[name] for name in OP_NAMES], x)
+
+
+_KINDS: dict[str, Kind] = {
+    "none": "zero",
+    "skip_connect": "identity",
+    "nor_conv_1x1": 1,
+    "nor_conv_3x3": 3,
+    "avg_pool_3x3": "pool",
+}
+
+
+def _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, normalise, train, capacity):
+    """The same for batches: what is linear in groups, the elementwise rest for all, kept where the op has it."""
+    dispatch = Dispatch(tuple(_KINDS[name] for name in OP_NAMES), capacity)
+    is_conv = (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)
+    product = mixed(op, jnp.where(is_conv, nn.relu(x), x), (conv_1x1.kernel, conv_3x3.kernel), dispatch)
+    layers = (conv_1x1._replace(kernel=None), conv_3x3._replace(kernel=None))
+    layer = jax.tree.map(lambda one, three: jnp.where(op == NOR_CONV_1X1, one, three), *layers)
+    out, moved = apply_taps(layer, product), norm
+    if normalise:
+        out, moved = apply_batch_norm(norm, out, train=train)
+    return jax.tree.map(lambda new, old: jnp.where(is_conv, new, old), (out, moved), (product, norm))
 
 
 class ConvNorm(nn.Module):
@@ -118,6 +147,8 @@ class NASBench201Network(nn.Module):
     Attributes: `affine`: cell normalisation has gamma and beta and cell convolutions no bias (official training),
     or the reverse (zero-cost-nas). `norm`: where batch normalisation acts: everywhere ("all"), only inside the two
     residual blocks ("reduction"), nowhere ("none"); the parameters are the same, so params fit every setting.
+    `capacity`: how the op of an edge is chosen, which decides speed alone. None: by a `switch`, best where
+    architectures come one by one. Else for batches under `vmap`: how many of a batch may choose each op, [D][ops].
     """
 
     space = NASBENCH201  # of the architectures it takes
@@ -127,6 +158,7 @@ class NASBench201Network(nn.Module):
     cells_per_stage: int = 5
     affine: bool = False
     norm: Literal["all", "reduction", "none"] = "all"
+    capacity: tuple[tuple[int, ...], ...] | None = None
 
     @nn.compact
     def __call__(
@@ -141,7 +173,7 @@ class NASBench201Network(nn.Module):
         for stage in range(3):
             if stage > 0:
                 x = ReductionBlock(self.norm != "none", train, name=f"reduction{stage}")(x)
-            x, _ = self._stage()(self.affine, everywhere, train, name=f"stage{stage + 1}")(x, arch)
+            x, _ = self._stage()(self.affine, everywhere, train, self.capacity, name=f"stage{stage + 1}")(x, arch)
         norm = batch_norm_layer(self, "norm", x.shape[-1])
         if everywhere:
             x, norm = apply_batch_norm(norm, x, train=train)

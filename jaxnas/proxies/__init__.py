@@ -20,4 +20,19 @@ PROXIES: dict[str, Proxy] = {
     "jacob_cov": jacob_cov,
 }
 
-__all__ = ["PROXIES", "Batch", "Proxy", "Quantities", "fisher", "grad_norm", "grasp", "jacob_cov", "snip", "synflow"]
+# Scores that are functions of the live network alone: within a network class equal, but for which weights were drawn.
+OF_LIVE_NETWORK = frozenset(PROXIES.values())
+
+__all__ = [
+    "OF_LIVE_NETWORK",
+    "PROXIES",
+    "Batch",
+    "Proxy",
+    "Quantities",
+    "fisher",
+    "grad_norm",
+    "grasp",
+    "jacob_cov",
+    "snip",
+    "synflow",
+]

@@ -200,6 +200,6 @@ NASBENCH201 = SearchSpace(
     parse=parse,
     format=format_arch,
     canonicalize=canonicalize,
-    functional_class=functional_class,
+    network_class=network_class,
     index_order=_published_order,
 )

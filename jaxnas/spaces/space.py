@@ -14,7 +14,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int8, Int32, Int64, PRNGKeyArray
+from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 
 from jaxnas.errors import InputError
 from jaxnas.files import read_bytes
@@ -38,7 +38,7 @@ class SearchSpace:
     parse: Callable[[str], Int8[np.ndarray, " D"]]  # raises InputError for malformed text
     format: Callable[[Int8[np.ndarray, " D"]], str]  # the inverse of parse
     canonicalize: Callable[[Int8[np.ndarray, "A D"]], Int8[np.ndarray, "A D"]]  # without what cannot matter
-    functional_class: Callable[[Int8[np.ndarray, "A D"]], Int32[np.ndarray, " A"]]  # lowest index of the class
+    network_class: Callable[[Int8[np.ndarray, "A D"]], Int[np.ndarray, " A"]]  # index of one that is the same network
     index_order: Callable[[], Int64[np.ndarray, " A"]] | None = None  # index -> mixed-radix number; None: equal
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ def plain_space(*num_choices: int) -> SearchSpace:
         parse=lambda text: np.array(text.split(","), np.int8),
         format=lambda arch: ",".join(map(str, arch)),
         canonicalize=lambda archs: archs,
-        functional_class=lambda archs: to_index(plain_space(*num_choices), archs).astype(np.int32),
+        network_class=lambda archs: to_index(plain_space(*num_choices), archs).astype(np.int32),
     )
 
 
@@ -51,11 +51,11 @@ def test_space_contract(space):
     np.testing.assert_array_equal([space.parse(space.format(arch)) for arch in archs], archs)
     canonical = space.canonicalize(archs)
     np.testing.assert_array_equal(space.canonicalize(canonical), canonical)
-    label = space.functional_class(archs)
+    label = space.network_class(archs)
     assert label.dtype == np.int32
     np.testing.assert_array_equal(label[label], label)  # a label is the index of a member of its class
     assert np.all(label <= np.arange(space.size))  # the lowest one
-    np.testing.assert_array_equal(space.functional_class(canonical), label)
+    np.testing.assert_array_equal(space.network_class(canonical), label)
 
 
 def test_mixed_radix_order_is_that_of_nested_loops():
