@@ -81,7 +81,7 @@ def write_scores(path: Path | str, scores: Scores, space: SearchSpace | None = N
 def write_score_table(path: Path | str, table: pa.Table) -> None:
     """Write what `read_score_table` gave as a single file, atomically."""
     with atomic_write(path) as partial:
-        pq.write_table(table, partial, write_page_checksum=True)
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.Table:
