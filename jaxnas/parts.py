@@ -63,8 +63,9 @@ def open_parts(folder: Path, provenance: dict[str, Any], on_damaged: Callable[[P
         raise InputError(f"{folder} is a file, and scores are kept in a folder: choose another name")
     manifest = folder / "manifest.json"
     found, damaged = _load(folder)
+    existed = manifest.exists()  # asked first: another process may make it at any moment
     recorded = _read_manifest(manifest)
-    if recorded is None and manifest.exists():
+    if recorded is None and existed:
         if not found:
             raise InputError(f"{manifest} cannot be read, and no part can restore it: remove it to start anew")
         damaged[manifest] = "it is no manifest of scores"

@@ -1,0 +1,256 @@
+"""NAS-Bench-201 networks and six zero-cost proxies in eager PyTorch: what `throughput.py` compares jaxnas with.
+
+A network has the chosen op of each edge alone, and NCHW images. Cell convolutions have a bias and cell normalisation no
+parameters, as in zero-cost-nas (Abdelfattah et al. 2021, arXiv:2101.08134). The functions of `PROXIES` make the passes
+of the public code, each its own; `scores(..., shared=True)` makes as few as eager PyTorch allows.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from operator import getitem
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jaxnas.spaces.nasbench201 import EDGES, NUM_NODES, OP_NAMES
+
+
+class Cell(nn.Module):
+    """Node j is the sum over edges (i, j) of op(node i); "none" is no op, and a node without any is 0."""
+
+    def __init__(self, ops: Sequence[str], channels: int):
+        super().__init__()
+        make = {
+            "skip_connect": nn.Identity,
+            "nor_conv_1x1": lambda: conv_norm("conv_1x1", channels, channels, 1, affine=False),
+            "nor_conv_3x3": lambda: conv_norm("conv_3x3", channels, channels, 3, affine=False),
+            "avg_pool_3x3": lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+        }
+        self.edges = nn.ModuleDict({str(edge): make[op]() for edge, op in enumerate(ops) if op != "none"})
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        for node in range(1, NUM_NODES):
+            incoming = [(str(edge), source) for edge, (source, target) in enumerate(EDGES) if target == node]
+            terms = [self.edges[edge](nodes[source]) for edge, source in incoming if edge in self.edges]
+            nodes.append(reduce(torch.add, terms) if terms else torch.zeros_like(x))
+        return nodes[-1]
+
+
+class ReductionBlock(nn.Module):
+    """Residual block that halves the image and doubles the channels; the shortcut has no normalisation."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv_a = conv_norm("conv", channels, 2 * channels, 3, stride=2)
+        self.conv_b = conv_norm("conv", 2 * channels, 2 * channels, 3)
+        self.pool = nn.AvgPool2d(2)
+        self.shortcut = nn.Conv2d(channels, 2 * channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(self.pool(x)) + self.conv_b(self.conv_a(x))
+
+
+class Network(nn.Module):
+    """Logits [N K] of images [N C H W]; modules carry the names of our flax params, in torch's random initialisation.
+
+    Normalisation uses the statistics of the minibatch and keeps none.
+    """
+
+    def __init__(self, arch: np.ndarray, num_classes: int = 10, channels: int = 16, cells_per_stage: int = 5):
+        super().__init__()
+        ops = [OP_NAMES[op] for op in arch]
+
+        def stage(width):
+            return nn.Sequential(*[Cell(ops, width) for _ in range(cells_per_stage)])
+
+        self.stem = conv_norm("conv", 3, channels, 3, relu=False)
+        self.stage1 = stage(channels)
+        self.reduction1 = ReductionBlock(channels)
+        self.stage2 = stage(2 * channels)
+        self.reduction2 = ReductionBlock(2 * channels)
+        self.stage3 = stage(4 * channels)
+        self.norm = nn.BatchNorm2d(4 * channels, track_running_stats=False)
+        self.classifier = nn.Linear(4 * channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stage1(self.stem(images))
+        x = self.stage2(self.reduction1(x))
+        x = self.stage3(self.reduction2(x))
+        return self.classifier(F.relu(self.norm(x)).mean((2, 3)))
+
+
+def conv_norm(name, inputs, outputs, size, *, stride=1, affine=True, relu=True) -> nn.Sequential:
+    """ReLU, convolution `name` with a bias where the normalisation has none, batch normalisation."""
+    block = nn.Sequential()
+    if relu:
+        block.add_module("relu", nn.ReLU())
+    block.add_module(name, nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=not affine))
+    block.add_module("norm", nn.BatchNorm2d(outputs, affine=affine, track_running_stats=False))
+    return block
+
+
+def load_params(network: Network, params: dict) -> None:
+    """Copy the params of our flax supernet, NumPy arrays, into `network`, which takes those of its ops.
+
+    Kernels turn from HWIO to OIHW, the classifier's from [in out] to [out in].
+    """
+    suffixes = {"weight": "", "bias": "_bias"}
+    suffixes_of_norm = {"weight": "_gamma", "bias": "_beta"}
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            *path, layer, kind = name.split(".")
+            key = layer + (suffixes_of_norm if layer == "norm" else suffixes)[kind]
+            if "edges" in path:
+                stage, cell, _, edge = path
+                leaf = params[stage][key][int(cell), int(edge)]
+            else:
+                leaf = reduce(getitem, [*path, key], params)
+            leaf = leaf.transpose(3, 2, 0, 1) if leaf.ndim == 4 else leaf.T
+            parameter.copy_(torch.from_numpy(np.array(leaf)))
+
+
+def weight_layers(network: Network) -> list[nn.Conv2d | nn.Linear]:
+    """The layers whose kernels are the weights that proxies read."""
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+
+
+def backward(network: Network, images: Tensor, labels: Tensor) -> list[Tensor]:
+    """One forward and one backward pass of the mean cross-entropy; the weights that the loss depends on."""
+    network.zero_grad()
+    F.cross_entropy(network(images), labels).backward()
+    return [layer.weight for layer in weight_layers(network) if layer.weight.grad is not None]
+
+
+@contextmanager
+def recording(network: Network) -> Iterator[list[tuple[nn.Module, Tensor]]]:
+    """(layer, output) of every convolution and linear layer, appended as the forward passes of the body go."""
+    outputs: list[tuple[nn.Module, Tensor]] = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, output: outputs.append((layer, output)))
+        for layer in weight_layers(network)
+    ]
+    yield outputs
+    for hook in hooks:
+        hook.remove()
+
+
+def grad_norm(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Sum over layers of the L2 norm of the loss gradient."""
+    return float(sum(w.grad.norm() for w in backward(network, images, labels)))
+
+
+def snip(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Sum over weights of |w g|."""
+    return float(sum((w.detach() * w.grad).abs().sum() for w in backward(network, images, labels)))
+
+
+def grasp(network: Network, images: Tensor, labels: Tensor) -> float:
+    """-sum of w (H g): g from a pass of its own, H g by backward through the graph of a second gradient."""
+    weights = [layer.weight for layer in weight_layers(network)]
+    network.zero_grad()
+    loss = F.cross_entropy(network(images), labels)
+    gradient = torch.autograd.grad(loss, weights, materialize_grads=True)
+    loss = F.cross_entropy(network(images), labels)
+    differentiable = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+    sum((g * d).sum() for g, d in zip(gradient, differentiable, strict=True)).backward()
+    return -float(sum((w.detach() * w.grad).sum() for w in weights if w.grad is not None))
+
+
+def fisher(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Sum over layers and output channels of (weights per channel) 1/2 mean_n (sum_pixels a dL/da)^2."""
+    network.zero_grad()
+    with recording(network) as outputs:
+        logits = network(images)
+    for _, output in outputs:
+        output.retain_grad()
+    F.cross_entropy(logits, labels).backward()
+    return float(sum(_fisher_of_layer(layer, a, a.grad) for layer, a in outputs if a.grad is not None))
+
+
+def _fisher_of_layer(layer, output, gradient):
+    product = (output.detach() * gradient).reshape(*output.shape[:2], -1).sum(2)  # [N O]
+    return layer.weight[0].numel() * 0.5 * product.square().mean(0).sum()
+
+
+def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Sum over weights of |w dR/dw| in float64, R the sum of logits of an image of ones, all parameters positive.
+
+    Batch normalisation acts only inside the two reduction blocks.
+    """
+    network.zero_grad()
+    positive = copy.deepcopy(network).double()
+    cells = [module for module in positive.modules() if isinstance(module, Cell)]
+    for block in (positive, positive.stem, *(op for cell in cells for op in cell.edges.values())):
+        if hasattr(block, "norm"):
+            block.norm = nn.Identity()
+    for parameter in positive.parameters():
+        parameter.data.abs_()
+    positive(torch.ones(1, *images.shape[1:], dtype=torch.float64)).sum().backward()
+    weights = [layer.weight for layer in weight_layers(positive) if layer.weight.grad is not None]
+    return float(sum((w.detach() * w.grad).abs().sum() for w in weights))
+
+
+def jacob_cov(network: Network, images: Tensor, labels: Tensor) -> float:
+    """-sum_i log(v_i + k) + 1 / (v_i + k), v the eigenvalues of the correlation of the input Jacobian's rows."""
+    network.zero_grad()
+    images = images.clone().requires_grad_()
+    logits = network(images)
+    logits.backward(torch.ones_like(logits))
+    return _jacob_cov_of_rows(images.grad)
+
+
+def _jacob_cov_of_rows(jacobian):
+    """NaN where the Jacobian is None or its rows constant: the logits do not depend on the images."""
+    if jacobian is None:
+        return float("nan")
+    correlation = torch.corrcoef(jacobian.flatten(1).double())
+    if not correlation.isfinite().all():
+        return float("nan")
+    eigenvalues = torch.linalg.eigvalsh(correlation) + 1e-5
+    return -float((eigenvalues.log() + 1 / eigenvalues).sum())
+
+
+PROXIES = {
+    "grad_norm": grad_norm,
+    "snip": snip,
+    "grasp": grasp,
+    "fisher": fisher,
+    "synflow": synflow,
+    "jacob_cov": jacob_cov,
+}
+
+
+def scores(network: Network, images: Tensor, labels: Tensor, *, shared: bool = False) -> dict[str, float]:
+    """All six scores, images [N C H W] in the dtype of the network and labels int64 [N].
+
+    Each proxy with its own passes, or `shared`: one forward pass, one backward pass for the loss gradient of weights
+    and outputs (grad_norm, snip, fisher), one through that for grasp, one for the Jacobian; synflow has its own.
+    """
+    if not shared:
+        return {name: proxy(network, images, labels) for name, proxy in PROXIES.items()}
+    weights = [layer.weight for layer in weight_layers(network)]
+    images = images.clone().requires_grad_()
+    with recording(network) as recorded:
+        logits = network(images)
+    layers, outputs = zip(*recorded, strict=True)
+    (jacobian,) = torch.autograd.grad(logits.sum(), [images], retain_graph=True, allow_unused=True)
+    loss = F.cross_entropy(logits, labels)
+    gradients = torch.autograd.grad(loss, [*weights, *outputs], create_graph=True, materialize_grads=True)
+    differentiable, of_outputs = gradients[: len(weights)], [g.detach() for g in gradients[len(weights) :]]
+    gradient = [g.detach() for g in differentiable]
+    product = sum((g * d).sum() for g, d in zip(gradient, differentiable, strict=True))
+    curvature = torch.autograd.grad(product, weights, materialize_grads=True)
+    values = [w.detach() for w in weights]
+    return {
+        "grad_norm": float(sum(g.norm() for g in gradient)),
+        "snip": float(sum((w * g).abs().sum() for w, g in zip(values, gradient, strict=True))),
+        "grasp": -float(sum((w * h).sum() for w, h in zip(values, curvature, strict=True))),
+        "fisher": float(sum(map(_fisher_of_layer, layers, outputs, of_outputs))),
+        "synflow": synflow(network, images, labels),
+        "jacob_cov": _jacob_cov_of_rows(jacobian),
+    }

@@ -1,0 +1,331 @@
+"""What scoring costs, against eager PyTorch: wall and CPU seconds per NAS-Bench-201 architecture, six proxies.
+
+    JAXNAS_DATA=folder python experiments/throughput.py [--scale 100000] [--devices-scaling]    (extra: torch)
+
+Full size (16 channels, 5 cells, batch 64, CIFAR-10 images), random architectures, the same weights and images for all.
+Every measurement is a fresh process; a block measures each code once over all architectures, one code after the other,
+in turned order in every second block. Compiling is apart. PyTorch's seconds are those of one architecture, without
+building its network; jaxnas scores a chunk of two architectures per device at once, and its seconds are those of the
+chunk divided by its rows. Run it on an idle machine. Writes results/throughput.json and .md beside this file.
+"""
+
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import typer
+
+import jaxnas
+from jaxnas.files import atomic_write
+from jaxnas.networks import NASBench201Network, init_variables
+from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, iter_scores
+from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index
+from jaxnas.store import make_environment
+from jaxnas.timing import Stopwatch
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PER_DEVICE = 2  # architectures of a chunk
+FULL_SIZE = {"data": "cifar10", "channels": 16, "cells_per_stage": 5, "batch_size": 64, "seed": 0}
+TORCH, SHARED, OURS, ONE_DEVICE = "eager PyTorch", "eager PyTorch, shared passes", "jaxnas", "jaxnas, one device"
+
+
+def in_fresh_process(function: Callable, *args):
+    """function(*args), computed by a new Python process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def full_size() -> tuple:
+    """The network, and a minibatch of images."""
+    images = load_standardized(FULL_SIZE["data"])
+    network = make_network("nasbench201", images, FULL_SIZE["channels"], FULL_SIZE["cells_per_stage"])
+    return network, make_batch(images, FULL_SIZE["batch_size"], FULL_SIZE["seed"])
+
+
+class Laps:
+    """Wall and CPU seconds (all threads) of this process per architecture, lap by lap."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+        self.start()
+
+    def start(self) -> None:
+        self._started = time.perf_counter(), _cpu_seconds()
+
+    def lap(self, num_archs: int = 1) -> None:
+        """End of a lap that scored `num_archs` architectures: that many equal entries; the next lap starts."""
+        wall, cpu = (now - then for now, then in zip((time.perf_counter(), _cpu_seconds()), self._started, strict=True))
+        self.wall += [wall / num_archs] * num_archs
+        self.cpu += [cpu / num_archs] * num_archs
+        self.start()
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def inputs_of_torch(num_decisions: int) -> tuple:
+    """Network, params, images and labels of `measure_torch`, as NumPy arrays: JAX does not run in its process."""
+    network, batch = full_size()
+    variables = init_variables(network, batch.images.shape[1:], num_decisions, FULL_SIZE["seed"])
+    return network, *jax.device_get((variables["params"], batch.images, batch.labels))
+
+
+def measure_torch(inputs: tuple, archs: np.ndarray, shared: bool) -> dict:
+    """Eager PyTorch with one thread per core: seconds of each architecture, and scores."""
+    import torch
+    from eager_torch import Network, load_params, scores
+
+    torch.set_num_threads(CORES)
+    network, params, images, labels = inputs
+    images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    labels = torch.from_numpy(np.int64(labels))
+
+    def build(arch):
+        built = Network(arch, network.num_classes, network.channels, network.cells_per_stage)
+        load_params(built, params)
+        return built
+
+    scores(build(archs[0]), images, labels, shared=shared)  # the first call is slower
+    laps, table = Laps(), []
+    for arch in archs:
+        built = build(arch)
+        laps.start()
+        values = scores(built, images, labels, shared=shared)
+        laps.lap()
+        table.append([values[name] for name in DEFAULT_PROXIES])
+    return {"wall": laps.wall, "cpu": laps.cpu, "scores": table}
+
+
+def measure_jaxnas(cache: str, archs: np.ndarray, devices: int, compile_only: bool = False) -> dict:
+    """jaxnas on CPU devices: seconds of compiling and per architecture, and scores."""
+    _configure(cache, devices)
+    network, batch = full_size()
+    config = ScoringConfig(seed=FULL_SIZE["seed"], one_per_class=False, chunk_size=PER_DEVICE)
+    # The last chunk is filled up with the first architectures again, so that no device idles.
+    size = PER_DEVICE * devices
+    filled = np.resize(archs, (-(-len(archs) // size) * size, archs.shape[1]))
+    score = partial(iter_scores, network, batch=batch, proxies=DEFAULT_PROXIES, config=config)
+    watch = Stopwatch()
+    with watch.stage("running"):
+        list(score(archs=filled[:size]))
+    record = {"compiling": watch.seconds["compiling"]}
+    if compile_only:
+        return record
+    table, laps = np.empty((len(filled), len(DEFAULT_PROXIES))), Laps()
+    for rows, values in score(archs=filled):
+        laps.lap(len(rows))
+        table[rows] = values
+    num = len(archs)
+    return record | {"wall": laps.wall[:num], "cpu": laps.cpu[:num], "scores": table[:num].tolist()}
+
+
+def measure_scale(cache: str, num: int) -> dict:
+    """Peak memory and speed over `num` architectures, drawn with replacement, of the smallest network; six proxies."""
+    _configure(cache, CORES)
+    network = NASBench201Network(channels=2, cells_per_stage=1)
+    rng = np.random.default_rng(0)
+    batch = jaxnas.Batch(rng.normal(size=(8, 8, 8, 3)).astype(np.float32), rng.integers(0, 10, 8).astype(np.int32))
+    archs = from_index(NASBENCH201, rng.integers(0, NASBENCH201.size, num))
+    config = ScoringConfig(one_per_class=False, chunk_size=16)
+    score = partial(iter_scores, network, batch=batch, config=config)
+    list(score(archs[:100]))  # compiles
+    laps, scores = Laps(), np.empty((num, len(DEFAULT_PROXIES)))
+    for rows, values in score(archs):
+        laps.lap(len(rows))
+        scores[rows] = values
+    tenth = num // 10
+    return {
+        "num": num,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux counts in KiB
+        "archs_per_second": 1 / np.mean(laps.wall),
+        "archs_per_second_first_tenth": 1 / np.mean(laps.wall[:tenth]),
+        "archs_per_second_last_tenth": 1 / np.mean(laps.wall[-tenth:]),
+    }
+
+
+def _configure(cache: str, devices: int) -> None:
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_num_cpu_devices", devices)
+
+
+def measure_blocks(codes: dict[str, Callable[[], dict]], blocks: int) -> dict[str, list[dict]]:
+    """What each of `codes` gives in every block, in turned order in every second one."""
+    measured: dict[str, list[dict]] = {name: [] for name in codes}
+    for block in range(blocks):
+        for name in list(codes)[:: -1 if block % 2 else 1]:
+            measured[name].append(in_fresh_process(codes[name]))
+            print(f"block {block + 1} of {blocks}, {name}: {np.median(measured[name][-1]['wall']):.3f} s", flush=True)
+    return measured
+
+
+def summarize(measured: list[dict]) -> dict:
+    """Of all blocks together: median, quartiles and mean, in seconds per architecture; the values, block by block."""
+    summary = {}
+    for clock in ("wall", "cpu"):
+        values = np.array([block[clock] for block in measured])  # [blocks, A]
+        low, median, high = np.percentile(values, [25, 50, 75])
+        summary[clock] = {
+            "median": median,
+            "quartiles": [low, high],
+            "mean": values.mean(),
+            "values": values.round(4).tolist(),
+        }
+    return summary
+
+
+def compare(other: list[dict], ours: list[dict], archs_of_other: int) -> dict:
+    """How many times the seconds of `ours` the other code takes: of medians, of means, and block by block of medians.
+
+    The whole space is an extrapolation: mean times the architectures that a code scores there, ours one of each
+    network class.
+    """
+    ratios = {}
+    for clock in ("wall", "cpu"):
+        theirs, own = (np.array([block[clock] for block in code]) for code in (other, ours))  # [blocks, A]
+        ratios[clock] = {
+            "medians": np.median(theirs) / np.median(own),
+            "means": theirs.mean() / own.mean(),
+            "blocks": (np.median(theirs, axis=1) / np.median(own, axis=1)).tolist(),
+            "whole_space": theirs.mean() * archs_of_other / (own.mean() * num_classes()),
+        }
+    return ratios
+
+
+def num_classes() -> int:
+    """Network classes among all architectures: so many are scored."""
+    return len(np.unique(NASBENCH201.network_class(enumerate_archs(NASBENCH201))))
+
+
+def disagreement(other: list[dict], ours: list[dict]) -> dict[str, float]:
+    """Median over architectures of the relative difference between the two codes' scores, both in float32."""
+    a, b = (np.array(code[0]["scores"]) for code in (other, ours))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return dict(zip(DEFAULT_PROXIES, np.nanmedian(np.abs(a - b) / np.abs(b), axis=0).tolist(), strict=True))
+
+
+def to_markdown(record: dict) -> str:
+    """The tables of the record, each only if measured."""
+    lines = [
+        "| seconds per architecture | wall, median (quartiles) | mean | CPU, median (quartiles) | mean |",
+        "|---|---|---|---|---|",
+    ]
+    for name, code in record["seconds"].items():
+        cells = []
+        for clock in ("wall", "cpu"):
+            low, high = code[clock]["quartiles"]
+            cells += [f"{code[clock]['median']:.2f} ({low:.2f} to {high:.2f})", f"{code[clock]['mean']:.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    if record["speedup"]:
+        lines += [
+            "",
+            "| jaxnas is faster than | wall, medians | means | blocks | whole space* | CPU, medians | means |",
+            "|---|---|---|---|---|---|---|",
+        ]
+    for name, ratio in record["speedup"].items():
+        wall, cpu = ratio["wall"], ratio["cpu"]
+        cells = [
+            f"{wall['medians']:.2f} x",
+            f"{wall['means']:.2f} x",
+            f"{min(wall['blocks']):.2f} to {max(wall['blocks']):.2f} x",
+            f"{wall['whole_space']:.1f} x",
+            f"{cpu['medians']:.2f} x",
+            f"{cpu['means']:.2f} x",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    config, compiling = record["config"], record["compiling_seconds"]
+    lines += [
+        "",
+        f"{config['num']} random architectures, blocks: {config['blocks']}, CPU cores: {config['cores']}, "
+        f"load average before: {record['load_average_before']:.1f}. "
+        f"Compiling apart: {compiling['cold']:.1f} s, from the cache {compiling['warm']:.1f} s.",
+    ]
+    if record["speedup"]:
+        lines.append(
+            f"\n*Extrapolated from the means: PyTorch scores {NASBENCH201.size:,} architectures, jaxnas one of each of "
+            f"{record['network_classes']:,} network classes."
+        )
+    if record["scale"]:
+        lines += [
+            "",
+            "| architectures (2 channels, 1 cell, 8 images of 8x8) | peak memory MB | per second | first tenth "
+            "| last tenth |",
+            "|---|---|---|---|---|",
+        ]
+    for row in record["scale"]:
+        speeds = [row[f"archs_per_second{part}"] for part in ("", "_first_tenth", "_last_tenth")]
+        cells = [f"{row['num']:,}", f"{row['peak_memory_mb']:.0f}", *[f"{speed:.0f}" for speed in speeds]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(
+    num: Annotated[int, typer.Option(min=1, help="Random architectures.")] = 30,
+    blocks: Annotated[int, typer.Option(min=1, help="Times that every code is measured.")] = 3,
+    only_jaxnas: Annotated[bool, typer.Option("--only-jaxnas", help="Leave PyTorch out.")] = False,
+    scale: Annotated[int, typer.Option(help="Also 1,000 and this many architectures of a small network.")] = 0,
+    devices_scaling: Annotated[bool, typer.Option("--devices-scaling", help="Also jaxnas on one device.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path(__file__).parent / "results",
+) -> None:
+    """Measure, print the tables, write JSON and Markdown."""
+    started, load = time.perf_counter(), os.getloadavg()[0]
+    if load > 0.5:
+        print(f"load average {load:.1f}: not an idle machine, on which PyTorch's threads may take ten times as long")
+    archs = jaxnas.sample(NASBENCH201, num, seed=0)
+    with tempfile.TemporaryDirectory() as cache:
+        compiling = {
+            state: in_fresh_process(measure_jaxnas, cache, archs, CORES, True)["compiling"]
+            for state in ("cold", "warm")
+        }
+        print(f"compiling: {compiling['cold']:.1f} s, {compiling['warm']:.1f} s from the cache", flush=True)
+        codes: dict[str, Callable[[], dict]] = {}
+        if not only_jaxnas:
+            inputs = in_fresh_process(inputs_of_torch, archs.shape[1])
+            codes = {name: partial(measure_torch, inputs, archs, name == SHARED) for name in (TORCH, SHARED)}
+        codes[OURS] = partial(measure_jaxnas, cache, archs, CORES)
+        if devices_scaling:
+            codes[ONE_DEVICE] = partial(measure_jaxnas, cache, archs, 1)
+        measured = measure_blocks(codes, blocks)
+        sizes = [100, 1000, scale] if scale else []  # the first fills the cache: compiling takes memory
+        rows = [in_fresh_process(measure_scale, cache, size) for size in sizes][1:]
+    others = [name for name in measured if name != OURS]
+    jax.config.update("jax_num_cpu_devices", CORES)
+    record = {
+        "config": {"num": num, "blocks": blocks, "cores": CORES, "proxies": list(DEFAULT_PROXIES), **FULL_SIZE},
+        "compiling_seconds": compiling,
+        "seconds": {name: summarize(results) for name, results in measured.items()},
+        "speedup": {
+            name: compare(measured[name], measured[OURS], num_classes() if name == ONE_DEVICE else NASBENCH201.size)
+            for name in others
+        },
+        "disagreement": {name: disagreement(measured[name], measured[OURS]) for name in others},
+        "network_classes": num_classes(),
+        "scale": rows,
+        "load_average_before": load,
+        "environment": make_environment(time.perf_counter() - started)
+        | ({} if only_jaxnas else {"torch": version("torch")}),
+    }
+    markdown = to_markdown(record)
+    print(f"\n{markdown}")
+    with atomic_write(out / "throughput.json") as partial_path:
+        partial_path.write_text(json.dumps(record, indent=1) + "\n")
+    with atomic_write(out / "throughput.md") as partial_path:
+        partial_path.write_text(markdown)
+
+
+if __name__ == "__main__":
+    typer.run(main)
