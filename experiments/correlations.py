@@ -8,7 +8,6 @@ after 200 epochs, mean over the benchmark's seeds. Two sets of architectures: al
 Writes results/correlations.json and results/correlations.md beside this file.
 """
 
-import json
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from scipy.stats import kendalltau, spearmanr
 
 import jaxnas
 from jaxnas.errors import InputError
-from jaxnas.files import atomic_write
+from jaxnas.report import save_results
 from jaxnas.spaces import NASBENCH201
 from jaxnas.store import make_environment
 
@@ -87,11 +86,7 @@ def main() -> None:
     markdown = to_markdown(rows)
     print(markdown)
     record = {"environment": make_environment(time.perf_counter() - started), "provenance": provenance, "rows": rows}
-    results = Path(__file__).parent / "results"
-    with atomic_write(results / "correlations.json") as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
-    with atomic_write(results / "correlations.md") as partial:
-        partial.write_text(markdown)
+    save_results(Path(__file__).parent / "results", "correlations", record, markdown)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ full size, for time). For every proxy and each init: Spearman and Kendall with C
 scores, mean and standard deviation over the seeds. Resumes. Writes results/initialisation.json and .md beside this.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +16,8 @@ import typer
 from scipy.stats import kendalltau, spearmanr
 
 import jaxnas
-from jaxnas.files import atomic_write
 from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.report import save_results
 from jaxnas.spaces import NASBENCH201
 from jaxnas.store import make_environment, make_provenance
 from jaxnas.terminal import configure_jax
@@ -74,11 +73,7 @@ def main(
     provenance = make_provenance(NASBENCH201, network, DATA, batch, jaxnas.ScoringConfig())
     environment = make_environment(time.perf_counter() - started)
     record = {"num": num, "seeds": seeds, "environment": environment, "provenance": provenance, "rows": table}
-    results = Path(__file__).parent / "results"
-    with atomic_write(results / "initialisation.json") as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
-    with atomic_write(results / "initialisation.md") as partial:
-        partial.write_text(markdown)
+    save_results(Path(__file__).parent / "results", "initialisation", record, markdown)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ sees the 12-epoch CIFAR-10 validation accuracy, the report is the 200-epoch test
 published its gradient proxies. Writes results/nasbench201.json and results/nasbench201.md beside this file.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ import numpy as np
 import typer
 
 import jaxnas
-from jaxnas.files import atomic_write
+from jaxnas.report import save_results
 from jaxnas.search import get_method
 from jaxnas.spaces import NASBENCH201, to_index
 from jaxnas.store import make_environment
@@ -95,11 +94,7 @@ def main(
     markdown = to_markdown(rows)
     print(markdown)
     record = {"budget": BUDGET, "environment": make_environment(time.perf_counter() - started), "rows": rows}
-    results = Path(__file__).parent / "results"
-    with atomic_write(results / "nasbench201.json") as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
-    with atomic_write(results / "nasbench201.md") as partial:
-        partial.write_text(markdown)
+    save_results(Path(__file__).parent / "results", "nasbench201", record, markdown)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ building its network; jaxnas scores a chunk of two architectures per device at o
 chunk divided by its rows. Run it on an idle machine. Writes results/throughput.json and .md beside this file.
 """
 
-import json
 import os
 import resource
 import tempfile
@@ -27,15 +26,16 @@ import numpy as np
 import typer
 
 import jaxnas
-from jaxnas.files import atomic_write
 from jaxnas.networks import NASBench201Network, init_variables
 from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.report import save_results
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, iter_scores
 from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index
 from jaxnas.store import make_environment
+from jaxnas.terminal import num_cores
 from jaxnas.timing import Stopwatch
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = num_cores()
 PER_DEVICE = 2  # architectures of a chunk
 FULL_SIZE = {"data": "cifar10", "channels": 16, "cells_per_stage": 5, "batch_size": 64, "seed": 0}
 TORCH, SHARED, OURS, ONE_DEVICE = "eager PyTorch", "eager PyTorch, shared passes", "jaxnas", "jaxnas, one device"
@@ -321,10 +321,7 @@ def main(
     }
     markdown = to_markdown(record)
     print(f"\n{markdown}")
-    with atomic_write(out / "throughput.json") as partial_path:
-        partial_path.write_text(json.dumps(record, indent=1) + "\n")
-    with atomic_write(out / "throughput.md") as partial_path:
-        partial_path.write_text(markdown)
+    save_results(out, "throughput", record, markdown)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,13 @@ def run_record(run: Run) -> dict[str, Any]:
     }
 
 
+def save_results(folder: Path | str, name: str, record: dict[str, Any], markdown: str) -> None:
+    """Write an experiment's record as NAME.json and its table as NAME.md, each atomically."""
+    for ending, text in (("json", json.dumps(record, indent=1) + "\n"), ("md", markdown)):
+        with atomic_write(Path(folder) / f"{name}.{ending}") as partial:
+            partial.write_text(text)
+
+
 def save_run(folder: Path | str, run: Run) -> None:
     """Write result.json (`run_record`) and queries.parquet (one row per query of every method), atomically."""
     rows = [

@@ -107,6 +107,8 @@ def iter_scores(
     check_batch(network, batch)
     archs = check_archs(network.space, archs)
     functions = get_proxies(proxies)
+    if not len(archs):
+        return
     chosen, rows_of = _representatives(network.space, archs, functions, config)
     on_cpu = jax.default_backend() == "cpu"
     strategy = config.strategy if config.strategy != "auto" else "loop" if on_cpu else "grouped"

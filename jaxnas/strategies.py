@@ -35,7 +35,6 @@ class Plan(NamedTuple):
     network: nn.Module
     chunks: Chunks
     size: int  # of every chunk once padded
-    strategy: str
 
 
 def make_plan(
@@ -53,14 +52,14 @@ def make_plan(
     share = max(1, min(size, math.ceil(len(archs) / jax.local_device_count())))
     if strategy == "loop":  # always padded to `size`: one program for any number of architectures
         chunks = [np.arange(start, min(start + share, len(archs))) for start in range(0, len(archs), share)]
-        return Plan(network, chunks, size, strategy)
+        return Plan(network, chunks, size)
     size = max(2, share)
     num_ops = max(network.space.num_choices)
     chunks = balanced_chunks(archs, size, num_ops)
     if hasattr(network, "capacity"):  # else `vmap` computes every op for every architecture
         most = np.max([count_ops(archs[rows], num_ops) for rows in chunks], axis=0, initial=0)
         network = network.clone(capacity=tuple(map(tuple, most.tolist())))
-    return Plan(network, chunks, size, strategy)
+    return Plan(network, chunks, size)
 
 
 def count_ops(archs: Int8[np.ndarray, "A D"], num_ops: int) -> Int[np.ndarray, "D ops"]:

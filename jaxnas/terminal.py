@@ -21,9 +21,12 @@ def configure_jax() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache))
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        # Cores that this process may use; only Linux tells them from those of the machine.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", cores)
+        jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use; only Linux tells them from those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def split_names(text: str) -> tuple[str, ...]:
