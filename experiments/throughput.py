@@ -4,9 +4,11 @@
 
 Full size (16 channels, 5 cells, batch 64, CIFAR-10 images), random architectures, the same weights and images for all.
 Every measurement is a fresh process; a block measures each code once over all architectures, one code after the other,
-in turned order in every second block. Compiling is apart. PyTorch's seconds are those of one architecture, without
-building its network; jaxnas scores a chunk of two architectures per device at once, and its seconds are those of the
-chunk divided by its rows. Run it on an idle machine. Writes results/throughput.json and .md beside this file.
+in turned order in every second block. Compiling is apart. PyTorch's seconds are those of one architecture on all cores,
+without building its network. jaxnas gives all devices the same architecture at once, without its dead edges, as
+scoring does by default; the seconds of the chunk are divided by its rows. The whole space is extrapolated: PyTorch's
+mean times 15,625, against the seconds that one call takes for random network classes, times their number.
+Run it on an idle machine. Writes results/throughput.json and .md beside this file.
 """
 
 import os
@@ -36,9 +38,9 @@ from jaxnas.terminal import num_cores
 from jaxnas.timing import Stopwatch
 
 CORES = num_cores()
-PER_DEVICE = 2  # architectures of a chunk
+PER_DEVICE = 2  # times that a device scores an architecture: the fewest rows of a chunk
 FULL_SIZE = {"data": "cifar10", "channels": 16, "cells_per_stage": 5, "batch_size": 64, "seed": 0}
-TORCH, SHARED, OURS, ONE_DEVICE = "eager PyTorch", "eager PyTorch, shared passes", "jaxnas", "jaxnas, one device"
+TORCH, SHARED, OURS, ONE_CORE = "eager PyTorch", "eager PyTorch, shared passes", "jaxnas", "jaxnas, one core"
 
 
 def in_fresh_process(function: Callable, *args):
@@ -116,22 +118,34 @@ def measure_jaxnas(cache: str, archs: np.ndarray, devices: int, compile_only: bo
     _configure(cache, devices)
     network, batch = full_size()
     config = ScoringConfig(seed=FULL_SIZE["seed"], one_per_class=False, chunk_size=PER_DEVICE)
-    # The last chunk is filled up with the first architectures again, so that no device idles.
-    size = PER_DEVICE * devices
-    filled = np.resize(archs, (-(-len(archs) // size) * size, archs.shape[1]))
+    copies = PER_DEVICE * devices
+    rows = np.repeat(NASBENCH201.canonicalize(archs), copies, axis=0)
     score = partial(iter_scores, network, batch=batch, proxies=DEFAULT_PROXIES, config=config)
     watch = Stopwatch()
     with watch.stage("running"):
-        list(score(archs=filled[:size]))
-    record = {"compiling": watch.seconds["compiling"]}
+        list(score(archs=rows[:copies]))
+    record = {"compiling": watch.seconds["compiling"], "first_scores": watch.seconds["running"]}
     if compile_only:
         return record
-    table, laps = np.empty((len(filled), len(DEFAULT_PROXIES))), Laps()
-    for rows, values in score(archs=filled):
-        laps.lap(len(rows))
-        table[rows] = values
-    num = len(archs)
-    return record | {"wall": laps.wall[:num], "cpu": laps.cpu[:num], "scores": table[:num].tolist()}
+    laps, table = Laps(), []
+    for _, values in score(archs=rows):
+        laps.lap(copies)
+        table.append(values[0].tolist())
+    return record | {"wall": laps.wall[::copies], "cpu": laps.cpu[::copies], "scores": table}
+
+
+def measure_space(cache: str, num: int) -> dict:
+    """jaxnas in one call, as a user makes it: seconds per network class, of `num` drawn at random; all devices."""
+    _configure(cache, CORES)
+    network, batch = full_size()
+    classes = np.unique(NASBENCH201.network_class(enumerate_archs(NASBENCH201)))
+    archs = from_index(NASBENCH201, np.random.default_rng(0).choice(classes, num, replace=False))
+    score = partial(jaxnas.score_archs, network, batch=batch, config=ScoringConfig(seed=FULL_SIZE["seed"]))
+    score(archs=archs[:1])  # compiles
+    laps = Laps()
+    score(archs=archs)
+    laps.lap(num)
+    return {"num": num, "network_classes": len(classes), "wall": laps.wall[0], "cpu": laps.cpu[0]}
 
 
 def measure_scale(cache: str, num: int) -> dict:
@@ -159,6 +173,9 @@ def measure_scale(cache: str, num: int) -> dict:
 
 
 def _configure(cache: str, devices: int) -> None:
+    """As many devices as cores; fewer devices get as many cores, for one alone would spread its products over all."""
+    if devices < CORES:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:devices])
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_num_cpu_devices", devices)
 
@@ -188,11 +205,10 @@ def summarize(measured: list[dict]) -> dict:
     return summary
 
 
-def compare(other: list[dict], ours: list[dict], archs_of_other: int) -> dict:
+def compare(other: list[dict], ours: list[dict], space: dict | None) -> dict:
     """How many times the seconds of `ours` the other code takes: of medians, of means, and block by block of medians.
 
-    The whole space is an extrapolation: mean times the architectures that a code scores there, ours one of each
-    network class.
+    The whole space, if `space` is given: the other's mean times all architectures, against ours of one of each class.
     """
     ratios = {}
     for clock in ("wall", "cpu"):
@@ -201,14 +217,11 @@ def compare(other: list[dict], ours: list[dict], archs_of_other: int) -> dict:
             "medians": np.median(theirs) / np.median(own),
             "means": theirs.mean() / own.mean(),
             "blocks": (np.median(theirs, axis=1) / np.median(own, axis=1)).tolist(),
-            "whole_space": theirs.mean() * archs_of_other / (own.mean() * num_classes()),
         }
+        if space:
+            own_space = space[clock] * space["network_classes"]
+            ratios[clock]["whole_space"] = theirs.mean() * NASBENCH201.size / own_space
     return ratios
-
-
-def num_classes() -> int:
-    """Network classes among all architectures: so many are scored."""
-    return len(np.unique(NASBENCH201.network_class(enumerate_archs(NASBENCH201))))
 
 
 def disagreement(other: list[dict], ours: list[dict]) -> dict[str, float]:
@@ -242,7 +255,7 @@ def to_markdown(record: dict) -> str:
             f"{wall['medians']:.2f} x",
             f"{wall['means']:.2f} x",
             f"{min(wall['blocks']):.2f} to {max(wall['blocks']):.2f} x",
-            f"{wall['whole_space']:.1f} x",
+            f"{wall['whole_space']:.1f} x" if "whole_space" in wall else "-",
             f"{cpu['medians']:.2f} x",
             f"{cpu['means']:.2f} x",
         ]
@@ -254,11 +267,12 @@ def to_markdown(record: dict) -> str:
         f"load average before: {record['load_average_before']:.1f}. "
         f"Compiling apart: {compiling['cold']:.1f} s, from the cache {compiling['warm']:.1f} s.",
     ]
-    if record["speedup"]:
-        lines.append(
-            f"\n*Extrapolated from the means: PyTorch scores {NASBENCH201.size:,} architectures, jaxnas one of each of "
-            f"{record['network_classes']:,} network classes."
-        )
+    space = record["space"]
+    lines.append(
+        f"\n*Extrapolated: one call with {space['num']} random network classes takes {space['wall']:.2f} s of wall and "
+        f"{space['cpu']:.2f} s of CPU time for each, so {space['wall'] * space['network_classes'] / 60:.0f} min for "
+        f"all {space['network_classes']:,}; the other code scores {NASBENCH201.size:,} architectures at its mean."
+    )
     if record["scale"]:
         lines += [
             "",
@@ -278,7 +292,9 @@ def main(
     blocks: Annotated[int, typer.Option(min=1, help="Times that every code is measured.")] = 3,
     only_jaxnas: Annotated[bool, typer.Option("--only-jaxnas", help="Leave PyTorch out.")] = False,
     scale: Annotated[int, typer.Option(help="Also 1,000 and this many architectures of a small network.")] = 0,
-    devices_scaling: Annotated[bool, typer.Option("--devices-scaling", help="Also jaxnas on one device.")] = False,
+    devices_scaling: Annotated[
+        bool, typer.Option("--devices-scaling", help="Also jaxnas with one device on one core.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path(__file__).parent / "results",
 ) -> None:
     """Measure, print the tables, write JSON and Markdown."""
@@ -298,8 +314,9 @@ def main(
             codes = {name: partial(measure_torch, inputs, archs, name == SHARED) for name in (TORCH, SHARED)}
         codes[OURS] = partial(measure_jaxnas, cache, archs, CORES)
         if devices_scaling:
-            codes[ONE_DEVICE] = partial(measure_jaxnas, cache, archs, 1)
+            codes[ONE_CORE] = partial(measure_jaxnas, cache, archs, 1)
         measured = measure_blocks(codes, blocks)
+        space = in_fresh_process(measure_space, cache, 2 * num)
         sizes = [100, 1000, scale] if scale else []  # the first fills the cache: compiling takes memory
         rows = [in_fresh_process(measure_scale, cache, size) for size in sizes][1:]
     others = [name for name in measured if name != OURS]
@@ -309,11 +326,10 @@ def main(
         "compiling_seconds": compiling,
         "seconds": {name: summarize(results) for name, results in measured.items()},
         "speedup": {
-            name: compare(measured[name], measured[OURS], num_classes() if name == ONE_DEVICE else NASBENCH201.size)
-            for name in others
+            name: compare(measured[name], measured[OURS], None if name == ONE_CORE else space) for name in others
         },
         "disagreement": {name: disagreement(measured[name], measured[OURS]) for name in others},
-        "network_classes": num_classes(),
+        "space": space,
         "scale": rows,
         "load_average_before": load,
         "environment": make_environment(time.perf_counter() - started)

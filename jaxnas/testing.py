@@ -23,6 +23,8 @@ from jaxnas.proxies import Batch, Proxy, Quantities
 from jaxnas.spaces import SearchSpace, sample
 
 _NUM_ARCHS = 8
+_SCALES = ("scales", "normalised_scales")
+_NEARLY = 0.01  # of what could be: the epsilon of a normalisation leaves about a thousandth
 
 
 def check_proxy(proxy: Proxy, network: nn.Module, params: PyTree, archs: Int8[np.ndarray, "A D"], batch: Batch) -> None:
@@ -71,9 +73,10 @@ def check_proxy(proxy: Proxy, network: nn.Module, params: PyTree, archs: Int8[np
 def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "N H W C"]) -> None:
     """Check that `network` offers what proxies and the engine read.
 
-    The architecture is a traced argument, and matters; logits are [N, K] and finite. The taps `scales` and `gates` (see
-    `jaxnas.networks.layers`) are optional, lie at the paths of weights, and their gradients add up to <w, dL/dw> and
-    to the sum of a dL/da of every layer. `in_use` has the tree of params and is true wherever a gradient is not 0.
+    The architecture is a traced argument, and matters; logits are [N, K] and finite. The taps `scales` or
+    `normalised_scales` and `gates` (see `jaxnas.networks.layers`) are optional, lie at the paths of weights, and their
+    gradients add up to <w, dL/dw>, near 0 for the normalised, and to the sum of a dL/da of every layer.
+    `in_use` has the tree of params and is true wherever a gradient is not 0.
     `relus` and `features` can be read, `train=False` reads `batch_stats`, and the same params fit
     `network.clone(norm=...)` for "reduction" and "none".
 
@@ -81,12 +84,12 @@ def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "
     """
     archs = [jnp.asarray(arch) for arch in sample(space, min(_NUM_ARCHS, space.size), seed=0)]
     variables = _traced("network", lambda: jax.jit(network.init)(jax.random.key(0), images, archs[0]))
-    for name in ("params", "scales", "gates"):
+    for name in ("params", "gates"):
         _require(name in variables, f"init yields no collection {name!r}: declare every kernel with weight_layer")
     _check_taps(variables, len(images))
     _check_variants(network, variables, images, archs[0])
     gradients = _gradient_program(network, images)
-    taps = {name: variables[name] for name in ("scales", "gates")}
+    taps = {name: variables[name] for name in (*_SCALES, "gates") if name in variables}
     seen = []
     for arch in archs:
         logits, of_params, of_taps = _traced("network", partial(gradients, variables["params"], taps, arch))
@@ -134,8 +137,15 @@ def _tolerance(dtype):
     return float(jnp.finfo(dtype).eps) ** 0.5
 
 
+def _scales(variables):
+    flat = [flatten_dict(variables.get(name, {}), sep="/") for name in _SCALES]
+    _require(not flat[0].keys() & flat[1].keys(), f"normalised and not: {sorted(flat[0].keys() & flat[1].keys())}")
+    return flat[0] | flat[1]
+
+
 def _check_taps(variables, num_images):
-    params, scales, gates = (flatten_dict(variables[name], sep="/") for name in ("params", "scales", "gates"))
+    params, gates = (flatten_dict(variables[name], sep="/") for name in ("params", "gates"))
+    scales = _scales(variables)
     _require(scales.keys() == gates.keys(), f"scales and gates have different paths: {scales.keys() ^ gates.keys()}")
     _require(scales.keys() <= params.keys(), f"taps without a weight: {sorted(scales.keys() - params.keys())}")
     for path, scale in scales.items():
@@ -193,8 +203,8 @@ def _gradient_program(network, images):
 
 def _check_tap_gradients(params, of_params, of_taps):
     terms = flatten_dict(jax.tree.map(jnp.multiply, params, of_params), sep="/")  # w dL/dw
-    scales, gates = (flatten_dict(of_taps[name], sep="/") for name in ("scales", "gates"))
-    for path, of_scale in scales.items():
+    gates, normalised = (flatten_dict(of_taps.get(name, {}), sep="/") for name in ("gates", "normalised_scales"))
+    for path, of_scale in _scales(of_taps).items():
         axes = tuple(range(of_scale.ndim, terms[path].ndim))
         of_gate = gates[path].sum((-2, -1))
         size = jnp.abs(terms[path]).sum(axes) + jnp.abs(gates[path]).sum((-2, -1))  # the sums below may cancel
@@ -203,6 +213,10 @@ def _check_tap_gradients(params, of_params, of_taps):
         _require(
             bool((jnp.abs(of_scale - along_kernel) <= tolerance).all()),
             f"d/dscale of {path} is {of_scale}, not <w, dL/dw> = {along_kernel}: multiply the layer's output by it",
+        )
+        _require(
+            path not in normalised or bool((jnp.abs(along_kernel) <= _NEARLY * jnp.abs(terms[path]).sum(axes)).all()),
+            f"{path} is declared normalised, but dL/dscale is {along_kernel}: the loss depends on its scale",
         )
         along_output = along_kernel + (terms[f"{path}_bias"].sum(-1) if f"{path}_bias" in terms else 0)
         _require(

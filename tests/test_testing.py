@@ -90,11 +90,17 @@ class Changed(TinyNetwork):
             variables = {name: tree for name, tree in variables.items() if name != "gates"}
         if self.change == "gates of all layers":
             variables = {**variables, "gates": {**variables["gates"], "norm_gamma": jnp.ones((4, 4))}}
+        if self.change == "classifier declared normalised":
+            scales = dict(variables["scales"])
+            moved = {"classifier": scales.pop("classifier")}
+            variables = {**variables, "scales": scales, "normalised_scales": moved}
         if self.change == "one gate per channel":
             variables = {**variables, "gates": jax.tree.map(lambda g: g[..., :1, :], variables["gates"])}
         return variables
 
     def apply(self, variables, images, arch, **kwargs):
+        if "normalised_scales" in variables:
+            variables = {**variables, "scales": variables["scales"] | variables["normalised_scales"]}
         if self.change == "scales ignored":
             variables = {name: tree for name, tree in variables.items() if name != "scales"}
         if self.change == "gates ignored":
@@ -123,6 +129,7 @@ class Changed(TinyNetwork):
 BAD_NETWORKS = {
     "no gates": "no collection 'gates'",
     "gates of all layers": "different paths",
+    "classifier declared normalised": "depends on its scale",
     "one gate per channel": "gates of .* have shape",
     "scales ignored": "d/dscale",
     "gates ignored": "d/dgate",

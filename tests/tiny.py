@@ -29,11 +29,15 @@ class TinyNetwork(nn.Module):
 
     num_classes: int = 3
     norm: Literal["all", "reduction", "none"] = "all"
+    normalised = False  # declare the stem so, whose scale then plays no part in the curvature
 
     @nn.compact
     def __call__(self, images, arch, *, train=True):
         declare = dict(batch=images.shape[0])
-        x = apply_layer(weight_layer(self, "stem", (3, 3, images.shape[-1], 4), **declare), images)
+        normalised = self.normalised and self.norm == "all"
+        x = apply_layer(
+            weight_layer(self, "stem", (3, 3, images.shape[-1], 4), normalised=normalised, **declare), images
+        )
         norm = batch_norm_layer(self, "norm", 4)
         if self.norm == "all":
             x, norm = apply_batch_norm(norm, x, train=train)

@@ -14,7 +14,7 @@ size, which XLA must know when it compiles. More that chose an op than it admits
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -218,3 +218,32 @@ ad.primitive_jvps[_mixed_kernels_p] = _jvp_of_kernels
 ad.primitive_transposes[_mixed_p] = partial(_transpose_of_images, _mixed_input_p)
 ad.primitive_transposes[_mixed_input_p] = partial(_transpose_of_images, _mixed_p)
 ad.primitive_transposes[_mixed_kernels_p] = _transpose_of_kernels
+
+
+def switch_backwards(op: Int[Array, ""], branches: tuple[Callable, ...], *operands: Any) -> Any:
+    """`lax.switch` with a reverse derivative alone: backwards, the chosen branch is computed again from its operands.
+
+    `lax.switch` itself keeps what any branch needs for the way back, and fills with zeros what the chosen one does not.
+    """
+    return _switch_backwards(branches, op, *operands)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _switch_backwards(branches, op, *operands):
+    return lax.switch(op, branches, *operands)
+
+
+def _keep_operands(branches, op, *operands):
+    return lax.switch(op, branches, *operands), (op, operands)
+
+
+def _pull_back(branches, kept, cotangents):
+    op, operands = kept
+
+    def pullback(branch):
+        return lambda operands, cotangents: jax.vjp(branch, *operands)[1](cotangents)
+
+    return None, *lax.switch(op, [pullback(branch) for branch in branches], operands, cotangents)
+
+
+_switch_backwards.defvjp(_keep_operands, _pull_back)

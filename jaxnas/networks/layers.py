@@ -1,13 +1,14 @@
 """Layers that every network is built from, and the taps that proxies read.
 
 A *weight* is the kernel of a convolution or linear layer declared by `weight_layer`; biases and the parameters of
-normalisation are not weights. Such a layer computes gate * (scale * (x * kernel) + bias), where two taps are absent
+normalisation are not weights. Such a layer computes gate * (scale * (x * kernel) + bias), where the taps are absent
 (that is, 1) unless a proxy passes their collection to `network.apply`:
 
-* `scales`, one scalar per layer: d/dscale is the directional derivative along the layer's own kernel.
+* `scales`, one scalar per layer: d/dscale is the directional derivative along the layer's own kernel. Of the layers
+  whose output a normalisation makes independent of it, up to its epsilon, the collection is `normalised_scales`.
 * `gates`, one factor per image and output channel [N O]: dL/dgate = sum over pixels of a dL/da, a the layer's output.
 
-Both collections have the tree structure of the weights. Two more are written when they are mutable: `relus` holds
+They have the tree structure of the weights. Two more are written when they are mutable: `relus` holds
 (input, used) of every ReLU, `features` the activations before the global average pooling. `batch_stats` holds running
 means and variances, updated when mutable and read when `train=False`.
 """
@@ -47,23 +48,27 @@ class BatchNorm(NamedTuple):
     variance: Any
 
 
-def weight_layer(module: nn.Module, name: str, shape, *, batch: int, stack=(), bias=False) -> WeightLayer:
+def weight_layer(
+    module: nn.Module, name: str, shape, *, batch: int, stack=(), bias=False, normalised=False
+) -> WeightLayer:
     """Declare in `module` one layer of kernel `shape`, or a stack of them, drawn from U(-b, b) with b = 1/sqrt(fan in).
 
     That is what PyTorch draws for kernels and biases by default, and so what the published proxy scores used.
+    `normalised`: batch normalisation with the statistics of the minibatch follows.
     """
     bound = math.prod(shape[:-1]) ** -0.5
+    scales = "normalised_scales" if normalised else "scales"
 
     def uniform(key, shape):
         return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
     if module.is_initializing():  # so that `init` also yields the taps, with the shapes that this batch needs
-        module.variable("scales", name, nn.initializers.ones, None, stack)
+        module.variable(scales, name, nn.initializers.ones, None, stack)
         module.variable("gates", name, nn.initializers.ones, None, (*stack, batch, shape[-1]))
     return WeightLayer(
         module.param(name, uniform, (*stack, *shape)),
         module.param(f"{name}_bias", uniform, (*stack, shape[-1])) if bias else None,
-        _optional(module, "scales", name),
+        _optional(module, scales, name),
         _optional(module, "gates", name),
     )
 
@@ -114,19 +119,41 @@ def apply_batch_norm(norm: BatchNorm, x: Float[Array, "N H W C"], *, train: bool
     """
     mean, variance = norm.mean, norm.variance
     if train:
-        mean = x.mean((0, 1, 2))
-        variance = jnp.square(x - _per_channel(mean, x)).mean((0, 1, 2))
+        out, mean, variance = _standardize(x)
         if norm.mean is not None:
             unbiased = variance / (1 - x.shape[-1] / x.size)
             moved = jax.tree.map(_move, (norm.mean, norm.variance), (mean, unbiased))
             norm = norm._replace(mean=moved[0], variance=moved[1])
-    factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    else:
+        out = (x - _per_channel(mean, x)) * _per_channel(jax.lax.rsqrt(variance + BATCH_NORM_EPSILON), x)
     if norm.gamma is not None:
-        factor = factor * norm.gamma
-    out = (x - _per_channel(mean, x)) * _per_channel(factor, x)
+        out = out * _per_channel(norm.gamma, x)
     if norm.beta is not None:
         out = out + _per_channel(norm.beta, x)
     return out, norm
+
+
+@jax.custom_jvp
+def _standardize(x):
+    """(x - mean) / sqrt(variance + 1e-5) per channel, and the two."""
+    mean = x.mean((0, 1, 2))
+    variance = jnp.square(x - _per_channel(mean, x)).mean((0, 1, 2))
+    return (x - _per_channel(mean, x)) * _per_channel(jax.lax.rsqrt(variance + BATCH_NORM_EPSILON), x), mean, variance
+
+
+@_standardize.defjvp
+def _standardize_jvp(primals, tangents):
+    """For y = (x - mean) f the derivative along x' is f (x' - mean(x') - y mean(y x')).
+
+    Both means are taken in one go over memory, where autodiff would wait for the first; and the map is its own
+    transpose, so reverse mode costs the same.
+    """
+    (x,), (dx,) = primals, tangents
+    out, mean, variance = _standardize(x)
+    factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    dmean, along = dx.mean((0, 1, 2)), (out * dx).mean((0, 1, 2))
+    dout = _per_channel(factor, x) * (dx - _per_channel(dmean, x) - out * _per_channel(along, x))
+    return (out, mean, variance), (dout, dmean, 2 * along / factor)
 
 
 def _move(running, new):
@@ -206,7 +233,7 @@ def _init_of_each(network, image_shape, num_decisions, keys):
 
 def describe(network: nn.Module) -> dict[str, Any]:
     """The network's class and fields by name, for records of what a result was made with."""
-    hidden = ("parent", "name", "capacity")  # of flax, and of the hardware
+    hidden = ("parent", "name", "capacity", "reverse")  # of flax, and of how it computes
     names = [field.name for field in dataclasses.fields(network) if field.name not in hidden]
     return {"network": type(network).__name__, **{f"network.{name}": getattr(network, name) for name in names}}
 

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
-from jaxnas.networks.dispatch import Dispatch, Kind, mixed
+from jaxnas.networks.dispatch import Dispatch, Kind, mixed, switch_backwards
 from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
@@ -35,11 +35,12 @@ class Cell(nn.Module):
     norm: bool
     train: bool
     capacity: tuple[tuple[int, ...], ...] | None
+    reverse: bool
 
     @nn.compact
     def __call__(self, x, arch):
         channels = x.shape[-1]
-        declare = dict(batch=x.shape[0], stack=(len(EDGES),), bias=not self.affine)
+        declare = dict(batch=x.shape[0], stack=(len(EDGES),), bias=not self.affine, normalised=self.norm)
         conv_1x1 = weight_layer(self, "conv_1x1", (1, 1, channels, channels), **declare)
         conv_3x3 = weight_layer(self, "conv_3x3", (3, 3, channels, channels), **declare)
         norm = batch_norm_layer(self, "norm", channels, stack=(len(EDGES),), affine=self.affine)
@@ -49,15 +50,16 @@ class Cell(nn.Module):
             of_edge = jax.tree.map(lambda leaf, edge=edge: leaf[edge], (conv_1x1, conv_3x3, norm))
             self.sow("relus", f"edge{edge}", (node, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
             capacity = self.capacity and self.capacity[edge]
-            out, moved = apply_op(op, node, *of_edge, normalise=self.norm, train=self.train, capacity=capacity)
+            how = dict(normalise=self.norm, train=self.train, capacity=capacity, reverse=self.reverse)
+            out, moved = apply_op(op, node, *of_edge, **how)
             nodes[target] = nodes[target] + out
             norms.append(moved)
         record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
         return nodes[-1], None
 
 
-@partial(jax.jit, static_argnames=("normalise", "train", "capacity"))
-def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train, capacity):
+@partial(jax.jit, static_argnames=("normalise", "train", "capacity", "reverse"))
+def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train, capacity, reverse):
     """The op's output, and the edge's normalisation with its running statistics moved on where the op has one.
 
     Jitted so that its derivatives are traced once per stage and not once per edge.
@@ -65,22 +67,22 @@ def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train, capacity):
     op = op.astype(jnp.int32)
     if capacity is not None:
         return _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, normalise, train, capacity)
+    branches = tuple(partial(_BRANCHES[name], normalise=normalise, train=train) for name in OP_NAMES)
+    return (switch_backwards if reverse else lax.switch)(op, branches, x, conv_1x1, conv_3x3, norm)
 
-    def relu_conv_norm(layer):
-        def branch(x):
-            out = apply_layer(layer, nn.relu(x))
-            return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
 
-        return branch
+def _relu_conv_norm(layer, x, norm, normalise, train):
+    out = apply_layer(layer, nn.relu(x))
+    return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
 
-    branches = {
-        "none": lambda x: (jnp.zeros_like(x), norm),
-        "skip_connect": lambda x: (x, norm),
-        "nor_conv_1x1": relu_conv_norm(conv_1x1),
-        "nor_conv_3x3": relu_conv_norm(conv_3x3),
-        "avg_pool_3x3": lambda x: (average_pool_3x3(x), norm),
-    }
-    return lax.switch(op, [branches[name] for name in OP_NAMES], x)
+
+_BRANCHES = {
+    "none": lambda x, one, three, norm, **_: (jnp.zeros_like(x), norm),
+    "skip_connect": lambda x, one, three, norm, **_: (x, norm),
+    "nor_conv_1x1": lambda x, one, three, norm, **how: _relu_conv_norm(one, x, norm, **how),
+    "nor_conv_3x3": lambda x, one, three, norm, **how: _relu_conv_norm(three, x, norm, **how),
+    "avg_pool_3x3": lambda x, one, three, norm, **_: (average_pool_3x3(x), norm),
+}
 
 
 _KINDS: dict[str, Kind] = {
@@ -115,7 +117,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        layer = weight_layer(self, "conv", (3, 3, x.shape[-1], self.channels), batch=x.shape[0])
+        layer = weight_layer(self, "conv", (3, 3, x.shape[-1], self.channels), batch=x.shape[0], normalised=self.norm)
         norm = batch_norm_layer(self, "norm", self.channels)
         out = apply_layer(layer, x, self.stride)
         if self.norm:
@@ -149,6 +151,7 @@ class NASBench201Network(nn.Module):
     residual blocks ("reduction"), nowhere ("none"); the parameters are the same, so params fit every setting.
     `capacity`: how the op of an edge is chosen, which decides speed alone. None: by a `switch`, best where
     architectures come one by one. Else for batches under `vmap`: how many of a batch may choose each op, [D][ops].
+    `reverse`: derivatives are taken backwards alone, for which a `switch` can do with less; see `switch_backwards`.
     """
 
     space = NASBENCH201  # of the architectures it takes
@@ -159,6 +162,7 @@ class NASBench201Network(nn.Module):
     affine: bool = False
     norm: Literal["all", "reduction", "none"] = "all"
     capacity: tuple[tuple[int, ...], ...] | None = None
+    reverse: bool = False
 
     @nn.compact
     def __call__(
@@ -173,7 +177,8 @@ class NASBench201Network(nn.Module):
         for stage in range(3):
             if stage > 0:
                 x = ReductionBlock(self.norm != "none", train, name=f"reduction{stage}")(x)
-            x, _ = self._stage()(self.affine, everywhere, train, self.capacity, name=f"stage{stage + 1}")(x, arch)
+            cells, how = self._stage(), (self.affine, everywhere, train, self.capacity, self.reverse)
+            x, _ = cells(*how, name=f"stage{stage + 1}")(x, arch)
         norm = batch_norm_layer(self, "norm", x.shape[-1])
         if everywhere:
             x, norm = apply_batch_norm(norm, x, train=train)
@@ -200,12 +205,14 @@ class NASBench201Network(nn.Module):
     def _stage(self):
         """A scan over the cells of a stage: compiled once, whatever their number.
 
-        A cell is computed again in the backward pass: what it would keep for it, every `switch` must fill with zeros
-        for the ops not chosen, which costs more time than the cell and several times the memory.
+        A cell keeps nothing for a backward pass but its input, or the inputs of its edges: the rest is computed again,
+        which takes less time and several times less memory.
         """
         return nn.scan(
-            nn.remat(Cell, prevent_cse=False),
-            variable_axes={name: 0 for name in ("params", "batch_stats", "scales", "gates", "relus")},
+            Cell if self.reverse and self.capacity is None else nn.remat(Cell, prevent_cse=False),
+            variable_axes={
+                name: 0 for name in ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")
+            },
             split_rngs={"params": True},
             in_axes=nn.broadcast,
             length=self.cells_per_stage,

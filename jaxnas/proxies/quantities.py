@@ -65,6 +65,10 @@ class Quantities:
         d/ds L(s w) at s = 1 is w.g(w), whose derivative along g is g.g + w'H g: two forward derivatives of the loss, so
         nothing is kept for a backward pass. One scalar per layer is cheaper to differentiate along than the weights: a
         scaled convolution needs no convolution of its own.
+
+        The layers that a normalisation follows take no part in w.g(w), up to its epsilon: L does not depend on their
+        scale. Only float64 follows them nevertheless. What float32 leaves out is 3e-5 of the result in the median of
+        the reference networks, 1e-3 at most; it saves a sixth of the time of all six proxies.
         """
         one = jnp.ones((), self.batch.images.dtype)
 
@@ -86,27 +90,30 @@ class Quantities:
 
     @cached_property
     def _taps(self):
-        """All scales and gates, set to 1, as flat dictionaries with the paths of the weights."""
+        """All taps, set to 1: by collection flat dictionaries with the paths of the weights."""
         dtype = self.batch.images.dtype
         images = jax.ShapeDtypeStruct(self.batch.images.shape, jnp.result_type(float))
         variables = jax.eval_shape(self.network.init, jax.random.key(0), images, self.arch)
-        flat = {name: flatten_dict(variables[name], sep="/") for name in ("scales", "gates")}
+        names = ("scales", "normalised_scales", "gates")
+        flat = {name: flatten_dict(variables.get(name, {}), sep="/") for name in names}
         return {name: {path: jnp.ones(leaf.shape, dtype) for path, leaf in tree.items()} for name, tree in flat.items()}
 
-    def _apply(self, weights, images, **taps):
+    def _apply(self, network, weights, images, **taps):
         taps = {name: unflatten_dict(tap, sep="/") for name, tap in taps.items()}
-        return self.network.apply({"params": replace_weights(self.params, weights), **taps}, images, self.arch)
+        return network.apply({"params": replace_weights(self.params, weights), **taps}, images, self.arch)
 
     def _loss(self, weights, scale):
-        scales = jax.tree.map(lambda ones: scale * ones, self._taps["scales"])
-        return cross_entropy(self._apply(weights, self.batch.images, scales=scales), self.batch.labels)
+        exact = self.batch.images.dtype == jnp.float64
+        names = ("scales", "normalised_scales") if exact else ("scales",)
+        scales = {name: jax.tree.map(lambda ones: scale * ones, self._taps[name]) for name in names}
+        return cross_entropy(self._apply(self.network, weights, self.batch.images, **scales), self.batch.labels)
 
     @cached_property
     def _pass(self):
         """One forward pass and two pulled back through it: the loss gradient, and ones for the Jacobian."""
 
         def forward(weights, gates, images):
-            return self._apply(weights, images, gates=gates)
+            return self._apply(backwards(self.network), weights, images, gates=gates)
 
         logits, pullback = jax.vjp(forward, self.weights, self._taps["gates"], self.batch.images)
         loss, logits_gradient = jax.value_and_grad(cross_entropy)(logits, self.batch.labels)
@@ -121,6 +128,11 @@ class _FirstOrder(NamedTuple):
     gradient: Any
     channel_gradient: Any
     input_jacobian: Any
+
+
+def backwards(network: nn.Module) -> nn.Module:
+    """The network for reverse derivatives alone, in the form that is fastest for them."""
+    return network.clone(reverse=True) if hasattr(network, "reverse") else network
 
 
 def replace_weights(params: PyTree, weights: Weights) -> PyTree:

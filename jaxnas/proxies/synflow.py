@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnas.proxies.quantities import Quantities, replace_weights, sum_over_weights
+from jaxnas.proxies.quantities import Quantities, backwards, replace_weights, sum_over_weights
 
 
 def synflow(q: Quantities) -> Float[Array, ""]:
@@ -16,7 +16,7 @@ def synflow(q: Quantities) -> Float[Array, ""]:
     """
     kernels = q.weights  # read in the caller's precision
     with jax.enable_x64(True):
-        network = q.network.clone(norm="reduction")
+        network = backwards(q.network).clone(norm="reduction")
         params = jax.tree.map(lambda p: jnp.abs(p.astype(jnp.float64)), q.params)
         image = jnp.ones((1, *q.batch.images.shape[1:]), jnp.float64)
         weights = {path: jnp.abs(w.astype(jnp.float64)) for path, w in kernels.items()}

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.test_util import check_grads
 
 from jaxnas.networks.convolution import conv
-from jaxnas.networks.dispatch import Dispatch, mixed
+from jaxnas.networks.dispatch import Dispatch, mixed, switch_backwards
 from jaxnas.networks.layers import average_pool_3x3
 
 DISPATCH = Dispatch(("zero", "identity", 1, 3, "pool"))
@@ -95,3 +96,24 @@ def test_a_group_costs_no_more_than_its_members(operands):
     cost = program.lower(ops).compile().cost_analysis()["flops"]
     alone = two.lower(jnp.zeros((4, 4, 5, 3))).compile().cost_analysis()["flops"]
     assert cost < 1.25 * alone
+
+
+@pytest.mark.parametrize("op", range(5))
+def test_switch_backwards_is_a_switch_with_the_same_gradient(op, operands):
+    def total(switch, op, operands):
+        return jnp.square(switch(op, PLAIN, *operands)).sum()
+
+    ours, plain = (
+        jax.jit(jax.value_and_grad(partial(total, switch), argnums=1))(op, operands)
+        for switch in (switch_backwards, lax.switch)
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), ours, plain)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda x: switch_backwards(op, PLAIN, x, *operands[1:]), operands[:1], operands[:1])
+
+
+def test_switch_backwards_keeps_its_operands_alone(operands):
+    """`lax.switch` would keep one more array of the image's size for the square of the second branch."""
+    branches = (jnp.zeros_like, lambda x: jnp.square(jnp.sin(x)))
+    kept = jax.tree.leaves(jax.vjp(partial(switch_backwards, 1, branches), operands[0])[1])
+    assert sum(np.size(leaf) for leaf in kept) <= operands[0].size + 1

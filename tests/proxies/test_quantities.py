@@ -90,6 +90,26 @@ def test_curvature_is_the_whole_hessian_between_weights_and_gradient(case, ours)
     np.testing.assert_allclose(ours["curvature"], flat @ hessian @ gradient, rtol=1e-10)
 
 
+def test_float32_leaves_out_of_the_curvature_what_is_of_the_order_of_epsilon(case, monkeypatch):
+    """The stem is normalised: L depends on its scale through epsilon alone, which only float64 follows."""
+
+    class Normalised(TinyNetwork):
+        normalised = True
+
+    params, batch = jax.tree.map(jnp.asarray, case)
+    params["stem"] = params["stem"] / 30  # variances of 0.01, near enough to the epsilons below
+
+    def curvature(epsilon, dtype):
+        monkeypatch.setattr("jaxnas.networks.layers.BATCH_NORM_EPSILON", epsilon)
+        params_, images = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, batch.images))
+        return float(Quantities(Normalised(), params_, ARCH, Batch(images, batch.labels)).curvature)
+
+    left_out = [curvature(eps, jnp.float32) / curvature(eps, jnp.float64) - 1 for eps in (1e-3, 1e-4, 0.0)]
+    assert 1e-2 < abs(left_out[0]) < 1
+    assert 5 < left_out[0] / left_out[1] < 20
+    assert abs(left_out[2]) < 1e-5
+
+
 def test_channel_gradient_of_the_classifier_is_logit_times_its_gradient(case, ours):
     """The one layer whose output is known without a tap; `test_proxies` and the layers' tests cover the others."""
     batch = case[1]
