@@ -181,4 +181,4 @@ def check_same(path: Path | str, found: Mapping[str, Any], wanted: Mapping[str, 
     """InputError naming every field in which what made the file at `path` differs from what is wanted."""
     if differing := [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]:
         fields = "; ".join(f"{key} is {found.get(key)}, not {wanted.get(key)}" for key in differing)
-        raise InputError(f"{path} was made otherwise ({fields}): choose another file, or remove this one to start anew")
+        raise InputError(f"{path} was made otherwise ({fields}): choose another place, or remove it to start anew")

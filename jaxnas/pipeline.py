@@ -117,7 +117,8 @@ def search_images(
     """Score a pool, weight the proxies, query `budget` architectures, and report the best with its test accuracy.
 
     Scores and trained candidates are kept in the run folder as they come: a search that was killed goes on there.
-    `scores_path`, a store or a file or the name of shipped scores, brings a pool with its scores; otherwise `pool`
+    `scores_path`, a store or a file or the name of shipped scores, brings a pool with its scores, all of them unless
+    `config.proxies` is another choice than the default; otherwise `pool`
     architectures are drawn, from the table's if there is one, and scored.
 
     Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
@@ -125,7 +126,7 @@ def search_images(
     space = get_space(config.space)
     data = load_standardized(config.data, data_folder)
     network = make_network(config.space, data, config.channels, config.cells_per_stage)
-    scores = None if scores_path is None else _read_scores(config.space, scores_path)
+    scores = None if scores_path is None else _read_scores(config, scores_path)
     table = _load_table(config, space, data_folder)
     pool = _draw_pool(config, space, table) if scores is None else scores.archs
     if config.budget > len(pool):
@@ -157,9 +158,10 @@ def search_images(
     return Run(config, space, scores, masked, outcomes, watch.seconds)
 
 
-def _read_scores(space, path):
-    shipped = not path.exists() and (space, str(path)) in shipped_scores()
-    return load_scores(space, str(path)) if shipped else read_scores(path)
+def _read_scores(config, path):
+    names = () if config.proxies == DEFAULT_PROXIES else config.proxies  # by default all that there are
+    shipped = not path.exists() and (config.space, str(path)) in shipped_scores()
+    return load_scores(config.space, str(path), names) if shipped else read_scores(path, names)
 
 
 def _draw_pool(config, space, table):

@@ -40,8 +40,9 @@ class ScoringConfig:
       init: "shared" draws one set of params, from which every architecture takes those of its ops; "independent" draws
         a set for each, from the seed and the architecture's index in its space.
       precision: of the convolutions' operands; sums are float32. "tensorfloat32" is float32 where there is none.
-      one_per_class: score one architecture of each network class and give its score to the others, where every proxy
-        is a function of the live network alone.
+      one_per_class: score one architecture of each network class, without its dead edges, and give its score to the
+        others, where every proxy is a function of the live network alone. False scores each as it stands, which for
+        synflow and fisher is another number where a dead convolution is fed with zeros (2,140 of NAS-Bench-201).
       strategy: "loop" scores one by one, "grouped" many at once (see `strategies`); "auto" loops on CPUs alone.
       chunk_size: architectures that a device takes at once; None: as many as memory allows.
       memory: GB of one device that a chunk may take; None: most of what is free.

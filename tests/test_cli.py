@@ -98,6 +98,10 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
         code, _, err = run("search", "--scores", name, "--budget", "6", *SMALL)
         assert code == 2
         assert "budget 6 is outside 1 to 5" in err
+        code, _, err = run("search", "--scores", name, "--budget", "5", "--proxies", "snip", *SMALL)
+        assert code == 2
+        assert "snip" in err
+        assert "synflow" in err  # what there is
     code, _, err = run(*args, "--init", "independent")
     assert code == 2
     assert "init is shared, not independent" in err

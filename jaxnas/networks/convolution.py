@@ -81,13 +81,15 @@ def _round(precision, *operands):
 def _convolve(images, kernel, before, after, precision, on_cpu):
     (images, kernel), options = _round(precision, images, kernel)
     if kernel.shape[0] == before + after + 1 == 1:
-        return lax.dot_general(images, kernel[0, 0], (((3,), (0,)), ((), ())), **options)
+        return lax.dot_general(images, kernel[0, 0], dimension_numbers=(((3,), (0,)), ((), ())), **options)
+    if on_cpu and images.dtype == jnp.float64:  # for which XLA has no fast convolution, but a fast product
+        patches = _patches(images[None], kernel.shape[0], before)[0]
+        return lax.dot_general(patches, kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())))
     padding = [(before, after)] * 2
-    convolve = partial(lax.conv_general_dilated, padding=padding, dimension_numbers=_DIMENSIONS, **options)
-    if on_cpu and kernel.shape[0] == 3 and kernel.shape[-1] <= _NARROW and images.shape[2] % 2 == 0:
-        pairs = convolve(images, _kernel_of_pairs(kernel), (1, 2))
-        return pairs.reshape(*images.shape[:3], kernel.shape[-1])
-    return convolve(images, kernel, (1, 1))
+    in_pairs = on_cpu and kernel.shape[0] == 3 and kernel.shape[-1] <= _NARROW and images.shape[2] % 2 == 0
+    kernels, stride = (_kernel_of_pairs(kernel), 2) if in_pairs else (kernel, 1)
+    out = lax.conv_general_dilated(images, kernels, (1, stride), padding, dimension_numbers=_DIMENSIONS, **options)
+    return out.reshape(*out.shape[:2], -1, kernel.shape[-1])
 
 
 def _kernel_of_pairs(kernel):
@@ -108,9 +110,15 @@ def _conv_input(cotangent, kernel, *, precision, on_cpu=False):
 
 def _conv_kernel(images, cotangent, *, size, precision, on_cpu=False):
     if size == 1:  # image by image: faster on CPUs than one product over all pixels
-        operands, options = _round(precision, images, cotangent)
-        of_images = lax.dot_general(*operands, (((1, 2), (1, 2)), ((0,), (0,))), **options)  # [N C O]
+        (images, cotangent), options = _round(precision, images, cotangent)
+        of_images = lax.dot_general(  # [N C O]
+            images, cotangent, dimension_numbers=(((1, 2), (1, 2)), ((0,), (0,))), **options
+        )
         return lax.reduce_sum(of_images, (0,))[None, None]
+    if on_cpu and images.dtype == jnp.float64:
+        patches = _patches(images[None], size, size // 2)[0]
+        dw = lax.dot_general(patches, cotangent, (((0, 1, 2), (0, 1, 2)), ((), ())))
+        return dw.reshape(size, size, images.shape[-1], cotangent.shape[-1])
     as_batch = images.transpose(3, 1, 2, 0)  # [C H W N]
     as_kernel = cotangent.transpose(1, 2, 0, 3)  # [H W N O]
     before = size // 2

@@ -220,30 +220,37 @@ ad.primitive_transposes[_mixed_input_p] = partial(_transpose_of_images, _mixed_p
 ad.primitive_transposes[_mixed_kernels_p] = _transpose_of_kernels
 
 
-def switch_backwards(op: Int[Array, ""], branches: tuple[Callable, ...], *operands: Any) -> Any:
-    """`lax.switch` with a reverse derivative alone: backwards, the chosen branch is computed again from its operands.
+def add_switch(op: Int[Array, ""], branches: tuple[Callable, ...], total: Array | None, *operands: Any) -> Any:
+    """(total + y, the rest) for the chosen branch's (y, the rest): the sum and the branch in one go over memory."""
+    return lax.switch(op, [partial(_add, branch) for branch in branches], total, *operands)
 
-    `lax.switch` itself keeps what any branch needs for the way back, and fills with zeros what the chosen one does not.
+
+def _add(branch, total, *operands):
+    out, rest = branch(*operands)
+    return (out if total is None else total + out), rest
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def add_switch_backwards(op, branches, total, *operands):
+    """`add_switch` with a reverse derivative alone: backwards, the chosen branch is computed again from its operands.
+
+    A `switch` itself keeps what any branch needs for the way back, and fills with zeros what the chosen one does not.
     """
-    return _switch_backwards(branches, op, *operands)
+    return add_switch(op, branches, total, *operands)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _switch_backwards(branches, op, *operands):
-    return lax.switch(op, branches, *operands)
-
-
-def _keep_operands(branches, op, *operands):
-    return lax.switch(op, branches, *operands), (op, operands)
+def _keep_operands(op, branches, total, *operands):
+    return add_switch(op, branches, total, *operands), (op, operands, None if total is None else ())
 
 
 def _pull_back(branches, kept, cotangents):
-    op, operands = kept
+    op, operands, has_total = kept
 
     def pullback(branch):
         return lambda operands, cotangents: jax.vjp(branch, *operands)[1](cotangents)
 
-    return None, *lax.switch(op, [pullback(branch) for branch in branches], operands, cotangents)
+    of_total = None if has_total is None else cotangents[0]
+    return None, of_total, *lax.switch(op, [pullback(branch) for branch in branches], operands, cotangents)
 
 
-_switch_backwards.defvjp(_keep_operands, _pull_back)
+add_switch_backwards.defvjp(_keep_operands, _pull_back)

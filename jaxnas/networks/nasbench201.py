@@ -10,11 +10,10 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
-from jaxnas.networks.dispatch import Dispatch, Kind, mixed, switch_backwards
+from jaxnas.networks.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
 from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
@@ -44,31 +43,32 @@ class Cell(nn.Module):
         conv_1x1 = weight_layer(self, "conv_1x1", (1, 1, channels, channels), **declare)
         conv_3x3 = weight_layer(self, "conv_3x3", (3, 3, channels, channels), **declare)
         norm = batch_norm_layer(self, "norm", channels, stack=(len(EDGES),), affine=self.affine)
-        nodes, norms = [x, *[jnp.zeros_like(x)] * (NUM_NODES - 1)], []
+        nodes, norms = [x, *[None] * (NUM_NODES - 1)], []
         for edge, (source, target) in enumerate(EDGES):
             op, node = arch[edge], nodes[source]
             of_edge = jax.tree.map(lambda leaf, edge=edge: leaf[edge], (conv_1x1, conv_3x3, norm))
             self.sow("relus", f"edge{edge}", (node, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
             capacity = self.capacity and self.capacity[edge]
             how = dict(normalise=self.norm, train=self.train, capacity=capacity, reverse=self.reverse)
-            out, moved = apply_op(op, node, *of_edge, **how)
-            nodes[target] = nodes[target] + out
+            nodes[target], moved = add_op(op, nodes[target], node, *of_edge, **how)
             norms.append(moved)
         record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
         return nodes[-1], None
 
 
 @partial(jax.jit, static_argnames=("normalise", "train", "capacity", "reverse"))
-def apply_op(op, x, conv_1x1, conv_3x3, norm, *, normalise, train, capacity, reverse):
-    """The op's output, and the edge's normalisation with its running statistics moved on where the op has one.
+def add_op(op, total, x, conv_1x1, conv_3x3, norm, *, normalise, train, capacity, reverse):
+    """total + op(x), and the edge's normalisation with its running statistics moved on where the op has one.
 
     Jitted so that its derivatives are traced once per stage and not once per edge.
     """
     op = op.astype(jnp.int32)
     if capacity is not None:
-        return _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, normalise, train, capacity)
+        out, moved = _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, normalise, train, capacity)
+        return (out if total is None else total + out), moved
     branches = tuple(partial(_BRANCHES[name], normalise=normalise, train=train) for name in OP_NAMES)
-    return (switch_backwards if reverse else lax.switch)(op, branches, x, conv_1x1, conv_3x3, norm)
+    switch = add_switch_backwards if reverse else add_switch
+    return switch(op, branches, total, x, conv_1x1, conv_3x3, norm)
 
 
 def _relu_conv_norm(layer, x, norm, normalise, train):
@@ -151,7 +151,7 @@ class NASBench201Network(nn.Module):
     residual blocks ("reduction"), nowhere ("none"); the parameters are the same, so params fit every setting.
     `capacity`: how the op of an edge is chosen, which decides speed alone. None: by a `switch`, best where
     architectures come one by one. Else for batches under `vmap`: how many of a batch may choose each op, [D][ops].
-    `reverse`: derivatives are taken backwards alone, for which a `switch` can do with less; see `switch_backwards`.
+    `reverse`: derivatives are taken backwards alone, for which a `switch` can do with less; see `add_switch_backwards`.
     """
 
     space = NASBENCH201  # of the architectures it takes

@@ -20,7 +20,8 @@ PROXIES: dict[str, Proxy] = {
     "jacob_cov": jacob_cov,
 }
 
-# Scores that are functions of the live network alone: within a network class equal, but for which weights were drawn.
+# Scores of canonical architectures that are functions of the network alone: within a network class equal, but for which
+# weights were drawn. As it stands, a dead convolution fed with zeros has a bias, which synflow and fisher see.
 OF_LIVE_NETWORK = frozenset(PROXIES.values())
 
 __all__ = [

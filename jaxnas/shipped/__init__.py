@@ -3,6 +3,7 @@
 One Parquet file for each space and data set, SPACE-DATA.parquet, with its provenance inside.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxnas.errors import InputError
@@ -17,8 +18,8 @@ def shipped_scores() -> list[tuple[str, str]]:
     return [tuple(name.split("-", 1)) for name in names]  # type: ignore[misc]
 
 
-def load_scores(space: str, data: str) -> Scores:
-    """The shipped scores of all architectures of `space` on minibatches of `data`.
+def load_scores(space: str, data: str, proxies: Sequence[str] = ()) -> Scores:
+    """The shipped scores of all architectures of `space` on a minibatch of `data`, of `proxies` or of all there are.
 
     Raises: InputError when there are none; the message lists what there is.
     """
@@ -27,4 +28,4 @@ def load_scores(space: str, data: str) -> Scores:
         raise InputError(
             f"no scores of {space} on {data} come with the package (there are: {known}): make them with `jaxnas score`"
         )
-    return read_scores(_FOLDER / f"{space}-{data}.parquet")
+    return read_scores(_FOLDER / f"{space}-{data}.parquet", proxies)

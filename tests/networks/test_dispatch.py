@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 from jax.test_util import check_grads
 
 from jaxnas.networks.convolution import conv
-from jaxnas.networks.dispatch import Dispatch, mixed, switch_backwards
+from jaxnas.networks.dispatch import Dispatch, add_switch, add_switch_backwards, mixed
 from jaxnas.networks.layers import average_pool_3x3
 
 DISPATCH = Dispatch(("zero", "identity", 1, 3, "pool"))
@@ -98,22 +97,34 @@ def test_a_group_costs_no_more_than_its_members(operands):
     assert cost < 1.25 * alone
 
 
+@pytest.mark.parametrize("total", [None, 1.5])
 @pytest.mark.parametrize("op", range(5))
-def test_switch_backwards_is_a_switch_with_the_same_gradient(op, operands):
-    def total(switch, op, operands):
-        return jnp.square(switch(op, PLAIN, *operands)).sum()
+def test_add_switch_is_a_sum_with_the_chosen_branch_and_both_have_its_gradient(op, total, operands):
+    total = None if total is None else np.full(operands[0].shape, total)
+    branches = tuple(lambda *args, branch=branch: (branch(*args), args[1]) for branch in PLAIN)
 
-    ours, plain = (
-        jax.jit(jax.value_and_grad(partial(total, switch), argnums=1))(op, operands)
-        for switch in (switch_backwards, lax.switch)
-    )
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), ours, plain)
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(lambda x: switch_backwards(op, PLAIN, x, *operands[1:]), operands[:1], operands[:1])
+    def by_switch(switch, op, total, operands):
+        out, rest = switch(op, branches, total, *operands)
+        return jnp.square(out).sum() + rest.sum()
+
+    def plainly(op, total, operands):
+        out = PLAIN[op](*operands) + (0 if total is None else total)
+        return jnp.square(out).sum() + operands[1].sum()
+
+    expected = jax.value_and_grad(partial(plainly, op), argnums=(0, 1))(total, operands)
+    for switch in (add_switch, add_switch_backwards):
+        ours = jax.jit(jax.value_and_grad(partial(by_switch, switch), argnums=(1, 2)))(op, total, operands)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), ours, expected)
 
 
-def test_switch_backwards_keeps_its_operands_alone(operands):
-    """`lax.switch` would keep one more array of the image's size for the square of the second branch."""
-    branches = (jnp.zeros_like, lambda x: jnp.square(jnp.sin(x)))
-    kept = jax.tree.leaves(jax.vjp(partial(switch_backwards, 1, branches), operands[0])[1])
+def test_add_switch_backwards_has_no_forward_derivative_and_keeps_its_operands_alone(operands):
+    """`lax.switch` would keep one more array of the image's size, the cosine."""
+    branches = (lambda x: (jnp.zeros_like(x), None), lambda x: (jnp.sin(x), None))
+
+    def add(x):
+        return add_switch_backwards(1, branches, jnp.ones_like(x), x)[0]
+
+    kept = jax.tree.leaves(jax.vjp(add, operands[0])[1])
     assert sum(np.size(leaf) for leaf in kept) <= operands[0].size + 1
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(add, operands[:1], operands[:1])
