@@ -88,12 +88,13 @@ def test_more_than_the_capacity_get_zero(operands):
 
 def test_a_group_costs_no_more_than_its_members(operands):
     """FLOPs of eight architectures, two of which convolve, against those of two convolutions."""
+    operands = jax.tree.map(np.float32, operands)
     ops = jnp.array([3, 0, 1, 0, 3, 1, 1, 0])
     dispatch = DISPATCH._replace(capacity=(0, 0, 0, 2, 0))
     program = jax.jit(lambda ops: jax.vmap(lambda op: chosen(op, *operands, dispatch=dispatch))(ops))
     two = jax.jit(lambda x: conv(x, operands[2]))
     cost = program.lower(ops).compile().cost_analysis()["flops"]
-    alone = two.lower(jnp.zeros((4, 4, 5, 3))).compile().cost_analysis()["flops"]
+    alone = two.lower(jnp.zeros((4, 4, 5, 3), jnp.float32)).compile().cost_analysis()["flops"]
     assert cost < 1.25 * alone
 
 
