@@ -10,6 +10,9 @@ chose an op are gathered, the op runs once on them as one dense batch, and its r
 
 A `Dispatch` says which kind each op is, and for a batch of architectures how many may choose it: that is its group's
 size, which XLA must know when it compiles. More that chose an op than it admits would get 0.
+
+For one architecture after another a `switch` is best as it is, but for what it keeps for a backward pass: `add_switch`
+and `add_switch_backwards`.
 """
 
 from collections.abc import Callable
