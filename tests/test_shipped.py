@@ -12,7 +12,8 @@ from jaxnas.spaces import NASBENCH201, enumerate_archs
 
 TABLES = pytest.mark.parametrize(("space", "data"), shipped_scores())
 ACCURACY = {"cifar10": "c10_full_test_200", "cifar100": "c100_test_200", "tiny16": "im120_test_200"}
-SYNFLOW = {"cifar10": 0.758, "cifar100": 0.750, "tiny16": 0.719}  # Spearman, VKDNW (CVPR 2025), table 1
+# Spearman of VKDNW (CVPR 2025), table 1, and how far ours may be: tiny16 stands for ImageNet16-120, of other images.
+SYNFLOW = {"cifar10": (0.758, 0.03), "cifar100": (0.750, 0.03), "tiny16": (0.719, 0.04)}
 
 
 def test_there_are_tables():
@@ -91,4 +92,5 @@ def test_the_present_engine_gives_the_same_scores(data_folder, space, data):
 def test_synflow_ranks_as_published(data_folder, space, data):
     scores = jaxnas.load_scores(space, data, ("synflow",))
     accuracy = jaxnas.align(jaxnas.load_nasbench201(data_folder), NASBENCH201, scores.archs, ACCURACY[data])
-    assert abs(spearmanr(scores.values[:, 0], accuracy).statistic - SYNFLOW[data]) < 0.04
+    published, bound = SYNFLOW[data]
+    assert abs(spearmanr(scores.values[:, 0], accuracy).statistic - published) < bound

@@ -6,7 +6,8 @@ normalisation are not weights. Such a layer computes gate * (scale * (x * kernel
 
 * `scales`, one scalar per layer: d/dscale is the directional derivative along the layer's own kernel. Of the layers
   whose output a normalisation makes independent of it, up to its epsilon, the collection is `normalised_scales`.
-* `gates`, one factor per image and output channel [N O]: dL/dgate = sum over pixels of a dL/da, a the layer's output.
+* `gates`, one factor per image and output channel [N O], always 1: dL/dgate = sum over pixels of a dL/da, a the
+  layer's output.
 
 They have the tree structure of the weights. Two more are written when they are mutable: `relus` holds
 (input, used) of every ReLU, `features` the activations before the global average pooling. `batch_stats` holds running
@@ -89,8 +90,20 @@ def apply_taps(layer: WeightLayer, out: Array) -> Array:
     if layer.bias is not None:
         out = out + _per_channel(layer.bias, out)
     if layer.gate is not None:
-        out = out * (layer.gate[:, None, None, :] if out.ndim == 4 else layer.gate)
+        out = _gated(out, layer.gate[:, None, None, :] if out.ndim == 4 else layer.gate)
     return out
+
+
+@jax.custom_jvp
+def _gated(out, ones):
+    """out * ones without the product: a gate is there for the derivative along it."""
+    return out
+
+
+@_gated.defjvp
+def _gated_jvp(primals, tangents):
+    (out, ones), (dout, dones) = primals, tangents
+    return out, _gated(dout, ones) + dones * out
 
 
 def _per_channel(vector, x):
