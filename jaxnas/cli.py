@@ -14,7 +14,7 @@ import typer
 
 from jaxnas.errors import InputError
 from jaxnas.progress import JsonLines, emit, progress, status
-from jaxnas.terminal import configure_jax, console, print_data, print_run, score_table, split_names
+from jaxnas.terminal import comparison_table, configure_jax, console, print_data, print_run, score_table, split_names
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(rich_markup_mode=None)
@@ -219,6 +219,70 @@ def search(
     save_run(folder, run)
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+@stoppable()
+def compare(
+    methods: Annotated[str, typer.Option(help="Comma-separated search methods; all are compared with the first.")] = (
+        "robot,rea,random"
+    ),
+    scores: Annotated[str, typer.Option(help="Data set of shipped scores, or a folder or file of scores.")] = "cifar10",
+    table: Annotated[str, typer.Option(help="Accuracies: nasbench201, or a CSV or Parquet file.")] = "nasbench201",
+    column: Annotated[
+        str, typer.Option(help="Column that the search maximises; of nasbench201 default c10_valid_val_12.")
+    ] = "",
+    test_column: Annotated[
+        str, typer.Option(help="Column to report; default that of the search, of nasbench201 robot_c10_test.")
+    ] = "",
+    space: SpaceOption = "nasbench201",
+    proxies: Annotated[str, typer.Option(help="Comma-separated proxies; default: all that the scores have.")] = "",
+    normalization: Annotated[str, typer.Option(help="minmax, rank or zrank.")] = "minmax",
+    budget: Annotated[int, typer.Option(help="Queries of a search.")] = 20,
+    seeds: Annotated[int, typer.Option(help="Seeds of every method.", min=1)] = 100,
+    first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 0,
+    data_folder: FolderOption = None,
+    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")] = Path("runs", "compare"),
+) -> None:
+    """Compare search methods on a table of accuracies, with the same seeds and budget.
+
+    What is finished is kept in the folder: after Ctrl-C the same command goes on, more seeds or methods only add.
+
+    \b
+    Example:
+      jaxnas compare --methods robot,rea,random --scores cifar10 --table nasbench201 --seeds 100
+    """
+    configure_jax()
+    from jaxnas.comparison import CompareConfig, compare_methods
+    from jaxnas.report import comparison_rows, save_comparison
+
+    if table == "nasbench201":
+        column, test_column = column or "c10_valid_val_12", test_column or "robot_c10_test"
+    config = CompareConfig(
+        space=space,
+        scores=scores,
+        proxies=split_names(proxies) if proxies else (),
+        normalization=normalization,
+        table=table,
+        column=column,
+        test_column=test_column,
+        budget=budget,
+    )
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    with progress() as bars:
+        comparison = compare_methods(
+            names,
+            config,
+            range(first_seed, first_seed + seeds),
+            out,
+            data_folder=data_folder,
+            on_seeds=lambda method, done, total: bars.advance(f"{method}: seeds", done, total),
+        )
+    picture = save_comparison(out, comparison)
+    console.print(comparison_table(comparison_rows(comparison)))
+    files = "comparison.json and comparison.png are" if picture else "comparison.json is"
+    hint = "" if picture else "; install jaxnas[plot] for the picture"
+    console.print(f"{files} in {out}{hint}", soft_wrap=True, highlight=False)
 
 
 @data_app.callback(invoke_without_command=True)

@@ -13,7 +13,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.images import ImageData, load_images, minibatch, standardize
 from jaxnas.networks import NETWORKS
 from jaxnas.objectives.sgd import check_config
-from jaxnas.objectives.tabular import TabularObjective, load_nasbench201, load_table, tabular_objective
+from jaxnas.objectives.tabular import Table, TabularObjective, load_nasbench201, load_table, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Batch
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, get_proxies
@@ -126,8 +126,8 @@ def search_images(
     space = get_space(config.space)
     data = load_standardized(config.data, data_folder)
     network = make_network(config.space, data, config.channels, config.cells_per_stage)
-    scores = None if scores_path is None else _read_scores(config, scores_path)
-    table = _load_table(config, space, data_folder)
+    scores = None if scores_path is None else load_pool_scores(config.space, scores_path, _chosen(config))
+    table = None if config.table is None else load_accuracies(config.table, space, data_folder)
     pool = _draw_pool(config, space, table) if scores is None else scores.archs
     if config.budget > len(pool):
         raise InputError(f"budget {config.budget} is outside 1 to {len(pool)}, the architectures of the pool")
@@ -147,7 +147,7 @@ def search_images(
     for method in dict.fromkeys(filter(None, [config.method, config.compare])):
         events.on_stage(method)
         with watch.stage("searching"):
-            results[method] = _run_method(method, config, normalized, objective, events)
+            results[method] = _run_method(method, config, pool, normalized, objective, events)
     if isinstance(objective, TrainingObjective):
         watch.seconds["training"] = objective.seconds_trained
         watch.seconds["searching"] -= objective.seconds_trained
@@ -158,10 +158,19 @@ def search_images(
     return Run(config, space, scores, masked, outcomes, watch.seconds)
 
 
-def _read_scores(config, path):
-    names = () if config.proxies == DEFAULT_PROXIES else config.proxies  # by default all that there are
-    shipped = not path.exists() and (config.space, str(path)) in shipped_scores()
-    return load_scores(config.space, str(path), names) if shipped else read_scores(path, names)
+def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:
+    """Scores of a store, of a file, or shipped ones by their data set; all proxies unless some are named."""
+    shipped = not Path(scores).exists() and (space, str(scores)) in shipped_scores()
+    return load_scores(space, str(scores), proxies) if shipped else read_scores(scores, proxies)
+
+
+def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:
+    """NAS-Bench-201's accuracies by name, or a CSV or Parquet file."""
+    return load_nasbench201(folder) if table == "nasbench201" else load_table(table, space)
+
+
+def _chosen(config):
+    return () if config.proxies == DEFAULT_PROXIES else config.proxies  # by default all that there are
 
 
 def _draw_pool(config, space, table):
@@ -186,7 +195,7 @@ def _score(config, space, network, pool, data, folder, events):
     )
 
 
-def _run_method(method, config, table, objective, events):
+def _run_method(method, config, pool, table, objective, events):
     """Look-ups go in as an array, which the jitted loop takes; training as a function of the index."""
     trained = isinstance(objective, TrainingObjective)
     return get_method(method)(
@@ -196,10 +205,5 @@ def _run_method(method, config, table, objective, events):
         seed=config.seed,
         on_query=events.on_query,
         costs=objective.cost if trained else None,
+        archs=pool,
     )
-
-
-def _load_table(config, space, data_folder):
-    if config.table is None:
-        return None
-    return load_nasbench201(data_folder) if config.table == "nasbench201" else load_table(config.table, space)

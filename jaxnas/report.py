@@ -1,15 +1,18 @@
-"""A finished search as files: result.json and queries.parquet in the run folder."""
+"""Results as files: a finished search, a comparison of methods, an experiment's table."""
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int8
+from jaxtyping import Float, Int8
 
+from jaxnas.comparison import MethodComparison
+from jaxnas.evaluation import bootstrap_interval
 from jaxnas.files import atomic_write
 from jaxnas.pipeline import Run
 from jaxnas.search import SearchResult
@@ -73,3 +76,60 @@ def save_run(folder: Path | str, run: Run) -> None:
         pq.write_table(pa.Table.from_pylist(rows), partial)
     with atomic_write(Path(folder) / "result.json") as partial:
         partial.write_text(json.dumps(run_record(run), indent=1, allow_nan=False) + "\n")
+
+
+def comparison_rows(comparison: MethodComparison) -> list[dict[str, Any]]:
+    """One record per method: mean, deviation, interval of the mean, T0, and the paired test against the first."""
+    rows: list[dict[str, Any]] = []
+    for name, runs in comparison.runs.items():
+        values = comparison.measured(name)
+        rows.append(
+            {
+                "method": name,
+                "seeds": len(values),
+                "observed": float(runs.best[:, -1].mean()),
+                "mean": float(values.mean()),
+                "std": float(values.std()),
+                "interval": bootstrap_interval(values),
+                "median": float(np.median(values)),
+                "T0": float(runs.num_bo.mean()),
+                "against_first": comparison.against_first(name)._asdict() if rows else None,
+            }
+        )
+    return rows
+
+
+def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | None:
+    """Write comparison.json, and comparison.png if matplotlib is installed; the picture's path or None."""
+    record = {
+        "config": asdict(comparison.config),
+        "environment": comparison.environment,
+        "rows": comparison_rows(comparison),
+        "curves": {name: np.nanmean(runs.best, axis=0).tolist() for name, runs in comparison.runs.items()},
+    }
+    with atomic_write(Path(folder) / "comparison.json") as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+    if find_spec("matplotlib") is None:
+        return None
+    path = Path(folder) / "comparison.png"
+    draw_curves({name: runs.best for name, runs in comparison.runs.items()}, path, comparison.config.column)
+    return path
+
+
+def draw_curves(best: dict[str, Float[np.ndarray, "S T"]], path: Path | str, label: str) -> None:
+    """The best objective found after every query, mean over seeds with its deviation, as a PNG."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in best.items():
+        queries = np.arange(1, values.shape[1] + 1)
+        mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+        (line,) = axes.plot(queries, mean, label=name)
+        axes.fill_between(queries, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set(xlabel="queries", ylabel=f"best {label}", title="mean and deviation over seeds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxnas.errors import InputError, unknown_name
 
@@ -63,6 +64,13 @@ def combine(table: Any, weights: Any) -> Any:
     A sum over an axis rather than a matrix product: there equal rows can differ in the last bit, which breaks ties.
     """
     return (table * weights[None, :]).sum(axis=-1)
+
+
+def mean_ranks(values: Float[Array, " A"]) -> Float[Array, " A"]:
+    """Ranks from 1, the lowest; ties share their mean. For JAX arrays."""
+    ordered = jnp.sort(values)
+    below, through = (jnp.searchsorted(ordered, values, side=side).astype(values.dtype) for side in ("left", "right"))
+    return (below + 1 + through) / 2
 
 
 def _inspect(scores: Float[np.ndarray, "A M"]) -> TableReport:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -55,12 +56,12 @@ def print_run(run) -> None:
     for method, outcome in run.outcomes.items():
         result = outcome.result
         console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
-        console.print("query  phase   val. acc. %  seconds  architecture", highlight=False)
+        console.print("query  phase      val. acc. %  seconds  architecture", highlight=False)
         for row in query_rows(result, run.space, run.scores.archs):
             accuracy = f"{row['objective']:11.2f}" if np.isfinite(row["objective"]) else "   diverged"
             cost = f"{row['seconds']:7.1f}" if np.isfinite(row["seconds"]) else "      -"
             chosen = result.queries[row["query"] - 1] == result.selected
-            line = f"{row['query']:5d}  {row['phase']:6s}  {accuracy}  {cost}  {row['arch']}"
+            line = f"{row['query']:5d}  {row['phase']:9s}  {accuracy}  {cost}  {row['arch']}"
             console.print(line, style="green" if chosen else None, highlight=False, soft_wrap=True, markup=False)
     _print_weights(run)
     for method, outcome in run.outcomes.items():
@@ -89,6 +90,25 @@ def _print_weights(run):
     if masked.any():
         parts = [f"{name} {count}" for name, count in zip(run.scores.proxies, masked, strict=True) if count]
         console.print("scores that are NaN or inf: " + ", ".join(parts), highlight=False, soft_wrap=True)
+
+
+def comparison_table(rows) -> Table:
+    """Per method: mean and deviation over seeds, interval of the mean, T0, and the paired test against the first."""
+    table = Table(title=f"{rows[0]['seeds']} seeds, accuracy in %", box=SIMPLE)
+    for name in ("method", "accuracy", "95 % interval", "T0", "vs first", "p"):
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for row in rows:
+        low, high = row["interval"]
+        against = row["against_first"]
+        table.add_row(
+            row["method"],
+            f"{row['mean']:.2f}+-{row['std']:.2f}",
+            f"{low:.2f} to {high:.2f}",
+            f"{row['T0']:.1f}" if row["T0"] else "-",
+            f"{against['difference']:+.2f}" if against else "-",
+            f"{against['p_value']:.2g}" if against else "-",
+        )
+    return table
 
 
 def print_data(statuses) -> None:

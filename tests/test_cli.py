@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -82,6 +83,38 @@ def test_search_in_a_table_finds_its_best_with_the_whole_budget(run, table):
     assert code == 0
     assert "validation accuracy 29.00 %, test accuracy 129.00 %" in out
     assert f"robot selects {jaxnas.NASBENCH201.format(table[29])}" in out
+
+
+COMPARE = ["compare", "--table", "mine.csv", "--column", "val", "--budget", "6", "--methods", "random,rea,single_proxy"]
+
+
+def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
+    code, out, _ = run(*COMPARE, "--test-column", "test", "--seeds", "3")
+    assert code == 0
+    assert "single_proxy" in out
+    folder = tmp_path / "runs" / "compare"
+    record = json.loads((folder / "comparison.json").read_text())
+    assert [row["method"] for row in record["rows"]] == ["random", "rea", "single_proxy"]
+    assert all(row["mean"] == pytest.approx(row["observed"] + 100) for row in record["rows"])  # as the table is made
+    assert record["rows"][0]["against_first"] is None
+    difference = record["rows"][1]["mean"] - record["rows"][0]["mean"]
+    assert record["rows"][1]["against_first"]["difference"] == pytest.approx(difference)
+    assert all(len(curve) == 6 and curve == sorted(curve) for curve in record["curves"].values())
+    before = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+    assert run(*COMPARE, "--test-column", "test", "--seeds", "3")[0] == 0
+    assert {path.name: path.read_bytes() for path in folder.glob("*.parquet")} == before
+    assert run(*COMPARE, "--test-column", "test", "--seeds", "5")[0] == 0
+    first, all_of_them = pq.read_table(pa.BufferReader(before["rea.parquet"])), pq.read_table(folder / "rea.parquet")
+    assert all_of_them["seeds"].to_pylist() == [0, 1, 2, 3, 4]
+    assert all_of_them.slice(0, 3).equals(first)
+    code, _, err = run(*COMPARE, "--test-column", "test", "--budget", "7")
+    assert (code, "budget is 6, not 7" in err) == (2, True)
+
+
+def test_compare_without_a_test_column_reports_what_it_searches(run, tmp_path, table):
+    assert run(*COMPARE, "--seeds", "2")[0] == 0
+    record = json.loads((tmp_path / "runs" / "compare" / "comparison.json").read_text())
+    assert all(row["mean"] == row["observed"] for row in record["rows"])
 
 
 def test_score_writes_the_named_architectures(run, tmp_path, table):
@@ -168,6 +201,12 @@ def test_data_lists_every_set(run):
         (["search", "--table", "nasbench201", "--column", "val"], "jaxnas data get robot"),
         (["search", "--scores", "none.parquet"], "no score file none.parquet"),
         (["search", "--proxies", "grasp", "--pool", "1", "--budget", "1"], "no proxy can rank the 1 architectures"),
+        ([*COMPARE, "--methods", "robot,reaa"], "unknown method 'reaa': did you mean 'rea'?"),
+        ([*COMPARE, "--methods", ""], "name at least one method"),
+        ([*COMPARE, "--budget", "31"], "budget 31 is outside 1 to 30"),
+        ([*COMPARE, "--scores", "cifar11"], "no score file cifar11"),
+        (["compare", "--table", "mine.csv"], "needs the column that the search maximises: give --column"),
+        ([*COMPARE, "--test-column", "tst"], "unknown column 'tst': did you mean 'test'?"),
         (["score", "--archs", "bad.txt"], "bad.txt, line 2"),
         (["score", "--archs", "empty.txt"], "empty.txt has no architecture"),
         (["score", "--data", "cut.npz"], "cut.npz"),
@@ -182,7 +221,7 @@ def test_a_mistake_gets_one_line_and_code_2(run, tmp_path, table, args, message)
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut short")
     images, labels = np.zeros((4, 6, 6, 1), np.uint8), np.array([0, 1, 0, 1])
     np.savez(tmp_path / "narrow.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-    small = [*SMALL] if args[0] != "data" and "--batch-size" not in args else []
+    small = [*SMALL] if args[0] in ("search", "score") and "--batch-size" not in args else []
     if "narrow.npz" in args:
         small[-1] = "4"
     code, _, err = run(*args, *small)

@@ -1,18 +1,40 @@
-"""Search methods: `METHODS` by name, all with the call signature of `robot`."""
-
-from collections.abc import Callable
+"""Search methods: `METHODS` by name. A method is called as `robot(table, objective, budget=20, seed=0)`."""
 
 from jaxnas.errors import unknown_name
-from jaxnas.search.baselines import random_search
+from jaxnas.search.baselines import SingleProxyConfig, random_search, rank_aggregation, single_proxy
+from jaxnas.search.bo import RobotConfig
+from jaxnas.search.loop import Method
+from jaxnas.search.mutation import ReaConfig, local_search, rea
+from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.result import Query, SearchResult
-from jaxnas.search.robot import RobotConfig, robot, robot_seeds
+from jaxnas.search.robot import robot
 
-__all__ = ["METHODS", "Query", "RobotConfig", "SearchResult", "get_method", "random_search", "robot", "robot_seeds"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "Query",
+    "ReaConfig",
+    "ReinforceConfig",
+    "RobotConfig",
+    "SearchResult",
+    "SingleProxyConfig",
+    "get_method",
+    "local_search",
+    "random_search",
+    "rank_aggregation",
+    "rea",
+    "reinforce",
+    "robot",
+    "single_proxy",
+]
 
-METHODS: dict[str, Callable[..., SearchResult]] = {"robot": robot, "random": random_search}
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (robot, random_search, rea, reinforce, local_search, single_proxy, rank_aggregation)
+}
 
 
-def get_method(name: str) -> Callable[..., SearchResult]:
+def get_method(name: str) -> Method:
     """The method of that name.
 
     Raises: InputError with the nearest name if there is none.

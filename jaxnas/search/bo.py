@@ -1,6 +1,6 @@
-"""Bayesian optimisation over proxy weights as init, ask, tell; `step` composes them for an objective that is an array.
+"""Bayesian optimisation over proxy weights as init, ask, tell.
 
-`ask`, `tell`, `step` and `best_weights` are jitted in float64 (see precision.py). Buffers have the full length T, so
+`ask`, `tell` and `best_weights` are jitted in float64 (see precision.py). Buffers have the full length T, so
 every step has one shape. Ties: `ask` takes the architecture of lower index, `best_weights` the latest of equally good
 weights (as published).
 """
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.precision import in_float64
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, maximise
-from jaxnas.search.precision import in_float64
 from jaxnas.table import combine
 
 
@@ -49,7 +49,6 @@ class BOState(NamedTuple):
     objective: Float[Array, " T"]  # as observed; NaN and inf mean that the candidate failed; padding is NaN
     arch: Int[Array, " T"]  # index of the architecture that each query picked
     count: Int[Array, ""]  # type: ignore[assignment]  # queries made so far; hides tuple.count
-    queried: Bool[Array, " A"]  # architectures picked so far
 
 
 class BOInfo(NamedTuple):
@@ -61,15 +60,14 @@ class BOInfo(NamedTuple):
 
 
 @in_float64
-@partial(jax.jit, static_argnames=("num_archs", "num_proxies", "budget"))
-def init(*, num_archs: int, num_proxies: int, budget: int) -> BOState:
+@partial(jax.jit, static_argnames=("num_proxies", "budget"))
+def init(*, num_proxies: int, budget: int) -> BOState:
     """The state before the first query."""
     return BOState(
         weights=jnp.zeros((budget, num_proxies)),
         objective=jnp.full(budget, jnp.nan),
         arch=jnp.zeros(budget, jnp.int32),
         count=jnp.zeros((), jnp.int32),
-        queried=jnp.zeros(num_archs, bool),
     )
 
 
@@ -100,18 +98,7 @@ def tell(state: BOState, weights: Float[Array, " M"], arch: Int[Array, ""], obje
         objective=state.objective.at[row].set(objective),
         arch=state.arch.at[row].set(arch),
         count=row + 1,
-        queried=state.queried.at[arch].set(True),
     )
-
-
-@in_float64
-@partial(jax.jit, static_argnames="config")
-def step(
-    state: BOState, table: Float[Array, "A M"], objective: Float[Array, " A"], key: PRNGKeyArray, *, config: RobotConfig
-) -> tuple[BOState, BOInfo]:
-    """`ask`, look the objective up, `tell`."""
-    weights, arch, info = ask(state, table, key, config=config)
-    return tell(state, weights, arch, objective[arch]), info
 
 
 @in_float64

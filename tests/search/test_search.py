@@ -1,16 +1,19 @@
 """What every search method promises, and RoBoT's edge cases and published protocol."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.search import METHODS, RobotConfig, get_method, robot, robot_seeds
+from jaxnas.search import METHODS, RobotConfig, get_method, robot
 from jaxnas.table import combine
 
 A, M, T = 12, 2, 4
-CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2), "random": None}
+ARCHS = np.array(list(itertools.product(range(2), range(2), range(3))), np.int8)
+CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2)}  # of the others their defaults
+WITHOUT_DRAWS = {"single_proxy", "rank_aggregation"}
 
 
 @pytest.fixture
@@ -25,7 +28,8 @@ def objective(table):
 
 @pytest.fixture(params=METHODS)
 def search(request):
-    return lambda *args, **kwargs: METHODS[request.param](*args, **{"config": CONFIGS[request.param], **kwargs})
+    config = CONFIGS.get(request.param)
+    return lambda *args, **kwargs: METHODS[request.param](*args, **{"config": config, "archs": ARCHS, **kwargs})
 
 
 def test_method_contract(search, table, objective):
@@ -40,7 +44,8 @@ def test_method_contract(search, table, objective):
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["selected"] == result.selected
     again = search(table, objective, budget=T, seed=1)
     assert again.to_dict() == result.to_dict()
-    assert any(search(table, objective, budget=T, seed=s).queries.tolist() != result.queries.tolist() for s in (2, 3))
+    others = [search(table, objective, budget=T, seed=seed).queries.tolist() for seed in (2, 3, 4)]
+    assert any(queries != result.queries.tolist() for queries in others) != (result.method in WITHOUT_DRAWS)
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -48,17 +53,17 @@ def test_function_equals_array_and_is_called_once_per_architecture(search, table
     if failing:
         objective[::2] = np.nan
         objective[5] = np.inf
-    calls, records, costs = [], [], np.arange(A) * 10.0
+    calls, records, costs, budget = [], [], np.arange(A) * 10.0, 8  # more than the seven that fail
 
     def evaluate(arch):
         calls.append(arch)
         return objective[arch]
 
-    expected = search(table, objective, budget=T, seed=4, costs=costs)
-    result = search(table, evaluate, budget=T, seed=4, costs=costs, on_query=records.append)
+    expected = search(table, objective, budget=budget, seed=4, costs=costs)
+    result = search(table, evaluate, budget=budget, seed=4, costs=costs, on_query=records.append)
     assert result.to_dict() == expected.to_dict()
     assert calls == result.queries.tolist() == [record.arch for record in records]
-    assert [record.number for record in records] == [1, 2, 3, 4]
+    assert [record.number for record in records] == list(range(1, budget + 1))
     assert result.num_failed == (~np.isfinite(result.objective)).sum()
     assert np.isfinite(objective[result.selected])
     assert records[-1].best == objective[result.selected]
@@ -86,6 +91,7 @@ def test_all_failed_raises_at_the_end(search, table):
         ({"table": np.ones((A, 0))}, r"shape \(12, 0\)"),
         ({"table": np.full((A, M), np.nan)}, "24 NaN or inf"),
         ({"table": np.ones((5, M))}, r"objective has shape \(12,\), the score table 5 rows"),
+        ({"archs": ARCHS[:5]}, r"archs has shape \(5, 3\), the score table 12 rows"),
         ({"objective": np.full(A, np.nan)}, "no finite value"),
         ({"costs": np.ones(3)}, r"costs has shape \(3,\)"),
     ],
@@ -102,17 +108,28 @@ def test_unknown_method():
         get_method("robbot")
 
 
-def test_seeds_together_equal_seeds_alone(table, objective):
-    config = CONFIGS["robot"]
-    together = robot_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=config)
+@pytest.mark.parametrize("name", METHODS)
+def test_seeds_together_equal_seeds_alone(name, table, objective):
+    given = {"budget": T, "config": CONFIGS.get(name), "archs": ARCHS}
+    together = METHODS[name].run_seeds(table, objective, seeds=[7, 8, 9], **given)
     for result, seed in zip(together, [7, 8, 9], strict=True):
-        alone = robot(table, objective, budget=T, seed=seed, config=config)
+        alone = METHODS[name](table, objective, seed=seed, **given)
         np.testing.assert_array_equal(result.queries, alone.queries)
         np.testing.assert_allclose(result.query_weights, alone.query_weights, rtol=1e-9)
 
 
+def test_no_seeds_no_results(table, objective):
+    assert robot.run_seeds(table, objective, budget=T, seeds=[]) == []
+
+
+@pytest.mark.parametrize("name", ["rea", "reinforce", "local_search"])
+def test_methods_that_change_architectures_need_them(name, table, objective):
+    with pytest.raises(InputError, match=f"{name} changes architectures: give their vectors"):
+        METHODS[name](table, objective, budget=T, seed=0)
+
+
 def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective):
-    results = robot_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=CONFIGS["robot"])
+    results = robot.run_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=CONFIGS["robot"])
     assert min(result.num_bo for result in results) < T  # or nothing is tested
     for result in results:
         ranking = np.argsort(-combine(table, result.weights), kind="stable")
@@ -128,11 +145,13 @@ def test_other_acquisitions_and_ard(table, objective, acquisition):
     assert len(set(result.queries.tolist())) == T
 
 
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(("num_archs", "num_proxies", "budget"), [(1, 1, 1), (4, 2, 4)])
-def test_smallest_pools(num_archs, num_proxies, budget):
-    config = CONFIGS["robot"]
+def test_smallest_pools_of_equal_architectures(name, num_archs, num_proxies, budget):
+    archs = np.zeros((num_archs, 3), np.int8)  # the same again and again
     for table in (np.zeros((num_archs, num_proxies)), np.eye(num_archs, num_proxies)):
-        result = robot(table, np.full(num_archs, 3.0), budget=budget, seed=0, config=config)
+        given = {"budget": budget, "seed": 0, "config": CONFIGS.get(name), "archs": archs}
+        result = METHODS[name](table, np.full(num_archs, 3.0), **given)
         assert sorted(result.queries.tolist()) == list(range(num_archs))
         assert result.selected == result.queries[0]  # all equal: the first queried
 
@@ -147,7 +166,7 @@ def test_published_protocol_on_nasbench201(data_folder):
     names = proxies["columns"].tolist()
     columns = [names.index(name) for name in ("grad_norm", "snip", "grasp", "fisher", "synflow", "jacov")]
     table, _ = normalize(proxies["filled"][0][pool][:, columns])
-    results = robot_seeds(table, bench["c10_valid_val_12"][pool], budget=20, seeds=range(10, 20))
+    results = robot.run_seeds(table, bench["c10_valid_val_12"][pool], budget=20, seeds=range(10, 20))
     assert sum(pool[result.selected] == 13714 for result in results) >= 8
     assert np.median([bench["robot_c10_test"][pool][result.selected] for result in results]) == pytest.approx(
         94.37, abs=0.01

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnas.precision import in_float64
 from jaxnas.search import surrogate as gp
-from jaxnas.search.precision import in_float64
 
 T, M = 8, 3
 NOISE = 1e-6

@@ -1,4 +1,4 @@
-"""Float64 for the search alone: networks of the same process stay in float32."""
+"""Float64 for search and evaluation alone: networks of the same process stay in float32."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -1,0 +1,167 @@
+"""Search methods compared on a table, many seeds each: seeds are kept as they come, a stopped comparison goes on."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float, Int
+
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.evaluation import Comparison, compare
+from jaxnas.files import atomic_write, check_same
+from jaxnas.images import fingerprint
+from jaxnas.objectives.tabular import tabular_objective
+from jaxnas.parts import read_header, with_header
+from jaxnas.pipeline import load_accuracies, load_pool_scores
+from jaxnas.search import SearchResult, get_method
+from jaxnas.spaces import get_space, to_index
+from jaxnas.store import make_environment
+from jaxnas.table import NORMALIZATIONS, normalize
+
+SEEDS_AT_ONCE = 50  # of one program; what a kill can cost
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What a comparison depends on, but for the methods and how many seeds."""
+
+    space: str = "nasbench201"
+    scores: str = "cifar10"  # data set of shipped scores, or path of a store or file
+    proxies: tuple[str, ...] = ()  # default: all that the scores have
+    normalization: str = "minmax"
+    table: str = "nasbench201"
+    column: str = "c10_valid_val_12"
+    test_column: str = "robot_c10_test"  # empty: report what is searched
+    budget: int = 20
+
+    def __post_init__(self) -> None:
+        get_space(self.space)
+        if self.normalization not in NORMALIZATIONS:
+            raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
+        if not self.column:
+            raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
+
+
+class MethodRuns(NamedTuple):
+    """One method over S seeds. Accuracies in percent."""
+
+    method: str
+    seeds: Int[np.ndarray, " S"]
+    selected: Int[np.ndarray, " S"]  # index in the pool
+    num_bo: Int[np.ndarray, " S"]  # T0
+    best: Float[np.ndarray, "S T"]  # best objective so far, after every query; NaN while all failed
+    test: Float[np.ndarray, " S"]  # test accuracy of the selected architecture; NaN where the table has none
+
+
+class MethodComparison(NamedTuple):
+    """All methods on the same seeds."""
+
+    config: CompareConfig
+    runs: dict[str, MethodRuns]
+    environment: dict[str, Any]
+
+    def measured(self, method: str) -> Float[np.ndarray, " S"]:
+        """Test accuracy, or the best objective where the table has no test accuracy."""
+        runs = self.runs[method]
+        return runs.test if np.isfinite(runs.test).all() else runs.best[:, -1]
+
+    def against_first(self, method: str) -> Comparison:
+        """The method minus the first one, seed by seed."""
+        first = next(iter(self.runs))
+        return compare(self.measured(method), self.measured(first))
+
+
+def compare_methods(
+    methods: tuple[str, ...],
+    config: CompareConfig,
+    seeds: range,
+    folder: Path,
+    *,
+    data_folder: Path | None = None,
+    on_seeds: Callable[[str, int, int], None] = lambda method, done, total: None,
+) -> MethodComparison:
+    """Run every method with its defaults on every seed; what the folder has from before is not run again.
+
+    The pool are the architectures that have both scores and accuracies.
+
+    Args: methods, names; seeds, the same for all; folder, where METHOD.parquet is kept with a row per seed; on_seeds,
+      called with how many of how many seeds of a method are done.
+    Raises: InputError for what does not fit, and for a file in the folder that other settings made.
+    """
+    started = time.perf_counter()
+    for name in methods:
+        get_method(name)
+    if not methods or not len(seeds):
+        raise InputError("nothing to compare: name at least one method and one seed")
+    space = get_space(config.space)
+    scores = load_pool_scores(config.space, config.scores, config.proxies)
+    accuracies = load_accuracies(config.table, space, data_folder)
+    shared = np.isin(to_index(space, scores.archs), to_index(space, accuracies.archs))
+    if not shared.any():
+        raise InputError(f"table {config.table} and scores {config.scores} have no architecture in common")
+    archs = scores.archs[shared]
+    objective = tabular_objective(accuracies, space, archs, config.column, config.test_column)
+    table, _ = normalize(scores.values[shared], config.normalization)
+    settings = {**asdict(config), "data.fingerprint": fingerprint(table, objective.values, objective.test)}
+    runs = {}
+    for name in methods:
+        path = folder / f"{name}.parquet"
+        known = _read(path, name, {"method": name, **settings})
+        missing = [seed for seed in seeds if known is None or seed not in known.seeds]
+        on_seeds(name, len(seeds) - len(missing), len(seeds))
+        for start in range(0, len(missing), SEEDS_AT_ONCE):
+            chosen = missing[start : start + SEEDS_AT_ONCE]
+            method = get_method(name)
+            results = method.run_seeds(table, objective.values, budget=config.budget, seeds=chosen, archs=archs)
+            known = _join(known, _to_runs(name, chosen, results, objective.test))
+            _write(path, known, {"method": name, **settings}, make_environment(time.perf_counter() - started))
+            on_seeds(name, len(seeds) - len(missing) + start + len(chosen), len(seeds))
+        runs[name] = _choose(known, seeds)
+    return MethodComparison(config, runs, make_environment(time.perf_counter() - started))
+
+
+def _to_runs(method: str, seeds: list[int], results: list[SearchResult], test: Float[np.ndarray, " A"]) -> MethodRuns:
+    objective = np.stack([np.where(np.isfinite(result.objective), result.objective, np.nan) for result in results])
+    selected = np.array([result.selected for result in results])
+    num_bo = np.array([result.num_bo for result in results])
+    return MethodRuns(method, np.array(seeds), selected, num_bo, np.fmax.accumulate(objective, axis=1), test[selected])
+
+
+def _join(known: MethodRuns | None, new: MethodRuns) -> MethodRuns:
+    if known is None:
+        return new
+    return MethodRuns(new.method, *(np.concatenate(pair) for pair in zip(known[1:], new[1:], strict=True)))
+
+
+def _choose(runs: MethodRuns | None, seeds: range) -> MethodRuns:
+    assert runs is not None
+    rows = [int(np.flatnonzero(runs.seeds == seed)[0]) for seed in seeds]
+    return MethodRuns(runs.method, *(column[rows] for column in runs[1:]))
+
+
+def _write(path: Path, runs: MethodRuns, settings: dict[str, Any], environment: dict[str, Any]) -> None:
+    columns = {name: list(column) for name, column in zip(runs._fields[1:], runs[1:], strict=True)}
+    table = with_header(pa.table(columns), json.loads(json.dumps(settings)), environment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        pq.write_table(table, partial, write_page_checksum=True)
+
+
+def _read(path: Path, method: str, settings: dict[str, Any]) -> MethodRuns | None:
+    """What an earlier comparison left; a file that cannot be read is made anew."""
+    if not path.exists():
+        return None
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        provenance, _ = read_header(table)
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return None
+    check_same(path, provenance, json.loads(json.dumps(settings)))
+    columns = (np.array(table[name].to_pylist()) for name in MethodRuns._fields[1:])
+    return MethodRuns(method, *columns)

@@ -1,0 +1,232 @@
+"""One loop for all search methods: ask for an architecture of a pool, pay for it if it is new, tell its objective.
+
+A method is three pure functions over a `Pool` (and `weights`, for those that learn some). On an objective array the
+whole run is one jitted program, mapped over seeds; on a function of the index the same ask and tell are called one by
+one, with the same result. Key n of a run is `fold_in(key(seed), n)`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray
+
+from jaxnas.errors import InputError
+from jaxnas.precision import in_float64
+from jaxnas.search.result import Query, SearchResult, open_ledger
+
+PHASES = ("random", "bo", "greedy", "evolution", "policy", "neighbour")  # by number, what a query was chosen by
+PATIENCE = 50  # asks per query of the budget; a method that repeats itself for longer goes on at random
+
+
+class Pool(NamedTuple):
+    """What a method may read of the architectures to choose from."""
+
+    table: Float[Any, "A M"]  # normalised scores
+    archs: Int8[Any, "A D"]  # option of every decision; D = 0 if it was not given
+    options: Int[Any, " K"]  # 0 to K - 1, K the most options of a decision
+
+
+class History(NamedTuple):
+    """What has been paid for. Rows from `count` on are padding."""
+
+    arch: Int[Array, " T"]
+    phase: Int[Array, " T"]
+    weights: Float[Array, "T M"]
+    objective: Float[Array, " A"]  # as observed, of architectures in `queried`; NaN elsewhere
+    queried: Bool[Array, " A"]
+    count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
+
+
+class Proposal(NamedTuple):
+    """An architecture that may have been queried before: then it is told again and costs nothing."""
+
+    arch: Int[Array, ""]
+    phase: Int[Array, ""] | int
+    weights: Float[Array, " M"]  # that picked it; NaN if none did
+
+
+class Method(NamedTuple):
+    """A search method: three functions, pure and traced in float64, and how they are run.
+
+    A failed candidate has the objective NaN or inf: what a method makes of it is its own affair.
+    """
+
+    name: str
+    init: Callable[..., Any]  # (pool, budget, key, config) -> state
+    ask: Callable[..., Proposal]  # (state, history, pool, key, config) -> proposal
+    tell: Callable[..., Any]  # (state, proposal, objective, pool, config) -> state
+    config: Any = None  # the default
+    weights: Callable[..., Any] | None = None  # (state) -> the best proxy weights found [M]
+    needs_archs: bool = False
+
+    def __call__(
+        self,
+        table: Float[Any, "A M"],
+        objective: Float[Any, " A"] | Callable[[int], float],
+        *,
+        budget: int,
+        seed: int,
+        config: Any = None,
+        on_query: Callable[[Query], None] | None = None,
+        costs: Float[Any, " A"] | Callable[[int], float] | None = None,
+        archs: Int8[Any, "A D"] | None = None,
+    ) -> SearchResult:
+        """One search: T distinct queries, and the best of them.
+
+        Args: table, scores from `normalize`; objective, to be maximised: an array (the whole run is one jitted
+          program) or a function of the index (evaluated once per architecture; the same result); budget, T; seed, of
+          all draws; config, of the method, its default if None; on_query, called after each distinct query (for an
+          array: after the run); costs, seconds per architecture, an array or a function that is asked once the
+          architecture is evaluated (default: measured for a function, NaN for an array); archs, the architectures as
+          the space's vectors, for methods that change them.
+        Returns: the run; exactly T distinct queries. A NaN or inf objective is a failed candidate: never selected.
+        Raises: InputError for arguments that do not fit, or if every candidate failed.
+        """
+        if not callable(objective):
+            given = dict(budget=budget, seeds=[seed], config=config, on_query=on_query, costs=costs, archs=archs)
+            return self.run_seeds(table, objective, **given)[0]
+        config = self.config if config is None else config
+        ledger = open_ledger(table, objective, budget, costs, on_query)
+        pool, key = _make_pool(self, table, archs), jax.random.key(seed)
+        state, history = _init(pool, key, method=self, budget=budget, config=config)
+        number = 0
+        while len(ledger.paid) < budget:
+            proposal = _ask(state, history, pool, key, number, method=self, budget=budget, config=config)
+            phase, weights = PHASES[int(proposal.phase)], np.asarray(proposal.weights)
+            value = ledger.query(int(proposal.arch), phase, weights)
+            state, history = _tell(state, history, pool, proposal, value, method=self, config=config)
+            number += 1
+        return ledger.result(self.name, _best_weights(self, state, pool), seed, _plain(config))
+
+    def run_seeds(
+        self,
+        table: Float[Any, "A M"],
+        objective: Float[Any, " A"],
+        *,
+        budget: int,
+        seeds: Iterable[int],
+        config: Any = None,
+        on_query: Callable[[Query], None] | None = None,
+        costs: Float[Any, " A"] | Callable[[int], float] | None = None,
+        archs: Int8[Any, "A D"] | None = None,
+    ) -> list[SearchResult]:
+        """A search for each seed, all in one program, on an objective that is an array; results in their order."""
+        config, seeds = self.config if config is None else config, list(seeds)
+        if not seeds:
+            return []
+        ledgers = [open_ledger(table, objective, budget, costs, on_query) for _ in seeds]
+        pool = _make_pool(self, table, archs)
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        values = np.asarray(objective, dtype=np.float64)
+        histories, best = _run(pool, values, keys, method=self, budget=budget, config=config)
+        results = []
+        for ledger, seed, *history, weights in zip(ledgers, seeds, *map(np.asarray, (*histories, best)), strict=True):
+            for arch, phase, picked_by in zip(*history, strict=True):
+                ledger.query(int(arch), PHASES[phase], picked_by)
+            results.append(ledger.result(self.name, weights, seed, _plain(config)))
+        return results
+
+
+def unweighted(pool: Pool) -> Float[Array, " M"]:
+    """The weights of a proposal that none picked."""
+    return jnp.full(pool.table.shape[1], jnp.nan)
+
+
+def pick(key: PRNGKeyArray, among: Bool[Array, " A"]) -> Int[Array, ""]:
+    """One of the architectures in the mask, each as likely as any other; the first of all if the mask is empty."""
+    return jnp.argmax(jnp.where(among, jax.random.uniform(key, among.shape), -1.0)).astype(jnp.int32)
+
+
+@in_float64
+@partial(jax.jit, static_argnames=("method", "budget", "config"))
+def _run(
+    pool: Pool, objective: Float[Array, " A"], keys: PRNGKeyArray, *, method: Method, budget: int, config: Any
+) -> tuple[tuple[Int[Array, "S T"], Int[Array, "S T"], Float[Array, "S T M"]], Float[Array, "S M"]]:
+    """Per seed: architecture, phase and weights of every query, and the best weights."""
+
+    def one(key):
+        def step(carry):
+            state, history, number = carry
+            proposal = _ask(state, history, pool, key, number, method=method, budget=budget, config=config)
+            value = objective[proposal.arch]
+            return *_tell(state, history, pool, proposal, value, method=method, config=config), number + 1
+
+        start = (*_init(pool, key, method=method, budget=budget, config=config), jnp.zeros((), jnp.int32))
+        state, history, _ = lax.while_loop(lambda carry: carry[1].count < budget, step, start)
+        return (history.arch, history.phase, history.weights), _best_weights(method, state, pool)
+
+    # One seed after another: the steps of a seed differ in kind and number, and batched LAPACK calls can hang on CPUs.
+    return lax.map(one, keys)
+
+
+@in_float64
+@partial(jax.jit, static_argnames=("method", "budget", "config"))
+def _init(pool, key, *, method, budget, config):
+    num_archs, num_proxies = pool.table.shape
+    history = History(
+        arch=jnp.zeros(budget, jnp.int32),
+        phase=jnp.zeros(budget, jnp.int32),
+        weights=jnp.full((budget, num_proxies), jnp.nan),
+        objective=jnp.full(num_archs, jnp.nan),
+        queried=jnp.zeros(num_archs, bool),
+        count=jnp.zeros((), jnp.int32),
+    )
+    return method.init(pool, budget, jax.random.fold_in(key, 2**32 - 1), config), history
+
+
+@in_float64
+@partial(jax.jit, static_argnames=("method", "budget", "config"))
+def _ask(state, history, pool, key, number, *, method, budget, config):
+    own = jax.random.fold_in(key, number)
+
+    def ask():
+        proposal = method.ask(state, history, pool, own, config)
+        return proposal._replace(phase=jnp.asarray(proposal.phase, jnp.int32))
+
+    def at_random():
+        return Proposal(pick(own, ~history.queried), jnp.int32(PHASES.index("random")), unweighted(pool))
+
+    return lax.cond(number < PATIENCE * budget, ask, at_random)
+
+
+@in_float64
+@partial(jax.jit, static_argnames=("method", "config"))
+def _tell(state, history, pool, proposal, value, *, method, config):
+    arch, row = proposal.arch, history.count
+    new = ~history.queried[arch]
+    row = jnp.where(new, row, len(history.arch))  # out of range: dropped
+    history = History(
+        arch=history.arch.at[row].set(arch, mode="drop"),
+        phase=history.phase.at[row].set(proposal.phase, mode="drop"),
+        weights=history.weights.at[row].set(proposal.weights, mode="drop"),
+        objective=history.objective.at[arch].set(value),
+        queried=history.queried.at[arch].set(True),
+        count=history.count + new,
+    )
+    return method.tell(state, proposal, value, pool, config), history
+
+
+def _make_pool(method, table, archs):
+    table = np.asarray(table, dtype=np.float64)
+    if archs is None:
+        if method.needs_archs:
+            raise InputError(f"{method.name} changes architectures: give their vectors as archs")
+        archs = np.zeros((len(table), 0), np.int8)
+    archs = np.asarray(archs, np.int8)
+    if archs.ndim != 2 or len(archs) != len(table):
+        raise InputError(f"archs has shape {archs.shape}, the score table {len(table)} rows: give one vector per row")
+    return Pool(table, archs, np.arange(1 + archs.max(initial=0)))
+
+
+def _best_weights(method, state, pool):
+    return unweighted(pool) if method.weights is None else method.weights(state)
+
+
+def _plain(config):
+    return {} if config is None else asdict(config)

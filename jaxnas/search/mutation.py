@@ -1,0 +1,107 @@
+"""Searches that change architectures in one decision: regularised evolution, local search.
+
+A neighbour of an architecture is a member of the pool that differs from it in one decision; where there is none, one
+that differs in the fewest.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnas.errors import InputError
+from jaxnas.search.loop import PHASES, History, Method, Pool, Proposal, pick, unweighted
+
+RANDOM_PHASE, EVOLUTION_PHASE, NEIGHBOUR_PHASE = (PHASES.index(name) for name in ("random", "evolution", "neighbour"))
+
+
+def neighbours(pool: Pool, arch: Int[Array, ""]) -> Bool[Array, " A"]:
+    """Which architectures of the pool are nearest to `arch`, apart from those equal to it."""
+    distance = jnp.sum(pool.archs != pool.archs[arch], axis=1)
+    distance = jnp.where(distance > 0, distance, pool.archs.shape[1] + 1)
+    return distance == distance.min()
+
+
+def _finite(objective):
+    """A failure is worse than everything."""
+    return jnp.where(jnp.isfinite(objective), objective, -jnp.inf)
+
+
+@dataclass(frozen=True)
+class ReaConfig:
+    """Regularised evolution; the defaults are those of Dong and Yang 2020 (arXiv:2001.00326) on NAS-Bench-201."""
+
+    population: int = 10
+    sample_size: int = 3  # drawn from the population; the best of them is the parent
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.sample_size <= self.population:
+            raise InputError(f"sample_size {self.sample_size} is outside 1 to {self.population}, the population")
+
+
+class _Population(NamedTuple):
+    arch: Int[Array, " P"]
+    objective: Float[Array, " P"]
+    born: Int[Array, ""]  # members ever; member n stands at n modulo P, so that the oldest is replaced
+
+
+def _init_rea(pool, budget, key, config):
+    size = config.population
+    return _Population(jnp.zeros(size, jnp.int32), jnp.full(size, -jnp.inf), jnp.zeros((), jnp.int32))
+
+
+def _ask_rea(state: _Population, history: History, pool: Pool, key, config):
+    member_key, child_key = jax.random.split(key)
+    sampled = jax.random.choice(member_key, config.population, (config.sample_size,), replace=False)
+    parent = state.arch[sampled[jnp.argmax(state.objective[sampled])]]
+    founding = state.born < config.population
+    among = jnp.where(founding, ~history.queried, neighbours(pool, parent))
+    return Proposal(pick(child_key, among), jnp.where(founding, RANDOM_PHASE, EVOLUTION_PHASE), unweighted(pool))
+
+
+def _tell_rea(state: _Population, proposal, objective, pool, config):
+    place = state.born % config.population
+    return _Population(
+        state.arch.at[place].set(proposal.arch),
+        state.objective.at[place].set(_finite(objective)),
+        state.born + 1,
+    )
+
+
+rea = Method("rea", _init_rea, _ask_rea, _tell_rea, ReaConfig(), needs_archs=True)
+"""Regularised evolution: a random population, then children of good members, each in place of the oldest member.
+
+Source: Real et al. 2019 (arXiv:1802.01548).
+"""
+
+
+class _Place(NamedTuple):
+    arch: Int[Array, ""]
+    objective: Float[Array, ""]
+
+
+def _init_local(pool, budget, key, config):
+    return _Place(jnp.zeros((), jnp.int32), jnp.array(-jnp.inf))
+
+
+def _ask_local(state: _Place, history: History, pool: Pool, key, config):
+    worth = ~history.queried | (history.objective > state.objective)  # what is known to be better costs nothing
+    around = neighbours(pool, state.arch) & worth
+    anew = (history.count == 0) | ~around.any()
+    among = jnp.where(anew, ~history.queried, around)
+    return Proposal(pick(key, among), jnp.where(anew, RANDOM_PHASE, NEIGHBOUR_PHASE), unweighted(pool))
+
+
+def _tell_local(state: _Place, proposal, objective, pool, config):
+    objective = _finite(objective)
+    moves = (proposal.phase == RANDOM_PHASE) | (objective > state.objective)
+    return jax.tree.map(lambda new, old: jnp.where(moves, new, old), _Place(proposal.arch, objective), state)
+
+
+local_search = Method("local_search", _init_local, _ask_local, _tell_local, needs_archs=True)
+"""From a random architecture on to the first better neighbour; where there is none, from another random one.
+
+Source: White, Nolen, Savani 2021 (arXiv:2005.02960), the variant that does not wait for all neighbours.
+"""
