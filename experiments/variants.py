@@ -5,8 +5,8 @@
 1,000 NAS-Bench-201 cells drawn at random, CIFAR-10 images, batch 64, full size (16 channels, 5 cells per stage). A
 variant changes one thing of the first; the two ways to initialise are repeated over seeds. For each proxy: Spearman and
 Kendall with CIFAR-10 test accuracy over all finite scores and over cells without dead edges, mean and standard
-deviation over seeds, and Spearman with the scores of the first, whose seed 0 are those that come with the package. An
-hour on two cores; resumes. After every variant writes results/variants.json and results/variants.md beside this file.
+deviation over seeds, and Spearman with the scores of the first, whose seed 0 are those that come with the package. Two
+hours on two cores; resumes. After every variant writes results/variants.json and results/variants.md beside this file.
 """
 
 import time
@@ -47,6 +47,7 @@ def make_variants(seeds: int) -> dict[str, list[Variant]]:
         "dead edges scored": [Variant(ScoringConfig(one_per_class=False))],
         "another minibatch": [Variant(batch_seed=1)],
         "affine normalisation": [Variant(affine=True)],
+        "bfloat16": [Variant(ScoringConfig(precision="bfloat16"))],
     }
 
 
