@@ -100,6 +100,7 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
     difference = record["rows"][1]["mean"] - record["rows"][0]["mean"]
     assert record["rows"][1]["against_first"]["difference"] == pytest.approx(difference)
     assert all(len(curve) == 6 and curve == sorted(curve) for curve in record["curves"].values())
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
     before = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
     assert run(*COMPARE, "--test-column", "test", "--seeds", "3")[0] == 0
     assert {path.name: path.read_bytes() for path in folder.glob("*.parquet")} == before
@@ -109,6 +110,15 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
     assert all_of_them.slice(0, 3).equals(first)
     code, _, err = run(*COMPARE, "--test-column", "test", "--budget", "7")
     assert (code, "budget is 6, not 7" in err) == (2, True)
+
+
+def test_a_damaged_file_of_a_comparison_is_made_anew(run, tmp_path, table):
+    assert run(*COMPARE, "--seeds", "2")[0] == 0
+    path = tmp_path / "runs" / "compare" / "rea.parquet"
+    whole = pq.read_table(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert run(*COMPARE, "--seeds", "2")[0] == 0
+    assert pq.read_table(path).equals(whole)
 
 
 def test_compare_without_a_test_column_reports_what_it_searches(run, tmp_path, table):

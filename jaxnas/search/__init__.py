@@ -6,12 +6,14 @@ from jaxnas.search.bo import RobotConfig
 from jaxnas.search.loop import Method
 from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
+from jaxnas.search.predictor import PredictorConfig, predictor_bo
 from jaxnas.search.result import Query, SearchResult
 from jaxnas.search.robot import robot
 
 __all__ = [
     "METHODS",
     "Method",
+    "PredictorConfig",
     "Query",
     "ReaConfig",
     "ReinforceConfig",
@@ -20,6 +22,7 @@ __all__ = [
     "SingleProxyConfig",
     "get_method",
     "local_search",
+    "predictor_bo",
     "random_search",
     "rank_aggregation",
     "rea",
@@ -30,7 +33,7 @@ __all__ = [
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (robot, random_search, rea, reinforce, local_search, single_proxy, rank_aggregation)
+    for method in (robot, predictor_bo, random_search, rea, reinforce, local_search, single_proxy, rank_aggregation)
 }
 
 

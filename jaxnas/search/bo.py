@@ -112,7 +112,7 @@ def best_weights(state: BOState) -> Float[Array, " M"]:
 
 def _propose(weights, objective, count, key, *, config):
     first_key, acquisition_key, candidate_key = jax.random.split(key, 3)
-    values = _without_failures(objective)
+    values = without_failures(objective)
     surrogate = gp.fit(weights, values, count, kernel=config.kernel, ard=config.ard, noise=config.noise)
 
     best = jnp.max(values)
@@ -127,7 +127,7 @@ def _propose(weights, objective, count, key, *, config):
     return chosen, BOInfo(mean[0], std[0], surrogate.lengthscale)
 
 
-def _without_failures(objective: Float[Array, " T"]) -> Float[Array, " T"]:
+def without_failures(objective: Float[Array, " T"]) -> Float[Array, " T"]:
     """Failures (and padding) as the worst finite objective so far, 0 if there is none: bad, but not how bad."""
     observed = jnp.isfinite(objective)
     worst = jnp.min(objective, where=observed, initial=jnp.inf)

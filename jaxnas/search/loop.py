@@ -216,7 +216,7 @@ def _make_pool(method, table, archs):
     table = np.asarray(table, dtype=np.float64)
     if archs is None:
         if method.needs_archs:
-            raise InputError(f"{method.name} changes architectures: give their vectors as archs")
+            raise InputError(f"{method.name} reads architectures, not only scores: give their vectors as archs")
         archs = np.zeros((len(table), 0), np.int8)
     archs = np.asarray(archs, np.int8)
     if archs.ndim != 2 or len(archs) != len(table):

@@ -122,9 +122,9 @@ def test_no_seeds_no_results(table, objective):
     assert robot.run_seeds(table, objective, budget=T, seeds=[]) == []
 
 
-@pytest.mark.parametrize("name", ["rea", "reinforce", "local_search"])
-def test_methods_that_change_architectures_need_them(name, table, objective):
-    with pytest.raises(InputError, match=f"{name} changes architectures: give their vectors"):
+@pytest.mark.parametrize("name", ["rea", "reinforce", "local_search", "predictor_bo"])
+def test_methods_that_read_architectures_need_them(name, table, objective):
+    with pytest.raises(InputError, match=f"{name} reads architectures, not only scores: give their vectors"):
         METHODS[name](table, objective, budget=T, seed=0)
 
 

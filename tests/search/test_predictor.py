@@ -1,0 +1,55 @@
+"""Bayesian optimisation over architectures: what it sees, how it starts, what it finds."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.evaluation import compare
+from jaxnas.search import PredictorConfig, predictor_bo, random_search
+from jaxnas.search.loop import Pool
+from jaxnas.search.predictor import encode
+
+ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
+TABLE = np.random.default_rng(0).random((len(ARCHS), 2))
+
+
+def test_the_encoding_is_one_hot_and_then_the_scores():
+    archs = np.array([[0, 2], [1, 1]], np.int8)
+    pool = Pool(np.array([[0.25], [0.75]], np.float32), archs, np.arange(3))
+    np.testing.assert_array_equal(encode(pool), [[1, 0, 0, 0, 0, 1, 0.25], [0, 1, 0, 0, 1, 0, 0.75]])
+
+
+@pytest.mark.parametrize("acquisition", ["ei", "ucb", "thompson"])
+def test_starts_at_random(acquisition):
+    config = PredictorConfig(initial=3, acquisition=acquisition)
+    result = predictor_bo(TABLE, ARCHS.sum(1), budget=6, seed=0, archs=ARCHS, config=config)
+    assert result.phase == ("random",) * 3 + ("bo",) * 3
+
+
+def test_learns_from_the_encoding_and_from_the_proxies():
+    """An objective in the decisions alone, and one in a proxy alone: both are found faster than by chance."""
+    for objective in (ARCHS @ np.array([1.0, -2, 3, 1]), TABLE[:, 1]):
+        given = {"budget": 15, "seeds": range(50), "archs": ARCHS}
+        best = [
+            [result.objective.max() for result in method.run_seeds(TABLE, objective, **given)]
+            for method in (predictor_bo, random_search)
+        ]
+        against = compare(*best)
+        assert against.difference > 0
+        assert against.p_value < 0.01
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("acquisition", "eii", "unknown acquisition 'eii': did you mean 'ei'"),
+        ("kernel", "matern", "unknown kernel 'matern'"),
+        ("initial", 0, "initial is 0"),
+        ("noise", -1.0, "noise is -1.0"),
+    ],
+)
+def test_config_is_checked(field, value, message):
+    with pytest.raises(InputError, match=message):
+        PredictorConfig(**{field: value})
