@@ -113,11 +113,11 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
 
 
 def test_a_damaged_file_of_a_comparison_is_made_anew(run, tmp_path, table):
-    assert run(*COMPARE, "--seeds", "2")[0] == 0
+    assert run(*COMPARE, "--test-column", "test", "--seeds", "2")[0] == 0
     path = tmp_path / "runs" / "compare" / "rea.parquet"
     whole = pq.read_table(path)
     path.write_bytes(path.read_bytes()[:-20])
-    assert run(*COMPARE, "--seeds", "2")[0] == 0
+    assert run(*COMPARE, "--test-column", "test", "--seeds", "2")[0] == 0
     assert pq.read_table(path).equals(whole)
 
 
