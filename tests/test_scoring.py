@@ -121,7 +121,7 @@ def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
     np.testing.assert_array_equal(score_archs(NETWORK, archs[3:], batch, FAST), same[3:])
     own = score_archs(NETWORK, archs, batch, {"snip": count})  # a user's proxy is asked for each architecture
     jax.effects_barrier()
-    np.testing.assert_array_equal(own[:, 0], alone[:, 0])
+    np.testing.assert_allclose(own[:, 0], alone[:, 0], rtol=1e-6)  # of another program
     assert set(scored) == set(map(tuple, archs.tolist()))
 
 
