@@ -1,12 +1,13 @@
 """What moves a proxy's rank correlation: initialisation and its seed, the minibatch, normalisation, dead edges.
 
-    JAXNAS_DATA=folder python experiments/variants.py [--seeds 3] [--num 1000]
+    JAXNAS_DATA=folder python experiments/variants.py [--cells 5] [--seeds 3] [--num 1000]
 
-1,000 NAS-Bench-201 cells drawn at random, CIFAR-10 images, batch 64, full size (16 channels, 5 cells per stage). A
-variant changes one thing of the first; the two ways to initialise are repeated over seeds. For each proxy: Spearman and
-Kendall with CIFAR-10 test accuracy over all finite scores and over cells without dead edges, mean and standard
-deviation over seeds, and Spearman with the scores of the first, whose seed 0 are those that come with the package. Two
-hours on two cores; resumes. After every variant writes results/variants.json and results/variants.md beside this file.
+1,000 NAS-Bench-201 cells drawn at random, CIFAR-10 images, batch 64, 16 channels. A variant changes one thing of the
+first; the two ways to initialise are repeated over seeds. For each proxy: Spearman and Kendall with CIFAR-10 test
+accuracy over all finite scores and over cells without dead edges, mean and standard deviation over seeds, and Spearman
+with the scores of the first. One cell per stage takes twenty minutes on two cores; five, the full size, whose first
+scores are those that come with the package, two hours. Resumes. After every variant writes results/variants-CELLS.json
+and results/variants-CELLS.md beside this file.
 """
 
 import time
@@ -34,7 +35,6 @@ class Variant(NamedTuple):
 
     config: ScoringConfig = ScoringConfig()
     affine: bool = False
-    cells: int = 5
     batch_seed: int = 0
 
 
@@ -43,7 +43,6 @@ def make_variants(seeds: int) -> dict[str, list[Variant]]:
     return {
         "shared": [Variant(ScoringConfig(seed=seed)) for seed in range(seeds)],
         "independent": [Variant(ScoringConfig(seed=seed, init="independent")) for seed in range(seeds)],
-        "one cell per stage": [Variant(cells=1)],
         "dead edges scored": [Variant(ScoringConfig(one_per_class=False))],
         "another minibatch": [Variant(batch_seed=1)],
         "affine normalisation": [Variant(affine=True)],
@@ -51,12 +50,12 @@ def make_variants(seeds: int) -> dict[str, list[Variant]]:
     }
 
 
-def score(variant: Variant, archs: np.ndarray, images: ImageData, store: Path) -> np.ndarray:
+def score(variant: Variant, archs: np.ndarray, images: ImageData, cells: int, store: Path) -> np.ndarray:
     """Scores [A M] of the variant, kept in `store`."""
-    if variant == Variant():
+    if variant == Variant() and cells == 5:
         scores = jaxnas.load_scores("nasbench201", DATA, tuple(jaxnas.PROXIES))
         return scores.values[to_index(NASBENCH201, archs)]
-    network = make_network("nasbench201", images, 16, variant.cells).clone(affine=variant.affine)
+    network = make_network("nasbench201", images, 16, cells).clone(affine=variant.affine)
     batch = make_batch(images, 64, variant.batch_seed)
     return jaxnas.score_to_store(
         store, NASBENCH201, network, archs, batch, config=variant.config, data_name=DATA
@@ -106,29 +105,40 @@ def to_markdown(rows: list[dict]) -> str:
 def main(
     seeds: Annotated[int, typer.Option(min=2, help="Seeds of the params, from 0 on.")] = 3,
     num: Annotated[int, typer.Option(help="Architectures.")] = 1000,
-    folder: Annotated[Path, typer.Option(help="Where scores are kept.")] = Path("runs/variants"),
+    cells: Annotated[int, typer.Option(help="Cells per stage.")] = 1,
+    folder: Annotated[Path | None, typer.Option(help="Where scores are kept; default runs/variants-CELLS.")] = None,
 ) -> None:
     """Score every variant, write JSON and Markdown, print the table."""
     configure_jax()
     started = time.perf_counter()
+    folder = folder or Path("runs", f"variants-{cells}")
     images = load_standardized(DATA)
     archs = jaxnas.sample(NASBENCH201, num, seed=0)
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, archs, COLUMN)
     alive = (NASBENCH201.canonicalize(archs) == archs).all(axis=1)
-    network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
+    network, batch = make_network("nasbench201", images, 16, cells), make_batch(images, 64, 0)
     provenance = make_provenance(NASBENCH201, network, DATA, batch, ScoringConfig())  # of the first
     rows: list[dict] = []
     first = None
     for name, repetitions in make_variants(seeds).items():
         tables = []
         for variant in repetitions:
-            tables.append(score(variant, archs, images, folder / f"{name.replace(' ', '-')}-{variant.config.seed}"))
+            tables.append(
+                score(variant, archs, images, cells, folder / f"{name.replace(' ', '-')}-{variant.config.seed}")
+            )
             print(f"{name}, seed {variant.config.seed}: done", flush=True)
         first = tables[0] if first is None else first
         rows += to_rows(name, tables, first, accuracy, alive)
         environment = make_environment(time.perf_counter() - started)
-        record = {"num": num, "seeds": seeds, "environment": environment, "provenance": provenance, "rows": rows}
-        save_results(Path(__file__).parent / "results", "variants", record, to_markdown(rows))
+        record = {
+            "num": num,
+            "seeds": seeds,
+            "cells": cells,
+            "environment": environment,
+            "provenance": provenance,
+            "rows": rows,
+        }
+        save_results(Path(__file__).parent / "results", f"variants-{cells}", record, to_markdown(rows))
     print(to_markdown(rows))
 
 
