@@ -169,7 +169,8 @@ def test_json_lines_tell_everything(run, tmp_path):
 
 
 def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(tmp_path):
-    code = "from jaxnas.cli import main; main()"
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
     lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # all would take half a minute
     args = [sys.executable, "-c", code, "score", "--all", "--proxies", "synflow", "--json", *lasting]
     process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
