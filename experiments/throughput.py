@@ -28,13 +28,13 @@ import numpy as np
 import typer
 
 import jaxnas
+from jaxnas.host import num_cores
 from jaxnas.networks import NASBench201Network, init_variables
 from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.report import save_results
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, iter_scores
 from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index
 from jaxnas.store import make_environment
-from jaxnas.terminal import num_cores
 from jaxnas.timing import Stopwatch
 
 CORES = num_cores()

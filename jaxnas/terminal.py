@@ -8,6 +8,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from jaxnas.host import num_cores
+
 console = Console()
 
 
@@ -23,11 +25,6 @@ def configure_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", num_cores())
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use; only Linux tells them from those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -11,13 +11,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.precision import in_float64
 from jaxnas.search import surrogate as gp
-from jaxnas.search.acquisition import ACQUISITIONS, maximise
+from jaxnas.search.acquisition import ACQUISITIONS, DOMAINS, maximise
 from jaxnas.table import combine
+
+SMALLEST = 16  # rows of the surrogate's shortest buffer
+NUM_ALTERNATIVES = 256  # points among which a distinct proposal is sought
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,17 @@ class RobotConfig:
     kernel: str = "matern52"
     ard: bool = False  # one lengthscale per proxy
     noise: float = 1e-6  # variance of the standardised objective
+    domain: str = "cube"
+    distinct: bool = False  # propose weights whose architecture is new, if any of the best 256 points has one
+    explore: float = 1.0  # of the T queries, the part after which the greedy phase begins even if BO steps are left
     num_candidates: int = 10_000
     num_ascents: int = 10
 
     def __post_init__(self) -> None:
-        if self.acquisition not in ACQUISITIONS:
-            raise unknown_name("acquisition", self.acquisition, ACQUISITIONS)
-        if self.kernel not in gp.KERNELS:
-            raise unknown_name("kernel", self.kernel, gp.KERNELS)
-        for name in ("noise", "num_candidates", "num_ascents"):
+        for name, choices in (("acquisition", ACQUISITIONS), ("kernel", gp.KERNELS), ("domain", DOMAINS)):
+            if getattr(self, name) not in choices:
+                raise unknown_name(name, getattr(self, name), choices)
+        for name in ("noise", "num_candidates", "num_ascents", "explore"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be positive")
 
@@ -74,18 +79,26 @@ def init(*, num_proxies: int, budget: int) -> BOState:
 @in_float64
 @partial(jax.jit, static_argnames="config")
 def ask(
-    state: BOState, table: Float[Array, "A M"], key: PRNGKeyArray, *, config: RobotConfig
+    state: BOState, table: Float[Array, "A M"], queried: Bool[Array, " A"], key: PRNGKeyArray, *, config: RobotConfig
 ) -> tuple[Float[Array, " M"], Int[Array, ""], BOInfo]:
-    """The next weights and the architecture argmax_a M(a; w) that they pick; the first weights are uniform in [-1, 1].
+    """The next weights and the architecture argmax_a M(a; w) that they pick; the first weights are uniform.
 
-    Args: state, queries so far; table, scores; key, a new one for each call.
+    Args: state, queries so far; table, scores; queried, which architectures are paid for; key, a new one for each call.
     Returns: weights, architecture index, and the surrogate's prediction there (at the first query it has no data).
     """
-    # One seed after another under vmap: XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them
-    # in the pool's own threads, which hangs as soon as every thread waits (jaxlib 0.10.2).
-    propose = jax.custom_batching.sequential_vmap(partial(_propose, config=config))
-    weights, info = propose(state.weights, state.objective, state.count, key)
-    return weights, jnp.argmax(combine(table, weights)).astype(jnp.int32), info
+    points, means, stds, lengthscale = _propose_one_by_one(config)(state.weights, state.objective, state.count, key)
+
+    def choose(rank):
+        return jnp.argmax(combine(table, points[rank])).astype(jnp.int32)
+
+    def is_known(rank):
+        return (rank < len(points)) & queried[choose(jnp.minimum(rank, len(points) - 1))]
+
+    rank = jnp.zeros((), jnp.int32)
+    if config.distinct:
+        rank = jax.lax.while_loop(is_known, lambda rank: rank + 1, rank)
+        rank = jnp.where(rank < len(points), rank, 0)
+    return points[rank], choose(rank), BOInfo(means[rank], stds[rank], lengthscale)
 
 
 @in_float64
@@ -110,21 +123,45 @@ def best_weights(state: BOState) -> Float[Array, " M"]:
     return state.weights[jnp.where(jnp.isfinite(value[best]), best, state.count - 1)]
 
 
-def _propose(weights, objective, count, key, *, config):
-    first_key, acquisition_key, candidate_key = jax.random.split(key, 3)
-    values = without_failures(objective)
-    surrogate = gp.fit(weights, values, count, kernel=config.kernel, ard=config.ard, noise=config.noise)
+def _propose_one_by_one(config):
+    """Under vmap one seed after another: XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them
+    in the pool's own threads, which hangs as soon as every thread waits (jaxlib 0.10.2)."""
+    return jax.custom_batching.sequential_vmap(partial(_propose, config=config))
 
-    best = jnp.max(values)
-    utility = ACQUISITIONS[config.acquisition](surrogate, best, acquisition_key, config.kappa)
-    num_proxies = weights.shape[1]
-    proposal = maximise(
-        utility, candidate_key, num_proxies, num_candidates=config.num_candidates, num_ascents=config.num_ascents
+
+def _propose(weights, objective, count, key, *, config):
+    """The best points [K M], the surrogate's mean and deviation there, its lengthscale.
+
+    A surrogate costs the cube of its rows, so the early ones are fitted in buffers of half and a quarter of T.
+    """
+    sizes = [len(weights)]
+    while sizes[0] // 2 >= SMALLEST and len(sizes) < 3:
+        sizes.insert(0, sizes[0] // 2)
+    values = without_failures(objective)
+
+    def within(size):
+        return lambda: _propose_within(weights[:size], values[:size], count, key, config)
+
+    return jax.lax.switch(jnp.searchsorted(jnp.array(sizes), count), [within(size) for size in sizes])
+
+
+def _propose_within(weights, values, count, key, config):
+    num_proxies, num_best = weights.shape[1], NUM_ALTERNATIVES if config.distinct else 1
+    first_key, acquisition_key, candidate_key = jax.random.split(key, 3)
+    surrogate = gp.fit(weights, values, count, kernel=config.kernel, ard=config.ard, noise=config.noise)
+    utility = ACQUISITIONS[config.acquisition](surrogate, jnp.max(values), acquisition_key, config.kappa)
+    points = maximise(
+        utility,
+        candidate_key,
+        num_proxies,
+        num_candidates=config.num_candidates,
+        num_ascents=config.num_ascents,
+        domain=config.domain,
+        num_best=min(num_best, config.num_candidates),
     )
-    first = jax.random.uniform(first_key, (num_proxies,), minval=-1.0, maxval=1.0)
-    chosen = jnp.where(count == 0, first, proposal)
-    mean, std = gp.predict(surrogate, chosen[None, :])
-    return chosen, BOInfo(mean[0], std[0], surrogate.lengthscale)
+    first = DOMAINS[config.domain].draw(first_key, len(points), num_proxies)
+    points = jnp.where(count == 0, first, points)
+    return points, *gp.predict(surrogate, points), surrogate.lengthscale
 
 
 def without_failures(objective: Float[Array, " T"]) -> Float[Array, " T"]:

@@ -1,11 +1,13 @@
 """One loop for all search methods: ask for an architecture of a pool, pay for it if it is new, tell its objective.
 
 A method is three pure functions over a `Pool` (and `weights`, for those that learn some). On an objective array the
-whole run is one jitted program, mapped over seeds; on a function of the index the same ask and tell are called one by
-one, with the same result. Key n of a run is `fold_in(key(seed), n)`.
+whole run is one jitted program, and seeds run side by side on threads, as their steps differ in kind and number (and a
+batched LAPACK call can hang on CPUs, see `bo`). On a function of the index the same ask and tell are called one by one,
+with the same result. Key n of a run is `fold_in(key(seed), n)`.
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray
 
 from jaxnas.errors import InputError
+from jaxnas.host import num_cores
 from jaxnas.precision import in_float64
 from jaxnas.search.result import Query, SearchResult, open_ledger
 
@@ -121,15 +124,18 @@ class Method(NamedTuple):
         if not seeds:
             return []
         ledgers = [open_ledger(table, objective, budget, costs, on_query) for _ in seeds]
-        pool = _make_pool(self, table, archs)
-        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        values = np.asarray(objective, dtype=np.float64)
-        histories, best = _run(pool, values, keys, method=self, budget=budget, config=config)
+        pool, values = in_float64(jax.device_put)((_make_pool(self, table, archs), np.asarray(objective, np.float64)))
+
+        def run(seed):
+            found = _run(pool, values, jax.random.key(seed), method=self, budget=budget, config=config)
+            return jax.tree.map(np.asarray, found)
+
         results = []
-        for ledger, seed, *history, weights in zip(ledgers, seeds, *map(np.asarray, (*histories, best)), strict=True):
-            for arch, phase, picked_by in zip(*history, strict=True):
-                ledger.query(int(arch), PHASES[phase], picked_by)
-            results.append(ledger.result(self.name, weights, seed, _plain(config)))
+        with ThreadPoolExecutor(num_cores()) as threads:
+            for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
+                for arch, phase, picked_by in zip(*history, strict=True):
+                    ledger.query(int(arch), PHASES[phase], picked_by)
+                results.append(ledger.result(self.name, weights, seed, _plain(config)))
         return results
 
 
@@ -146,23 +152,19 @@ def pick(key: PRNGKeyArray, among: Bool[Array, " A"]) -> Int[Array, ""]:
 @in_float64
 @partial(jax.jit, static_argnames=("method", "budget", "config"))
 def _run(
-    pool: Pool, objective: Float[Array, " A"], keys: PRNGKeyArray, *, method: Method, budget: int, config: Any
-) -> tuple[tuple[Int[Array, "S T"], Int[Array, "S T"], Float[Array, "S T M"]], Float[Array, "S M"]]:
-    """Per seed: architecture, phase and weights of every query, and the best weights."""
+    pool: Pool, objective: Float[Array, " A"], key: PRNGKeyArray, *, method: Method, budget: int, config: Any
+) -> tuple[tuple[Int[Array, " T"], Int[Array, " T"], Float[Array, "T M"]], Float[Array, " M"]]:
+    """Architecture, phase and weights of every query, and the best weights."""
 
-    def one(key):
-        def step(carry):
-            state, history, number = carry
-            proposal = _ask(state, history, pool, key, number, method=method, budget=budget, config=config)
-            value = objective[proposal.arch]
-            return *_tell(state, history, pool, proposal, value, method=method, config=config), number + 1
+    def step(carry):
+        state, history, number = carry
+        proposal = _ask(state, history, pool, key, number, method=method, budget=budget, config=config)
+        value = objective[proposal.arch]
+        return *_tell(state, history, pool, proposal, value, method=method, config=config), number + 1
 
-        start = (*_init(pool, key, method=method, budget=budget, config=config), jnp.zeros((), jnp.int32))
-        state, history, _ = lax.while_loop(lambda carry: carry[1].count < budget, step, start)
-        return (history.arch, history.phase, history.weights), _best_weights(method, state, pool)
-
-    # One seed after another: the steps of a seed differ in kind and number, and batched LAPACK calls can hang on CPUs.
-    return lax.map(one, keys)
+    start = (*_init(pool, key, method=method, budget=budget, config=config), jnp.zeros((), jnp.int32))
+    state, history, _ = lax.while_loop(lambda carry: carry[1].count < budget, step, start)
+    return (history.arch, history.phase, history.weights), _best_weights(method, state, pool)
 
 
 @in_float64

@@ -24,14 +24,15 @@ def _ask(state: BOState, history: History, pool: Pool, key, config) -> Proposal:
     """T steps of BO, which find T0 distinct architectures; then down the ranking of the best weights."""
 
     def explore():
-        weights, arch, _ = bo.ask(state, pool.table, key, config=config)
+        weights, arch, _ = bo.ask(state, pool.table, history.queried, key, config=config)
         return Proposal(arch, jnp.int32(BO_PHASE), weights)
 
     def exploit():
         merit = combine(pool.table, bo.best_weights(state))
         return Proposal(next_in_ranking(merit, history.queried), jnp.int32(GREEDY_PHASE), unweighted(pool))
 
-    return lax.cond(state.count < len(state.objective), explore, exploit)
+    exploring = (state.count < len(state.objective)) & (history.count < config.explore * len(state.objective))
+    return lax.cond(exploring, explore, exploit)
 
 
 def _tell(state: BOState, proposal: Proposal, objective, pool, config) -> BOState:

@@ -22,8 +22,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 KERNELS = {"matern52": "Matern52", "matern32": "Matern32", "rbf": "RBF"}  # classes of gpjax.kernels
 FAR = 1e9  # where padding rows lie: their covariance with anything in [-1, 1]^M underflows to exactly 0
 PRIOR_DEVIATION = 10.0  # of log l around l = 1: all but flat, as published; it decides where the likelihood does not
-NUM_STARTS = 32
-NUM_STEPS = 80
+LOG_LENGTHSCALES = (-5.0, 7.0, 33)  # from, to, and how many isotropic log l are tried
+GOLDEN = (math.sqrt(5) - 1) / 2
+NUM_SECTIONS = 16  # of the interval around the best of them: its length falls from 0.75 to 3e-4
+NUM_ARD_STEPS = 80
 NUM_FEATURES = 200
 
 
@@ -31,9 +33,15 @@ class Surrogate(NamedTuple):
     """A fitted process; L = 1 (isotropic) or M (one lengthscale per proxy)."""
 
     posterior: Any  # gpjax ExactPosterior of the standardised objective
+    whitening: Float[Array, "T T"]  # inverse of the Cholesky factor of K + s^2 I: products, where a solve is slow
     lengthscale: Float[Array, " L"]
     offset: Float[Array, ""]  # mean of the objective
     scale: Float[Array, ""]  # standard deviation of the objective, 1 where it is 0
+    noise: float  # variance of the standardised objective
+
+    @property
+    def num_proxies(self) -> int:
+        return self.posterior.train_data.X.shape[1]
 
 
 def fit(
@@ -48,7 +56,8 @@ def fit(
     """Condition a zero-mean process on the first `count` rows, its lengthscales by marginal likelihood.
 
     The objective is standardised. The likelihood has a very wide log-normal prior, because where it is flat, as for a
-    single point, l would be undefined. log l starts from the best of `NUM_STARTS` isotropic values, refined by Adam.
+    single point, l would be undefined. A single l is the best of a grid, refined by golden sections; ARD goes on with
+    Adam from there.
 
     Args: weights, points; objective, any unit, finite; count, rows in use; kernel, a name in `KERNELS`; ard, one
       lengthscale per proxy instead of a single one; noise, variance of the standardised objective.
@@ -63,15 +72,20 @@ def fit(
     def condition(lengthscale):
         return _condition(inputs, targets, lengthscale, kernel, noise)
 
-    lengthscale = _fit_lengthscale(condition, weights.shape[1] if ard else 1)
-    return Surrogate(condition(lengthscale), lengthscale, offset, scale)
+    lengthscale = _fit_isotropic(condition)
+    if ard:
+        lengthscale = _fit_ard(condition, jnp.broadcast_to(lengthscale, weights.shape[1]))
+    posterior = condition(lengthscale)
+    return Surrogate(posterior, _invert(posterior.cholesky_factor), lengthscale, offset, scale, noise)
 
 
 def predict(surrogate: Surrogate, points: Float[Array, "Q M"]) -> tuple[Float[Array, " Q"], Float[Array, " Q"]]:
     """Posterior mean and standard deviation (without noise) at each point, in the unit of the objective."""
-    prediction = surrogate.posterior(points, covariance="diagonal")
-    std = jnp.sqrt(jnp.maximum(prediction.variance, 1e-12))  # rounding can leave a variance just below 0
-    return surrogate.offset + surrogate.scale * prediction.mean, surrogate.scale * std
+    posterior = surrogate.posterior
+    cross = posterior.prior.kernel.cross_covariance(points, posterior.train_data.X)
+    explained = jnp.sum((cross @ surrogate.whitening.T) ** 2, axis=1)  # of a prior variance of 1
+    std = jnp.sqrt(jnp.maximum(1.0 - explained, 1e-12))  # rounding can leave a variance just below 0
+    return surrogate.offset + surrogate.scale * (cross @ posterior.representer_weights)[:, 0], surrogate.scale * std
 
 
 def sample_function(surrogate: Surrogate, key: PRNGKeyArray) -> Callable[[Float[Array, "Q M"]], Float[Array, " Q"]]:
@@ -107,20 +121,69 @@ def _condition(
     return model.condition(gpx.Dataset(X=inputs, y=targets[:, None]))
 
 
-def _fit_lengthscale(condition: Callable, num_lengthscales: int) -> Float[Array, " L"]:
-    def loss(log_lengthscale):
-        evidence = condition(jnp.exp(log_lengthscale)).log_marginal_likelihood
-        return 0.5 * jnp.sum((log_lengthscale / PRIOR_DEVIATION) ** 2) - evidence
+def _invert(factor: Float[Array, "T T"]) -> Float[Array, "T T"]:
+    return jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(factor)), lower=True)
 
-    starts = jnp.linspace(-4.0, 4.0, NUM_STARTS)[:, None] * jnp.ones((1, num_lengthscales))
-    losses = jax.lax.map(loss, starts)  # not vmap: see `ask`
-    optimiser = optax.adam(optax.cosine_decay_schedule(0.2, NUM_STEPS))
+
+def _log_prior(log_lengthscale: Float[Array, " L"]) -> Float[Array, ""]:
+    return -0.5 * jnp.sum((log_lengthscale / PRIOR_DEVIATION) ** 2)
+
+
+def _fit_isotropic(condition: Callable) -> Float[Array, " 1"]:
+    """The maximum of evidence times prior over one lengthscale; no derivative, because a factor's is slow on CPUs."""
+
+    def merit(log_lengthscale):
+        point = log_lengthscale[None]
+        return condition(jnp.exp(point)).log_marginal_likelihood + _log_prior(point)
+
+    grid = jnp.linspace(*LOG_LENGTHSCALES)
+    best = grid[jnp.argmax(jax.lax.map(merit, grid))]  # not vmap: see `bo.ask`
+    step = grid[1] - grid[0]
+
+    def section(_, bracket):
+        """(low, high, inner low, inner high, merits of the inner two): the side of the worse inner point is cut off."""
+        low, high, inner_low, inner_high, merit_low, merit_high = bracket
+        lower = merit_low >= merit_high
+        low, high = jnp.where(lower, low, inner_low), jnp.where(lower, inner_high, high)
+        new = jnp.where(lower, high - GOLDEN * (high - low), low + GOLDEN * (high - low))
+        value = merit(new)
+        return (
+            low,
+            high,
+            jnp.where(lower, new, inner_high),
+            jnp.where(lower, inner_low, new),
+            jnp.where(lower, value, merit_high),
+            jnp.where(lower, merit_low, value),
+        )
+
+    low, high = best - step, best + step
+    inner = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    bracket = jax.lax.fori_loop(0, NUM_SECTIONS, section, (low, high, *inner, *map(merit, inner)))
+    return jnp.exp(0.5 * (bracket[0] + bracket[1]))[None]
+
+
+def _fit_ard(condition: Callable, start: Float[Array, " M"]) -> Float[Array, " M"]:
+    """Adam on evidence times prior over log l, from `start`."""
+    optimiser = optax.adam(optax.cosine_decay_schedule(0.2, NUM_ARD_STEPS))
+
+    def slope(log_lengthscale):
+        """d log p(y) = tr((a a' - (K + s^2 I)^-1) dK) / 2 with a = (K + s^2 I)^-1 y: no derivative of a factor."""
+        fixed = condition(jnp.exp(jax.lax.stop_gradient(log_lengthscale)))
+        whitening, solved = _invert(fixed.cholesky_factor), fixed.representer_weights
+        outer = solved @ solved.T - whitening.T @ whitening
+
+        def linearised(point):
+            posterior = condition(jnp.exp(point))
+            gram = posterior.prior.kernel.gram(posterior.train_data.X).as_matrix()
+            return 0.5 * jnp.sum(outer * gram) + _log_prior(point)
+
+        return jax.grad(linearised)(log_lengthscale)
 
     def step(carry, _):
         point, state = carry
-        update, state = optimiser.update(jax.grad(loss)(point), state)
+        update, state = optimiser.update(-slope(point), state)
         return (point + update, state), None
 
-    start = starts[jnp.argmin(losses)]
-    (point, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), length=NUM_STEPS)
+    point = jnp.log(start)
+    (point, _), _ = jax.lax.scan(step, (point, optimiser.init(point)), length=NUM_ARD_STEPS)
     return jnp.exp(point)

@@ -13,6 +13,7 @@ from jaxnas.precision import in_float64
 from jaxnas.search import bo
 
 A, M, T = 12, 2, 4
+NONE = np.zeros(A, bool)  # queried
 CONFIG = bo.RobotConfig(num_candidates=64, num_ascents=2)
 
 
@@ -32,7 +33,7 @@ def test_one_trace_for_all_steps_in_float64_while_the_process_is_in_float32(tabl
     chex.clear_trace_counter()
 
     def ask_and_tell(state, table, objective, key):
-        weights, arch, info = bo.ask(state, table, key, config=CONFIG)
+        weights, arch, info = bo.ask(state, table, NONE, key, config=CONFIG)
         return bo.tell(state, weights, arch, objective[arch]), info
 
     step = in_float64(jax.jit(chex.assert_max_traces(ask_and_tell, n=1)))
@@ -51,7 +52,7 @@ def test_ask_picks_the_best_of_its_weights_and_the_first_is_uniform(table):
     state = bo.init(num_proxies=M, budget=T)
     first = []
     for seed in range(100):
-        weights, arch, _ = bo.ask(state, table, jax.random.key(seed), config=CONFIG)
+        weights, arch, _ = bo.ask(state, table, NONE, jax.random.key(seed), config=CONFIG)
         assert int(arch) == np.argmax(table @ np.asarray(weights))
         first.append(np.asarray(weights))
     assert np.all(np.abs(np.mean(first, axis=0)) < 0.2)
@@ -60,14 +61,16 @@ def test_ask_picks_the_best_of_its_weights_and_the_first_is_uniform(table):
 
 def test_ask_under_vmap_equals_a_loop(table):
     state, keys = told([50.0, 60.0]), jax.random.split(jax.random.key(3), 3)
-    batched = in_float64(jax.jit(jax.vmap(lambda key: bo.ask(state, jnp.asarray(table), key, config=CONFIG)[0])))(keys)
-    np.testing.assert_allclose(batched, [bo.ask(state, table, key, config=CONFIG)[0] for key in keys], rtol=1e-12)
+    batched = in_float64(jax.jit(jax.vmap(lambda key: bo.ask(state, jnp.asarray(table), NONE, key, config=CONFIG)[0])))(
+        keys
+    )
+    np.testing.assert_allclose(batched, [bo.ask(state, table, NONE, key, config=CONFIG)[0] for key in keys], rtol=1e-12)
 
 
 def test_no_batched_factorisation_under_vmap(table):
     """On XLA:CPU several of them at once can wait for each other for ever."""
     state = told([50.0, 60.0])
-    ask = jax.vmap(lambda key: bo.ask(state, jnp.asarray(table), key, config=CONFIG)[0])
+    ask = jax.vmap(lambda key: bo.ask(state, jnp.asarray(table), NONE, key, config=CONFIG)[0])
     program = str(in_float64(jax.make_jaxpr(ask))(jax.random.split(jax.random.key(0), 3)))
     factors = re.findall(r"f64\[([\d,]+)\] = cholesky", program)
     assert factors
@@ -77,12 +80,12 @@ def test_no_batched_factorisation_under_vmap(table):
 @pytest.mark.parametrize("failure", [np.nan, np.inf, -np.inf])
 def test_failure_counts_as_the_worst_so_far(table, failure):
     key = jax.random.key(5)
-    weights, arch, info = bo.ask(told([50.0, 60.0, failure]), table, key, config=CONFIG)
-    expected, expected_arch, _ = bo.ask(told([50.0, 60.0, 50.0]), table, key, config=CONFIG)
+    weights, arch, info = bo.ask(told([50.0, 60.0, failure]), table, NONE, key, config=CONFIG)
+    expected, expected_arch, _ = bo.ask(told([50.0, 60.0, 50.0]), table, NONE, key, config=CONFIG)
     np.testing.assert_array_equal(weights, expected)
     assert int(arch) == int(expected_arch)
     assert np.isfinite(info.mean)
-    only_failures, _, _ = bo.ask(told([failure, failure]), table, key, config=CONFIG)
+    only_failures, _, _ = bo.ask(told([failure, failure]), table, NONE, key, config=CONFIG)
     assert np.isfinite(only_failures).all()
 
 
