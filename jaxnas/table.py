@@ -111,4 +111,18 @@ def _zrank(values: Float[np.ndarray, " A"]) -> Float[np.ndarray, " A"]:
     return np.array([NormalDist().inv_cdf(level) for level in levels])
 
 
-NORMALIZATIONS: dict[str, Callable] = {"minmax": _minmax, "rank": _rank, "zrank": _zrank}
+def _clip(values: Float[np.ndarray, " A"]) -> Float[np.ndarray, " A"]:
+    """Min-max after all beyond the 1st and the 99th percentile moved there; of all values if nothing would be left."""
+    lowest, highest = np.quantile(values, [0.01, 0.99])
+    return _minmax(np.clip(values, lowest, highest) if lowest < highest else values)
+
+
+def _log(values: Float[np.ndarray, " A"]) -> Float[np.ndarray, " A"]:
+    """Min-max of sign(x) log(1 + |x| / s), s the median of |x| where x is not 0: one scale for all magnitudes."""
+    with np.errstate(divide="ignore"):
+        log_size = np.log(np.abs(values))
+    typical = np.median(log_size[np.isfinite(log_size)])
+    return _minmax(np.sign(values) * np.logaddexp(0.0, log_size - typical))
+
+
+NORMALIZATIONS: dict[str, Callable] = {"minmax": _minmax, "rank": _rank, "zrank": _zrank, "clip": _clip, "log": _log}

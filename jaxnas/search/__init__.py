@@ -3,6 +3,7 @@
 from jaxnas.errors import unknown_name
 from jaxnas.search.baselines import SingleProxyConfig, random_search, rank_aggregation, single_proxy
 from jaxnas.search.bo import RobotConfig
+from jaxnas.search.hyperband import BohbConfig, bohb, hyperband
 from jaxnas.search.loop import Method
 from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
@@ -12,6 +13,7 @@ from jaxnas.search.robot import robot
 
 __all__ = [
     "METHODS",
+    "BohbConfig",
     "Method",
     "PredictorConfig",
     "Query",
@@ -20,7 +22,9 @@ __all__ = [
     "RobotConfig",
     "SearchResult",
     "SingleProxyConfig",
+    "bohb",
     "get_method",
+    "hyperband",
     "local_search",
     "predictor_bo",
     "random_search",
@@ -33,7 +37,10 @@ __all__ = [
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (robot, predictor_bo, random_search, rea, reinforce, local_search, single_proxy, rank_aggregation)
+    for method in (
+        *(robot, predictor_bo, rank_aggregation, single_proxy),
+        *(random_search, rea, reinforce, local_search, hyperband, bohb),
+    )
 }
 
 

@@ -6,7 +6,7 @@ batched LAPACK call can hang on CPUs, see `bo`). On a function of the index the 
 with the same result. Key n of a run is `fold_in(key(seed), n)`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -23,7 +23,16 @@ from jaxnas.host import num_cores
 from jaxnas.precision import in_float64
 from jaxnas.search.result import Query, SearchResult, open_ledger
 
-PHASES = ("random", "bo", "greedy", "evolution", "policy", "neighbour")  # by number, what a query was chosen by
+PHASES = (
+    "random",
+    "bo",
+    "greedy",
+    "evolution",
+    "policy",
+    "neighbour",
+    "promotion",
+    "density",
+)  # by number, what a query was chosen by
 PATIENCE = 50  # asks per query of the budget; a method that repeats itself for longer goes on at random
 
 
@@ -33,23 +42,32 @@ class Pool(NamedTuple):
     table: Float[Any, "A M"]  # normalised scores
     archs: Int8[Any, "A D"]  # option of every decision; D = 0 if it was not given
     options: Int[Any, " K"]  # 0 to K - 1, K the most options of a decision
+    prices: Int[Any, " F"]  # queries that an evaluation costs at each fidelity, rising from 1
+
+    @property
+    def num_archs(self) -> int:
+        return len(self.table)
 
 
 class History(NamedTuple):
-    """What has been paid for. Rows from `count` on are padding."""
+    """What has been paid for. Rows from `count` on are padding.
 
-    arch: Int[Array, " T"]
+    An item is an architecture at a fidelity, number fidelity * A + architecture: with F = 1, the architecture.
+    """
+
+    item: Int[Array, " T"]
     phase: Int[Array, " T"]
     weights: Float[Array, "T M"]
-    objective: Float[Array, " A"]  # as observed, of architectures in `queried`; NaN elsewhere
-    queried: Bool[Array, " A"]
+    objective: Float[Array, " I"]  # as observed, of the I = F A items in `queried`; NaN elsewhere
+    queried: Bool[Array, " I"]
     count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
+    spent: Int[Array, ""]  # the sum of the prices; at most T
 
 
 class Proposal(NamedTuple):
-    """An architecture that may have been queried before: then it is told again and costs nothing."""
+    """An item that may have been queried before: then it is told again and costs nothing."""
 
-    arch: Int[Array, ""]
+    item: Int[Array, ""]
     phase: Int[Array, ""] | int
     weights: Float[Array, " M"]  # that picked it; NaN if none did
 
@@ -67,6 +85,7 @@ class Method(NamedTuple):
     config: Any = None  # the default
     weights: Callable[..., Any] | None = None  # (state) -> the best proxy weights found [M]
     needs_archs: bool = False
+    multi_fidelity: bool = False  # may choose among several fidelities
 
     def __call__(
         self,
@@ -79,6 +98,7 @@ class Method(NamedTuple):
         on_query: Callable[[Query], None] | None = None,
         costs: Float[Any, " A"] | Callable[[int], float] | None = None,
         archs: Int8[Any, "A D"] | None = None,
+        prices: Sequence[int] | None = None,
     ) -> SearchResult:
         """One search: T distinct queries, and the best of them.
 
@@ -87,22 +107,25 @@ class Method(NamedTuple):
           all draws; config, of the method, its default if None; on_query, called after each distinct query (for an
           array: after the run); costs, seconds per architecture, an array or a function that is asked once the
           architecture is evaluated (default: measured for a function, NaN for an array); archs, the architectures as
-          the space's vectors, for methods that change them.
-        Returns: the run; exactly T distinct queries. A NaN or inf objective is a failed candidate: never selected.
+          the space's vectors, for methods that change them; prices, for methods that start with short trainings: the
+          queries [F] that an evaluation at each fidelity costs, rising from 1; the objective is [A F] or a function of
+          index and fidelity.
+        Returns: the run; exactly T distinct queries, or T queries' worth of them. A NaN or inf objective is a failed
+          candidate: never selected.
         Raises: InputError for arguments that do not fit, or if every candidate failed.
         """
         if not callable(objective):
-            given = dict(budget=budget, seeds=[seed], config=config, on_query=on_query, costs=costs, archs=archs)
-            return self.run_seeds(table, objective, **given)[0]
+            given = dict(config=config, on_query=on_query, costs=costs, archs=archs, prices=prices)
+            return self.run_seeds(table, objective, budget=budget, seeds=[seed], **given)[0]
         config = self.config if config is None else config
-        ledger = open_ledger(table, objective, budget, costs, on_query)
-        pool, key = _make_pool(self, table, archs), jax.random.key(seed)
+        ledger = open_ledger(table, objective, budget, costs, on_query, prices)
+        pool, key = _make_pool(self, table, archs, ledger.prices), jax.random.key(seed)
         state, history = _init(pool, key, method=self, budget=budget, config=config)
         number = 0
-        while len(ledger.paid) < budget:
+        while ledger.spent < budget:
             proposal = _ask(state, history, pool, key, number, method=self, budget=budget, config=config)
             phase, weights = PHASES[int(proposal.phase)], np.asarray(proposal.weights)
-            value = ledger.query(int(proposal.arch), phase, weights)
+            value = ledger.query(int(proposal.item), phase, weights)
             state, history = _tell(state, history, pool, proposal, value, method=self, config=config)
             number += 1
         return ledger.result(self.name, _best_weights(self, state, pool), seed, _plain(config))
@@ -118,13 +141,15 @@ class Method(NamedTuple):
         on_query: Callable[[Query], None] | None = None,
         costs: Float[Any, " A"] | Callable[[int], float] | None = None,
         archs: Int8[Any, "A D"] | None = None,
+        prices: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """A search for each seed, all in one program, on an objective that is an array; results in their order."""
         config, seeds = self.config if config is None else config, list(seeds)
         if not seeds:
             return []
-        ledgers = [open_ledger(table, objective, budget, costs, on_query) for _ in seeds]
-        pool, values = in_float64(jax.device_put)((_make_pool(self, table, archs), np.asarray(objective, np.float64)))
+        ledgers = [open_ledger(table, objective, budget, costs, on_query, prices) for _ in seeds]
+        values = np.asarray(objective, np.float64).ravel(order="F")  # by item
+        pool, values = in_float64(jax.device_put)((_make_pool(self, table, archs, ledgers[0].prices), values))
 
         def run(seed):
             found = _run(pool, values, jax.random.key(seed), method=self, budget=budget, config=config)
@@ -133,8 +158,8 @@ class Method(NamedTuple):
         results = []
         with ThreadPoolExecutor(num_cores()) as threads:
             for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
-                for arch, phase, picked_by in zip(*history, strict=True):
-                    ledger.query(int(arch), PHASES[phase], picked_by)
+                for item, phase, picked_by in zip(*(column[: history.count] for column in history[:3]), strict=True):
+                    ledger.query(int(item), PHASES[phase], picked_by)
                 results.append(ledger.result(self.name, weights, seed, _plain(config)))
         return results
 
@@ -153,31 +178,33 @@ def pick(key: PRNGKeyArray, among: Bool[Array, " A"]) -> Int[Array, ""]:
 @partial(jax.jit, static_argnames=("method", "budget", "config"))
 def _run(
     pool: Pool, objective: Float[Array, " A"], key: PRNGKeyArray, *, method: Method, budget: int, config: Any
-) -> tuple[tuple[Int[Array, " T"], Int[Array, " T"], Float[Array, "T M"]], Float[Array, " M"]]:
-    """Architecture, phase and weights of every query, and the best weights."""
+) -> tuple[History, Float[Array, " M"]]:
+    """What was paid for, and the best weights."""
 
     def step(carry):
         state, history, number = carry
         proposal = _ask(state, history, pool, key, number, method=method, budget=budget, config=config)
-        value = objective[proposal.arch]
+        value = objective[proposal.item]
         return *_tell(state, history, pool, proposal, value, method=method, config=config), number + 1
 
     start = (*_init(pool, key, method=method, budget=budget, config=config), jnp.zeros((), jnp.int32))
-    state, history, _ = lax.while_loop(lambda carry: carry[1].count < budget, step, start)
-    return (history.arch, history.phase, history.weights), _best_weights(method, state, pool)
+    state, history, _ = lax.while_loop(lambda carry: carry[1].spent < budget, step, start)
+    return history, _best_weights(method, state, pool)
 
 
 @in_float64
 @partial(jax.jit, static_argnames=("method", "budget", "config"))
 def _init(pool, key, *, method, budget, config):
     num_archs, num_proxies = pool.table.shape
+    num_items = num_archs * len(pool.prices)
     history = History(
-        arch=jnp.zeros(budget, jnp.int32),
+        item=jnp.zeros(budget, jnp.int32),
         phase=jnp.zeros(budget, jnp.int32),
         weights=jnp.full((budget, num_proxies), jnp.nan),
-        objective=jnp.full(num_archs, jnp.nan),
-        queried=jnp.zeros(num_archs, bool),
+        objective=jnp.full(num_items, jnp.nan),
+        queried=jnp.zeros(num_items, bool),
         count=jnp.zeros((), jnp.int32),
+        spent=jnp.zeros((), jnp.int32),
     )
     return method.init(pool, budget, jax.random.fold_in(key, 2**32 - 1), config), history
 
@@ -192,7 +219,8 @@ def _ask(state, history, pool, key, number, *, method, budget, config):
         return proposal._replace(phase=jnp.asarray(proposal.phase, jnp.int32))
 
     def at_random():
-        return Proposal(pick(own, ~history.queried), jnp.int32(PHASES.index("random")), unweighted(pool))
+        cheapest = ~history.queried & (jnp.arange(len(history.queried)) < pool.num_archs)
+        return Proposal(pick(own, cheapest), jnp.int32(PHASES.index("random")), unweighted(pool))
 
     return lax.cond(number < PATIENCE * budget, ask, at_random)
 
@@ -200,21 +228,24 @@ def _ask(state, history, pool, key, number, *, method, budget, config):
 @in_float64
 @partial(jax.jit, static_argnames=("method", "config"))
 def _tell(state, history, pool, proposal, value, *, method, config):
-    arch, row = proposal.arch, history.count
-    new = ~history.queried[arch]
-    row = jnp.where(new, row, len(history.arch))  # out of range: dropped
+    item, row = proposal.item, history.count
+    new = ~history.queried[item]
+    row = jnp.where(new, row, len(history.item))  # out of range: dropped
     history = History(
-        arch=history.arch.at[row].set(arch, mode="drop"),
+        item=history.item.at[row].set(item, mode="drop"),
         phase=history.phase.at[row].set(proposal.phase, mode="drop"),
         weights=history.weights.at[row].set(proposal.weights, mode="drop"),
-        objective=history.objective.at[arch].set(value),
-        queried=history.queried.at[arch].set(True),
+        objective=history.objective.at[item].set(value),
+        queried=history.queried.at[item].set(True),
         count=history.count + new,
+        spent=history.spent + new * pool.prices[item // pool.num_archs],
     )
     return method.tell(state, proposal, value, pool, config), history
 
 
-def _make_pool(method, table, archs):
+def _make_pool(method, table, archs, prices):
+    if len(prices) > 1 and not method.multi_fidelity:
+        raise InputError(f"{method.name} observes one fidelity: give one column of the objective and no prices")
     table = np.asarray(table, dtype=np.float64)
     if archs is None:
         if method.needs_archs:
@@ -223,7 +254,7 @@ def _make_pool(method, table, archs):
     archs = np.asarray(archs, np.int8)
     if archs.ndim != 2 or len(archs) != len(table):
         raise InputError(f"archs has shape {archs.shape}, the score table {len(table)} rows: give one vector per row")
-    return Pool(table, archs, np.arange(1 + archs.max(initial=0)))
+    return Pool(table, archs, np.arange(1 + archs.max(initial=0)), np.array(prices, np.int32))
 
 
 def _best_weights(method, state, pool):

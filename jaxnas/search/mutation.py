@@ -64,7 +64,7 @@ def _ask_rea(state: _Population, history: History, pool: Pool, key, config):
 def _tell_rea(state: _Population, proposal, objective, pool, config):
     place = state.born % config.population
     return _Population(
-        state.arch.at[place].set(proposal.arch),
+        state.arch.at[place].set(proposal.item),
         state.objective.at[place].set(_finite(objective)),
         state.born + 1,
     )
@@ -97,7 +97,7 @@ def _ask_local(state: _Place, history: History, pool: Pool, key, config):
 def _tell_local(state: _Place, proposal, objective, pool, config):
     objective = _finite(objective)
     moves = (proposal.phase == RANDOM_PHASE) | (objective > state.objective)
-    return jax.tree.map(lambda new, old: jnp.where(moves, new, old), _Place(proposal.arch, objective), state)
+    return jax.tree.map(lambda new, old: jnp.where(moves, new, old), _Place(proposal.item, objective), state)
 
 
 local_search = Method("local_search", _init_local, _ask_local, _tell_local, needs_archs=True)

@@ -53,7 +53,7 @@ def _tell(state: _Policy, proposal, objective, pool: Pool, config):
     objective = jnp.where(known, objective, 0.0)
     old = jnp.where(jnp.isnan(state.baseline), objective, state.baseline)
     baseline = config.decay * old + (1 - config.decay) * objective
-    slope = jax.grad(lambda logits: _log_policy(logits, pool)[proposal.arch])(state.logits)
+    slope = jax.grad(lambda logits: _log_policy(logits, pool)[proposal.item])(state.logits)
     update, optimiser = _optimiser(config).update(-(objective - baseline) * slope, state.optimiser)
     moved = _Policy(state.logits + update, optimiser, baseline)
     return jax.tree.map(lambda new, old: jnp.where(known, new, old), moved, state)

@@ -72,7 +72,7 @@ def _ask(state: _Observed, history: History, pool: Pool, key, config) -> Proposa
 def _tell(state: _Observed, proposal, objective, pool: Pool, config) -> _Observed:
     row = state.count
     return _Observed(
-        features=state.features.at[row].set(encode(pool)[proposal.arch]),
+        features=state.features.at[row].set(encode(pool)[proposal.item]),
         objective=state.objective.at[row].set(objective),
         count=row + 1,
     )

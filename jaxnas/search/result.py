@@ -1,7 +1,7 @@
 """What a search returns, and the bookkeeping of queries that all methods share."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,15 +20,20 @@ class Query(NamedTuple):
     arch: int
     objective: float
     cost: float  # seconds, NaN if unknown
-    best: float  # best finite objective so far, NaN if none
+    best: float  # best finite objective so far (at the highest fidelity that has one), NaN if none
+    fidelity: int = 0  # which of the objective's columns; the last is the full training
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One run. T queries of distinct architectures in the order they were paid for; T0 of them chosen by BO."""
+    """One run. T queries of distinct architectures in the order they were paid for; T0 of them chosen by BO.
+
+    Where fidelities differ in price, there are fewer queries than the budget buys of the cheapest, and an architecture
+    may stand in several of them, once at each fidelity.
+    """
 
     method: str
-    selected: int  # index of the best architecture queried: the first of equals, never a failed one
+    selected: int  # index of the best (at the highest fidelity): the first of equals, never a failed one
     queries: Int[np.ndarray, " T"]
     phase: tuple[str, ...]  # of each query: "bo", "greedy" or "random"
     objective: Float[np.ndarray, " T"]  # as observed, NaN or inf where the candidate failed
@@ -40,6 +45,7 @@ class SearchResult:
     seed: int
     num_failed: int  # queries with a non-finite objective
     config: dict[str, Any]
+    fidelity: Int[np.ndarray, " T"]  # of each query; all 0 where there is one
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, with None for NaN and inf: valid JSON."""
@@ -48,30 +54,40 @@ class SearchResult:
 
 @dataclass
 class Ledger:
-    """Pays for queries one by one: each architecture is evaluated once, reported and kept in order."""
+    """Pays for queries one by one: each architecture is evaluated once per fidelity, reported and kept in order.
 
-    objective: Callable[[int], float]
+    Item n is architecture n modulo A at fidelity n // A.
+    """
+
+    objective: Callable[..., float]  # of the architecture, and of the fidelity if there are several
+    costs: Callable[[int], float] | None
     num_archs: int
     num_proxies: int
     budget: int
-    costs: Callable[[int], float] | None
+    prices: tuple[int, ...]
     on_query: Callable[[Query], None] | None
-    paid: dict[int, Query] = field(default_factory=dict)  # by architecture, in order
+    paid: dict[int, Query] = field(default_factory=dict)  # by item, in order
     weights: dict[int, np.ndarray] = field(default_factory=dict)
+    spent: int = 0
+    best: Query | None = None  # of the finite ones
 
-    def query(self, arch: int, phase: str, weights: Float[np.ndarray, " M"] | None = None) -> float:
-        """The objective of `arch`, evaluated if this is its first time."""
-        if arch not in self.paid:
+    def query(self, item: int, phase: str, weights: Float[np.ndarray, " M"] | None = None) -> float:
+        """The objective of an item, evaluated if this is its first time."""
+        if item not in self.paid:
+            fidelity, arch = divmod(item, self.num_archs)
+            at = (arch, fidelity) if len(self.prices) > 1 else (arch,)
             start = time.perf_counter()
-            objective = float(self.objective(arch))
+            objective = float(self.objective(*at))
             seconds = time.perf_counter() - start if self.costs is None else float(self.costs(arch))
-            finite = [q.objective for q in self.paid.values() if np.isfinite(q.objective)]
-            best = max([*finite, objective]) if np.isfinite(objective) else max(finite, default=np.nan)
-            self.paid[arch] = Query(len(self.paid) + 1, self.budget, phase, arch, objective, seconds, best)
-            self.weights[arch] = np.full(self.num_proxies, np.nan) if weights is None else np.asarray(weights)
+            query = Query(len(self.paid) + 1, self.budget, phase, arch, objective, seconds, np.nan, fidelity)
+            if np.isfinite(objective) and (self.best is None or _merit(query) > _merit(self.best)):
+                self.best = query
+            self.paid[item] = query._replace(best=self.best.objective if self.best else np.nan)
+            self.weights[item] = np.full(self.num_proxies, np.nan) if weights is None else np.asarray(weights)
+            self.spent += self.prices[fidelity]
             if self.on_query is not None:
-                self.on_query(self.paid[arch])
-        return self.paid[arch].objective
+                self.on_query(self.paid[item])
+        return self.paid[item].objective
 
     def result(self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, Any]) -> SearchResult:
         """Close the run.
@@ -80,14 +96,13 @@ class Ledger:
         """
         queries = list(self.paid.values())
         objective = np.array([query.objective for query in queries])
-        finite = np.isfinite(objective)
-        if not finite.any():
+        if self.best is None:
             raise InputError(
                 f"all {len(queries)} queried architectures failed (objective NaN or inf): nothing to select"
             )
         return SearchResult(
             method=method,
-            selected=queries[int(np.argmax(np.where(finite, objective, -np.inf)))].arch,
+            selected=self.best.arch,
             queries=np.array([query.arch for query in queries]),
             phase=tuple(query.phase for query in queries),
             objective=objective,
@@ -97,18 +112,30 @@ class Ledger:
             num_bo=sum(query.phase == "bo" for query in queries),
             budget=self.budget,
             seed=seed,
-            num_failed=int((~finite).sum()),
+            num_failed=int((~np.isfinite(objective)).sum()),
             config=config,
+            fidelity=np.array([query.fidelity for query in queries]),
         )
 
 
-def open_ledger(table: Any, objective: Any, budget: int, costs: Any = None, on_query: Any = None) -> Ledger:
-    """Check what every method is given; an objective array [A] becomes a look-up of unknown cost.
+def _merit(query: Query) -> tuple[int, float]:
+    return query.fidelity, query.objective
 
-    Raises: InputError for a table that is not [A M] or not finite, a budget outside [1, A], an objective or costs
-      that do not have A entries, and an objective without a finite value.
+
+def open_ledger(
+    table: Any,
+    objective: Any,
+    budget: int,
+    costs: Any = None,
+    on_query: Any = None,
+    prices: Sequence[int] | None = None,
+) -> Ledger:
+    """Check what every method is given; an objective array [A] or [A F] becomes a look-up of unknown cost.
+
+    Raises: InputError for a table that is not [A M] or not finite, a budget outside [1, A], prices that do not rise
+      from 1, an objective or costs that do not have A entries, and an objective without a finite value.
     """
-    table = np.asarray(table)
+    table, prices = np.asarray(table), tuple(prices or (1,))
     if table.ndim != 2 or table.size == 0:
         raise InputError(f"the score table has shape {table.shape}: give [architectures, proxies]")
     if not np.isfinite(table).all():
@@ -116,21 +143,25 @@ def open_ledger(table: Any, objective: Any, budget: int, costs: Any = None, on_q
     num_archs, num_proxies = table.shape
     if not 1 <= budget <= num_archs:
         raise InputError(f"budget {budget} is outside 1 to {num_archs}, the number of architectures")
+    if prices[0] != 1 or any(price != int(price) for price in prices) or list(prices) != sorted(set(prices)):
+        raise InputError(f"prices of fidelities are {prices}: whole queries are needed that rise from 1")
     if not callable(objective):
-        values = _column("objective", objective, num_archs)
+        shape = (num_archs, len(prices)) if len(prices) > 1 else (num_archs,)
+        values = _column("objective", objective, shape)
         if not np.isfinite(values).any():
             raise InputError(f"the objective has no finite value for any of the {num_archs} architectures")
-        objective = values.__getitem__
+        objective = lambda *at: values[at]  # noqa: E731
         costs = np.full(num_archs, np.nan) if costs is None else costs
     if costs is not None and not callable(costs):
-        costs = _column("costs", costs, num_archs).__getitem__
-    return Ledger(objective, num_archs, num_proxies, budget, costs, on_query)
+        costs = _column("costs", costs, (num_archs,)).__getitem__
+    return Ledger(objective, costs, num_archs, num_proxies, budget, prices, on_query)
 
 
-def _column(name: str, values: Any, num_archs: int) -> Float[np.ndarray, " A"]:
+def _column(name: str, values: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "A ..."]:
     values = np.asarray(values, dtype=np.float64)
-    if values.shape != (num_archs,):
-        raise InputError(f"{name} has shape {values.shape}, the score table {num_archs} rows: give one value per row")
+    if values.shape != shape:
+        wanted = "one value per row" if len(shape) == 1 else f"one value per row and fidelity, {list(shape)}"
+        raise InputError(f"{name} has shape {values.shape}, the score table {shape[0]} rows: give {wanted}")
     return values
 
 

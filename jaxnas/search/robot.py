@@ -37,7 +37,7 @@ def _ask(state: BOState, history: History, pool: Pool, key, config) -> Proposal:
 
 def _tell(state: BOState, proposal: Proposal, objective, pool, config) -> BOState:
     """A failed candidate is the worst value so far for the surrogate."""
-    told = bo.tell(state, proposal.weights, proposal.arch, objective)
+    told = bo.tell(state, proposal.weights, proposal.item, objective)
     return lax.cond(proposal.phase == BO_PHASE, lambda: told, lambda: state)
 
 
