@@ -13,21 +13,16 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import tasks
 import typer
 
 import jaxnas
-from jaxnas.catalogue import data_folder
-from jaxnas.errors import InputError
-from jaxnas.files import read_npz
 from jaxnas.report import save_results
-from jaxnas.search import SingleProxyConfig, get_method
+from jaxnas.search import PRESETS, SingleProxyConfig, get_method
 from jaxnas.store import make_environment
 
 BUDGET = 100
 SPACES = ("micro", "macro")
-PROXIES = ("grad_norm", "snip", "grasp", "fisher", "synflow", "jacov")
-WITHOUT_SYNFLOW = ("segmentsemantic", "normal", "autoencoder")  # as published
-TASKS = ("class_scene", "class_object", "jigsaw", "room_layout", "segmentsemantic", "normal", "autoencoder")
 MODEL_FREE = ("random", "rea", "reinforce", "local_search")
 PUBLISHED = {
     ("micro", "robot"): ("2+-0", "1+-0", "17+-5", "17+-34", "4+-1", "8+-8", "66+-70"),
@@ -45,62 +40,55 @@ PUBLISHED = {
 }
 
 
-def load(space: str) -> dict[str, np.ndarray]:
-    """The arrays of one space."""
-    path = data_folder(None) / "tnb101" / f"tnb101_{space}.npz"
-    if not path.exists():
-        raise InputError(f"no TransNAS-Bench-101 table at {path}: name its folder in JAXNAS_DATA")
-    return read_npz(path)
+def run(space: str, name: str, seeds: list[int], more: list[int]) -> list[dict]:
+    """A row per method and seed range."""
+    task = tasks.load_transnas101(space, name)
+    rank = (task.test[None, :] > task.test[:, None]).sum(axis=1)
+    missing = [proxy for proxy, column in zip(task.proxies, task.scores.T, strict=True) if np.isnan(column).all()]
+    common = {"space": space, "task": name, "budget": BUDGET}
 
+    def search(method, some, preset="default", config=None):
+        table = np.zeros((len(rank), 1)) if missing else jaxnas.normalize(task.scores)[0]
+        config = PRESETS[preset] if method == "robot" else config
+        given = dict(budget=BUDGET, seeds=some, config=config, archs=task.archs)
+        results = get_method(method).run_seeds(table, task.observation, **given)
+        return {
+            **common,
+            "method": f"robot, {preset}" if method == "robot" else method,
+            "seeds": some,
+            "rank": [int(rank[result.selected]) for result in results],
+            "T0": [result.num_bo for result in results],
+        }
 
-def run(space: str, task: str, seeds: list[int], more: list[int]) -> list[dict]:
-    """A row per method."""
-    arrays = load(space)
-    number = arrays["tasks"].tolist().index(task)
-    accuracy = arrays["val_final"][number].astype(float)
-    rank = (accuracy[None, :] > accuracy[:, None]).sum(axis=1)
-    archs = arrays["ops"]
-    names = [name for name in PROXIES if name != "synflow" or task not in WITHOUT_SYNFLOW]
-    scores = arrays["filled"][number][:, [arrays["proxy_columns"].tolist().index(name) for name in names]].astype(float)
-    complete = bool(np.isfinite(scores).all())
-    table = jaxnas.normalize(np.where(scores == -1e8, np.nan, scores))[0] if complete else np.zeros((len(archs), 1))
-
-    def search(method, some, config=None):
-        results = get_method(method).run_seeds(table, accuracy, budget=BUDGET, seeds=some, config=config, archs=archs)
-        return [int(rank[result.selected]) for result in results], [result.num_bo for result in results]
-
-    common = {"space": space, "task": task, "budget": BUDGET}
-    rows = []
-    for method, some in (("robot", seeds), ("robot", more), *((method, more) for method in MODEL_FREE)):
-        if some and (complete or method in MODEL_FREE):
-            ranks, num_bo = search(method, some)
-            rows.append({**common, "method": method, "seeds": some, "rank": ranks, "T0": num_bo})
-        elif some is seeds:
-            rows.append(
-                {
-                    **common,
-                    "method": method,
-                    "missing": [n for n, c in zip(names, scores.T, strict=True) if not np.isfinite(c).all()],
-                }
-            )
-    if complete:
-        of_each = [search("single_proxy", [0], SingleProxyConfig(proxy))[0][0] for proxy in range(len(names))]
-        rows.append({**common, "method": "single proxies, average", "rank": of_each})
-        rows.append({**common, "method": "single proxies, best", "rank": [min(of_each)]})
-        rows.append({**common, "method": "rank_aggregation", "rank": search("rank_aggregation", [0])[0]})
-    return rows
+    rows = [search(method, more) for method in MODEL_FREE]
+    if missing:
+        return [
+            *({**common, "method": f"robot, {preset}", "seeds": seeds, "missing": missing} for preset in PRESETS),
+            *rows,
+        ]
+    for preset in PRESETS:
+        rows += [search("robot", some, preset) for some in (seeds, more) if some]
+    ranks = [search("single_proxy", [0], config=SingleProxyConfig(n))["rank"][0] for n in range(len(task.proxies))]
+    rows.append({**common, "method": "single proxies, average", "rank": ranks})
+    rows.append({**common, "method": "single proxies, best", "rank": [min(ranks)]})
+    return [*rows, {**search("rank_aggregation", [0]), "seeds": []}]
 
 
 def to_markdown(rows: list[dict]) -> str:
     """A line per space, method and seed range, a column per task: rank found (published)."""
-    lines = [f"| space | method | seeds | {' | '.join(TASKS)} |", "|---" * (3 + len(TASKS)) + "|"]
+    lines = [
+        f"| space | method | seeds | {' | '.join(tasks.TRANSNAS_TASKS)} |",
+        "|---" * (3 + len(tasks.TRANSNAS_TASKS)) + "|",
+    ]
     keys = dict.fromkeys((row["space"], row["method"], tuple(row.get("seeds", ()))[:1]) for row in rows)
     for space, method, start in keys:
         cells = []
-        for number, task in enumerate(TASKS):
+        for number, task in enumerate(tasks.TRANSNAS_TASKS):
             found = [row for row in rows if (row["space"], row["method"], row["task"]) == (space, method, task)]
             found = [row for row in found if tuple(row.get("seeds", ()))[:1] == start]
-            published = PUBLISHED.get((space, method), ("-",) * len(TASKS))[number]
+            published = PUBLISHED.get((space, method.replace(", paper", "")), ("-",) * len(tasks.TRANSNAS_TASKS))[
+                number
+            ]
             ours = "-"
             if found and "rank" in found[0]:
                 ranks = found[0]["rank"]
@@ -119,7 +107,9 @@ def main(
     """Run every row, print the table, write JSON and Markdown."""
     started = time.perf_counter()
     more = list(range(1000, 1000 + seeds))
-    rows = [row for space in SPACES for task in TASKS for row in run(space, task, list(range(10, 20)), more)]
+    rows = [
+        row for space in SPACES for task in tasks.TRANSNAS_TASKS for row in run(space, task, list(range(10, 20)), more)
+    ]
     markdown = to_markdown(rows)
     print(markdown)
     record = {"budget": BUDGET, "environment": make_environment(time.perf_counter() - started), "rows": rows}

@@ -13,7 +13,7 @@ from jaxnas.objectives.tabular import align, load_nasbench201, load_proxy_scores
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.scoring import ScoringConfig, score_archs
-from jaxnas.search import METHODS, RobotConfig, SearchResult, random_search, robot
+from jaxnas.search import METHODS, PRESETS, RobotConfig, SearchResult, random_search, robot
 from jaxnas.shipped import load_scores
 from jaxnas.spaces import NASBENCH201, SPACES, SearchSpace, enumerate_archs, from_index, mutate, sample, to_index
 from jaxnas.store import Scores, read_score_table, read_scores, score_to_store, write_scores
@@ -26,6 +26,7 @@ __all__ = [
     "METHODS",
     "NASBENCH201",
     "NETWORKS",
+    "PRESETS",
     "PROXIES",
     "SPACES",
     "Batch",

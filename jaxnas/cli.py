@@ -171,7 +171,10 @@ def search(
     column: Annotated[str, typer.Option(help="Column of the table that the search maximises.")] = "",
     test_column: Annotated[str, typer.Option(help="Column of the table to report at the end.")] = "",
     proxies: ProxiesOption = "",
-    normalization: Annotated[str, typer.Option(help="minmax, rank or zrank.")] = "minmax",
+    preset: Annotated[str, typer.Option(help="Settings of robot: default, or paper for the published protocol.")] = (
+        "default"
+    ),
+    normalization: Annotated[str, typer.Option(help="minmax, rank, zrank, clip or log.")] = "minmax",
     channels: ChannelsOption = 8,
     cells: CellsOption = 1,
     batch_size: BatchOption = 64,
@@ -203,6 +206,7 @@ def search(
         proxies=split_names(proxies),
         batch_size=batch_size,
         pool=pool,
+        preset=preset,
         normalization=normalization,
         method=method,
         budget=budget,
@@ -237,7 +241,10 @@ def compare(
     ] = "",
     space: SpaceOption = "nasbench201",
     proxies: Annotated[str, typer.Option(help="Comma-separated proxies; default: all that the scores have.")] = "",
-    normalization: Annotated[str, typer.Option(help="minmax, rank or zrank.")] = "minmax",
+    preset: Annotated[str, typer.Option(help="Settings of robot: default, or paper for the published protocol.")] = (
+        "default"
+    ),
+    normalization: Annotated[str, typer.Option(help="minmax, rank, zrank, clip or log.")] = "minmax",
     budget: Annotated[int, typer.Option(help="Queries of a search.")] = 20,
     seeds: Annotated[int, typer.Option(help="Seeds of every method.", min=1)] = 100,
     first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 0,
@@ -262,6 +269,7 @@ def compare(
         space=space,
         scores=scores,
         proxies=split_names(proxies) if proxies else (),
+        preset=preset,
         normalization=normalization,
         table=table,
         column=column,

@@ -19,7 +19,7 @@ from jaxnas.images import fingerprint
 from jaxnas.objectives.tabular import tabular_objective
 from jaxnas.parts import read_header, with_header
 from jaxnas.pipeline import load_accuracies, load_pool_scores
-from jaxnas.search import SearchResult, get_method
+from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.spaces import get_space, to_index
 from jaxnas.store import make_environment
 from jaxnas.table import NORMALIZATIONS, normalize
@@ -35,6 +35,7 @@ class CompareConfig:
     scores: str = "cifar10"  # data set of shipped scores, or path of a store or file
     proxies: tuple[str, ...] = ()  # default: all that the scores have
     normalization: str = "minmax"
+    preset: str = "default"  # settings of robot
     table: str = "nasbench201"
     column: str = "c10_valid_val_12"
     test_column: str = "robot_c10_test"  # empty: report what is searched
@@ -42,6 +43,7 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         get_space(self.space)
+        get_preset(self.preset)
         if self.normalization not in NORMALIZATIONS:
             raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
         if not self.column:
@@ -118,7 +120,10 @@ def compare_methods(
         for start in range(0, len(missing), SEEDS_AT_ONCE):
             chosen = missing[start : start + SEEDS_AT_ONCE]
             method = get_method(name)
-            results = method.run_seeds(table, objective.values, budget=config.budget, seeds=chosen, archs=archs)
+            given = dict(budget=config.budget, seeds=chosen, archs=archs)
+            if name == "robot":
+                given["config"] = get_preset(config.preset)
+            results = method.run_seeds(table, objective.values, **given)
             known = _join(known, _to_runs(name, chosen, results, objective.test))
             _write(path, known, {"method": name, **settings}, make_environment(time.perf_counter() - started))
             on_seeds(name, len(seeds) - len(missing) + start + len(chosen), len(seeds))

@@ -17,7 +17,7 @@ from jaxnas.objectives.tabular import Table, TabularObjective, load_nasbench201,
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Batch
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, get_proxies
-from jaxnas.search import Query, SearchResult, get_method
+from jaxnas.search import Query, SearchResult, get_method, get_preset
 from jaxnas.shipped import load_scores, shipped_scores
 from jaxnas.spaces import SearchSpace, get_space, sample
 from jaxnas.store import Scores, read_scores, score_to_store
@@ -37,6 +37,7 @@ class RunConfig:
     batch_size: int = 64  # images of the minibatch that proxies see
     pool: int = 1000  # architectures drawn from the space, unless scores are given
     normalization: str = "minmax"
+    preset: str = "default"  # settings of robot
     method: str = "robot"
     budget: int = 20
     compare: str | None = None  # a second method with the same pool and budget
@@ -52,6 +53,7 @@ class RunConfig:
         get_method(self.method)
         if self.compare:
             get_method(self.compare)
+        get_preset(self.preset)
         if self.normalization not in NORMALIZATIONS:
             raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
         if self.budget < 1:
@@ -203,6 +205,7 @@ def _run_method(method, config, pool, table, objective, events):
         objective if trained else objective.values,
         budget=config.budget,
         seed=config.seed,
+        config=get_preset(config.preset) if method == "robot" else None,
         on_query=events.on_query,
         costs=objective.cost if trained else None,
         archs=pool,

@@ -8,11 +8,13 @@ from jaxnas.search.loop import Method
 from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.predictor import PredictorConfig, predictor_bo
+from jaxnas.search.presets import PRESETS, get_preset
 from jaxnas.search.result import Query, SearchResult
 from jaxnas.search.robot import robot
 
 __all__ = [
     "METHODS",
+    "PRESETS",
     "BohbConfig",
     "Method",
     "PredictorConfig",
@@ -24,6 +26,7 @@ __all__ = [
     "SingleProxyConfig",
     "bohb",
     "get_method",
+    "get_preset",
     "hyperband",
     "local_search",
     "predictor_bo",

@@ -25,15 +25,19 @@ NUM_ALTERNATIVES = 256  # points among which a distinct proposal is sought
 
 @dataclass(frozen=True)
 class RobotConfig:
-    """Hyperparameters of RoBoT; the defaults are the published protocol (He et al. 2024, arXiv:2403.07591)."""
+    """Hyperparameters of RoBoT.
+
+    The published protocol (He et al. 2024, arXiv:2403.07591) is `PRESETS["paper"]`: kappa 2.576, distinct False. Its
+    steps may pick a known architecture again and again; the defaults explore more, see experiments/README.md.
+    """
 
     acquisition: str = "ucb"
-    kappa: float = 2.576  # of UCB
+    kappa: float = 10.0  # of UCB
     kernel: str = "matern52"
     ard: bool = False  # one lengthscale per proxy
     noise: float = 1e-6  # variance of the standardised objective
     domain: str = "cube"
-    distinct: bool = False  # propose weights whose architecture is new, if any of the best 256 points has one
+    distinct: bool = True  # propose weights whose architecture is new, if any of the best 256 points has one
     explore: float = 1.0  # of the T queries, the part after which the greedy phase begins even if BO steps are left
     num_candidates: int = 10_000
     num_ascents: int = 10

@@ -42,7 +42,7 @@ class Pool(NamedTuple):
     table: Float[Any, "A M"]  # normalised scores
     archs: Int8[Any, "A D"]  # option of every decision; D = 0 if it was not given
     options: Int[Any, " K"]  # 0 to K - 1, K the most options of a decision
-    prices: Int[Any, " F"]  # queries that an evaluation costs at each fidelity, rising from 1
+    prices: Int[Any, " F"] = np.ones(1, np.int32)  # queries that an evaluation costs at each fidelity, rising from 1
 
     @property
     def num_archs(self) -> int:

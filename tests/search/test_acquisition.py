@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxnas.search.acquisition import expected_improvement, maximise, upper_confidence_bound
+from jaxnas.precision import in_float64
+from jaxnas.search import surrogate as gp
+from jaxnas.search.acquisition import (
+    ACQUISITIONS,
+    DOMAINS,
+    expected_improvement,
+    information_ratio,
+    maximise,
+    upper_confidence_bound,
+)
 
 
 def test_ucb():
@@ -36,3 +45,51 @@ def test_maximise_on_a_plateau_and_with_one_candidate():
     found = maximise(lambda points: 0 * points.sum(-1), jax.random.key(1), 3, num_candidates=1, num_ascents=10)
     assert found.shape == (1, 3)
     assert np.all(np.abs(found) <= 1)
+
+
+def test_maximise_on_the_sphere():
+    top = np.array([3.0, -4.0, 0.0])
+    found = maximise(
+        lambda points: points @ top, jax.random.key(0), 3, num_candidates=50, num_ascents=3, domain="sphere"
+    )
+    np.testing.assert_allclose(found[0], top / 5, atol=1e-3)
+
+
+def test_the_best_points_come_in_order_and_start_with_the_maximiser():
+    def utility(points):
+        return -jnp.abs(points[:, 0] - 0.2)
+
+    given = dict(num_candidates=100, num_ascents=2)
+    points = maximise(utility, jax.random.key(0), 2, num_best=30, **given)
+    values = np.asarray(utility(points))
+    assert len(points) == 30
+    assert (np.diff(values) <= 0).all()
+    np.testing.assert_array_equal(points[:1], maximise(utility, jax.random.key(0), 2, **given))
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_draws_lie_in_the_domain_and_are_balanced(domain):
+    draw, project = DOMAINS[domain]
+    points = np.asarray(draw(jax.random.key(0), 4000, 3))
+    np.testing.assert_allclose(project(points), points, atol=1e-6)
+    assert np.all(np.abs(points.mean(axis=0)) < 0.05)
+    np.testing.assert_allclose(points.std(axis=0), 1 / np.sqrt(3), rtol=0.05)  # of both
+
+
+def test_information_ratio_is_its_definition():
+    found = information_ratio(np.array([2.0, 2.0, -1.0]), np.array([np.e - 1, np.e**4 - 1, 1.0]))
+    np.testing.assert_allclose(found, [-4, -1, 0], rtol=1e-6)
+
+
+def test_ids_weighs_regret_against_information():
+    """At a known good point nothing is to be learnt, at a known bad one neither: it looks between or beyond."""
+
+    @in_float64
+    @jax.jit
+    def utilities(points):
+        inputs, objective = jnp.array([[-0.5], [0.5], [0.0]]), jnp.array([1.0, 2.0, 0.0])
+        surrogate = gp.fit(inputs, objective, 2)
+        return ACQUISITIONS["ids"](surrogate, 2.0, jax.random.key(0), 2.0)(points)
+
+    known_bad, known_good, near_good = np.asarray(utilities(np.array([[-0.5], [0.5], [0.9]])))
+    assert near_good > known_good > known_bad

@@ -77,6 +77,35 @@ def test_no_batched_factorisation_under_vmap(table):
     assert set(factors) == {f"{T},{T}"}
 
 
+def test_distinct_proposals_avoid_what_is_known_as_long_as_a_choice_is_left(table):
+    reached = {int(np.argmax(table @ weights)) for weights in np.random.default_rng(0).uniform(-1, 1, (5000, M))}
+    config = bo.RobotConfig(num_candidates=512, num_ascents=2, distinct=True)
+    repeating = bo.RobotConfig(num_candidates=512, num_ascents=2, distinct=False)
+    state, queried = told([50.0]), NONE.copy()
+    for seed in range(len(reached)):
+        weights, arch, _ = bo.ask(state, table, queried, jax.random.key(seed), config=config)
+        assert int(arch) == np.argmax(table @ np.asarray(weights))
+        assert int(arch) in reached
+        assert not queried[arch]
+        queried[arch] = True
+        free, *_ = bo.ask(state, table, queried, jax.random.key(seed), config=repeating)
+        best, *_ = bo.ask(state, table, NONE, jax.random.key(seed), config=config)
+        np.testing.assert_array_equal(free, best)  # with nothing known, distinct changes nothing
+    _, arch, _ = bo.ask(state, table, queried, jax.random.key(99), config=config)
+    assert queried[arch]  # nothing new is left: the best is told again
+
+
+def test_buffers_of_any_size_give_the_same_proposal(table):
+    """Early steps are fitted in shorter buffers."""
+    found = []
+    for budget in (4, 80):
+        state = bo.init(num_proxies=M, budget=budget)
+        for arch, objective in enumerate([50.0, 60.0, 55.0]):
+            state = bo.tell(state, np.full(M, 0.2 * arch), arch, objective)
+        found.append(bo.ask(state, table, NONE, jax.random.key(1), config=CONFIG)[0])
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
 @pytest.mark.parametrize("failure", [np.nan, np.inf, -np.inf])
 def test_failure_counts_as_the_worst_so_far(table, failure):
     key = jax.random.key(5)
@@ -101,6 +130,8 @@ def test_best_weights_are_the_latest_of_the_best(objectives, best):
     [
         ("acquisition", "ubc", "unknown acquisition 'ubc': did you mean 'ucb'"),
         ("kernel", "matern", "unknown kernel 'matern'"),
+        ("domain", "shpere", "unknown domain 'shpere': did you mean 'sphere'"),
+        ("explore", 0.0, "explore is 0.0"),
         ("num_candidates", 0, "num_candidates is 0"),
         ("noise", -1.0, "noise is -1.0"),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.search import METHODS, RobotConfig, get_method, robot
+from jaxnas.search import METHODS, PRESETS, RobotConfig, get_method, get_preset, robot
 from jaxnas.table import combine
 
 A, M, T = 12, 2, 4
@@ -129,7 +129,8 @@ def test_methods_that_read_architectures_need_them(name, table, objective):
 
 
 def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective):
-    results = robot.run_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=CONFIGS["robot"])
+    config = RobotConfig(explore=0.5, num_candidates=64, num_ascents=2)
+    results = robot.run_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=config)
     assert min(result.num_bo for result in results) < T  # or nothing is tested
     for result in results:
         ranking = np.argsort(-combine(table, result.weights), kind="stable")
@@ -137,12 +138,33 @@ def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective)
         np.testing.assert_array_equal(result.queries[result.num_bo :], ranking[: T - result.num_bo])
 
 
-@pytest.mark.parametrize("acquisition", ["ei", "thompson"])
-def test_other_acquisitions_and_ard(table, objective, acquisition):
-    config = RobotConfig(acquisition=acquisition, ard=True, num_candidates=64, num_ascents=2)
+@pytest.mark.parametrize(("acquisition", "domain"), [("ei", "cube"), ("thompson", "sphere"), ("ids", "sphere")])
+def test_other_acquisitions_domains_and_ard(table, objective, acquisition, domain):
+    config = RobotConfig(acquisition=acquisition, domain=domain, ard=True, num_candidates=64, num_ascents=2)
     result = robot(table, objective, budget=T, seed=0, config=config)
     assert np.isfinite(result.query_weights[: result.num_bo]).all()
     assert len(set(result.queries.tolist())) == T
+
+
+def test_explore_ends_the_search_for_weights(table, objective):
+    for part, most in ((0.5, 2), (0.25, 1)):
+        config = RobotConfig(explore=part, num_candidates=64, num_ascents=2)
+        assert robot(table, objective, budget=T, seed=0, config=config).num_bo == most
+
+
+def test_presets():
+    assert get_preset("default") == RobotConfig()
+    paper = get_preset("paper")
+    assert (paper.acquisition, paper.kappa, paper.kernel, paper.ard, paper.noise) == (
+        "ucb",
+        2.576,
+        "matern52",
+        False,
+        1e-6,
+    )
+    assert not paper.distinct
+    with pytest.raises(InputError, match="unknown preset 'papr': did you mean 'paper'"):
+        get_preset("papr")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -166,7 +188,8 @@ def test_published_protocol_on_nasbench201(data_folder):
     names = proxies["columns"].tolist()
     columns = [names.index(name) for name in ("grad_norm", "snip", "grasp", "fisher", "synflow", "jacov")]
     table, _ = normalize(proxies["filled"][0][pool][:, columns])
-    results = robot.run_seeds(table, bench["c10_valid_val_12"][pool], budget=20, seeds=range(10, 20))
+    given = dict(budget=20, seeds=range(10, 20), config=PRESETS["paper"])
+    results = robot.run_seeds(table, bench["c10_valid_val_12"][pool], **given)
     assert sum(pool[result.selected] == 13714 for result in results) >= 8
     assert np.median([bench["robot_c10_test"][pool][result.selected] for result in results]) == pytest.approx(
         94.37, abs=0.01

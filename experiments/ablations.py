@@ -1,0 +1,326 @@
+"""What reviewers asked of RoBoT and its paper does not answer: one choice changed at a time, on tasks with tables.
+
+    JAXNAS_DATA=folder python experiments/ablations.py [--seeds 100]
+
+Every variant changes one thing of the default preset (or of the published protocol, where the name says "paper").
+Measured by `share`: the regret of the mean (best possible report minus the mean report) over that of random search with
+the same budget, 0 = optimum, 1 = random search. Tasks: NAS-Bench-201 with the published and with the task's own
+observation, and the random subsets of TransNAS-Bench-101 that NAS-Bench-Suite-Zero scored with five of the proxies.
+The defaults were chosen on NAS-Bench-201 and on the micro space; the macro space confirms. Rows are written as they
+come: a stopped run goes on. Writes results/ablations.json, results/ablations.md and results/ablations.png.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tasks
+import typer
+
+import jaxnas
+from jaxnas.files import atomic_write
+from jaxnas.precision import in_float64
+from jaxnas.report import save_results
+from jaxnas.search import PRESETS, RobotConfig, SearchResult, get_method
+from jaxnas.search import surrogate as gp
+from jaxnas.store import make_environment
+
+RESULTS = Path(__file__).parent / "results"
+DEFAULT, PAPER = PRESETS["default"], PRESETS["paper"]
+EVERY_PROXY = tuple(
+    "epe_nas fisher flops grad_norm grasp jacob_cov l2_norm nwot params plain snip synflow zen".split()  # noqa: SIM905
+)
+
+
+class Variant(NamedTuple):
+    """One way to search."""
+
+    normalization: str = "minmax"
+    config: RobotConfig = DEFAULT
+    method: str = "robot"
+    proxies: tuple[str, ...] = ()  # all of the task by default
+    budget: int = 20
+    final: str = "best"  # how the answer is chosen from what was queried: a name in `FINAL_CHOICES`
+
+
+def changed(**changes) -> Variant:
+    """The default but for fields of its config."""
+    return Variant(config=replace(DEFAULT, **changes))
+
+
+def paper(**changes) -> Variant:
+    """The published protocol but for fields of its config."""
+    return Variant(config=replace(PAPER, **changes))
+
+
+SIX = tuple(jaxnas.PROXIES)
+GROUPS: dict[str, dict[str, Variant]] = {
+    "preset": {
+        "default": Variant(),
+        "paper": paper(),
+        "random": Variant(method="random"),
+        "rank_aggregation": Variant(method="rank_aggregation"),
+    },
+    "acquisition": {
+        **{f"paper, UCB kappa {kappa:g}": paper(kappa=kappa) for kappa in (0.5, 1.0, 5.0, 10.0, 30.0)},
+        "paper, EI": paper(acquisition="ei"),
+        "paper, Thompson": paper(acquisition="thompson", num_candidates=1000),
+        "paper, IDS": paper(acquisition="ids"),
+        **{f"UCB kappa {kappa:g}": changed(kappa=kappa) for kappa in (1.0, 2.576, 5.0, 30.0)},
+        "EI": changed(acquisition="ei"),
+    },
+    "kernel": {
+        "paper, Matern-3/2": paper(kernel="matern32"),
+        "paper, RBF": paper(kernel="rbf"),
+        "paper, ARD": paper(ard=True),
+        "paper, noise 0.01": paper(noise=1e-2),
+    },
+    "normalisation": {
+        **{f"paper, {name}": Variant(name, PAPER) for name in ("rank", "zrank", "clip", "log")},
+        **{f"default, {name}": Variant(name) for name in ("rank", "zrank", "clip", "log")},
+    },
+    "domain": {"paper, sphere": paper(domain="sphere"), "default, sphere": changed(domain="sphere")},
+    "proposals": {"paper, distinct": paper(distinct=True), "default, not distinct": changed(distinct=False)},
+    "T0": {
+        f"default, T0 = {int(20 * part)} of 20": changed(explore=part) for part in (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
+    },
+    "proxies": {
+        **{f"without {name}": Variant(proxies=tuple(proxy for proxy in SIX if proxy != name)) for name in SIX},
+        "synflow, jacob_cov": Variant(proxies=("synflow", "jacob_cov")),
+        "synflow, jacob_cov, snip": Variant(proxies=("synflow", "jacob_cov", "snip")),
+        "thirteen of Suite-Zero": Variant(proxies=EVERY_PROXY),
+    },
+    "final choice": {
+        "default, posterior of the scores": Variant(final="posterior of scores"),
+        "default, posterior of scores and encoding": Variant(final="posterior of scores and encoding"),
+        "default, hindsight": Variant(final="hindsight"),
+    },
+    "budget": {
+        f"{name}, T = {budget}": Variant(config=preset, budget=budget)
+        for budget in (5, 10, 40, 100)
+        for name, preset in (("default", DEFAULT), ("paper", PAPER))
+    },
+}
+
+
+@lru_cache
+def load(name: str, proxies: tuple[str, ...] = ()) -> tasks.Task:
+    """A task by name, with other proxies of NAS-Bench-201 if they are named."""
+    space, *parts = name.split("/")
+    if space == "NAS-Bench-201":
+        data, scores, observation = parts
+        column = tasks.OBSERVATION if observation == "published" else tasks.OWN_OBSERVATION[data]
+        return tasks.load_nasbench201(data, scores, column, proxies)
+    task = tasks.load_transnas101(space, parts[0], preliminary=True)
+    columns = [
+        number
+        for number, proxy in enumerate(task.proxies)
+        if not proxies or proxy.replace("jacov", "jacob_cov") in proxies
+    ]
+    return task._replace(scores=task.scores[:, columns])
+
+
+NASBENCH201 = [
+    "NAS-Bench-201/cifar10/Suite-Zero/own",
+    "NAS-Bench-201/cifar10/jaxnas/own",
+    "NAS-Bench-201/cifar100/jaxnas/own",
+    "NAS-Bench-201/cifar100/jaxnas/published",
+    "NAS-Bench-201/ImageNet16-120/Suite-Zero/own",
+    "NAS-Bench-201/ImageNet16-120/Suite-Zero/published",
+    "NAS-Bench-201/ImageNet16-120/jaxnas/own",
+    "NAS-Bench-201/ImageNet16-120/jaxnas/published",
+]
+MICRO = [f"micro/{task}" for task in tasks.TRANSNAS_TASKS]
+MACRO = [f"macro/{task}" for task in tasks.TRANSNAS_TASKS]
+ALL = [*NASBENCH201, *MICRO, *MACRO]
+SOME = (
+    [NASBENCH201[number] for number in (0, 2, 4)]
+    + [MICRO[number] for number in (0, 1, 6)]
+    + [MACRO[number] for number in (1, 4, 5)]
+)
+
+
+def runs_on(group: str, name: str) -> list[str]:
+    """The tasks of a variant."""
+    if name == "thirteen of Suite-Zero":
+        return [NASBENCH201[0], NASBENCH201[4]]
+    if group == "proxies":
+        return SOME[:3]
+    if group == "final choice":
+        return NASBENCH201
+    return ALL if group == "preset" else SOME
+
+
+@lru_cache
+def random_regret(name: str, budget: int) -> float:
+    """Regret of the mean of 5,000 random searches."""
+    task, rng = load(name), np.random.default_rng(0)
+    draws = np.stack([rng.choice(len(task.test), budget, replace=False) for _ in range(5000)])
+    found = draws[np.arange(len(draws)), np.nanargmax(task.observation[draws], axis=1)]
+    return float(task.test.max() - task.test[found].mean())
+
+
+def run(group: str, variant_name: str, task_name: str, seeds: range) -> dict:
+    """One variant on one task: what each seed's choice is worth."""
+    variant = GROUPS[group][variant_name]
+    task = load(task_name, variant.proxies)
+    table = jaxnas.normalize(task.scores, variant.normalization)[0]
+    results = get_method(variant.method).run_seeds(
+        table,
+        task.observation,
+        budget=variant.budget,
+        seeds=seeds,
+        config=variant.config if variant.method == "robot" else None,
+        archs=task.archs,
+    )
+    choose = FINAL_CHOICES[variant.final]
+    report = np.array([task.test[choose(task, result)] for result in results])
+    return {
+        "group": group,
+        "variant": variant_name,
+        "task": task_name,
+        "settings": _settings(variant, seeds),
+        "report": report.round(4).tolist(),
+        "share": float((task.test.max() - report.mean()) / random_regret(task_name, variant.budget)),
+        "T0": float(np.mean([result.num_bo for result in results])),
+        "hits": float(np.mean([_is_best(task, result) for result in results])),
+    }
+
+
+def _by_posterior(encoded: bool, task: tasks.Task, result: SearchResult) -> int:
+    """Of what was queried the architecture of highest posterior mean: noisy observations weighed with the scores."""
+    features = jaxnas.normalize(task.scores, "zrank")[0]
+    if encoded:
+        features = np.hstack([features, np.eye(1 + task.archs.max())[task.archs].reshape(len(features), -1)])
+    return int(result.queries[np.argmax(_posterior_mean(features[result.queries], result.objective))])
+
+
+@in_float64
+@jax.jit
+def _posterior_mean(features: jax.Array, objective: jax.Array) -> jax.Array:
+    """Of a process whose lengthscale and noise the evidence chooses; far outliers below count as less far."""
+    low, high = jnp.quantile(objective, jnp.array([0.25, 0.75]))
+    values = jnp.maximum(objective, low - 1.5 * (high - low))
+    fits = [gp.fit(features, values, len(values), noise=noise) for noise in (1e-3, 1e-2, 0.1, 0.3, 1.0)]
+    evidence = jnp.stack([fit.posterior.log_marginal_likelihood for fit in fits])
+    return jnp.stack([gp.predict(fit, features)[0] for fit in fits])[jnp.argmax(evidence)]
+
+
+FINAL_CHOICES: dict[str, Callable[[tasks.Task, SearchResult], int]] = {
+    "best": lambda task, result: result.selected,
+    "posterior of scores": partial(_by_posterior, False),
+    "posterior of scores and encoding": partial(_by_posterior, True),
+    "hindsight": lambda task, result: int(result.queries[np.argmax(task.test[result.queries])]),
+}
+
+
+def _is_best(task: tasks.Task, result: SearchResult) -> bool:
+    return bool(task.observation[result.selected] == np.nanmax(task.observation))
+
+
+def _settings(variant: Variant, seeds: range) -> dict:
+    return {
+        **variant._asdict(),
+        "config": asdict(variant.config),
+        "proxies": list(variant.proxies),
+        "seeds": [seeds[0], seeds[-1]],
+    }
+
+
+def _key(row: dict) -> tuple[str, ...]:
+    return row["group"], row["variant"], row["task"], json.dumps(row["settings"])
+
+
+def to_markdown(rows: list[dict]) -> str:
+    """A table per group: share on each family of tasks and over all, hits, T0."""
+    lines = []
+    families = {"NAS-Bench-201": "NAS-Bench-201", "micro": "TransNAS micro", "macro": "TransNAS macro"}
+    for group, variants in GROUPS.items():
+        header = [group, *families.values(), "all", "worst task", "best of the observation", "T0"]
+        lines += ["", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+        for name in variants:
+            some = [row for row in rows if (row["group"], row["variant"]) == (group, name)]
+            if not some:
+                continue
+            cells = [_mean_share([row for row in some if row["task"].startswith(family)]) for family in families]
+            worst = max(some, key=lambda row: row["share"])
+            cells += [
+                _mean_share(some),
+                f"{worst['share']:.2f} ({worst['task']})",
+                f"{100 * np.mean([row['hits'] for row in some]):.0f} %",
+                f"{np.mean([row['T0'] for row in some]):.1f}",
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "| task | " + " | ".join(GROUPS["preset"]) + " |", "|---" * (1 + len(GROUPS["preset"])) + "|"]
+    for task in ALL:
+        some = {row["variant"]: row for row in rows if (row["group"], row["task"]) == ("preset", task)}
+        cells = [
+            f"{np.mean(some[name]['report']):.2f}+-{np.std(some[name]['report']):.2f} ({some[name]['share']:.2f})"
+            if name in some
+            else "-"
+            for name in GROUPS["preset"]
+        ]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_share(rows: list[dict]) -> str:
+    return f"{np.mean([row['share'] for row in rows]):.2f}" if rows else "-"
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """A panel per group: share of every task and their mean, per variant."""
+    from matplotlib.figure import Figure
+
+    groups = [group for group in GROUPS if any(row["group"] == group for row in rows)]
+    figure = Figure(figsize=(15, 4 * -(-len(groups) // 3)), layout="constrained")
+    for axes, group in zip(figure.subplots(-(-len(groups) // 3), 3, squeeze=False).flat, groups, strict=False):
+        for number, name in enumerate(GROUPS[group]):
+            shares = [row["share"] for row in rows if (row["group"], row["variant"]) == (group, name)]
+            if shares:
+                axes.plot(shares, [number] * len(shares), "o", color="tab:blue", alpha=0.35, markersize=4)
+                axes.plot(np.mean(shares), number, "|", color="black", markersize=16, markeredgewidth=2)
+        axes.set_yticks(range(len(GROUPS[group])), list(GROUPS[group]))
+        axes.set(title=group, xlim=(-0.05, 2.05))
+        axes.axvline(1.0, color="grey", linewidth=0.6)
+        axes.invert_yaxis()
+    figure.supxlabel(
+        "regret over that of random search: 0 = optimum, 1 = random search; a dot per task, a bar for their mean"
+    )
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+
+
+def main(seeds: Annotated[int, typer.Option(help="Seeds from 1000 on.", min=1)] = 100) -> None:
+    """Run what is missing, print the tables, write JSON, Markdown and picture."""
+    started, chosen, path = time.perf_counter(), range(1000, 1000 + seeds), RESULTS / "ablations.json"
+    before = json.loads(path.read_text()) if path.exists() else {"rows": [], "environment": {"seconds": 0.0}}
+    known = {_key(row): row for row in before["rows"]}
+    todo = [
+        (group, name, task) for group, variants in GROUPS.items() for name in variants for task in runs_on(group, name)
+    ]
+    rows: list[dict] = []
+    for number, (group, name, task) in enumerate(todo, start=1):
+        settings = json.loads(json.dumps(_settings(GROUPS[group][name], chosen)))
+        key = _key({"group": group, "variant": name, "task": task, "settings": settings})
+        if key not in known:
+            known[key] = run(group, name, task, chosen)
+            seconds = before["environment"]["seconds"] + time.perf_counter() - started
+            record = {"environment": make_environment(seconds), "rows": list(known.values())}
+            save_results(RESULTS, "ablations", record, to_markdown([*rows, known[key]]))
+            share, num_bo = known[key]["share"], known[key]["T0"]
+            print(f"{number} of {len(todo)}: {name}, {task}: share {share:.2f}, T0 {num_bo:.1f}", flush=True)
+        rows.append(known[key])
+    print(to_markdown(rows))
+    draw(rows, RESULTS / "ablations.png")
+
+
+if __name__ == "__main__":
+    typer.run(main)
