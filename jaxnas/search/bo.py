@@ -17,18 +17,20 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.precision import in_float64
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, DOMAINS, maximise
+from jaxnas.search.greedy import leader
 from jaxnas.table import combine
 
 SMALLEST = 16  # rows of the surrogate's shortest buffer
-NUM_ALTERNATIVES = 256  # points among which a distinct proposal is sought
+NUM_ALTERNATIVES = 64  # points among which a distinct proposal is sought
 
 
 @dataclass(frozen=True)
 class RobotConfig:
     """Hyperparameters of RoBoT.
 
-    The published protocol (He et al. 2024, arXiv:2403.07591) is `PRESETS["paper"]`: kappa 2.576, distinct False. Its
-    steps may pick a known architecture again and again; the defaults explore more, see experiments/README.md.
+    The published protocol (He et al. 2024, arXiv:2403.07591) is `PRESETS["paper"]`: kappa 2.576, distinct False,
+    10,000 candidates. Its steps may pick a known architecture again and again; the defaults explore more, and why is in
+    experiments/README.md.
     """
 
     acquisition: str = "ucb"
@@ -37,9 +39,9 @@ class RobotConfig:
     ard: bool = False  # one lengthscale per proxy
     noise: float = 1e-6  # variance of the standardised objective
     domain: str = "cube"
-    distinct: bool = True  # propose weights whose architecture is new, if any of the best 256 points has one
+    distinct: bool = True  # propose weights whose architecture is new; greedy as soon as none of 64 points has one
     explore: float = 1.0  # of the T queries, the part after which the greedy phase begins even if BO steps are left
-    num_candidates: int = 10_000
+    num_candidates: int = 4_000
     num_ascents: int = 10
 
     def __post_init__(self) -> None:
@@ -93,7 +95,7 @@ def ask(
     points, means, stds, lengthscale = _propose_one_by_one(config)(state.weights, state.objective, state.count, key)
 
     def choose(rank):
-        return jnp.argmax(combine(table, points[rank])).astype(jnp.int32)
+        return leader(combine(table, points[rank]))
 
     def is_known(rank):
         return (rank < len(points)) & queried[choose(jnp.minimum(rank, len(points) - 1))]
@@ -136,11 +138,10 @@ def _propose_one_by_one(config):
 def _propose(weights, objective, count, key, *, config):
     """The best points [K M], the surrogate's mean and deviation there, its lengthscale.
 
-    A surrogate costs the cube of its rows, so the early ones are fitted in buffers of half and a quarter of T.
+    A surrogate costs the cube of its rows, so the early ones are fitted in buffers of a quarter, half, 3/4 of T.
     """
-    sizes = [len(weights)]
-    while sizes[0] // 2 >= SMALLEST and len(sizes) < 3:
-        sizes.insert(0, sizes[0] // 2)
+    budget = len(weights)
+    sizes = sorted({size for size in (budget // 4, budget // 2, 3 * budget // 4) if size >= SMALLEST} | {budget})
     values = without_failures(objective)
 
     def within(size):

@@ -6,7 +6,7 @@ from jaxnas.search.bo import RobotConfig
 PRESETS: dict[str, RobotConfig] = {
     "default": RobotConfig(),
     # As published, with min-max normalised scores: He et al. 2024 (arXiv:2403.07591).
-    "paper": RobotConfig(kappa=2.576, distinct=False),
+    "paper": RobotConfig(kappa=2.576, distinct=False, num_candidates=10_000),
 }
 
 

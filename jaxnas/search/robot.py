@@ -21,7 +21,10 @@ def _init(pool: Pool, budget, key, config) -> BOState:
 
 
 def _ask(state: BOState, history: History, pool: Pool, key, config) -> Proposal:
-    """T steps of BO, which find T0 distinct architectures; then down the ranking of the best weights."""
+    """BO, which finds T0 distinct architectures; then down the ranking of the best weights.
+
+    BO ends after T steps, at `explore` T architectures, or, with `distinct`, when it has nothing new to propose.
+    """
 
     def explore():
         weights, arch, _ = bo.ask(state, pool.table, history.queried, key, config=config)
@@ -31,7 +34,10 @@ def _ask(state: BOState, history: History, pool: Pool, key, config) -> Proposal:
         merit = combine(pool.table, bo.best_weights(state))
         return Proposal(next_in_ranking(merit, history.queried), jnp.int32(GREEDY_PHASE), unweighted(pool))
 
-    exploring = (state.count < len(state.objective)) & (history.count < config.explore * len(state.objective))
+    budget = len(state.objective)
+    exploring = (state.count < budget) & (history.count < config.explore * budget)
+    if config.distinct:
+        exploring &= state.count == history.count  # every step so far was new
     return lax.cond(exploring, explore, exploit)
 
 

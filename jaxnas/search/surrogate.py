@@ -22,9 +22,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 KERNELS = {"matern52": "Matern52", "matern32": "Matern32", "rbf": "RBF"}  # classes of gpjax.kernels
 FAR = 1e9  # where padding rows lie: their covariance with anything in [-1, 1]^M underflows to exactly 0
 PRIOR_DEVIATION = 10.0  # of log l around l = 1: all but flat, as published; it decides where the likelihood does not
-LOG_LENGTHSCALES = (-5.0, 7.0, 33)  # from, to, and how many isotropic log l are tried
+LOG_LENGTHSCALES = (-5.0, 7.0, 17)  # from, to, and how many isotropic log l are tried
 GOLDEN = (math.sqrt(5) - 1) / 2
-NUM_SECTIONS = 16  # of the interval around the best of them: its length falls from 0.75 to 3e-4
+NUM_SECTIONS = 17  # of the interval around the best of them: its length falls from 1.5 to 4e-4
 NUM_ARD_STEPS = 80
 NUM_FEATURES = 200
 
