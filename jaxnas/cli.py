@@ -114,12 +114,12 @@ def score(
     """
     configure_jax()
     from jaxnas import pipeline, spaces
-    from jaxnas.scoring import ScoringConfig
+    from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
     from jaxnas.store import read_score_table, score_to_store, write_score_table
     from jaxnas.timing import Stopwatch
 
     search_space = spaces.get_space(space)
-    names = split_names(proxies)
+    names = split_names(proxies) or DEFAULT_PROXIES
     if archs is not None:
         pool = spaces.read_archs(archs, search_space)
     else:
@@ -197,13 +197,14 @@ def search(
     from jaxnas.objectives.training import TrainingConfig
     from jaxnas.pipeline import RunConfig, search_images
     from jaxnas.report import save_run
+    from jaxnas.scoring import DEFAULT_PROXIES
 
     config = RunConfig(
         space=space,
         data=data,
         channels=channels,
         cells_per_stage=cells,
-        proxies=split_names(proxies),
+        proxies=split_names(proxies) or DEFAULT_PROXIES,
         batch_size=batch_size,
         pool=pool,
         preset=preset,
@@ -236,6 +237,10 @@ def compare(
     column: Annotated[
         str, typer.Option(help="Column that the search maximises; of nasbench201 default c10_valid_val_12.")
     ] = "",
+    longer: Annotated[
+        str, typer.Option(help="Comma-separated columns of longer training, for hyperband and bohb.")
+    ] = "",
+    prices: Annotated[str, typer.Option(help="What one of each costs, in queries of --column, such as 17.")] = "",
     test_column: Annotated[
         str, typer.Option(help="Column to report; default that of the search, of nasbench201 robot_c10_test.")
     ] = "",
@@ -256,8 +261,9 @@ def compare(
     What is finished is kept in the folder: after Ctrl-C the same command goes on, more seeds or methods only add.
 
     \b
-    Example:
+    Examples:
       jaxnas compare --methods robot,rea,random --scores cifar10 --table nasbench201 --seeds 100
+      jaxnas compare --methods robot,bohb --budget 100 --longer c10_valid_val_200 --prices 17
     """
     configure_jax()
     from jaxnas.comparison import CompareConfig, compare_methods
@@ -268,15 +274,17 @@ def compare(
     config = CompareConfig(
         space=space,
         scores=scores,
-        proxies=split_names(proxies) if proxies else (),
+        proxies=split_names(proxies),
         preset=preset,
         normalization=normalization,
         table=table,
         column=column,
+        longer=split_names(longer),
+        prices=tuple(_whole(price) for price in split_names(prices)),
         test_column=test_column,
         budget=budget,
     )
-    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    names = split_names(methods)
     with progress() as bars:
         comparison = compare_methods(
             names,
@@ -291,6 +299,14 @@ def compare(
     files = "comparison.json and comparison.png are" if picture else "comparison.json is"
     hint = "" if picture else "; install jaxnas[plot] for the picture"
     console.print(f"{files} in {out}{hint}", soft_wrap=True, highlight=False)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise InputError(
+            f"price {text!r} is no whole number: say how many queries of --column the longer training costs"
+        )
+    return int(text)
 
 
 @data_app.callback(invoke_without_command=True)

@@ -38,6 +38,8 @@ class CompareConfig:
     preset: str = "default"  # settings of robot
     table: str = "nasbench201"
     column: str = "c10_valid_val_12"
+    longer: tuple[str, ...] = ()  # columns of longer trainings, for hyperband and bohb
+    prices: tuple[int, ...] = ()  # what one of each costs, in queries of `column`
     test_column: str = "robot_c10_test"  # empty: report what is searched
     budget: int = 20
 
@@ -48,6 +50,10 @@ class CompareConfig:
             raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
         if not self.column:
             raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
+        if len(self.longer) != len(self.prices):
+            raise InputError(
+                f"{len(self.longer)} columns of longer training and {len(self.prices)} prices: give one each"
+            )
 
 
 class MethodRuns(NamedTuple):
@@ -57,7 +63,7 @@ class MethodRuns(NamedTuple):
     seeds: Int[np.ndarray, " S"]
     selected: Int[np.ndarray, " S"]  # index in the pool
     num_bo: Int[np.ndarray, " S"]  # T0
-    best: Float[np.ndarray, "S T"]  # best objective so far, after every query; NaN while all failed
+    best: Float[np.ndarray, "S T"]  # best objective so far for every query's worth spent; NaN while all failed
     test: Float[np.ndarray, " S"]  # test accuracy of the selected architecture; NaN where the table has none
 
 
@@ -109,8 +115,10 @@ def compare_methods(
         raise InputError(f"table {config.table} and scores {config.scores} have no architecture in common")
     archs = scores.archs[shared]
     objective = tabular_objective(accuracies, space, archs, config.column, config.test_column)
+    trained_longer = [tabular_objective(accuracies, space, archs, column).values for column in config.longer]
+    observed = np.stack([objective.values, *trained_longer], axis=1)
     table, _ = normalize(scores.values[shared], config.normalization)
-    settings = {**asdict(config), "data.fingerprint": fingerprint(table, objective.values, objective.test)}
+    settings = {**asdict(config), "data.fingerprint": fingerprint(table, observed, objective.test)}
     runs = {}
     for name in methods:
         path = folder / f"{name}.parquet"
@@ -120,10 +128,13 @@ def compare_methods(
         for start in range(0, len(missing), SEEDS_AT_ONCE):
             chosen = missing[start : start + SEEDS_AT_ONCE]
             method = get_method(name)
-            given = dict(budget=config.budget, seeds=chosen, archs=archs)
+            given: dict[str, Any] = dict(budget=config.budget, seeds=chosen, archs=archs)
             if name == "robot":
                 given["config"] = get_preset(config.preset)
-            results = method.run_seeds(table, objective.values, **given)
+            if method.multi_fidelity and config.longer:
+                results = method.run_seeds(table, observed, prices=(1, *config.prices), **given)
+            else:
+                results = method.run_seeds(table, objective.values, **given)
             known = _join(known, _to_runs(name, chosen, results, objective.test))
             _write(path, known, {"method": name, **settings}, make_environment(time.perf_counter() - started))
             on_seeds(name, len(seeds) - len(missing) + start + len(chosen), len(seeds))
@@ -132,10 +143,10 @@ def compare_methods(
 
 
 def _to_runs(method: str, seeds: list[int], results: list[SearchResult], test: Float[np.ndarray, " A"]) -> MethodRuns:
-    objective = np.stack([np.where(np.isfinite(result.objective), result.objective, np.nan) for result in results])
     selected = np.array([result.selected for result in results])
     num_bo = np.array([result.num_bo for result in results])
-    return MethodRuns(method, np.array(seeds), selected, num_bo, np.fmax.accumulate(objective, axis=1), test[selected])
+    best = np.stack([result.best_by_spending() for result in results])
+    return MethodRuns(method, np.array(seeds), selected, num_bo, best, test[selected])
 
 
 def _join(known: MethodRuns | None, new: MethodRuns) -> MethodRuns:

@@ -28,10 +28,8 @@ def configure_jax() -> None:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """The names of a comma-separated list; the default proxies for an empty one."""
-    from jaxnas.scoring import DEFAULT_PROXIES
-
-    return tuple(name.strip() for name in text.split(",") if name.strip()) or DEFAULT_PROXIES
+    """The names of a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def score_table(scores) -> Table:

@@ -127,6 +127,28 @@ def test_compare_without_a_test_column_reports_what_it_searches(run, tmp_path, t
     assert all(row["mean"] == row["observed"] for row in record["rows"])
 
 
+def test_compare_over_fidelities(run, tmp_path, table):
+    given = ["--methods", "hyperband,random", "--longer", "test", "--prices", "3", "--test-column", "test"]
+    code, *_ = run(*COMPARE[:-2], *given, "--seeds", "3")
+    assert code == 0
+    record = json.loads((tmp_path / "runs" / "compare" / "comparison.json").read_text())
+    assert [row["method"] for row in record["rows"]] == ["hyperband", "random"]
+    hyperband, random = (record["curves"][name] for name in ("hyperband", "random"))
+    assert len(hyperband) == len(random) == 6
+    assert hyperband[-1] > 100 > random[-1]  # one architecture was trained for longer, where all are 100 higher
+
+
+def test_preset_of_robot(run, tmp_path, table):
+    found = {}
+    for preset in ("default", "paper"):
+        code, *_ = run(*COMPARE[:-1], "robot", "--preset", preset, "--seeds", "1", "--out", preset)
+        assert code == 0
+        found[preset] = json.loads((tmp_path / preset / "comparison.json").read_text())["config"]["preset"]
+    assert found == {"default": "default", "paper": "paper"}
+    code, _, err = run(*COMPARE[:-1], "robot", "--preset", "paper", "--seeds", "1", "--out", "default")
+    assert (code, "preset is default, not paper" in err) == (2, True)
+
+
 def test_score_writes_the_named_architectures(run, tmp_path, table):
     (tmp_path / "archs.txt").write_text("".join(f"{jaxnas.NASBENCH201.format(arch)}\n" for arch in table[:5]))
     args = ["score", "--archs", "archs.txt", "--proxies", "synflow", *SMALL]
@@ -217,6 +239,9 @@ def test_data_lists_every_set(run):
         ([*COMPARE, "--methods", ""], "name at least one method"),
         ([*COMPARE, "--budget", "31"], "budget 31 is outside 1 to 30"),
         ([*COMPARE, "--scores", "cifar11"], "no score file cifar11"),
+        (["search", "--preset", "papr"], "unknown preset 'papr': did you mean 'paper'?"),
+        (["compare", "--longer", "a,b", "--prices", "3"], "2 columns of longer training and 1 prices: give one each"),
+        (["compare", "--longer", "a", "--prices", "3.5"], "price '3.5' is no whole number"),
         (["compare", "--table", "mine.csv"], "needs the column that the search maximises: give --column"),
         ([*COMPARE, "--test-column", "tst"], "unknown column 'tst': did you mean 'test'?"),
         (["score", "--archs", "bad.txt"], "bad.txt, line 2"),

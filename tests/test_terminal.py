@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from jaxnas import progress, terminal
-from jaxnas.scoring import DEFAULT_PROXIES
 from jaxnas.search import Query
 
 
@@ -71,4 +70,4 @@ def test_pace_counts_from_the_first_chunk(monkeypatch):
 
 def test_names_are_split_and_default_to_the_six():
     assert terminal.split_names(" snip, grasp ,") == ("snip", "grasp")
-    assert terminal.split_names("") == DEFAULT_PROXIES
+    assert terminal.split_names("") == ()

@@ -136,18 +136,19 @@ def _propose_one_by_one(config):
 
 
 def _propose(weights, objective, count, key, *, config):
-    """The best points [K M], the surrogate's mean and deviation there, its lengthscale.
-
-    A surrogate costs the cube of its rows, so the early ones are fitted in buffers of a quarter, half, 3/4 of T.
-    """
-    budget = len(weights)
-    sizes = sorted({size for size in (budget // 4, budget // 2, 3 * budget // 4) if size >= SMALLEST} | {budget})
+    """The best points [K M], the surrogate's mean and deviation there, its lengthscale."""
+    sizes = buffer_sizes(len(weights))
     values = without_failures(objective)
 
     def within(size):
         return lambda: _propose_within(weights[:size], values[:size], count, key, config)
 
     return jax.lax.switch(jnp.searchsorted(jnp.array(sizes), count), [within(size) for size in sizes])
+
+
+def buffer_sizes(budget: int) -> list[int]:
+    """Rows of the buffers that the surrogate is fitted in: it costs the cube of them, and early steps need few."""
+    return sorted({size for size in (budget // 4, budget // 2, 3 * budget // 4) if size >= SMALLEST} | {budget})
 
 
 def _propose_within(weights, values, count, key, config):

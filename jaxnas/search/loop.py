@@ -157,10 +157,15 @@ class Method(NamedTuple):
 
         results = []
         with ThreadPoolExecutor(num_cores()) as threads:
-            for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
-                for item, phase, picked_by in zip(*(column[: history.count] for column in history[:3]), strict=True):
-                    ledger.query(int(item), PHASES[phase], picked_by)
-                results.append(ledger.result(self.name, weights, seed, _plain(config)))
+            try:
+                for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
+                    columns = (column[: history.count] for column in (history.item, history.phase, history.weights))
+                    for item, phase, picked_by in zip(*columns, strict=True):
+                        ledger.query(int(item), PHASES[phase], picked_by)
+                    results.append(ledger.result(self.name, weights, seed, _plain(config)))
+            except BaseException:  # Ctrl-C too: do not wait for the seeds that have not begun
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
         return results
 
 

@@ -46,6 +46,18 @@ class SearchResult:
     num_failed: int  # queries with a non-finite objective
     config: dict[str, Any]
     fidelity: Int[np.ndarray, " T"]  # of each query; all 0 where there is one
+    spent: Int[np.ndarray, " T"]  # queries' worth of the budget after each query
+
+    def best_by_spending(self) -> Float[np.ndarray, " T"]:
+        """Best finite objective, at the highest fidelity that has one, once 1 to T queries' worth is spent; or NaN."""
+        best, incumbent = np.full(self.budget, np.nan), (-1, -np.inf)
+        ends = [*self.spent[1:] - 1, self.budget]  # an evaluation counts when it is paid in full
+        for start, end, fidelity, value in zip(self.spent - 1, ends, self.fidelity, self.objective, strict=True):
+            if np.isfinite(value):
+                incumbent = max(incumbent, (int(fidelity), float(value)))
+            if incumbent[0] >= 0:
+                best[start:end] = incumbent[1]
+        return best
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, with None for NaN and inf: valid JSON."""
@@ -115,6 +127,7 @@ class Ledger:
             num_failed=int((~np.isfinite(objective)).sum()),
             config=config,
             fidelity=np.array([query.fidelity for query in queries]),
+            spent=np.cumsum([self.prices[query.fidelity] for query in queries]),
         )
 
 

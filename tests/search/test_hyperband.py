@@ -57,6 +57,20 @@ def test_budget_is_spent_to_the_last_query_and_items_once(method, budget):
     assert again.to_dict() == result.to_dict()
 
 
+def test_best_by_spending_counts_what_is_paid_in_full():
+    result = hyperband(TABLE, OBJECTIVE, budget=27, seed=0, prices=PRICES)
+    best = result.best_by_spending()
+    assert len(best) == 27
+    np.testing.assert_array_equal(best[:9], np.maximum.accumulate(result.objective[:9]))
+    np.testing.assert_array_equal(best[9:11], best[8])  # nine spent, the tenth query costs three
+    assert best[11] == result.objective[9]  # of a higher fidelity: it counts alone
+    assert best[26] == result.objective[12] == OBJECTIVE[result.selected, 2]
+    failing = np.full((A, 3), np.nan)
+    failing[:, 0] = OBJECTIVE[:, 0]
+    failed_above = hyperband(TABLE, failing, budget=27, seed=0, prices=PRICES).best_by_spending()
+    assert (np.diff(failed_above) >= 0).all()
+
+
 def test_the_best_of_a_rung_are_promoted():
     result = hyperband(TABLE, OBJECTIVE, budget=27, seed=0, prices=PRICES)
     assert result.fidelity.tolist()[:13] == [0] * 9 + [1] * 3 + [2]
