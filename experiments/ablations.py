@@ -151,7 +151,7 @@ def runs_on(group: str, name: str) -> list[str]:
     """The tasks of a variant."""
     if name == "thirteen of Suite-Zero":
         return [NASBENCH201[0], NASBENCH201[4]]
-    if group == "proxies":
+    if group in ("proxies", "budget"):
         return SOME[:3]
     if group == "final choice":
         return NASBENCH201

@@ -85,6 +85,9 @@ def draw(rows: list[dict], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     figure.axes[0].set_ylabel("best observed accuracy %")
+    figure.supxlabel(
+        "mean and deviation over seeds; dotted: the greedy phase begins (mean T0); black: the pool's best", fontsize=9
+    )
     with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=130)
 

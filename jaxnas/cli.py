@@ -59,7 +59,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        status.print("stopped: all that was scored or trained is kept, the same command goes on", soft_wrap=True)
+        status.print("stopped: all that is finished is kept, the same command goes on", soft_wrap=True)
         sys.stdout.flush()
         os._exit(130)  # JAX that was interrupted while it compiled may crash as Python shuts down
     finally:

@@ -24,7 +24,7 @@ from jaxnas.spaces import get_space, to_index
 from jaxnas.store import make_environment
 from jaxnas.table import NORMALIZATIONS, normalize
 
-SEEDS_AT_ONCE = 50  # of one program; what a kill can cost
+SEEDS_AT_ONCE = 10  # between two looks at progress; what a kill can cost
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -190,19 +191,40 @@ def test_json_lines_tell_everything(run, tmp_path):
     assert (events[0]["part"], events[1]["found"]) == ("0.parquet", 20)
 
 
+# A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
+STOPPED = "stopped: all that is finished is kept, the same command goes on\n"
+
+
 def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(tmp_path):
-    # A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
     lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # all would take half a minute
-    args = [sys.executable, "-c", code, "score", "--all", "--proxies", "synflow", "--json", *lasting]
+    args = [sys.executable, "-c", STOPPABLE, "score", "--all", "--proxies", "synflow", "--json", *lasting]
     process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = [process.stdout.readline() for _ in range(2)]
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert '"progress"' in lines[1]
     assert process.returncode == 130
-    assert err == "stopped: all that was scored or trained is kept, the same command goes on\n"
+    assert err == STOPPED
     assert 0 < len(jaxnas.read_scores(tmp_path / "scores").archs) < 15625
+
+
+def test_ctrl_c_keeps_the_seeds_of_a_comparison(run, tmp_path, table):
+    args = [*COMPARE[:-1], "random", "--seeds"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE, *args, "100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    kept = tmp_path / "runs" / "compare" / "random.parquet"
+    deadline = time.monotonic() + 60
+    while not kept.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[-1] + "\n") == (130, STOPPED)
+    found = kept.read_bytes()
+    assert 10 <= pq.read_metadata(kept).num_rows < 100_000
+    assert run(*args, "5")[0] == 0
+    assert kept.read_bytes() == found  # five seeds are there already
 
 
 def test_data_lists_every_set(run):
