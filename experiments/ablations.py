@@ -10,8 +10,6 @@ The defaults were chosen on NAS-Bench-201 and on the micro space; the macro spac
 come: a stopped run goes on. Writes results/ablations.json, results/ablations.md and results/ablations.png.
 """
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -23,16 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 import tasks
 import typer
+from rows import RESULTS, compute_rows
 
 import jaxnas
 from jaxnas.files import atomic_write
 from jaxnas.precision import in_float64
-from jaxnas.report import save_results
 from jaxnas.search import PRESETS, RobotConfig, SearchResult, get_method
 from jaxnas.search import surrogate as gp
-from jaxnas.store import make_environment
 
-RESULTS = Path(__file__).parent / "results"
 DEFAULT, PAPER = PRESETS["default"], PRESETS["paper"]
 EVERY_PROXY = tuple(
     "epe_nas fisher flops grad_norm grasp jacob_cov l2_norm nwot params plain snip synflow zen".split()  # noqa: SIM905
@@ -167,30 +163,24 @@ def random_regret(name: str, budget: int) -> float:
     return float(task.test.max() - task.test[found].mean())
 
 
-def run(group: str, variant_name: str, task_name: str, seeds: range) -> dict:
-    """One variant on one task: what each seed's choice is worth."""
-    variant = GROUPS[group][variant_name]
-    task = load(task_name, variant.proxies)
-    table = jaxnas.normalize(task.scores, variant.normalization)[0]
-    results = get_method(variant.method).run_seeds(
-        table,
-        task.observation,
-        budget=variant.budget,
-        seeds=seeds,
-        config=variant.config if variant.method == "robot" else None,
-        archs=task.archs,
+def run(group: str, variant: str, task: str, search: dict, seeds: list[int]) -> dict:
+    """What each seed's choice is worth; `search` and `seeds`, first and last, are the variant's, for the record."""
+    chosen, pool = GROUPS[group][variant], load(task, tuple(search["proxies"]))
+    results = get_method(chosen.method).run_seeds(
+        jaxnas.normalize(pool.scores, chosen.normalization)[0],
+        pool.observation,
+        budget=chosen.budget,
+        seeds=range(seeds[0], seeds[1] + 1),
+        config=chosen.config if chosen.method == "robot" else None,
+        archs=pool.archs,
     )
-    choose = FINAL_CHOICES[variant.final]
-    report = np.array([task.test[choose(task, result)] for result in results])
+    choose = FINAL_CHOICES[chosen.final]
+    report = np.array([pool.test[choose(pool, result)] for result in results])
     return {
-        "group": group,
-        "variant": variant_name,
-        "task": task_name,
-        "settings": _settings(variant, seeds),
         "report": report.round(4).tolist(),
-        "share": float((task.test.max() - report.mean()) / random_regret(task_name, variant.budget)),
+        "share": float((pool.test.max() - report.mean()) / random_regret(task, chosen.budget)),
         "T0": float(np.mean([result.num_bo for result in results])),
-        "hits": float(np.mean([_is_best(task, result) for result in results])),
+        "hits": float(np.mean([_is_best(pool, result) for result in results])),
     }
 
 
@@ -225,17 +215,20 @@ def _is_best(task: tasks.Task, result: SearchResult) -> bool:
     return bool(task.observation[result.selected] == np.nanmax(task.observation))
 
 
-def _settings(variant: Variant, seeds: range) -> dict:
-    return {
-        **variant._asdict(),
-        "config": asdict(variant.config),
-        "proxies": list(variant.proxies),
-        "seeds": [seeds[0], seeds[-1]],
-    }
-
-
-def _key(row: dict) -> tuple[str, ...]:
-    return row["group"], row["variant"], row["task"], json.dumps(row["settings"])
+def plan(num_seeds: int) -> list[dict]:
+    """Every variant on its tasks."""
+    return [
+        {
+            "group": group,
+            "variant": name,
+            "task": task,
+            "search": {**variant._asdict(), "config": asdict(variant.config), "proxies": list(variant.proxies)},
+            "seeds": [1000, 999 + num_seeds],
+        }
+        for group, variants in GROUPS.items()
+        for name, variant in variants.items()
+        for task in runs_on(group, name)
+    ]
 
 
 def to_markdown(rows: list[dict]) -> str:
@@ -246,21 +239,23 @@ def to_markdown(rows: list[dict]) -> str:
         header = [group, *families.values(), "all", "worst task", "best of the observation", "T0"]
         lines += ["", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
         for name in variants:
-            some = [row for row in rows if (row["group"], row["variant"]) == (group, name)]
+            some = _of(rows, group, name)
             if not some:
                 continue
-            cells = [_mean_share([row for row in some if row["task"].startswith(family)]) for family in families]
+            cells = [
+                _mean_share([row for row in some if row["settings"]["task"].startswith(family)]) for family in families
+            ]
             worst = max(some, key=lambda row: row["share"])
             cells += [
                 _mean_share(some),
-                f"{worst['share']:.2f} ({worst['task']})",
+                f"{worst['share']:.2f} ({worst['settings']['task']})",
                 f"{100 * np.mean([row['hits'] for row in some]):.0f} %",
                 f"{np.mean([row['T0'] for row in some]):.1f}",
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", "| task | " + " | ".join(GROUPS["preset"]) + " |", "|---" * (1 + len(GROUPS["preset"])) + "|"]
     for task in ALL:
-        some = {row["variant"]: row for row in rows if (row["group"], row["task"]) == ("preset", task)}
+        some = {name: row for name in GROUPS["preset"] for row in _of(rows, "preset", name, task)}
         cells = [
             f"{np.mean(some[name]['report']):.2f}+-{np.std(some[name]['report']):.2f} ({some[name]['share']:.2f})"
             if name in some
@@ -271,6 +266,11 @@ def to_markdown(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _of(rows, group, variant, task=""):
+    wanted = {"group": group, "variant": variant, **({"task": task} if task else {})}
+    return [row for row in rows if wanted.items() <= row["settings"].items()]
+
+
 def _mean_share(rows: list[dict]) -> str:
     return f"{np.mean([row['share'] for row in rows]):.2f}" if rows else "-"
 
@@ -279,11 +279,11 @@ def draw(rows: list[dict], path: Path) -> None:
     """A panel per group: share of every task and their mean, per variant."""
     from matplotlib.figure import Figure
 
-    groups = [group for group in GROUPS if any(row["group"] == group for row in rows)]
+    groups = list(GROUPS)
     figure = Figure(figsize=(15, 4 * -(-len(groups) // 3)), layout="constrained")
     for axes, group in zip(figure.subplots(-(-len(groups) // 3), 3, squeeze=False).flat, groups, strict=False):
         for number, name in enumerate(GROUPS[group]):
-            shares = [row["share"] for row in rows if (row["group"], row["variant"]) == (group, name)]
+            shares = [row["share"] for row in _of(rows, group, name)]
             if shares:
                 axes.plot(shares, [number] * len(shares), "o", color="tab:blue", alpha=0.35, markersize=4)
                 axes.plot(np.mean(shares), number, "|", color="black", markersize=16, markeredgewidth=2)
@@ -300,25 +300,7 @@ def draw(rows: list[dict], path: Path) -> None:
 
 def main(seeds: Annotated[int, typer.Option(help="Seeds from 1000 on.", min=1)] = 100) -> None:
     """Run what is missing, print the tables, write JSON, Markdown and picture."""
-    started, chosen, path = time.perf_counter(), range(1000, 1000 + seeds), RESULTS / "ablations.json"
-    before = json.loads(path.read_text()) if path.exists() else {"rows": [], "environment": {"seconds": 0.0}}
-    known = {_key(row): row for row in before["rows"]}
-    todo = [
-        (group, name, task) for group, variants in GROUPS.items() for name in variants for task in runs_on(group, name)
-    ]
-    rows: list[dict] = []
-    for number, (group, name, task) in enumerate(todo, start=1):
-        settings = json.loads(json.dumps(_settings(GROUPS[group][name], chosen)))
-        key = _key({"group": group, "variant": name, "task": task, "settings": settings})
-        if key not in known:
-            known[key] = run(group, name, task, chosen)
-            seconds = before["environment"]["seconds"] + time.perf_counter() - started
-            record = {"environment": make_environment(seconds), "rows": list(known.values())}
-            save_results(RESULTS, "ablations", record, to_markdown([*rows, known[key]]))
-            share, num_bo = known[key]["share"], known[key]["T0"]
-            print(f"{number} of {len(todo)}: {name}, {task}: share {share:.2f}, T0 {num_bo:.1f}", flush=True)
-        rows.append(known[key])
-    print(to_markdown(rows))
+    rows = compute_rows("ablations", plan(seeds), run, to_markdown)
     draw(rows, RESULTS / "ablations.png")
 
 

@@ -11,19 +11,16 @@ of 12,000 s, about ninety queries; hyperband and bohb, which train some for 200 
 here. Writes results/nasbench201.json and results/nasbench201.md beside this file.
 """
 
-import time
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tasks
 import typer
+from rows import compute_rows
 
 import jaxnas
-from jaxnas.report import save_results
 from jaxnas.search import PRESETS, SingleProxyConfig, get_method
 from jaxnas.spaces import NASBENCH201, to_index
-from jaxnas.store import make_environment
 
 BUDGET = 20
 BEST_OF_OBSERVATION = 13714  # index of the architecture
@@ -43,99 +40,87 @@ PUBLISHED = {
 }
 
 
-def run(method: str, data: str, scores: str, seeds: list[int], preset: str = "default", config=None) -> dict:
-    """One row: every seed's test accuracy, T0 and cost in seconds of training that the table states."""
-    task = tasks.load_nasbench201(data, scores)
-    config = PRESETS[preset] if method == "robot" else config
-    given = dict(budget=BUDGET, seeds=seeds, config=config, costs=task.cost, archs=task.archs)
-    observation = task.observation
+def run(method: str, data: str, scores: str, first_seed: int, num_seeds: int) -> dict:
+    """Every run's test accuracy, T0 and cost in seconds of training that the table states."""
+    if method == "single proxies":
+        each = [_search("single_proxy", data, scores, [0], SingleProxyConfig(n)) for n in range(len(jaxnas.PROXIES))]
+        return {name: [value for outcome in each for value in outcome[name]] for name in each[0]}
+    name, _, preset = method.partition(", ")
+    seeds = list(range(first_seed, first_seed + num_seeds))
+    return _search(name, data, scores, seeds, PRESETS[preset] if preset else None)
+
+
+def _search(method, data, scores, seeds, config):
+    task = tasks.load_nasbench201(data, tasks.OWN if scores == "-" else scores)
+    observation, given = task.observation, dict(budget=BUDGET, seeds=seeds, config=config)
     if method in MULTI_FIDELITY:
-        observation = np.stack(
-            [observation, tasks.load_nasbench201(data, scores, LONG_OBSERVATION).observation], axis=1
-        )
+        longer = tasks.load_nasbench201(data, tasks.OWN, LONG_OBSERVATION).observation
+        observation = np.stack([observation, longer], axis=1)
         given |= dict(budget=LONG_BUDGET, prices=PRICES)
-    started = time.perf_counter()
-    results = get_method(method).run_seeds(jaxnas.normalize(task.scores)[0], observation, **given)
-    selected = [result.selected for result in results]
-    prices = np.array(PRICES)
+    table = jaxnas.normalize(task.scores)[0]
+    results = get_method(method).run_seeds(table, observation, costs=task.cost, archs=task.archs, **given)
+    selected, prices = [result.selected for result in results], np.array(PRICES)
     return {
-        "method": f"robot, {preset}" if method == "robot" else method,
-        "data": data,
-        "scores": "-" if method in MODEL_FREE + MULTI_FIDELITY else scores,
-        "seeds": seeds,
-        "seconds": round(time.perf_counter() - started, 2),
         "test_accuracy": task.test[selected].round(3).tolist(),
         "selected": to_index(NASBENCH201, task.archs[selected]).tolist(),
         "T0": [result.num_bo for result in results],
         "cost_seconds": [round(float(result.cost @ prices[result.fidelity]), 1) for result in results],
-        "config": results[0].config,
     }
 
 
-def run_single_proxies(data: str, scores: str) -> list[dict]:
-    """The top T of each proxy: a row of their average, the row of the best."""
-    rows = [
-        run("single_proxy", data, scores, [0], config=SingleProxyConfig(number))
-        for number in range(len(jaxnas.PROXIES))
-    ]
-    best = max(rows, key=lambda row: row["test_accuracy"][0])
-    lists = ("seeds", "test_accuracy", "selected", "T0", "cost_seconds")
-    together = rows[0] | {name: [row[name][0] for row in rows] for name in lists}
-    return [together | {"method": "single proxies, average"}, best | {"method": "single proxies, best"}]
-
-
-def make_rows(num_seeds: int) -> list[dict]:
+def plan(num_seeds: int) -> list[dict]:
     """Every method on every data set, with all scores that there are for those that read scores."""
-    more, published, fifty = range(1000, 1000 + num_seeds), range(10, 20), range(10, 60)
     rows = []
     for data in tasks.TEST_COLUMNS:
         for scores in filter(lambda name, data=data: tasks.load_nasbench201(data, name), (tasks.SUITE_ZERO, tasks.OWN)):
-            for preset in PRESETS:
-                rows += [run("robot", data, scores, list(seeds), preset) for seeds in (published, more) if seeds]
-            rows += [run("rank_aggregation", data, scores, [0]), *run_single_proxies(data, scores)]
+            for method in ("robot, default", "robot, paper"):
+                rows += [(method, data, scores, 10, 10), (method, data, scores, 1000, num_seeds)]
+            rows += [(method, data, scores, 0, 1) for method in ("rank_aggregation", "single proxies")]
         for method in MODEL_FREE + MULTI_FIDELITY:
-            rows += [run(method, data, tasks.OWN, list(seeds)) for seeds in (fifty, more) if seeds]
-    return rows
+            rows += [(method, data, "-", 10, 50), (method, data, "-", 1000, num_seeds)]
+    names = ("method", "data", "scores", "first_seed", "num_seeds")
+    return [dict(zip(names, row, strict=True)) for row in rows if row[-1]]
 
 
 def to_markdown(rows: list[dict]) -> str:
     """One line per method, data set, scores and seed range."""
-    header = (
-        "method, data set, scores, seeds, test accuracy %, 5 / 50 / 95 %, published, best of observation, T0, cost s"
-    )
+    header = "method, data set, scores, seeds, test accuracy %, 5 / 50 / 95 %, published, best of column, T0, cost s"
     lines = [f"| {header.replace(', ', ' | ')} |", "|---" * 10 + "|"]
     for row in rows:
-        accuracy, seeds = np.array(row["test_accuracy"]), row["seeds"]
-        several = len(set(seeds)) > 1
-        deviation = f"+-{accuracy.std():.2f}" if len(accuracy) > 1 else ""
-        cells = [
-            row["method"],
-            row["data"],
-            row["scores"],
-            f"{seeds[0]}..{seeds[-1]}" if several else "-",
-            f"{accuracy.mean():.2f}{deviation}",
-            " / ".join(f"{value:.2f}" for value in np.quantile(accuracy, [0.05, 0.5, 0.95])) if several else "-",
-            PUBLISHED.get(row["method"].replace(", paper", ""), ("-",) * 3)[
-                list(tasks.TEST_COLUMNS).index(row["data"])
-            ],
-            f"{sum(index == BEST_OF_OBSERVATION for index in row['selected'])} of {len(accuracy)}",
-            f"{np.mean(row['T0']):.1f}" if row["method"].startswith("robot") else "-",
-            f"{np.mean(row['cost_seconds']):.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        settings = row["settings"]
+        if settings["method"] == "single proxies":
+            best = int(np.argmax(row["test_accuracy"]))
+            lines.append(_line("single proxies, average", settings, row))
+            lines.append(
+                _line("single proxies, best", settings, {name: row[name][best : best + 1] for name in list(row)[1:]})
+            )
+        else:
+            lines.append(_line(settings["method"], settings, row))
     return "\n".join(lines) + "\n"
 
 
-def main(
-    seeds: Annotated[int, typer.Option(help="Also run this many seeds from 1000 on.")] = 1000,
-) -> None:
-    """Run every row, print the table, write JSON and Markdown."""
-    started = time.perf_counter()
-    rows = make_rows(seeds)
-    markdown = to_markdown(rows)
-    print(markdown)
-    record = {"budget": BUDGET, "environment": make_environment(time.perf_counter() - started), "rows": rows}
-    save_results(Path(__file__).parent / "results", "nasbench201", record, markdown)
+def _line(method, settings, row):
+    accuracy, last = np.array(row["test_accuracy"]), settings["first_seed"] + settings["num_seeds"] - 1
+    several = settings["num_seeds"] > 1
+    published = PUBLISHED.get(method.replace(", paper", ""), ("-",) * 3)
+    cells = [
+        method,
+        settings["data"],
+        settings["scores"],
+        f"{settings['first_seed']}..{last}" if several else "-",
+        f"{accuracy.mean():.2f}" + (f"+-{accuracy.std():.2f}" if len(accuracy) > 1 else ""),
+        " / ".join(f"{value:.2f}" for value in np.quantile(accuracy, [0.05, 0.5, 0.95])) if several else "-",
+        published[list(tasks.TEST_COLUMNS).index(settings["data"])],
+        f"{sum(index == BEST_OF_OBSERVATION for index in row['selected'])} of {len(accuracy)}",
+        f"{np.mean(row['T0']):.1f}" if method.startswith("robot") else "-",
+        f"{np.mean(row['cost_seconds']):.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main(seeds: Annotated[int, typer.Option(help="Also run this many seeds from 1000 on.")] = 1000) -> None:
+    """Run what is missing, print the table, write JSON and Markdown."""
+    compute_rows("nasbench201", plan(seeds), run, to_markdown)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,15 @@ micro space on scene classification; elsewhere the row is marked missing. Scores
 results/transnas101.json and results/transnas101.md beside this file.
 """
 
-import time
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tasks
 import typer
+from rows import compute_rows
 
 import jaxnas
-from jaxnas.report import save_results
 from jaxnas.search import PRESETS, SingleProxyConfig, get_method
-from jaxnas.store import make_environment
 
 BUDGET = 100
 SPACES = ("micro", "macro")
@@ -37,83 +34,80 @@ PUBLISHED = {
         ["75+-145", "441+-382", "260+-244", "325+-318", "718+-1417", "802+-1563", "1698+-125"]
     ),
     ("micro", "single proxies, best"): ("2", "1", "22", "18", "3", "14", "36"),
+    ("macro", "single proxies, average"): ("346+-248", "291+-275", "110+-77", "53+-25", "32+-23", "7+-4", "24+-22"),
+    ("macro", "single proxies, best"): ("1", "8", "5", "2", "2", "2", "5"),
 }
 
 
-def run(space: str, name: str, seeds: list[int], more: list[int]) -> list[dict]:
-    """A row per method and seed range."""
-    task = tasks.load_transnas101(space, name)
-    rank = (task.test[None, :] > task.test[:, None]).sum(axis=1)
-    missing = [proxy for proxy, column in zip(task.proxies, task.scores.T, strict=True) if np.isnan(column).all()]
-    common = {"space": space, "task": name, "budget": BUDGET}
+def run(method: str, space: str, task: str, first_seed: int, num_seeds: int) -> dict:
+    """Rank found by every run and T0, or the proxies whose scores are missing."""
+    pool = tasks.load_transnas101(space, task)
+    missing = [proxy for proxy, column in zip(pool.proxies, pool.scores.T, strict=True) if np.isnan(column).all()]
+    if missing and method not in MODEL_FREE:
+        return {"missing": missing}
+    table = np.zeros((len(pool.archs), 1)) if missing else jaxnas.normalize(pool.scores)[0]
+    rank = (pool.test[None, :] > pool.test[:, None]).sum(axis=1)
 
-    def search(method, some, preset="default", config=None):
-        table = np.zeros((len(rank), 1)) if missing else jaxnas.normalize(task.scores)[0]
-        config = PRESETS[preset] if method == "robot" else config
-        given = dict(budget=BUDGET, seeds=some, config=config, archs=task.archs)
-        results = get_method(method).run_seeds(table, task.observation, **given)
-        return {
-            **common,
-            "method": f"robot, {preset}" if method == "robot" else method,
-            "seeds": some,
-            "rank": [int(rank[result.selected]) for result in results],
-            "T0": [result.num_bo for result in results],
-        }
+    def search(name, seeds, config=None):
+        given = dict(budget=BUDGET, seeds=seeds, config=config, archs=pool.archs)
+        return get_method(name).run_seeds(table, pool.observation, **given)
 
-    rows = [search(method, more) for method in MODEL_FREE]
-    if missing:
-        return [
-            *({**common, "method": f"robot, {preset}", "seeds": seeds, "missing": missing} for preset in PRESETS),
-            *rows,
-        ]
-    for preset in PRESETS:
-        rows += [search("robot", some, preset) for some in (seeds, more) if some]
-    ranks = [search("single_proxy", [0], config=SingleProxyConfig(n))["rank"][0] for n in range(len(task.proxies))]
-    rows.append({**common, "method": "single proxies, average", "rank": ranks})
-    rows.append({**common, "method": "single proxies, best", "rank": [min(ranks)]})
-    return [*rows, {**search("rank_aggregation", [0]), "seeds": []}]
+    if method == "single proxies":
+        results = [search("single_proxy", [0], SingleProxyConfig(n))[0] for n in range(len(pool.proxies))]
+    else:
+        name, _, preset = method.partition(", ")
+        seeds = range(first_seed, first_seed + num_seeds)
+        results = search(name, seeds, PRESETS[preset] if preset else None)
+    return {"rank": [int(rank[r.selected]) for r in results], "T0": [r.num_bo for r in results]}
+
+
+def plan(num_seeds: int) -> list[dict]:
+    """Every method on every task of both spaces."""
+    rows = []
+    for space in SPACES:
+        for task in tasks.TRANSNAS_TASKS:
+            for method in ("robot, default", "robot, paper"):
+                rows += [(method, space, task, 10, 10), (method, space, task, 1000, num_seeds)]
+            rows += [(method, space, task, 0, 1) for method in ("rank_aggregation", "single proxies")]
+            rows += [(method, space, task, 1000, num_seeds) for method in MODEL_FREE]
+    names = ("method", "space", "task", "first_seed", "num_seeds")
+    return [dict(zip(names, row, strict=True)) for row in rows if row[-1]]
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """A line per space, method and seed range, a column per task: rank found (published)."""
+    """A line per space, method and first seed, a column per task: rank found (published)."""
     lines = [
         f"| space | method | seeds | {' | '.join(tasks.TRANSNAS_TASKS)} |",
         "|---" * (3 + len(tasks.TRANSNAS_TASKS)) + "|",
     ]
-    keys = dict.fromkeys((row["space"], row["method"], tuple(row.get("seeds", ()))[:1]) for row in rows)
-    for space, method, start in keys:
-        cells = []
-        for number, task in enumerate(tasks.TRANSNAS_TASKS):
-            found = [row for row in rows if (row["space"], row["method"], row["task"]) == (space, method, task)]
-            found = [row for row in found if tuple(row.get("seeds", ()))[:1] == start]
-            published = PUBLISHED.get((space, method.replace(", paper", "")), ("-",) * len(tasks.TRANSNAS_TASKS))[
-                number
-            ]
-            ours = "-"
-            if found and "rank" in found[0]:
-                ranks = found[0]["rank"]
-                ours = f"{np.mean(ranks):.0f}" + (f"+-{np.std(ranks):.0f}" if len(ranks) > 1 else "")
-            elif found:
-                ours = "scores missing"
-            cells.append(f"{ours} ({published})")
-        seeds = f"from {start[0]}" if start else "-"
-        lines.append(f"| {space} | {method} | {seeds} | {' | '.join(cells)} |")
+    found = {tuple(row["settings"].values())[:4]: row for row in rows}
+    for space, method, first in dict.fromkeys((space, method, first) for method, space, _, first in found):
+        of_tasks = [found.get((method, space, task, first), {}) for task in tasks.TRANSNAS_TASKS]
+        if method == "single proxies":
+            lines.append(_line(space, "single proxies, average", first, of_tasks))
+            lowest = [row | ({"rank": [min(row["rank"])]} if "rank" in row else {}) for row in of_tasks]
+            lines.append(_line(space, "single proxies, best", first, lowest))
+        else:
+            lines.append(_line(space, method, first, of_tasks))
     return "\n".join(lines) + "\n"
+
+
+def _line(space, method, first, of_tasks):
+    published = PUBLISHED.get((space, method.replace(", paper", "")), ("-",) * len(of_tasks))
+    cells = []
+    for row, theirs in zip(of_tasks, published, strict=True):
+        ours = "scores missing" if "missing" in row else "-"
+        if "rank" in row:
+            ours = f"{np.mean(row['rank']):.0f}" + (f"+-{np.std(row['rank']):.0f}" if len(row["rank"]) > 1 else "")
+        cells.append(f"{ours} ({theirs})")
+    return f"| {space} | {method} | {f'from {first}' if first else '-'} | {' | '.join(cells)} |"
 
 
 def main(
     seeds: Annotated[int, typer.Option(help="Seeds from 1000 on, beside the published 10..19 of RoBoT.")] = 100,
 ) -> None:
-    """Run every row, print the table, write JSON and Markdown."""
-    started = time.perf_counter()
-    more = list(range(1000, 1000 + seeds))
-    rows = [
-        row for space in SPACES for task in tasks.TRANSNAS_TASKS for row in run(space, task, list(range(10, 20)), more)
-    ]
-    markdown = to_markdown(rows)
-    print(markdown)
-    record = {"budget": BUDGET, "environment": make_environment(time.perf_counter() - started), "rows": rows}
-    save_results(Path(__file__).parent / "results", "transnas101", record, markdown)
+    """Run what is missing, print the table, write JSON and Markdown."""
+    compute_rows("transnas101", plan(seeds), run, to_markdown)
 
 
 if __name__ == "__main__":
