@@ -99,6 +99,8 @@ def load_standardized(name: str, folder: Path | None = None) -> ImageData:
 
 def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int) -> nn.Module:
     """The network of a space, with as many classes as the data."""
+    if space not in NETWORKS:
+        raise InputError(f"space {space!r} has no network here: bring scores and a table of accuracies")
     return NETWORKS[space](num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
 
 
@@ -126,8 +128,9 @@ def search_images(
     Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
     """
     space = get_space(config.space)
-    data = load_standardized(config.data, data_folder)
-    network = make_network(config.space, data, config.channels, config.cells_per_stage)
+    if scores_path is None or config.table is None:  # else nothing is scored or trained
+        data = load_standardized(config.data, data_folder)
+        network = make_network(config.space, data, config.channels, config.cells_per_stage)
     scores = None if scores_path is None else load_pool_scores(config.space, scores_path, _chosen(config))
     table = None if config.table is None else load_accuracies(config.table, space, data_folder)
     pool = _draw_pool(config, space, table) if scores is None else scores.archs
@@ -161,9 +164,23 @@ def search_images(
 
 
 def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:
-    """Scores of a store, of a file, or shipped ones by their data set; all proxies unless some are named."""
-    shipped = not Path(scores).exists() and (space, str(scores)) in shipped_scores()
-    return load_scores(space, str(scores), proxies) if shipped else read_scores(scores, proxies)
+    """Scores of a store, of a file, or shipped ones by their data set; all proxies unless some are named.
+
+    A CSV has a column `arch` of the space's strings and one of numbers for each proxy, an empty cell being NaN.
+    """
+    path = Path(scores)
+    if not path.exists() and (space, str(scores)) in shipped_scores():
+        return load_scores(space, str(scores), proxies)
+    if path.suffix.lower() != ".csv":
+        return read_scores(path, proxies)
+    table = load_table(path, get_space(space))
+    if unknown := [name for name in proxies if name not in table.columns]:
+        raise unknown_name("proxy", unknown[0], table.columns)
+    names = tuple(proxies or table.columns)
+    if not names:
+        raise InputError(f"{path} has no column of scores beside arch")
+    values = np.stack([table.columns[name] for name in names], axis=1)
+    return Scores(table.archs, values, names, {"space": space, "file": path.name}, {})
 
 
 def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:

@@ -139,6 +139,33 @@ def test_compare_over_fidelities(run, tmp_path, table):
     assert hyperband[-1] > 100 > random[-1]  # one architecture was trained for longer, where all are 100 higher
 
 
+OTHER_SPACE = ["compare", "--space", "transnas101-macro", "--scores", "scores.csv", "--table", "accuracies.csv"]
+OTHER_SPACE += ["--column", "val", "--methods", "robot,rea", "--seeds", "2"]
+
+
+@pytest.fixture
+def skeletons(tmp_path):
+    """Scores and accuracies of 40 networks that jaxnas cannot build yet."""
+    space = jaxnas.SPACES["transnas101-macro"]
+    texts = [space.format(arch) for arch in jaxnas.sample(space, 40, seed=0)]
+    for name, header, rows in (
+        ("scores", "arch,up,down", [f"{text},{i},{-i}" for i, text in enumerate(texts[:35])]),
+        ("accuracies", "arch,val", [f"{text},{i + 50}" for i, text in enumerate(texts)]),
+    ):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    return texts
+
+
+def test_a_space_without_network_is_searched_on_tables(run, tmp_path, skeletons):
+    assert run(*OTHER_SPACE)[0] == 0
+    record = json.loads((tmp_path / "runs" / "compare" / "comparison.json").read_text())
+    assert record["rows"][0]["mean"] == 84  # of the 35 that have both
+    args = ["search", *OTHER_SPACE[1:7], "--column", "val"]
+    code, out, _ = run(*args, "--budget", "5")
+    assert code == 0
+    assert f"robot selects {skeletons[34]}" in out
+
+
 def test_preset_of_robot(run, tmp_path, table):
     found = {}
     for preset in ("default", "paper"):
@@ -261,6 +288,10 @@ def test_data_lists_every_set(run):
         ([*COMPARE, "--methods", ""], "name at least one method"),
         ([*COMPARE, "--budget", "31"], "budget 31 is outside 1 to 30"),
         ([*COMPARE, "--scores", "cifar11"], "no score file cifar11"),
+        (
+            ["score", "--space", "transnas101-micro", "--all"],
+            "space 'transnas101-micro' has no network here: bring scores",
+        ),
         (["search", "--preset", "papr"], "unknown preset 'papr': did you mean 'paper'?"),
         (["compare", "--longer", "a,b", "--prices", "3"], "2 columns of longer training and 1 prices: give one each"),
         (["compare", "--longer", "a", "--prices", "3.5"], "price '3.5' is no whole number"),
@@ -274,7 +305,7 @@ def test_data_lists_every_set(run):
         (["data", "get", "digits"], "digits"),
     ],
 )
-def test_a_mistake_gets_one_line_and_code_2(run, tmp_path, table, args, message):
+def test_a_mistake_gets_one_line_and_code_2(run, tmp_path, table, skeletons, args, message):
     (tmp_path / "bad.txt").write_text(f"{jaxnas.NASBENCH201.format(table[0])}\n|skip_connect~0|+\n")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut short")

@@ -15,7 +15,8 @@ IMAGES = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
 
 
 def test_every_network_has_a_space():
-    assert NETWORKS.keys() == SPACES.keys()
+    assert NETWORKS.keys() <= SPACES.keys()
+    assert SPACES.keys() - NETWORKS.keys() == {"transnas101-micro", "transnas101-macro"}  # searched on tables alone
 
 
 @pytest.mark.parametrize("name", NETWORKS)

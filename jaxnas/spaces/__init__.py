@@ -12,10 +12,13 @@ from jaxnas.spaces.space import (
     sample,
     to_index,
 )
+from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
 
 __all__ = [
     "NASBENCH201",
     "SPACES",
+    "TRANSNAS101_MACRO",
+    "TRANSNAS101_MICRO",
     "SearchSpace",
     "check_archs",
     "enumerate_archs",
@@ -27,7 +30,7 @@ __all__ = [
     "to_index",
 ]
 
-SPACES: dict[str, SearchSpace] = {"nasbench201": NASBENCH201}
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (NASBENCH201, TRANSNAS101_MICRO, TRANSNAS101_MACRO)}
 
 
 def get_space(name: str) -> SearchSpace:

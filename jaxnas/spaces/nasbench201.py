@@ -14,16 +14,14 @@ import numpy as np
 from jaxtyping import Int8, Int32, Int64
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.spaces.cell import EDGES, NUM_NODES, Archs, drop_dead_edges
 from jaxnas.spaces.space import SearchSpace, check_archs, enumerate_archs, to_index
 
-NUM_NODES = 4  # node 0 is the input of the cell, node 3 its output
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source, target), in the order of the strings
 OP_NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NONE, SKIP_CONNECT, NOR_CONV_1X1, NOR_CONV_3X3, AVG_POOL_3X3 = range(len(OP_NAMES))
 
 _EXAMPLE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 
-Archs: TypeAlias = Int8[np.ndarray, "A 6"]
 Terms: TypeAlias = tuple[tuple[int, tuple], ...]  # a sorted multiset; a term is (op, the terms it is applied to)
 Value = TypeVar("Value")
 
@@ -79,18 +77,7 @@ def canonicalize(archs: Archs) -> Archs:
     Raises:
         InputError: see `check_archs`.
     """
-    archs = check_archs(NASBENCH201, archs)
-    open_edge = archs != NONE
-    fed = np.zeros((len(archs), NUM_NODES), bool)  # a path from the input arrives here
-    fed[:, 0] = True
-    for edge, (source, target) in enumerate(EDGES):
-        fed[:, target] |= fed[:, source] & open_edge[:, edge]
-    used = np.zeros_like(fed)  # a path to the output starts here
-    used[:, -1] = True
-    for edge, (source, target) in reversed(list(enumerate(EDGES))):
-        used[:, source] |= used[:, target] & open_edge[:, edge]
-    sources, targets = np.array(EDGES).T
-    return np.where(fed[:, sources] & used[:, targets], archs, np.int8(NONE))
+    return drop_dead_edges(check_archs(NASBENCH201, archs))
 
 
 def functional_class(archs: Archs) -> Int32[np.ndarray, " A"]:

@@ -39,18 +39,24 @@ class SearchSpace:
     format: Callable[[Int8[np.ndarray, " D"]], str]  # the inverse of parse
     canonicalize: Callable[[Int8[np.ndarray, "A D"]], Int8[np.ndarray, "A D"]]  # without what cannot matter
     network_class: Callable[[Int8[np.ndarray, "A D"]], Int[np.ndarray, " A"]]  # index of one that is the same network
-    index_order: Callable[[], Int64[np.ndarray, " A"]] | None = None  # index -> mixed-radix number; None: equal
+    # Index -> mixed-radix number; None: equal. Where it names fewer than all vectors, the others are no members.
+    index_order: Callable[[], Int64[np.ndarray, " A"]] | None = None
 
     def __post_init__(self) -> None:
         if not all(1 <= choices <= 128 for choices in self.num_choices):
             raise InputError(f"space {self.name!r} has num_choices {self.num_choices}: each must be in 1..128")
-        if self.size >= 2**63:
-            raise InputError(f"space {self.name!r} has {self.size} architectures: an index must fit int64")
+        if self.num_vectors >= 2**63:
+            raise InputError(f"space {self.name!r} has {self.num_vectors} architectures: an index must fit int64")
+
+    @property
+    def num_vectors(self) -> int:
+        """The product of num_choices."""
+        return math.prod(self.num_choices)
 
     @property
     def size(self) -> int:
-        """The number of architectures, the product of num_choices."""
-        return math.prod(self.num_choices)
+        """The number of architectures: of the vectors, those that are members."""
+        return self.num_vectors if self.index_order is None else len(self.index_order())
 
 
 def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]:
@@ -75,6 +81,10 @@ def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]
             f"architecture {row} has {archs[row, decision]} at decision {decision}: "
             f"space {space.name!r} has options 0..{space.num_choices[decision] - 1} there"
         )
+    if space.size < space.num_vectors and len(strangers := np.flatnonzero(_look_up(space, archs) < 0)):
+        raise InputError(
+            f"architecture {strangers[0]}, {archs[strangers[0]].tolist()}, is no member of space {space.name!r}"
+        )
     return archs.astype(np.int8, copy=False)
 
 
@@ -86,8 +96,7 @@ def to_index(space: SearchSpace, archs: Unchecked) -> Int64[np.ndarray, " A"]:
     Raises:
         InputError: see `check_archs`.
     """
-    numbers = np.ravel_multi_index(tuple(check_archs(space, archs).T), space.num_choices)
-    return _inverse(space.index_order)[numbers] if space.index_order else numbers
+    return _look_up(space, check_archs(space, archs))
 
 
 def from_index(space: SearchSpace, indices: Unchecked) -> Int8[np.ndarray, "*A D"]:
@@ -106,10 +115,19 @@ def from_index(space: SearchSpace, indices: Unchecked) -> Int8[np.ndarray, "*A D
     return np.stack(np.unravel_index(numbers, space.num_choices), axis=-1).astype(np.int8)
 
 
+def _look_up(space: SearchSpace, archs: Int8[np.ndarray, "A D"]) -> Int64[np.ndarray, " A"]:
+    """The index of each vector, -1 of one that is no member."""
+    numbers = np.ravel_multi_index(tuple(archs.T), space.num_choices)
+    return _inverse(space.index_order, space.num_vectors)[numbers] if space.index_order else numbers
+
+
 @cache
-def _inverse(index_order: Callable[[], Int64[np.ndarray, " A"]]) -> Int64[np.ndarray, " A"]:
-    """Mixed-radix number -> index."""
-    return np.argsort(index_order())
+def _inverse(index_order: Callable[[], Int64[np.ndarray, " A"]], num_vectors: int) -> Int64[np.ndarray, " V"]:
+    """Mixed-radix number -> index, -1 where there is none."""
+    order = index_order()
+    indices = np.full(num_vectors, -1)
+    indices[order] = np.arange(len(order))
+    return indices
 
 
 def enumerate_archs(space: SearchSpace) -> Int8[np.ndarray, "A D"]:
@@ -142,11 +160,16 @@ def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndar
 def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray, " D"]) -> Int8[Array, " D"]:
     """`arch` with exactly one decision changed: a uniform decision, to a uniform one of its other options.
 
-    Decisions that have a single option are never chosen. Works under jit and vmap.
+    Decisions that have a single option are never chosen. Where not every vector is a member of the space: a uniform one
+    of the members that differ in one decision. Works under jit and vmap.
 
     Raises:
         InputError: no decision of the space has a second option.
     """
+    if space.size < space.num_vectors:
+        members = jnp.asarray(enumerate_archs(space))
+        near = jnp.sum(members != jnp.asarray(arch)[None], axis=1) == 1
+        return members[jnp.argmax(jnp.where(near, jax.random.uniform(key, near.shape), -1.0))]
     num_choices = np.array(space.num_choices)
     mutable = np.flatnonzero(num_choices > 1)
     if not len(mutable):
