@@ -13,6 +13,13 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _release_programs():
+    """Every compiled program holds memory maps, of which Linux grants a process 65,530: past them XLA:CPU crashes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of public tables and images, from JAXNAS_DATA; skips, or fails when JAXNAS_REQUIRE_DATA=1."""
