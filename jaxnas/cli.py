@@ -93,6 +93,12 @@ def score(
     channels: ChannelsOption = 8,
     cells: CellsOption = 1,
     batch_size: BatchOption = 64,
+    task: Annotated[
+        str, typer.Option(help="Task of TransNAS-Bench-101, such as jigsaw: its head and labels instead of the data's.")
+    ] = "",
+    pixels: Annotated[
+        int | None, typer.Option(help="Resize images to this height and width; default: as they are.", min=1)
+    ] = None,
     seed: SeedOption = 0,
     init: Annotated[
         str, typer.Option(help="Params: shared, one draw for all, or independent, one for each.")
@@ -109,8 +115,9 @@ def score(
     The folder is a store that grows and resumes; when all is scored, its scores.parquet is one table for any reader.
 
     \b
-    Example:
+    Examples:
       jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
+      jaxnas score --space transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
     """
     configure_jax()
     from jaxnas import pipeline, spaces
@@ -125,8 +132,8 @@ def score(
     else:
         pool = spaces.enumerate_archs(search_space) if everything else spaces.sample(search_space, sample, seed)
     images = pipeline.load_standardized(data, data_folder)
-    network = pipeline.make_network(space, images, channels, cells)
-    batch = pipeline.make_batch(images, batch_size, seed)
+    network = pipeline.make_network(space, images, channels, cells, task)
+    batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
     watch = Stopwatch()
     with progress() as bars, watch.stage("scoring"):
         show = JsonLines() if as_json else bars
@@ -139,7 +146,7 @@ def score(
             batch,
             names,
             ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory),
-            data_name=data,
+            data_name=f"{task} of {data}" if task else data,
             on_chunk=show.scored,
             on_damaged=show.damaged,
         )

@@ -22,6 +22,7 @@ from jaxnas.shipped import load_scores, shipped_scores
 from jaxnas.spaces import SearchSpace, get_space, sample
 from jaxnas.store import Scores, read_scores, score_to_store
 from jaxnas.table import NORMALIZATIONS, TableReport, normalize
+from jaxnas.tasks import get_task, resize, task_batch
 from jaxnas.timing import Stopwatch
 
 
@@ -97,17 +98,26 @@ def load_standardized(name: str, folder: Path | None = None) -> ImageData:
     return standardize(load_images(name, folder))
 
 
-def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int) -> nn.Module:
-    """The network of a space, with as many classes as the data."""
-    if space not in NETWORKS:
-        raise InputError(f"space {space!r} has no network here: bring scores and a table of accuracies")
-    return NETWORKS[space](num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
+def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int, task: str = "") -> nn.Module:
+    """The network of a space, with as many classes as the data, or with the head of a task.
+
+    Raises: InputError for a space whose network has no heads for tasks, or an unknown task.
+    """
+    fields = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
+    if task:
+        head, fields["num_classes"] = get_task(task)
+        if not hasattr(NETWORKS[space], "head"):
+            raise InputError(f"space {space!r} has no heads for tasks such as {task!r}: leave the task out")
+        return NETWORKS[space](head=head, **fields)
+    return NETWORKS[space](**fields)
 
 
-def make_batch(data: ImageData, size: int, seed: int) -> Batch:
-    """One class-balanced minibatch of training images."""
+def make_batch(data: ImageData, size: int, seed: int, task: str = "", pixels: int | None = None) -> Batch:
+    """One class-balanced minibatch of training images, resized to `pixels` if they are given, or that of a task."""
     images, labels = minibatch(data, size, seed)
-    return Batch(jnp.asarray(images), jnp.asarray(labels))
+    if pixels is not None:
+        images = resize(images, pixels)
+    return task_batch(task, images, seed) if task else Batch(jnp.asarray(images), jnp.asarray(labels))
 
 
 def search_images(

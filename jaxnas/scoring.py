@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
@@ -43,7 +44,8 @@ class ScoringConfig:
       one_per_class: score one architecture of each network class, without its dead edges, and give its score to the
         others, where every proxy is a function of the live network alone. False scores each as it stands, which for
         synflow and fisher is another number where a dead convolution is fed with zeros (2,140 of NAS-Bench-201).
-      strategy: "loop" scores one by one, "grouped" many at once (see `strategies`); "auto" loops on CPUs alone.
+      strategy: "loop" scores one by one, "grouped" many at once (see `strategies`); "auto" loops on CPUs, and for
+        networks that cannot choose ops for groups.
       chunk_size: architectures that a device takes at once; None: as many as memory allows.
       memory: GB of one device that a chunk may take; None: most of what is free.
     """
@@ -112,7 +114,8 @@ def iter_scores(
         return
     chosen, rows_of = _representatives(network.space, archs, functions, config)
     on_cpu = jax.default_backend() == "cpu"
-    strategy = config.strategy if config.strategy != "auto" else "loop" if on_cpu else "grouped"
+    loops = on_cpu or not hasattr(network, "capacity")  # without it all ops of all would be computed under `vmap`
+    strategy = config.strategy if config.strategy != "auto" else "loop" if loops else "grouped"
     plan = make_plan(network, chosen, batch, strategy, config.chunk_size, config.memory)
     independent = config.init == "independent"
     draw = (network, batch.images.shape[1:], archs.shape[1], config.seed)
@@ -146,10 +149,17 @@ def _representatives(space, archs, functions, config):
 
 
 def check_batch(network: Any, batch: Batch) -> None:
-    """InputError unless labels fit the images and the network's classes."""
+    """InputError unless labels fit the images and the network's outputs."""
     images, labels = batch
-    if len(images) < 2 or labels.shape != (len(images),):
+    if len(images) < 2 or len(labels) != len(images):
         raise InputError(f"a batch needs at least 2 images and one label each, not {images.shape} and {labels.shape}")
+    outputs = output_shape(network, images.shape)
+    is_classes = jnp.issubdtype(labels.dtype, jnp.integer)
+    wanted = outputs[:-1] if is_classes else outputs
+    if labels.shape != wanted:
+        raise InputError(f"labels of shape {labels.shape} do not fit outputs {outputs}: give {wanted}")
+    if not is_classes:
+        return
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
         raise InputError(f"label {lowest} is negative: labels are 0 to {network.num_classes - 1}")
@@ -157,3 +167,13 @@ def check_batch(network: Any, batch: Batch) -> None:
         raise InputError(
             f"label {highest} does not fit a network of {network.num_classes} classes: give num_classes={highest + 1}"
         )
+
+
+def output_shape(network: Any, images: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the network's outputs for images of that shape.
+
+    Raises: InputError where the network does not take such images.
+    """
+    arch = jax.ShapeDtypeStruct((len(network.space.num_choices),), jnp.int8)
+    given = jax.ShapeDtypeStruct(images, jnp.result_type(float))
+    return jax.eval_shape(network.init_with_output, jax.random.key(0), given, arch)[0].shape

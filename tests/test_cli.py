@@ -200,6 +200,20 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
     assert "init is shared, not independent" in err
 
 
+def test_score_of_a_task(run, tmp_path):
+    """The head and labels of the task, on the images that are given, resized; another task is another store."""
+    args = ["score", "--space", "transnas101-micro", "--sample", "2", "--proxies", "snip,synflow", "--pixels", "32"]
+    code, out, err = run(*args, "--task", "segmentsemantic", "--channels", "4", "--batch-size", "4")
+    assert (code, err.count("rror")) == (0, 0)
+    assert "2 architectures in scores" in out
+    provenance = jaxnas.read_scores(tmp_path / "scores").provenance
+    assert provenance["data"] == "segmentsemantic of digits"
+    assert (provenance["network.head"], provenance["network.num_classes"]) == ("segmentation", 17)
+    code, _, err = run(*args, "--task", "normal", "--channels", "4", "--batch-size", "4")
+    assert code == 2
+    assert "network.head is segmentation, not image" in err
+
+
 def test_json_lines_tell_everything(run, tmp_path):
     args = ["score", "--sample", "20", "--proxies", "synflow", "--json", *SMALL]
     code, out, _ = run(*args)
@@ -288,10 +302,8 @@ def test_data_lists_every_set(run):
         ([*COMPARE, "--methods", ""], "name at least one method"),
         ([*COMPARE, "--budget", "31"], "budget 31 is outside 1 to 30"),
         ([*COMPARE, "--scores", "cifar11"], "no score file cifar11"),
-        (
-            ["score", "--space", "transnas101-micro", "--all"],
-            "space 'transnas101-micro' has no network here: bring scores",
-        ),
+        (["score", "--task", "jigsaw"], "space 'nasbench201' has no heads for tasks such as 'jigsaw'"),
+        (["score", "--space", "transnas101-micro", "--task", "jigsav"], "unknown task 'jigsav': did you mean 'jigsaw'"),
         (["search", "--preset", "papr"], "unknown preset 'papr': did you mean 'paper'?"),
         (["compare", "--longer", "a,b", "--prices", "3"], "2 columns of longer training and 1 prices: give one each"),
         (["compare", "--longer", "a", "--prices", "3.5"], "price '3.5' is no whole number"),

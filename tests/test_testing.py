@@ -14,14 +14,14 @@ from jaxnas.testing import check_network, check_proxy
 IMAGES = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
 
 
-def test_every_network_has_a_space():
-    assert NETWORKS.keys() <= SPACES.keys()
-    assert SPACES.keys() - NETWORKS.keys() == {"transnas101-micro", "transnas101-macro"}  # searched on tables alone
+def test_every_space_has_a_network():
+    assert NETWORKS.keys() == SPACES.keys()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_passes(name):
-    images = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    pixels = 8 if name == "nasbench201" else 64  # of which the TransNAS-Bench-101 networks leave one or two
+    images = np.random.default_rng(0).normal(size=(4, pixels, pixels, 1)).astype(np.float32)
     check_network(NETWORKS[name](num_classes=3, channels=2, cells_per_stage=1), SPACES[name], images)
 
 

@@ -2,7 +2,22 @@
 
 from jaxnas.networks.layers import describe, init_params_of_each, init_variables, num_params
 from jaxnas.networks.nasbench201 import NASBench201Network
+from jaxnas.networks.transnas101 import TransNAS101MicroNetwork
+from jaxnas.networks.transnas101_macro import TransNAS101MacroNetwork
 
-NETWORKS = {"nasbench201": NASBench201Network}
+NETWORKS = {
+    "nasbench201": NASBench201Network,
+    "transnas101-micro": TransNAS101MicroNetwork,
+    "transnas101-macro": TransNAS101MacroNetwork,
+}
 
-__all__ = ["NETWORKS", "NASBench201Network", "describe", "init_params_of_each", "init_variables", "num_params"]
+__all__ = [
+    "NETWORKS",
+    "NASBench201Network",
+    "TransNAS101MacroNetwork",
+    "TransNAS101MicroNetwork",
+    "describe",
+    "init_params_of_each",
+    "init_variables",
+    "num_params",
+]

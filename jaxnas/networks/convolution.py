@@ -40,6 +40,22 @@ def conv(images: Float[Array, "N H W C"], kernel: Float[Array, "k k C O"], strid
     return _conv_p.bind(images, kernel, precision=precision)[:, ::stride, ::stride]
 
 
+def conv_upwards(images: Float[Array, "N h w C"], kernel: Float[Array, "3 3 C O"]) -> Float[Array, "N H W O"]:
+    """Transposed convolution of stride 2, H = 2 h: y[o] = sum_i x[i] w[o - 2 i + 1] along each axis.
+
+    An output of even place sees one pixel, one of odd place two: a convolution with windows of 2x2 that gives the 2x2
+    outputs of a block at once. (PyTorch: ConvTranspose2d with padding 1 and output padding 1.)
+    """
+    n, h, w, c = images.shape
+    tap = jnp.array([[1, 2], [3, 0]])  # of the window's pixel and the output's place; 3: none
+    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    on_blocks = padded[tap[:, :, None, None], tap[None, None]]  # [row, place, column, place, C, O]
+    on_blocks = on_blocks.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, -1)
+    images = jnp.pad(images, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    out = _conv_p.bind(images, on_blocks, precision=_precision())[:, 1:, 1:]
+    return out.reshape(n, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, -1)
+
+
 def conv_input(cotangent: Float[Array, "N H W O"], kernel: Float[Array, "k k C O"]) -> Float[Array, "N H W C"]:
     """The transpose of `conv` of stride 1 in the images."""
     return _conv_input_p.bind(cotangent, kernel, precision=_precision())

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int8, Int64, PyTree
 
-from jaxnas.networks.convolution import conv
+from jaxnas.networks.convolution import conv, conv_upwards
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -50,24 +50,37 @@ class BatchNorm(NamedTuple):
 
 
 def weight_layer(
-    module: nn.Module, name: str, shape, *, batch: int, stack=(), bias=False, normalised=False
+    module: nn.Module,
+    name: str,
+    shape,
+    *,
+    batch: int,
+    stack=(),
+    bias=False,
+    normalised=False,
+    draw="fan_in",
 ) -> WeightLayer:
-    """Declare in `module` one layer of kernel `shape`, or a stack of them, drawn from U(-b, b) with b = 1/sqrt(fan in).
+    """Declare in `module` one layer of kernel `shape`, or a stack of them, and how it is drawn.
 
-    That is what PyTorch draws for kernels and biases by default, and so what the published proxy scores used.
+    `draw`: "fan_in", U(-b, b) with b = 1/sqrt(k k C), which is what PyTorch draws for kernels and biases by default;
+    "fan_out", N(0, 2 / (k k O)), He's for convolutions, as some spaces have it.
     `normalised`: batch normalisation with the statistics of the minibatch follows.
     """
     bound = math.prod(shape[:-1]) ** -0.5
+    deviation = (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
     scales = "normalised_scales" if normalised else "scales"
 
     def uniform(key, shape):
         return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
+    def normal(key, shape):
+        return deviation * jax.random.normal(key, shape)
+
     if module.is_initializing():  # so that `init` also yields the taps, with the shapes that this batch needs
         module.variable(scales, name, nn.initializers.ones, None, stack)
         module.variable("gates", name, nn.initializers.ones, None, (*stack, batch, shape[-1]))
     return WeightLayer(
-        module.param(name, uniform, (*stack, *shape)),
+        module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)),
         module.param(f"{name}_bias", uniform, (*stack, shape[-1])) if bias else None,
         _optional(module, scales, name),
         _optional(module, "gates", name),
@@ -81,6 +94,11 @@ def _optional(module, collection, name):
 def apply_layer(layer: WeightLayer, x: Array, stride: int = 1) -> Array:
     """gate * (scale * (x * kernel) + bias): a same-padded convolution for x [N H W C], a matrix product for [N C]."""
     return apply_taps(layer, conv(x, layer.kernel, stride) if x.ndim == 4 else x @ layer.kernel)
+
+
+def apply_layer_upwards(layer: WeightLayer, x: Float[Array, "N h w C"]) -> Float[Array, "N H W O"]:
+    """`apply_layer` with the transposed convolution that doubles height and width."""
+    return apply_taps(layer, conv_upwards(x, layer.kernel))
 
 
 def apply_taps(layer: WeightLayer, out: Array) -> Array:

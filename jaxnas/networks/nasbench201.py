@@ -4,7 +4,6 @@ Source: Dong & Yang 2020 (arXiv:2001.00326). The architecture is an argument of 
 of both convolutions (a supernet), and an architecture uses those of its ops. One compiled program serves all.
 """
 
-from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -13,117 +12,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
-from jaxnas.networks.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
+from jaxnas.networks.blocks import ConvNorm
+from jaxnas.networks.cell import edges_in_use, scan_cells
 from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
-    apply_taps,
     average_pool_2x2,
-    average_pool_3x3,
     batch_norm_layer,
     record_statistics,
     weight_layer,
 )
-from jaxnas.spaces.nasbench201 import EDGES, NASBENCH201, NOR_CONV_1X1, NOR_CONV_3X3, NUM_NODES, OP_NAMES
-
-
-class Cell(nn.Module):
-    """One cell: node j is the sum over edges (i, j) of op(node i); maps [N H W C] to [N H W C]."""
-
-    affine: bool
-    norm: bool
-    train: bool
-    capacity: tuple[tuple[int, ...], ...] | None
-    reverse: bool
-
-    @nn.compact
-    def __call__(self, x, arch):
-        channels = x.shape[-1]
-        declare = dict(batch=x.shape[0], stack=(len(EDGES),), bias=not self.affine, normalised=self.norm)
-        conv_1x1 = weight_layer(self, "conv_1x1", (1, 1, channels, channels), **declare)
-        conv_3x3 = weight_layer(self, "conv_3x3", (3, 3, channels, channels), **declare)
-        norm = batch_norm_layer(self, "norm", channels, stack=(len(EDGES),), affine=self.affine)
-        nodes, norms = [x, *[None] * (NUM_NODES - 1)], []
-        for edge, (source, target) in enumerate(EDGES):
-            op, node = arch[edge], nodes[source]
-            of_edge = jax.tree.map(lambda leaf, edge=edge: leaf[edge], (conv_1x1, conv_3x3, norm))
-            self.sow("relus", f"edge{edge}", (node, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
-            capacity = self.capacity and self.capacity[edge]
-            how = dict(normalise=self.norm, train=self.train, capacity=capacity, reverse=self.reverse)
-            nodes[target], moved = add_op(op, nodes[target], node, *of_edge, **how)
-            norms.append(moved)
-        record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
-        return nodes[-1], None
-
-
-@partial(jax.jit, static_argnames=("normalise", "train", "capacity", "reverse"))
-def add_op(op, total, x, conv_1x1, conv_3x3, norm, *, normalise, train, capacity, reverse):
-    """total + op(x), and the edge's normalisation with its running statistics moved on where the op has one.
-
-    Jitted so that its derivatives are traced once per stage and not once per edge.
-    """
-    op = op.astype(jnp.int32)
-    if capacity is not None:
-        out, moved = _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, normalise, train, capacity)
-        return (out if total is None else total + out), moved
-    branches = tuple(partial(_BRANCHES[name], normalise=normalise, train=train) for name in OP_NAMES)
-    switch = add_switch_backwards if reverse else add_switch
-    return switch(op, branches, total, x, conv_1x1, conv_3x3, norm)
-
-
-def _relu_conv_norm(layer, x, norm, normalise, train):
-    out = apply_layer(layer, nn.relu(x))
-    return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
-
-
-_BRANCHES = {
-    "none": lambda x, one, three, norm, **_: (jnp.zeros_like(x), norm),
-    "skip_connect": lambda x, one, three, norm, **_: (x, norm),
-    "nor_conv_1x1": lambda x, one, three, norm, **how: _relu_conv_norm(one, x, norm, **how),
-    "nor_conv_3x3": lambda x, one, three, norm, **how: _relu_conv_norm(three, x, norm, **how),
-    "avg_pool_3x3": lambda x, one, three, norm, **_: (average_pool_3x3(x), norm),
-}
-
-
-_KINDS: dict[str, Kind] = {
-    "none": "zero",
-    "skip_connect": "identity",
-    "nor_conv_1x1": 1,
-    "nor_conv_3x3": 3,
-    "avg_pool_3x3": "pool",
-}
-
-
-def _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, normalise, train, capacity):
-    """The same for batches: what is linear in groups, the elementwise rest for all, kept where the op has it."""
-    dispatch = Dispatch(tuple(_KINDS[name] for name in OP_NAMES), capacity)
-    is_conv = (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)
-    product = mixed(op, jnp.where(is_conv, nn.relu(x), x), (conv_1x1.kernel, conv_3x3.kernel), dispatch)
-    layers = (conv_1x1._replace(kernel=None), conv_3x3._replace(kernel=None))
-    layer = jax.tree.map(lambda one, three: jnp.where(op == NOR_CONV_1X1, one, three), *layers)
-    out, moved = apply_taps(layer, product), norm
-    if normalise:
-        out, moved = apply_batch_norm(norm, out, train=train)
-    return jax.tree.map(lambda new, old: jnp.where(is_conv, new, old), (out, moved), (product, norm))
-
-
-class ConvNorm(nn.Module):
-    """Convolution (3x3, pad 1, no bias) and affine batch normalisation; stride 1 or 2."""
-
-    channels: int
-    stride: int
-    norm: bool
-    train: bool
-
-    @nn.compact
-    def __call__(self, x):
-        layer = weight_layer(self, "conv", (3, 3, x.shape[-1], self.channels), batch=x.shape[0], normalised=self.norm)
-        norm = batch_norm_layer(self, "norm", self.channels)
-        out = apply_layer(layer, x, self.stride)
-        if self.norm:
-            out, norm = apply_batch_norm(norm, out, train=self.train)
-            record_statistics(self, "norm", norm)
-        return out
+from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 
 class ReductionBlock(nn.Module):
@@ -177,8 +76,8 @@ class NASBench201Network(nn.Module):
         for stage in range(3):
             if stage > 0:
                 x = ReductionBlock(self.norm != "none", train, name=f"reduction{stage}")(x)
-            cells, how = self._stage(), (self.affine, everywhere, train, self.capacity, self.reverse)
-            x, _ = cells(*how, name=f"stage{stage + 1}")(x, arch)
+            how = (OP_NAMES, self.affine, "fan_in", everywhere, train, self.capacity, self.reverse)
+            x, _ = scan_cells(self.cells_per_stage, how, name=f"stage{stage + 1}")(x, arch)
         norm = batch_norm_layer(self, "norm", x.shape[-1])
         if everywhere:
             x, norm = apply_batch_norm(norm, x, train=train)
@@ -191,29 +90,10 @@ class NASBench201Network(nn.Module):
 
     def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
         """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
-        conv_1x1, conv_3x3 = arch == NOR_CONV_1X1, arch == NOR_CONV_3X3
-        of_name = {"conv_1x1": conv_1x1, "conv_3x3": conv_3x3, "norm": conv_1x1 | conv_3x3}
 
         def mask(path, leaf):
             if not path[0].key.startswith("stage"):
                 return jnp.ones((), bool)
-            edges = next(edges for name, edges in of_name.items() if path[-1].key.startswith(name))
-            return jnp.broadcast_to(edges, leaf.shape[:2])  # [cells edges]
+            return jnp.broadcast_to(edges_in_use(arch, path[-1].key), leaf.shape[:2])  # [cells edges]
 
         return jax.tree_util.tree_map_with_path(mask, params)
-
-    def _stage(self):
-        """A scan over the cells of a stage: compiled once, whatever their number.
-
-        A cell keeps nothing for a backward pass but its input, or the inputs of its edges: the rest is computed again,
-        which takes less time and several times less memory.
-        """
-        return nn.scan(
-            Cell if self.reverse and self.capacity is None else nn.remat(Cell, prevent_cse=False),
-            variable_axes={
-                name: 0 for name in ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")
-            },
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=self.cells_per_stage,
-        )

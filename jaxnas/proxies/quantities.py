@@ -14,10 +14,13 @@ Weights = dict[str, Array]  # "stage1/conv_3x3" -> kernels of that layer; leadin
 
 
 class Batch(NamedTuple):
-    """One labelled minibatch: images [N, H, W, C], labels int32 [N]."""
+    """One labelled minibatch. The kind of labels decides the loss, see `loss_of`.
 
-    images: Float[Array, "N H W C"]
-    labels: Int[Array, " N"]
+    Images are [N, H, W, C], or puzzles [N, P, H, W, C]; labels classes [N] or [N, H, W], or images [N, H, W, K].
+    """
+
+    images: Float[Array, "N *P H W C"]
+    labels: Array  # int32 [N] or [N, H, W], or floats [N, H, W, K]
 
 
 class Quantities:
@@ -44,13 +47,13 @@ class Quantities:
         return {path: flat[path] for path in self._taps["gates"]}
 
     @property
-    def logits(self) -> Float[Array, "N K"]:
-        """Logits of the minibatch."""
+    def logits(self) -> Float[Array, "*N K"]:
+        """Logits of the minibatch, or the images that a network of images gives."""
         return self._pass.logits
 
     @property
     def loss(self) -> Float[Array, ""]:
-        """L, the mean cross-entropy of the minibatch, in nats."""
+        """L, the mean loss of the minibatch, see `loss_of`: of classes the cross-entropy in nats."""
         return self._pass.loss
 
     @property
@@ -84,8 +87,8 @@ class Quantities:
         return self._pass.channel_gradient
 
     @property
-    def input_jacobian(self) -> Float[Array, "N H W C"]:
-        """J: the derivative of the sum of all logits with respect to the images."""
+    def input_jacobian(self) -> Float[Array, "N *P H W C"]:
+        """J: the derivative of the sum of all outputs with respect to the images."""
         return self._pass.input_jacobian
 
     @cached_property
@@ -106,7 +109,7 @@ class Quantities:
         exact = self.batch.images.dtype == jnp.float64
         names = ("scales", "normalised_scales") if exact else ("scales",)
         scales = {name: jax.tree.map(lambda ones: scale * ones, self._taps[name]) for name in names}
-        return cross_entropy(self._apply(self.network, weights, self.batch.images, **scales), self.batch.labels)
+        return loss_of(self._apply(self.network, weights, self.batch.images, **scales), self.batch.labels)
 
     @cached_property
     def _pass(self):
@@ -116,7 +119,7 @@ class Quantities:
             return self._apply(backwards(self.network), weights, images, gates=gates)
 
         logits, pullback = jax.vjp(forward, self.weights, self._taps["gates"], self.batch.images)
-        loss, logits_gradient = jax.value_and_grad(cross_entropy)(logits, self.batch.labels)
+        loss, logits_gradient = jax.value_and_grad(loss_of)(logits, self.batch.labels)
         gradient, channel_gradient, _ = pullback(logits_gradient)
         _, _, input_jacobian = pullback(jnp.ones_like(logits))
         return _FirstOrder(logits, loss, gradient, channel_gradient, input_jacobian)
@@ -145,7 +148,14 @@ def sum_over_weights(fn: Callable[..., Array], *trees: Weights) -> Float[Array, 
     return jax.tree.reduce(jnp.add, jax.tree.map(lambda *leaves: jnp.sum(fn(*leaves)), *trees))
 
 
-def cross_entropy(logits: Float[Array, "N K"], labels: Int[Array, " N"]) -> Float[Array, ""]:
-    """Mean over images of -log softmax(logits)[label], in nats."""
+def loss_of(outputs: Float[Array, "*N K"], labels: Array) -> Float[Array, ""]:
+    """The cross-entropy of integer labels, the mean of |output - label| of floating ones."""
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        return cross_entropy(outputs, labels)
+    return jnp.abs(outputs - labels).mean()
+
+
+def cross_entropy(logits: Float[Array, "*N K"], labels: Int[Array, "*N"]) -> Float[Array, ""]:
+    """Mean over images, or their pixels, of -log softmax(logits)[label], in nats."""
     log_probabilities = jax.nn.log_softmax(logits)
-    return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()
+    return -jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1).mean()

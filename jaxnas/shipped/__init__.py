@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent
 def shipped_scores() -> list[tuple[str, str]]:
     """(space, data) of every table in the package."""
     names = sorted(path.stem for path in _FOLDER.glob("*.parquet"))
-    return [tuple(name.split("-", 1)) for name in names]  # type: ignore[misc]
+    return [tuple(name.rsplit("-", 1)) for name in names]  # type: ignore[misc]
 
 
 def load_scores(space: str, data: str, proxies: Sequence[str] = ()) -> Scores:

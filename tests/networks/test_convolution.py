@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from jaxnas.networks.convolution import conv
+from jaxnas.networks.convolution import conv, conv_upwards
 
 SHAPES = {  # images [N H W C], kernel size, output channels, stride
     "odd sides": ((2, 5, 7, 3), 3, 4, 1),
@@ -137,3 +137,29 @@ def test_every_derivative_is_a_stride_1_convolution_without_dilation():
     windows = [line.split("window = {")[1].split("}")[0] for line in program.splitlines() if "window = {" in line]
     assert len(windows) >= 3
     assert all("dilate = [2" not in window and "stride = [2" not in window for window in windows)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 1, 1, 2)])
+def test_upwards_equals_the_transposed_convolution(shape, dtype):
+    """As lax has it, on images with a zero between any two pixels, with its first derivatives."""
+
+    def transposed(images, kernel):
+        flipped = kernel[::-1, ::-1]
+        return lax.conv_general_dilated(
+            images, flipped, (1, 1), [(1, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    with jax.enable_x64(dtype == np.float64):
+        args = operands(shape, 3, 6, dtype=dtype)
+        out, pullback = jax.vjp(conv_upwards, *args)
+        expected, expected_pullback = jax.vjp(transposed, *args)
+        assert out.shape == (shape[0], 2 * shape[1], 2 * shape[2], 6)
+        cotangent = np.random.default_rng(1).normal(size=out.shape).astype(dtype)
+        for ours, theirs in zip((out, *pullback(cotangent)), (expected, *expected_pullback(cotangent)), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
+
+
+def test_upwards_gradients_to_second_order():
+    with jax.enable_x64(True):
+        check_grads(conv_upwards, operands((2, 3, 2, 2), 3, 3), order=2, modes=("fwd", "rev"), rtol=1e-6)

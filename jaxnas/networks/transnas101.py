@@ -1,0 +1,89 @@
+"""The networks of TransNAS-Bench-101: an encoder that halves the image five times, and the head of a task.
+
+Source: Duan et al. 2021 (arXiv:2105.11871). The architecture is an argument of the call, as in `nasbench201`.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int8, PyTree
+
+from jaxnas.errors import InputError
+from jaxnas.networks.blocks import ConvNorm
+from jaxnas.networks.cell import ENTRIES, INNER, ReducingCell, edges_in_use, scan_cells
+from jaxnas.networks.heads import NUM_PIECES, Head
+from jaxnas.spaces.transnas101 import OP_NAMES, TRANSNAS101_MICRO
+
+
+class Stem(nn.Module):
+    """Two normalised convolutions of stride 2, a ReLU between them."""
+
+    channels: int
+    norm: bool
+    train: bool
+
+    @nn.compact
+    def __call__(self, x):
+        x = ConvNorm(self.channels // 2, 2, self.norm, self.train, draw="fan_out", name="first")(x)
+        self.sow("relus", "stem", (x, True))
+        return ConvNorm(self.channels, 2, self.norm, self.train, draw="fan_out", name="second")(nn.relu(x))
+
+
+class TransNAS101MicroNetwork(nn.Module):
+    """Outputs of images under an architecture int8[6]: a stem, five modules of cells, a head.
+
+    Modules 1, 3 and 5 halve the image and double the channels in their first cell; equal cells in a row are one scan.
+    Images are [N H W C], for head "jigsaw" the pieces [N 9 h w C]; outputs logits [N K], for head "segmentation" of
+    every pixel [N H W K], for "image" an image [N H W K], with H and W multiples of 32.
+
+    Attributes: see `NASBench201Network`; `head`, a name in `HEADS`; `cells_per_stage`, cells of each module. Cell
+    normalisation is affine. `norm`: "reduction" and "none" are the same here, no normalisation at all.
+    """
+
+    space = TRANSNAS101_MICRO
+
+    num_classes: int = 47
+    channels: int = 64
+    cells_per_stage: int = 2
+    head: str = "classification"
+    norm: Literal["all", "reduction", "none"] = "all"
+    capacity: tuple[tuple[int, ...], ...] | None = None
+    reverse: bool = False
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "N *P H W C"], arch: Int8[Array, " D"], *, train: bool = True
+    ) -> Float[Array, "N *h K"]:
+        norm = self.norm == "all"
+        x = Stem(self.channels, norm, train, name="stem")(merge_pieces(images, self.head))
+        how = (OP_NAMES, True, "fan_out", norm, train, self.capacity, self.reverse)
+        for stage, num_modules in enumerate((2, 2, 1)):  # a module that reduces, and one that does not
+            channels = self.channels * 2 ** (stage + 1)
+            x = ReducingCell(OP_NAMES, channels, *how[1:], name=f"reduction{stage + 1}")(x, arch)
+            if num_equal := num_modules * self.cells_per_stage - 1:
+                x, _ = scan_cells(num_equal, how, name=f"stage{stage + 1}")(x, arch)
+        self.sow("features", "last", x)
+        return Head(self.head, self.num_classes, self.channels, 5, norm, train, name="head")(x)
+
+    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
+
+        def mask(path, leaf):
+            module, name = path[0].key, path[-1].key
+            if module.startswith("stage"):
+                return jnp.broadcast_to(edges_in_use(arch, name), leaf.shape[:2])  # [cells edges]
+            if module.startswith("reduction"):
+                return edges_in_use(arch, name)[jnp.array(ENTRIES if name.startswith("entry") else INNER)]
+            return jnp.ones((), bool)
+
+        return jax.tree_util.tree_map_with_path(mask, params)
+
+
+def merge_pieces(images: Float[Array, "N *P H W C"], head: str) -> Float[Array, "B H W C"]:
+    """Images as a batch; the pieces of puzzles one after another."""
+    if images.ndim != (5 if head == "jigsaw" else 4) or (head == "jigsaw" and images.shape[1] != NUM_PIECES):
+        wanted = f"[N {NUM_PIECES} h w C], the pieces of each puzzle" if head == "jigsaw" else "[N H W C]"
+        raise InputError(f"images of shape {images.shape} do not fit head {head!r}: give {wanted}")
+    return images.reshape(-1, *images.shape[-3:])

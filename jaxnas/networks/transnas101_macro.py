@@ -1,0 +1,305 @@
+"""The networks of TransNAS-Bench-101 macro: modules of residual blocks that double channels or halve the image.
+
+Source: Duan et al. 2021 (arXiv:2105.11871). The skeleton is an argument of the call although it decides shapes:
+between blocks features lie in a buffer [N B] that holds the largest, and a block is a `switch` over all forms
+(channels, pixels, kind) that skeletons come through. One compiled program serves all 3,256, and of each block only the
+chosen form runs. There are layers for every number of channels; a skeleton uses those on its way.
+"""
+
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int8, PyTree
+
+from jaxnas.networks import heads
+from jaxnas.networks.dispatch import add_switch, add_switch_backwards
+from jaxnas.networks.layers import (
+    apply_batch_norm,
+    apply_layer,
+    batch_norm_layer,
+    record_statistics,
+    weight_layer,
+)
+from jaxnas.networks.transnas101 import Stem, merge_pieces
+from jaxnas.spaces.transnas101 import DOUBLES, HALVES, NUM_DOUBLINGS, NUM_MODULES, NUM_STRIDES, TRANSNAS101_MACRO
+
+PLAIN = 1  # the kind of module that keeps the shape, a digit of the space
+BLOCKS_PER_MODULE = 2
+WIDTHS = tuple(range(max(NUM_DOUBLINGS) + 1))  # doublings of the channels so far
+DOUBLED = np.isin(np.arange(5), DOUBLES)  # by kind
+HALVED = np.isin(np.arange(5), HALVES)
+
+
+class Form(NamedTuple):
+    """What a block finds, and what it does."""
+
+    width: int  # doublings so far
+    strides: int  # halvings so far
+    kind: int  # 0: nothing
+
+    @property
+    def width_after(self) -> int:
+        return self.width + int(DOUBLED[self.kind])
+
+
+def _forms() -> tuple[list[Form], np.ndarray]:
+    """All forms, and the number of each, [width, strides, kind]."""
+    forms = [Form(0, 0, 0)]
+    number_of = np.zeros((len(WIDTHS), max(NUM_STRIDES) + 1, len(DOUBLED)), np.int32)
+    for form in (Form(*choice) for choice in product(WIDTHS, range(max(NUM_STRIDES) + 1), range(1, len(DOUBLED)))):
+        if form.width_after in WIDTHS and form.strides + HALVED[form.kind] <= max(NUM_STRIDES):
+            number_of[form] = len(forms)
+            forms.append(form)
+    return forms, number_of
+
+
+FORMS, NUMBER_OF_FORM = _forms()
+LAST_FORMS = tuple(product(NUM_DOUBLINGS, NUM_STRIDES))  # widths and strides of whole skeletons
+
+
+class Frame(NamedTuple):
+    """Shapes of features: those after the stem are [N height width channels]."""
+
+    height: int
+    width: int
+    channels: int
+
+    def shape(self, width: int, strides: int) -> tuple[int, int, int]:
+        """After so many doublings and halvings."""
+        return -(-self.height // 2**strides), -(-self.width // 2**strides), self.channels * 2**width
+
+    @property
+    def size(self) -> int:
+        """Of the largest features of one image."""
+        return prod(self.shape(max(WIDTHS), 0))
+
+
+def pack(x: Float[Array, "N h w C"], size: int) -> Float[Array, "N B"]:
+    """Features in front of zeros."""
+    x = x.reshape(len(x), -1)
+    return jnp.pad(x, ((0, 0), (0, size - x.shape[1])))
+
+
+def unpack(buffer: Float[Array, "N B"], shape: tuple[int, int, int]) -> Float[Array, "N h w C"]:
+    """The inverse of `pack`."""
+    return buffer[:, : prod(shape)].reshape(-1, *shape)
+
+
+class Block(nn.Module):
+    """One residual block on features in a buffer: ReLU, 3x3, norm, twice, plus a normalised 1x1 or the input itself."""
+
+    frame: Frame
+    norm: bool
+    train: bool
+    reverse: bool
+
+    @nn.compact
+    def __call__(self, carry, kind):
+        buffer, width, strides = carry
+        norms, layers = self._declare(len(buffer))
+        number = jnp.asarray(NUMBER_OF_FORM)[width, strides, kind]
+        sows = self.is_mutable_collection("relus") and not self.is_initializing()
+        how: dict[str, Any] = dict(frame=self.frame, norm=self.norm, train=self.train, sows=sows)
+        branches = tuple(partial(_run_block, form=form, **how) for form in FORMS)
+        switch = add_switch_backwards if self.reverse else add_switch
+        after, (moved, middle) = switch(number, branches, None, buffer, layers, norms)
+        for name, norm in moved.items():
+            record_statistics(self, name, norm)
+        width_after, strides_after = width + jnp.asarray(DOUBLED)[kind], strides + jnp.asarray(HALVED)[kind]
+        if sows:
+            sizes = jnp.array([[prod(self.frame.shape(w, s)) for s in range(max(NUM_STRIDES) + 1)] for w in WIDTHS])
+            places, is_run = jnp.arange(buffer.shape[1]), kind > 0
+            for name, values, size in (
+                ("input", buffer, sizes[width, strides]),
+                ("middle", middle, sizes[width_after, strides_after]),
+            ):
+                self.sow("relus", name, (values[:, None, None, :], is_run & (places < size)))
+        return (after, width_after, strides_after), None
+
+    def _declare(self, batch):
+        """Normalisations and layers by name; a name ends in the doublings of the input, of "b" those of the output."""
+        norms, layers = {}, {}
+        declare = dict(batch=batch, normalised=self.norm, draw="fan_out")
+        for width in WIDTHS:
+            channels = self.frame.channels * 2**width
+            for name in ("norm_a", "norm_b", "norm_shortcut"):
+                norms[f"{name}{width}"] = batch_norm_layer(self, f"{name}{width}", channels)
+            shapes = {"a": (3, 3, channels, channels), "b": (3, 3, channels, channels)}
+            shapes["shortcut"] = (1, 1, channels, channels)
+            if width + 1 in WIDTHS:
+                shapes |= {
+                    "a_double": (3, 3, channels, 2 * channels),
+                    "shortcut_double": (1, 1, channels, 2 * channels),
+                }
+            for name, shape in shapes.items():
+                layers[f"{name}{width}"] = weight_layer(self, f"{name}{width}", shape, **declare)
+        return norms, layers
+
+
+def _run_block(buffer, layers, norms, *, form: Form, frame: Frame, norm: bool, train: bool, sows: bool):
+    """The features after a block of that form; the normalisations moved on, and the input of its second ReLU."""
+    if form.kind == 0:
+        return buffer, (norms, jnp.zeros_like(buffer) if sows else None)
+    moved = dict(norms)
+
+    def convolve(name, x, stride=1):
+        """`name` says layer and normalisation."""
+        layer = f"{name}_double" if DOUBLED[form.kind] and name != "b" else name
+        out = apply_layer(layers[f"{layer}{form.width_after if name == 'b' else form.width}"], x, stride)
+        if norm:
+            key = f"norm_{name}{form.width_after}"
+            out, moved[key] = apply_batch_norm(norms[key], out, train=train)
+        return out
+
+    x, stride = unpack(buffer, frame.shape(form.width, form.strides)), 2 if HALVED[form.kind] else 1
+    middle = convolve("a", nn.relu(x), stride)
+    out = convolve("b", nn.relu(middle))
+    out += x if form.kind == PLAIN else convolve("shortcut", x, stride)
+    size = buffer.shape[1]
+    return pack(out, size), (moved, pack(middle, size) if sows else None)
+
+
+class SkeletonHead(nn.Module):
+    """`heads.Head` for features in a buffer: its first layer there is for every number of channels."""
+
+    head: str
+    num_outputs: int
+    channels: int
+    frame: Frame
+    norm: bool
+    train: bool
+    reverse: bool
+
+    @nn.compact
+    def __call__(self, buffer, width, strides):
+        switch = add_switch_backwards if self.reverse else add_switch
+        number = (width - min(NUM_DOUBLINGS)) * len(NUM_STRIDES) + strides - min(NUM_STRIDES)
+        how = dict(head=self.head, frame=self.frame, norm=self.norm, train=self.train)
+        if self.head not in heads.DECODERS:
+            branches = tuple(partial(_classify, form=form, **how) for form in LAST_FORMS)
+            return switch(number, branches, None, buffer, self._linear_layers(len(buffer)))[0]
+        first, norms = self._first_layers(len(buffer))
+        size = prod(self.frame.shape(0, min(NUM_STRIDES))[:2]) * heads.decoder_channels(self)[0]
+        branches = tuple(partial(_decode_first, form=form, size=size, **how) for form in LAST_FORMS)
+        buffer, moved = switch(number, branches, None, buffer, first, norms)
+        for name, norm in moved.items():
+            record_statistics(self, name, norm)
+        rest = heads.declare_rest(self, len(buffer))
+        branches = tuple(
+            partial(_decode_rest, strides=s, channels=heads.decoder_channels(self)[0], **how) for s in NUM_STRIDES
+        )
+        out, moved = switch(strides - min(NUM_STRIDES), branches, None, buffer, rest)
+        for layer, norm in enumerate(moved, start=1):
+            record_statistics(self, f"layer{layer}_norm", norm)
+        return out
+
+    def _linear_layers(self, batch):
+        pieces = heads.NUM_PIECES if self.head == "jigsaw" else 1
+        shapes = {width: (pieces * self.frame.channels * 2**width, self.num_outputs) for width in NUM_DOUBLINGS}
+        declare = dict(batch=batch // pieces, bias=True)
+        return {width: weight_layer(self, f"linear{width}", shape, **declare) for width, shape in shapes.items()}
+
+    def _first_layers(self, batch):
+        channels, layers, norms = heads.decoder_channels(self)[0], {}, {}
+        for width in NUM_DOUBLINGS:
+            name, shape = f"first{width}", (3, 3, self.frame.channels * 2**width, channels)
+            layers[name] = weight_layer(self, name, shape, batch=batch, bias=True, normalised=self.norm)
+            norms[f"{name}_norm"] = batch_norm_layer(self, f"{name}_norm", channels)
+        return layers, norms
+
+
+def _classify(buffer, layers, *, form, head, frame, norm, train):
+    return apply_layer(layers[form[0]], heads.average(unpack(buffer, frame.shape(*form)), head)), None
+
+
+def _decode_first(buffer, layers, norms, *, form, size, head, frame, norm, train):
+    name, moved = f"first{form[0]}", dict(norms)
+    layer = heads.DecoderLayer(layers[name], norms[f"{name}_norm"])
+    x = unpack(buffer, frame.shape(*form))
+    out, [moved[f"{name}_norm"]] = heads.decode([layer], x, head, form[1] + 2, norm=norm, train=train)
+    return pack(out, size), moved
+
+
+def _decode_rest(buffer, layers, *, strides, channels, head, frame, norm, train):
+    x = unpack(buffer, (*frame.shape(0, strides)[:2], channels))
+    return heads.decode(layers, x, head, strides + 2, norm=norm, train=train, start=1)
+
+
+class TransNAS101MacroNetwork(nn.Module):
+    """Outputs of images under a skeleton int8[6]: a stem, 4 to 6 modules of residual blocks, a head.
+
+    Images and outputs as in `TransNAS101MicroNetwork`; for images to come out, H and W are multiples of 64.
+    Attributes: as there; `cells_per_stage`, blocks of each module.
+    """
+
+    space = TRANSNAS101_MACRO
+
+    num_classes: int = 47
+    channels: int = 64
+    cells_per_stage: int = BLOCKS_PER_MODULE
+    head: str = "classification"
+    norm: Literal["all", "reduction", "none"] = "all"
+    reverse: bool = False
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "N *P H W C"], arch: Int8[Array, " D"], *, train: bool = True
+    ) -> Float[Array, "N *h K"]:
+        norm = self.norm == "all"
+        x = Stem(self.channels, norm, train, name="stem")(merge_pieces(images, self.head))
+        frame = Frame(*x.shape[1:])
+        blocks = nn.scan(
+            Block,
+            variable_axes={name: 0 for name in _STACKED},
+            split_rngs={"params": True},
+            length=max(NUM_MODULES) * self.cells_per_stage,
+        )
+        start = pack(x, frame.size), jnp.int32(0), jnp.int32(0)
+        kinds = _kinds(arch, self.cells_per_stage)
+        (buffer, width, strides), _ = blocks(frame, norm, train, self.reverse, name="blocks")(start, kinds)
+        self.sow("features", "last", buffer[:, None, None, :])
+        fields = (self.head, self.num_classes, self.channels, frame, norm, train, self.reverse)
+        return SkeletonHead(*fields, name="head")(buffer, width, strides)
+
+    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
+        kinds = _kinds(arch, self.cells_per_stage)
+        doubled = jnp.asarray(DOUBLED)[kinds]
+        after = jnp.cumsum(doubled)
+        before, runs = after - doubled, kinds > 0
+        last = after[-1]
+
+        def mask(path, leaf):
+            module, name = path[0].key, path[-1].key
+            if module == "head" and name.startswith(("first", "linear")):
+                return _number(name) == last
+            if module != "blocks":
+                return jnp.ones((), bool)
+            used = runs & (_number(name) == (after if name.startswith(("b", "norm")) else before))
+            if "shortcut" in name:
+                used &= kinds > PLAIN
+            if not name.startswith(("b", "norm")):
+                used &= doubled == ("double" in name)
+            return used
+
+        return jax.tree_util.tree_map_with_path(mask, params)
+
+
+_STACKED = ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")
+
+
+def _kinds(arch: Int8[Array, " D"], blocks_per_module: int) -> Array:
+    """Kind of every block: a module's first does what the module does, the others keep the shape."""
+    later = jnp.where(arch > 0, PLAIN, 0)
+    return jnp.stack([arch, *[later] * (blocks_per_module - 1)], axis=1).astype(jnp.int32).reshape(-1)
+
+
+def _number(name: str) -> int:
+    """The doublings that a layer's name says, as in "a_double1" or "norm_b2_gamma"."""
+    return next(int(letter) for letter in name if letter.isdigit())
