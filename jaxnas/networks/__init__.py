@@ -1,5 +1,6 @@
 """Networks: flax modules whose call takes the architecture as an array, one per search space."""
 
+from jaxnas.networks.darts import DARTSNetwork
 from jaxnas.networks.layers import describe, init_params_of_each, init_variables, num_params
 from jaxnas.networks.nasbench201 import NASBench201Network
 from jaxnas.networks.transnas101 import TransNAS101MicroNetwork
@@ -9,10 +10,12 @@ NETWORKS = {
     "nasbench201": NASBench201Network,
     "transnas101-micro": TransNAS101MicroNetwork,
     "transnas101-macro": TransNAS101MacroNetwork,
+    "darts": DARTSNetwork,
 }
 
 __all__ = [
     "NETWORKS",
+    "DARTSNetwork",
     "NASBench201Network",
     "TransNAS101MacroNetwork",
     "TransNAS101MicroNetwork",

@@ -1,8 +1,11 @@
 """Modules that networks of several spaces share."""
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxnas.networks.layers import (
+    WeightLayer,
     apply_batch_norm,
     apply_layer,
     batch_norm_layer,
@@ -30,3 +33,9 @@ class ConvNorm(nn.Module):
             out, norm = apply_batch_norm(norm, out, train=self.train)
             record_statistics(self, "norm", norm)
         return out
+
+
+def halve(even: WeightLayer, odd: WeightLayer, x: Float[Array, "N H W C"]) -> Float[Array, "N h w O"]:
+    """Every second pixel, and what lies right below those (0 outside): a 1x1 convolution each, side by side."""
+    shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
+    return jnp.concatenate([apply_layer(even, x, 2), apply_layer(odd, shifted, 2)], axis=-1)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int8
 
+from jaxnas.networks.blocks import halve
 from jaxnas.networks.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
 from jaxnas.networks.layers import (
     BatchNorm,
@@ -230,10 +231,7 @@ def _zeros_of_half(x, one, three, even, odd, norm, **_):
 
 
 def _factorized(x, one, three, even, odd, norm, normalise, train):
-    """Every second pixel, and of the odd ones what lies below and right of it (0 outside): two 1x1 convolutions."""
-    x = nn.relu(x)
-    shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
-    out = jnp.concatenate([apply_layer(even, x, 2), apply_layer(odd, shifted, 2)], axis=-1)
+    out = halve(even, odd, nn.relu(x))
     return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
 
 

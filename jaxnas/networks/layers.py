@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int8, Int64, PyTree
 
 from jaxnas.networks.convolution import conv, conv_upwards
+from jaxnas.networks.depthwise import depthwise
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -99,6 +100,13 @@ def apply_layer(layer: WeightLayer, x: Array, stride: int = 1) -> Array:
 def apply_layer_upwards(layer: WeightLayer, x: Float[Array, "N h w C"]) -> Float[Array, "N H W O"]:
     """`apply_layer` with the transposed convolution that doubles height and width."""
     return apply_taps(layer, conv_upwards(x, layer.kernel))
+
+
+def apply_depthwise(
+    layer: WeightLayer, x: Float[Array, "N H W C"], stride: int, dilation: int
+) -> Float[Array, "N h w C"]:
+    """`apply_layer` with a depthwise convolution, kernel [k k 1 C]."""
+    return apply_taps(layer, depthwise(x, layer.kernel, dilation)[:, ::stride, ::stride])
 
 
 def apply_taps(layer: WeightLayer, out: Array) -> Array:
@@ -201,6 +209,17 @@ def record_statistics(module: nn.Module, name: str, norm: BatchNorm) -> None:
 def average_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
     """Mean over the 3x3 neighbourhood, stride 1, counting only pixels inside the image."""
     return _sum_of_three(_sum_of_three(x, 1), 2) / _neighbours(x.shape[1:3]).astype(x.dtype)
+
+
+def max_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+    """Maximum over the 3x3 neighbourhood, stride 1, of pixels inside the image."""
+    for axis in (1, 2):
+        padding = [(0, 0)] * 4
+        padding[axis] = (1, 1)
+        padded, size = jnp.pad(x, padding, constant_values=-jnp.inf), x.shape[axis]
+        rows = [jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)]
+        x = jnp.maximum(jnp.maximum(rows[0], rows[1]), rows[2])
+    return x
 
 
 def average_pool_3x3_transpose(g: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:

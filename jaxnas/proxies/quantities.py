@@ -96,10 +96,13 @@ class Quantities:
         """All taps, set to 1: by collection flat dictionaries with the paths of the weights."""
         dtype = self.batch.images.dtype
         images = jax.ShapeDtypeStruct(self.batch.images.shape, jnp.result_type(float))
-        variables = jax.eval_shape(self.network.init, jax.random.key(0), images, self.arch)
+        variables = jax.eval_shape(self._init, images, self.arch)
         names = ("scales", "normalised_scales", "gates")
         flat = {name: flatten_dict(variables.get(name, {}), sep="/") for name in names}
         return {name: {path: jnp.ones(leaf.shape, dtype) for path, leaf in tree.items()} for name, tree in flat.items()}
+
+    def _init(self, images, arch):
+        return self.network.init(jax.random.key(0), images, arch)
 
     def _apply(self, network, weights, images, **taps):
         taps = {name: unflatten_dict(tap, sep="/") for name, tap in taps.items()}

@@ -1,6 +1,7 @@
 """Search spaces: what an architecture is, and everything that can be said of one without a network."""
 
 from jaxnas.errors import unknown_name
+from jaxnas.spaces.darts import DARTS
 from jaxnas.spaces.nasbench201 import NASBENCH201
 from jaxnas.spaces.space import (
     SearchSpace,
@@ -15,6 +16,7 @@ from jaxnas.spaces.space import (
 from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
 
 __all__ = [
+    "DARTS",
     "NASBENCH201",
     "SPACES",
     "TRANSNAS101_MACRO",
@@ -30,7 +32,9 @@ __all__ = [
     "to_index",
 ]
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (NASBENCH201, TRANSNAS101_MICRO, TRANSNAS101_MACRO)}
+SPACES: dict[str, SearchSpace] = {
+    space.name: space for space in (NASBENCH201, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS)
+}
 
 
 def get_space(name: str) -> SearchSpace:

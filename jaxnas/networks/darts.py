@@ -1,0 +1,319 @@
+"""The networks of DARTS, for CIFAR and ImageNet: two stems, cells that see the last two cells' outputs, a classifier.
+
+Source: Liu, Simonyan and Yang 2019 (arXiv:1806.09055). The genotype is an argument of the call: a cell is a scan over
+its eight edges, each with the tensors of all ops, that reads the chosen node and adds the chosen op's output to its
+own. One compiled program serves all genotypes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int8, PyTree
+
+from jaxnas.networks.blocks import ConvNorm, halve
+from jaxnas.networks.dispatch import add_switch, add_switch_backwards
+from jaxnas.networks.layers import (
+    apply_batch_norm,
+    apply_depthwise,
+    apply_layer,
+    average_pool_3x3,
+    batch_norm_layer,
+    max_pool_3x3,
+    record_statistics,
+    weight_layer,
+)
+from jaxnas.spaces.darts import CELLS, DARTS, NODES, OP_NAMES, PAIRS
+
+NUM_EDGES = 2 * len(NODES)
+SKIP = OP_NAMES.index("skip_connect")
+CONVOLUTIONS: dict[str, tuple[int, int, int]] = {  # size, dilation, times that ReLU, depthwise, 1x1, norm follow
+    "sep_conv_3x3": (3, 1, 2),
+    "sep_conv_5x5": (5, 1, 2),
+    "dil_conv_3x3": (3, 2, 1),
+    "dil_conv_5x5": (5, 2, 1),
+}
+SOURCES = np.zeros((len(NODES), max(map(len, PAIRS)), 2), np.int32)  # of each node and pair: what feeds it
+for _row, _pairs in zip(SOURCES, PAIRS, strict=True):
+    _row[: len(_pairs)] = _pairs
+
+
+class Cell(nn.Module):
+    """Outputs of the two cells before [N H W *], to [N h w 4C]: the four nodes side by side. h = H/2 if it `reduces`.
+
+    `halves_first`: the first input is twice as large as the second, as after a cell that reduces.
+    """
+
+    channels: int  # C
+    reduces: bool
+    halves_first: bool
+    norm: bool
+    train: bool
+    reverse: bool
+
+    @nn.compact
+    def __call__(self, inputs, decisions):
+        before, last = inputs
+        first = Squeeze(self.channels, self.halves_first, self.norm, self.train, name="first")(before)
+        second = Squeeze(self.channels, False, self.norm, self.train, name="second")(last)
+        sources = jnp.asarray(SOURCES)[jnp.arange(len(NODES)), decisions[:, 0].astype(jnp.int32)].reshape(-1)
+        ops = decisions[:, 1:].reshape(-1).astype(jnp.int32)
+        layers, norms = self._declare(len(last))
+        sows = self.is_mutable_collection("relus") and not self.is_initializing()
+        how: dict[str, Any] = dict(norm=self.norm, train=self.train, sows=sows)
+        branches = [partial(_OPS[name], stride=1, **how) for name in OP_NAMES]
+        pair = jnp.stack([first, second])
+        if self.reduces:
+            halving = [_from_pair(partial(_HALVING_OPS[name], stride=2, **how)) for name in OP_NAMES]
+            branches = [*halving, *map(_from_nodes, branches)]
+        run = add_switch_backwards if self.reverse else add_switch
+        n, h, w, c = first.shape
+        shape = (n, -(-h // 2), -(-w // 2), c) if self.reduces else first.shape
+        nodes = jnp.zeros((len(NODES), *shape), first.dtype)
+        start = nodes if self.reduces else jnp.concatenate([pair, nodes])
+
+        def edge(states, of_edge):
+            """The chosen op on the chosen input, added to the node that the edge feeds."""
+            layers, norms, source, op, target = of_edge
+            if self.reduces:
+                x = pair[jnp.minimum(source, 1)], states[jnp.maximum(source - 2, 0)]
+                op = op + len(OP_NAMES) * (source >= 2)
+            else:
+                x, target = states[source], target + 2
+            out, rest = run(op, tuple(branches), None, x, layers, norms)
+            return states.at[target].add(out), (x if sows else None, *rest)
+
+        targets = jnp.arange(NUM_EDGES) // 2
+        states, (x, moved, middle) = jax.lax.scan(edge, start, (layers, norms, sources, ops, targets))
+        for name, norm in moved.items():
+            record_statistics(self, name, norm)
+        if sows:
+            self._sow_relus(x, middle, ops, sources)
+        return (last, jnp.concatenate(list(states[-len(NODES) :]), axis=-1)), None
+
+    def _declare(self, batch):
+        """Layers and normalisations by name, of all edges."""
+        layers, norms, c = {}, {}, self.channels
+        declare = dict(batch=batch, stack=(NUM_EDGES,), normalised=self.norm)
+        for op, (size, _, times) in CONVOLUTIONS.items():
+            for number in range(times):
+                for name, shape in (("depthwise", (size, size, 1, c)), ("pointwise", (1, 1, c, c))):
+                    name = f"{op}_{name}{number}"
+                    layers[name] = weight_layer(self, name, shape, **declare)
+                norms[f"{op}_norm{number}"] = batch_norm_layer(self, f"{op}_norm{number}", c, stack=(NUM_EDGES,))
+        if self.reduces:
+            for name, channels in (("skip_connect_even", c // 2), ("skip_connect_odd", c - c // 2)):
+                layers[name] = weight_layer(self, name, (1, 1, c, channels), **declare)
+            norms["skip_connect_norm"] = batch_norm_layer(self, "skip_connect_norm", c, stack=(NUM_EDGES,))
+        return layers, norms
+
+    def _sow_relus(self, x, middle, ops, sources):
+        starts = np.array([name in CONVOLUTIONS for name in OP_NAMES])
+        twice = np.array([CONVOLUTIONS.get(name, (0, 0, 0))[2] == 2 for name in OP_NAMES])
+        if self.reduces:
+            large, small = x
+            halves = sources < 2
+            self.sow("relus", "large", (large, halves & (jnp.asarray(starts)[ops] | (ops == SKIP))))
+            self.sow("relus", "small", (small, ~halves & jnp.asarray(starts)[ops]))
+        else:
+            self.sow("relus", "edges", (x, jnp.asarray(starts)[ops]))
+        self.sow("relus", "middle", (middle, jnp.asarray(twice)[ops]))
+
+
+class Squeeze(nn.Module):
+    """ReLU, 1x1 convolution to C channels, norm; one that `halves` takes even and odd pixels to C/2 channels each."""
+
+    channels: int
+    halves: bool
+    norm: bool
+    train: bool
+
+    @nn.compact
+    def __call__(self, x):
+        declare = dict(batch=len(x), normalised=self.norm)
+        self.sow("relus", "input", (x, True))
+        norm = batch_norm_layer(self, "norm", self.channels)
+        if self.halves:
+            half = self.channels // 2
+            even = weight_layer(self, "even", (1, 1, x.shape[-1], half), **declare)
+            odd = weight_layer(self, "odd", (1, 1, x.shape[-1], self.channels - half), **declare)
+            out = halve(even, odd, nn.relu(x))
+        else:
+            out = apply_layer(weight_layer(self, "conv", (1, 1, x.shape[-1], self.channels), **declare), nn.relu(x))
+        if self.norm:
+            out, norm = apply_batch_norm(norm, out, train=self.train)
+            record_statistics(self, "norm", norm)
+        return out
+
+
+def _pool(function):
+    """A pooling op; its result is the first and the rest has nothing new."""
+    return lambda x, layers, norms, *, stride, norm, train, sows: (
+        function(x)[:, ::stride, ::stride],
+        (norms, jnp.zeros_like(x[:, ::stride, ::stride]) if sows else None),
+    )
+
+
+def _convolve(x, layers, norms, *, op, stride, norm, train, sows):
+    """ReLU, depthwise, 1x1, norm, once or twice; the input of the second ReLU is the last of the rest."""
+    size_of, middle = CONVOLUTIONS[op], None
+    moved = dict(norms)
+    for number in range(size_of[2]):
+        middle = x if number else None
+        x = apply_depthwise(layers[f"{op}_depthwise{number}"], nn.relu(x), 1 if number else stride, size_of[1])
+        x = apply_layer(layers[f"{op}_pointwise{number}"], x)
+        if norm:
+            name = f"{op}_norm{number}"
+            x, moved[name] = apply_batch_norm(norms[name], x, train=train)
+    return x, (moved, (jnp.zeros_like(x) if middle is None else middle) if sows else None)
+
+
+def _halving_skip(x, layers, norms, *, stride, norm, train, sows):
+    out, moved = halve(layers["skip_connect_even"], layers["skip_connect_odd"], nn.relu(x)), dict(norms)
+    if norm:
+        out, moved["skip_connect_norm"] = apply_batch_norm(norms["skip_connect_norm"], out, train=train)
+    return out, (moved, jnp.zeros_like(out) if sows else None)
+
+
+_OPS: dict[str, Callable] = {
+    "max_pool_3x3": _pool(max_pool_3x3),
+    "avg_pool_3x3": _pool(average_pool_3x3),
+    "skip_connect": _pool(lambda x: x),
+    **{op: partial(_convolve, op=op) for op in CONVOLUTIONS},
+}
+_HALVING_OPS = _OPS | {"skip_connect": _halving_skip}
+
+
+def _from_pair(op):
+    """The op on the first of two inputs."""
+    return lambda x, layers, norms: op(x[0], layers, norms)
+
+
+def _from_nodes(op):
+    """The op on the second of two inputs."""
+    return lambda x, layers, norms: op(x[1], layers, norms)
+
+
+class AuxiliaryHead(nn.Module):
+    """Logits from features in the middle of the network: 2x2 averages over 5x5 windows, 1x1, 2x2, linear layer."""
+
+    num_classes: int
+    norm: bool
+    train: bool
+
+    @nn.compact
+    def __call__(self, x):
+        x, size = nn.relu(x), min(5, *x.shape[1:3])
+        x = jnp.stack([x[:, :size], x[:, -size:]], 1).mean(2)
+        x = jnp.stack([x[:, :, :size], x[:, :, -size:]], 2).mean(3)
+        for name, channels in (("conv_a", 128), ("conv_b", 768)):
+            x = x if name == "conv_a" else x.reshape(len(x), 1, 1, -1)  # the 2x2 convolution, which leaves one pixel
+            layer = weight_layer(self, name, (1, 1, x.shape[-1], channels), batch=len(x), normalised=self.norm)
+            x, norm = apply_layer(layer, x), batch_norm_layer(self, f"{name}_norm", channels)
+            if self.norm:
+                x, norm = apply_batch_norm(norm, x, train=self.train)
+                record_statistics(self, f"{name}_norm", norm)
+            x = nn.relu(x)
+        return _classify(self, x, self.num_classes)
+
+
+def _classify(module, x, num_classes):
+    layer = weight_layer(module, "classifier", (x.shape[-1], num_classes), batch=len(x), bias=True)
+    return apply_layer(layer, x.mean((1, 2)))
+
+
+class DARTSNetwork(nn.Module):
+    """Logits [N K] of images [N H W C] under a genotype int8[24].
+
+    Attributes: `channels`, of a normal cell's nodes before the first reduction; `cells_per_stage`, normal cells in each
+    of three stages with a reduction cell between them, so that 3 n + 2 are DARTS' `layers`: 6 for 20, 4 for 14, 2 for
+    8, 1 for 5; `stem`, "cifar" or "imagenet", which first halves the image three times; `auxiliary`, a second head
+    behind the second reduction, whose logits are sown as `auxiliary`. `norm` and `reverse`: see `NASBench201Network`;
+    "reduction" and "none" are the same here, no normalisation at all.
+    """
+
+    space = DARTS
+
+    num_classes: int = 10
+    channels: int = 36
+    cells_per_stage: int = 6
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    auxiliary: bool = False
+    norm: Literal["all", "reduction", "none"] = "all"
+    reverse: bool = False
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "N H W C"], arch: Int8[Array, " D"], *, train: bool = True
+    ) -> Float[Array, "N K"]:
+        norm = self.norm == "all"
+        how = (norm, train, self.reverse)
+        last_two = self._stem(images, norm, train)
+        of_cell = dict(zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3), strict=True))
+        halves_first = self.stem == "imagenet"
+        for stage in range(3):
+            channels = self.channels * 2**stage
+            if stage > 0:
+                cell = Cell(channels, True, halves_first, *how, name=f"stage{stage + 1}_reduce")
+                last_two, _ = cell(last_two, of_cell["reduce"])
+                halves_first = True
+            if stage == 2 and self.auxiliary:
+                logits = AuxiliaryHead(self.num_classes, norm, train, name="auxiliary")(last_two[1])
+                self.sow("auxiliary", "logits", logits)
+            for number in range(self.cells_per_stage):
+                left, outputs = self.cells_per_stage - number, len(NODES) * channels
+                if left > 1 and not halves_first and all(x.shape[-1] == outputs for x in last_two):
+                    last_two, _ = _equal_cells(left, (channels, *how), f"stage{stage + 1}")(last_two, of_cell["normal"])
+                    break
+                cell = Cell(channels, False, halves_first, *how, name=f"stage{stage + 1}_cell{number + 1}")
+                last_two, _ = cell(last_two, of_cell["normal"])
+                halves_first = False
+        self.sow("features", "last", last_two[1])
+        return _classify(self, last_two[1], self.num_classes)
+
+    def _stem(self, images, norm, train):
+        """What the first cell sees."""
+        if self.stem == "cifar":
+            x = ConvNorm(3 * self.channels, 1, norm, train, name="stem")(images)
+            return x, x
+        x = ConvNorm(self.channels // 2, 2, norm, train, name="stem1")(images)
+        self.sow("relus", "in_stem1", (x, True))
+        first = ConvNorm(self.channels, 2, norm, train, name="stem2")(nn.relu(x))
+        self.sow("relus", "in_stem2", (first, True))
+        return first, ConvNorm(self.channels, 2, norm, train, name="stem3")(nn.relu(first))
+
+    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
+        decisions = dict(zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3), strict=True))
+
+        def mask(path, leaf):
+            name = path[-1].key
+            op = next((number for number, op in enumerate(OP_NAMES) if name.startswith(op)), None)
+            if op is None:
+                return jnp.ones((), bool)
+            chosen = decisions["reduce" if path[0].key.endswith("reduce") else "normal"]
+            used = chosen[:, 1:].reshape(-1) == op
+            if op == SKIP:  # only on edges that halve the image a skip has layers
+                sources = jnp.asarray(SOURCES)[jnp.arange(len(NODES)), chosen[:, 0].astype(jnp.int32)].reshape(-1)
+                used &= sources < 2
+            stacked = path[0].key.startswith("stage") and "_" not in path[0].key
+            return jnp.broadcast_to(used, leaf.shape[:2]) if stacked else used
+
+        return jax.tree_util.tree_map_with_path(mask, params)
+
+
+def _equal_cells(num_cells: int, how: tuple, name: str) -> nn.Module:
+    """Normal cells whose inputs are all of one shape, compiled once."""
+    channels, *rest = how
+    cells = nn.scan(
+        Cell,
+        variable_axes={name: 0 for name in ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")},
+        split_rngs={"params": True},
+        in_axes=nn.broadcast,
+        length=num_cells,
+    )
+    return cells(channels, False, False, *rest, name=name)

@@ -1,0 +1,74 @@
+"""DARTS genotypes: the usual text, the published ones, what is refused."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.spaces import DARTS, check_archs, from_index, mutate, sample, to_index
+
+DARTS_V2 = (
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
+    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5], "
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
+    "('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
+)
+RANGES = DARTS_V2.replace("[2, 3, 4, 5]", "range(2, 6)")
+
+
+@pytest.mark.parametrize("text", [DARTS_V2, RANGES, f" DARTS_V2 = {DARTS_V2}\n"])
+def test_published_text(text):
+    arch = DARTS.parse(text)
+    normal, reduce = arch.reshape(2, 4, 3).tolist()
+    assert normal == [[0, 3, 3], [0, 3, 3], [0, 2, 3], [1, 2, 5]]  # the pair (0, 2) is the second of node 5
+    assert reduce == [[0, 0, 0], [2, 0, 2], [1, 0, 2], [4, 0, 2]]
+
+
+def test_text_and_back():
+    archs = sample(DARTS, 200, seed=0)
+    np.testing.assert_array_equal([DARTS.parse(DARTS.format(arch)) for arch in archs], archs)
+
+
+def test_size_and_index():
+    """Per cell 1 * 3 * 6 * 10 pairs of inputs and 7 ops on eight edges."""
+    assert DARTS.size == (1 * 3 * 6 * 10 * 7**8) ** 2
+    for index in (0, 1, DARTS.size - 1, 123_456_789_012_345_678):
+        assert to_index(DARTS, from_index(DARTS, index)[None]).tolist() == [index]
+
+
+def test_every_choice_is_drawn():
+    archs = sample(DARTS, 2000, seed=1)
+    for decision, choices in enumerate(DARTS.num_choices):
+        counts = np.bincount(archs[:, decision], minlength=choices)
+        assert len(counts) == choices
+        assert counts.min() > 0.7 * 2000 / choices
+
+
+def test_a_mutant_differs_in_one_decision():
+    arch = sample(DARTS, 1, seed=0)[0]
+    keys = jax.random.split(jax.random.key(0), 200)
+    mutants = check_archs(DARTS, np.asarray(jax.vmap(lambda key: mutate(DARTS, key, arch))(keys)))
+    changed = mutants != arch
+    np.testing.assert_array_equal(changed.sum(axis=1), 1)
+    assert (changed.any(axis=0) == (np.array(DARTS.num_choices) > 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (DARTS_V2, "sep_conv_3x3", "is no DARTS genotype: write it like Genotype"),
+        (DARTS_V2, "Genotype(normal=__import__('os').getcwd())", "is no DARTS genotype"),
+        (DARTS_V2, "Genotype(normal=range(10**9))", "is no DARTS genotype"),
+        (DARTS_V2, "Genotype()", "has no normal cell"),
+        ("reduce=", "reduction=", "has no reduce cell"),
+        ("sep_conv_3x3", "sep_conv_7x7", "unknown op 'sep_conv_7x7'"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 0)", "node 5 is fed by 0 and 0: give two different nodes"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)", "node 5 is fed by 0 and 5"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', '2')", "node 5 is fed by 0 and 2"),
+        (", ('dil_conv_3x3', 2)", "", "give 8 pairs"),
+        ("normal_concat=[2, 3, 4, 5]", "normal_concat=[4, 5]", r"normal_concat is \[4, 5\]"),
+    ],
+)
+def test_bad_text_is_named(old, new, message):
+    with pytest.raises(InputError, match=message):
+        DARTS.parse(DARTS_V2.replace(old, new))
