@@ -9,7 +9,8 @@ import jaxnas
 from jaxnas.catalogue import data_folder
 from jaxnas.errors import InputError
 from jaxnas.files import read_npz
-from jaxnas.spaces import NASBENCH201
+from jaxnas.shipped import shipped_scores
+from jaxnas.spaces import NASBENCH201, SPACES, to_index
 
 SUITE_ZERO, OWN = "Suite-Zero", "jaxnas"
 OBSERVATION, COST = "c10_valid_val_12", "c10_cost_12_sec"  # published, for all three data sets
@@ -60,8 +61,10 @@ def _read_transnas101(space: str) -> dict[str, np.ndarray]:
 
 
 @lru_cache
-def load_transnas101(space: str, task: str, preliminary: bool = False) -> Task:
+def load_transnas101(space: str, task: str, preliminary: bool = False, scores: str = SUITE_ZERO) -> Task:
     """A whole space with RoBoT's proxies, all NaN in columns that nobody completed, and its final validation metric.
+
+    `scores`: those of NAS-Bench-Suite-Zero, or the package's own.
 
     Or, `preliminary`, the random 662 to 725 architectures that NAS-Bench-Suite-Zero scored first, with the proxies that
     it has of all of them (not synflow).
@@ -69,15 +72,41 @@ def load_transnas101(space: str, task: str, preliminary: bool = False) -> Task:
     arrays = _read_transnas101(space)
     number, columns = arrays["tasks"].tolist().index(task), arrays["proxy_columns"].tolist()
     names = tuple(name for name in TRANSNAS_PROXIES if name != "synflow" or task not in WITHOUT_SYNFLOW)
+    accuracy = arrays["val_final"][number].astype(float)
+    if scores == OWN:
+        names = tuple(name.replace("jacov", "jacob_cov") for name in names)
+        return Task(
+            arrays["ops"], names, _own_scores(space, task, names, arrays["ops"]), accuracy, accuracy, np.nan * accuracy
+        )
     values = arrays["prelim" if preliminary else "filled"][number].astype(float)
     if preliminary:
         pool = np.flatnonzero(np.isfinite(values[:, columns.index("snip")]))
         names = tuple(name for name in names if np.isfinite(values[pool, columns.index(name)]).all())
     else:
         pool = np.arange(len(values))
-    scores = values[np.ix_(pool, [columns.index(name) for name in names])]
-    scores[:, ~np.isfinite(scores).all(axis=0)] = np.nan
-    accuracy = arrays["val_final"][number].astype(float)[pool]
+    chosen = values[np.ix_(pool, [columns.index(name) for name in names])]
+    chosen[:, ~np.isfinite(chosen).all(axis=0)] = np.nan
+    accuracy = accuracy[pool]
     return Task(
-        arrays["ops"][pool], names, np.where(scores == FAILED, np.nan, scores), accuracy, accuracy, np.nan * accuracy
+        arrays["ops"][pool], names, np.where(chosen == FAILED, np.nan, chosen), accuracy, accuracy, np.nan * accuracy
     )
+
+
+def _own_scores(space: str, task: str, proxies: tuple[str, ...], archs: np.ndarray) -> np.ndarray:
+    """The package's scores of these architectures, all NaN where it has none."""
+    name = f"transnas101-{space}"
+    if (name, task) not in shipped_scores():
+        return np.full((len(archs), len(proxies)), np.nan)
+    return jaxnas.load_scores(name, task, proxies).values[to_index(SPACES[name], archs.astype(np.int8))]
+
+
+def published_and_own(space: str, task: str, proxy: str) -> tuple[np.ndarray, np.ndarray]:
+    """A proxy's scores by NAS-Bench-Suite-Zero, of the random architectures it scored first or else all, and ours."""
+    arrays, column = _read_transnas101(space), proxy.replace("jacob_cov", "jacov")
+    number, columns = arrays["tasks"].tolist().index(task), arrays["proxy_columns"].tolist()
+    theirs = arrays["prelim"][number, :, columns.index(column)]
+    if not np.isfinite(theirs).any():
+        theirs = arrays["filled"][number, :, columns.index(column)]
+    ours = _own_scores(space, task, (proxy,), arrays["ops"])[:, 0]
+    known = np.isfinite(theirs) & (theirs != np.float32(FAILED)) & np.isfinite(ours)
+    return theirs[known], ours[known]

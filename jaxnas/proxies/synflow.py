@@ -12,7 +12,7 @@ def synflow(q: Quantities) -> Float[Array, ""]:
 
     >= 0, higher is better; reaches 1e46 at full size, so it is float64 in any process. Batch normalisation acts only
     inside the residual blocks between stages, as in the public code of Abdelfattah et al. 2021. No data. Biases of
-    dead convolutions count: canonicalise such architectures.
+    dead convolutions count: canonicalise such architectures. 0 behind a tanh, which is flat where so much arrives.
     Source: Tanaka et al. 2020 (arXiv:2006.05467).
     """
     kernels = q.weights  # read in the caller's precision

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from genotypes import DARTS_V2
 from jax import lax
 
 from jaxnas.networks import DARTSNetwork, num_params
 from jaxnas.spaces import DARTS, sample
-from tests.spaces.test_darts import DARTS_V2
 
 PAIRS = [[(a, b) for b in range(node) for a in range(b)] for node in range(6)]
 OPS = ["max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"]

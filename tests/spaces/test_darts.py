@@ -3,16 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from genotypes import DARTS_V2
 
 from jaxnas.errors import InputError
 from jaxnas.spaces import DARTS, check_archs, from_index, mutate, sample, to_index
 
-DARTS_V2 = (
-    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
-    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5], "
-    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
-    "('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
-)
 RANGES = DARTS_V2.replace("[2, 3, 4, 5]", "range(2, 6)")
 
 
