@@ -1,6 +1,7 @@
-"""Contract checks for a proxy or network of your own: AssertionError names the rule that is broken.
+"""Contract checks for a space, network or proxy of your own: AssertionError names the rule that is broken.
 
-    from jaxnas.testing import check_network, check_proxy
+    from jaxnas.testing import check_network, check_proxy, check_space
+    check_space(MY_SPACE)
     check_network(MyNetwork(), MY_SPACE, images)
     check_proxy(my_proxy, MyNetwork(), params, archs, Batch(images, labels))
 
@@ -20,9 +21,11 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.proxies import Batch, Proxy, Quantities
-from jaxnas.spaces import SearchSpace, sample
+from jaxnas.spaces import SearchSpace, check_archs, enumerate_archs, from_index, mutate, sample, to_index
 
 _NUM_ARCHS = 8
+_FEW = 20_000  # architectures that are checked one by one
+_RUN_A_FEW_TIMES = {"xla_backend_optimization_level": 0}  # compiling is all the time that a check takes
 _SCALES = ("scales", "normalised_scales")
 _NEARLY = 0.01  # of what could be: the epsilon of a normalisation leaves about a thousandth
 
@@ -70,6 +73,42 @@ def check_proxy(proxy: Proxy, network: nn.Module, params: PyTree, archs: Int8[np
     )
 
 
+def check_space(space: SearchSpace) -> None:
+    """Check that index, text, canonical form and class of architectures fit each other.
+
+    All architectures are looked at, or a sample of a space of more than 20,000: each has its index and its text, and
+    comes back from both; canonicalize is idempotent and leaves the class alone; a class is named by the index of one of
+    its members, which is the same for all; a mutant differs in one decision and is a member.
+
+    Raises: AssertionError.
+    """
+    is_whole = space.size <= _FEW
+    archs = enumerate_archs(space) if is_whole else sample(space, _FEW // 10, seed=0)
+    index = to_index(space, archs)
+    _require(len(np.unique(archs, axis=0)) == len(archs), "two indices name the same architecture")
+    _require(bool(((index >= 0) & (index < space.size)).all()), f"an index lies outside 0..{space.size - 1}")
+    _require(not is_whole or np.array_equal(index, np.arange(space.size)), "indices are not 0, 1, ... in their order")
+    _require(np.array_equal(from_index(space, index), archs), "an index does not lead back to its architecture")
+    for arch in archs:
+        text = space.format(arch)
+        _require(np.array_equal(space.parse(text), arch), f"parse({text!r}) is not the {arch} that format took")
+    canonical = check_archs(space, space.canonicalize(archs))
+    _require(np.array_equal(space.canonicalize(canonical), canonical), "canonicalize changes what it gave")
+    label = space.network_class(archs)
+    _require(np.issubdtype(label.dtype, np.integer), f"network_class gives {label.dtype}, not indices")
+    _require(
+        np.array_equal(space.network_class(from_index(space, label)), label),
+        "a class is not named by one of its members",
+    )
+    _require(
+        np.array_equal(space.network_class(canonical), label), "canonicalize moves an architecture to another class"
+    )
+    if max(space.num_choices) > 1:
+        mutants = np.stack([mutate(space, jax.random.key(row), arch) for row, arch in enumerate(archs[:_NUM_ARCHS])])
+        changed = (check_archs(space, mutants) != archs[: len(mutants)]).sum(axis=1)
+        _require(bool((changed == 1).all()), f"mutants differ in {changed} decisions, not one")
+
+
 def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "N H W C"]) -> None:
     """Check that `network` offers what proxies and the engine read.
 
@@ -83,7 +122,8 @@ def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "
     Raises: AssertionError.
     """
     archs = [jnp.asarray(arch) for arch in sample(space, min(_NUM_ARCHS, space.size), seed=0)]
-    variables = _traced("network", lambda: jax.jit(network.init)(jax.random.key(0), images, archs[0]))
+    init = jax.jit(network.init, compiler_options=_RUN_A_FEW_TIMES)
+    variables = _traced("network", lambda: init(jax.random.key(0), images, archs[0]))
     for name in ("params", "gates"):
         _require(name in variables, f"init yields no collection {name!r}: declare every kernel with weight_layer")
     _check_taps(variables, len(images))
@@ -189,7 +229,7 @@ def _check_variants(network, variables, images, arch):
 
 
 def _gradient_program(network, images):
-    @jax.jit
+    @partial(jax.jit, compiler_options=_RUN_A_FEW_TIMES)
     def program(params, taps, arch):
         def total(params, taps):
             logits = network.apply({"params": params, **taps}, images, arch)

@@ -56,7 +56,7 @@ class Cell(nn.Module):
     reverse: bool
 
     @nn.compact
-    def __call__(self, inputs, decisions):
+    def __call__(self, inputs, decisions, drop_path):
         before, last = inputs
         first = Squeeze(self.channels, self.halves_first, self.norm, self.train, name="first")(before)
         second = Squeeze(self.channels, False, self.norm, self.train, name="second")(last)
@@ -78,17 +78,22 @@ class Cell(nn.Module):
 
         def edge(states, of_edge):
             """The chosen op on the chosen input, added to the node that the edge feeds."""
-            layers, norms, source, op, target = of_edge
+            layers, norms, source, op, target, key = of_edge
             if self.reduces:
                 x = pair[jnp.minimum(source, 1)], states[jnp.maximum(source - 2, 0)]
                 op = op + len(OP_NAMES) * (source >= 2)
             else:
                 x, target = states[source], target + 2
             out, rest = run(op, tuple(branches), None, x, layers, norms)
+            if drop_path is not None:
+                out = jnp.where(op == keeps, out, drop(key, out, drop_path))
             return states.at[target].add(out), (x if sows else None, *rest)
 
-        targets = jnp.arange(NUM_EDGES) // 2
-        states, (x, moved, middle) = jax.lax.scan(edge, start, (layers, norms, sources, ops, targets))
+        targets, keys = jnp.arange(NUM_EDGES) // 2, None
+        keeps = SKIP + len(OP_NAMES) * self.reduces  # what `edge` calls an identity
+        if drop_path is not None:
+            keys = jax.random.split(self.make_rng("drop_path"), NUM_EDGES)
+        states, (x, moved, middle) = jax.lax.scan(edge, start, (layers, norms, sources, ops, targets, keys))
         for name, norm in moved.items():
             record_statistics(self, name, norm)
         if sows:
@@ -122,6 +127,12 @@ class Cell(nn.Module):
         else:
             self.sow("relus", "edges", (x, jnp.asarray(starts)[ops]))
         self.sow("relus", "middle", (middle, jnp.asarray(twice)[ops]))
+
+
+def drop(key, x, rate):
+    """x of each image with probability 1 - rate, divided by that, else 0."""
+    kept = jax.random.bernoulli(key, 1 - rate, (len(x), 1, 1, 1))
+    return jnp.where(kept, x / (1 - rate), 0)
 
 
 class Squeeze(nn.Module):
@@ -233,7 +244,8 @@ class DARTSNetwork(nn.Module):
     of three stages with a reduction cell between them, so that 3 n + 2 are DARTS' `layers`: 6 for 20, 4 for 14, 2 for
     8, 1 for 5; `stem`, "cifar" or "imagenet", which first halves the image three times; `auxiliary`, a second head
     behind the second reduction, whose logits are sown as `auxiliary`. `norm` and `reverse`: see `NASBench201Network`;
-    "reduction" and "none" are the same here, no normalisation at all.
+    "reduction" and "none" are the same here, no normalisation at all. A call with `drop_path`, a rate, drops the output
+    of an edge for each image with that probability, but for identities, and needs a generator of that name.
     """
 
     space = DARTS
@@ -248,7 +260,12 @@ class DARTSNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "N H W C"], arch: Int8[Array, " D"], *, train: bool = True
+        self,
+        images: Float[Array, "N H W C"],
+        arch: Int8[Array, " D"],
+        *,
+        train: bool = True,
+        drop_path: Float[Array, ""] | None = None,
     ) -> Float[Array, "N K"]:
         norm = self.norm == "all"
         how = (norm, train, self.reverse)
@@ -259,7 +276,7 @@ class DARTSNetwork(nn.Module):
             channels = self.channels * 2**stage
             if stage > 0:
                 cell = Cell(channels, True, halves_first, *how, name=f"stage{stage + 1}_reduce")
-                last_two, _ = cell(last_two, of_cell["reduce"])
+                last_two, _ = cell(last_two, of_cell["reduce"], drop_path)
                 halves_first = True
             if stage == 2 and self.auxiliary:
                 logits = AuxiliaryHead(self.num_classes, norm, train, name="auxiliary")(last_two[1])
@@ -267,10 +284,11 @@ class DARTSNetwork(nn.Module):
             for number in range(self.cells_per_stage):
                 left, outputs = self.cells_per_stage - number, len(NODES) * channels
                 if left > 1 and not halves_first and all(x.shape[-1] == outputs for x in last_two):
-                    last_two, _ = _equal_cells(left, (channels, *how), f"stage{stage + 1}")(last_two, of_cell["normal"])
+                    cells = _equal_cells(left, (channels, *how), f"stage{stage + 1}")
+                    last_two, _ = cells(last_two, of_cell["normal"], drop_path)
                     break
                 cell = Cell(channels, False, halves_first, *how, name=f"stage{stage + 1}_cell{number + 1}")
-                last_two, _ = cell(last_two, of_cell["normal"])
+                last_two, _ = cell(last_two, of_cell["normal"], drop_path)
                 halves_first = False
         self.sow("features", "last", last_two[1])
         return _classify(self, last_two[1], self.num_classes)
@@ -312,7 +330,7 @@ def _equal_cells(num_cells: int, how: tuple, name: str) -> nn.Module:
     cells = nn.scan(
         Cell,
         variable_axes={name: 0 for name in ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")},
-        split_rngs={"params": True},
+        split_rngs={"params": True, "drop_path": True},
         in_axes=nn.broadcast,
         length=num_cells,
     )

@@ -35,6 +35,10 @@ class TrainingConfig:
     clip_norm: float = 5.0  # largest L2 norm of the gradient of all parameters
     crop_padding: int = 0  # pixels by which a random crop may shift the image; 0 = off
     flip: bool = False  # mirror left-right with probability 1/2
+    cutout: int = 0  # side in pixels of a square that is set to 0, its centre anywhere in the image; 0 = off
+    label_smoothing: float = 0.0  # share of the target that is spread over all classes
+    drop_path: float = 0.0  # rate after the last epoch, rising from 0 in proportion; for networks that can
+    auxiliary_weight: float = 0.0  # of the loss of the second head, for networks that have one
     validation_fraction: float = 0.5  # of the training images of each class
     seed: int = 0
 
@@ -65,6 +69,10 @@ def check_config(config: TrainingConfig) -> None:
         "weight_decay": (0 <= config.weight_decay < math.inf, "at least 0"),
         "clip_norm": (0 < config.clip_norm < math.inf, "above 0 (a huge one never clips)"),
         "crop_padding": (config.crop_padding >= 0, "at least 0"),
+        "cutout": (config.cutout >= 0, "at least 0"),
+        "label_smoothing": (0 <= config.label_smoothing < 1, "from 0 to below 1"),
+        "drop_path": (0 <= config.drop_path < 1, "from 0 to below 1"),
+        "auxiliary_weight": (0 <= config.auxiliary_weight < math.inf, "at least 0"),
         "seed": (config.seed >= 0, "at least 0"),
     }
     for name, (fits, rule) in rules.items():
@@ -114,12 +122,20 @@ def train_epoch(
 
     def step(state, chosen_and_key):
         chosen, key = chosen_and_key
-        images = augment(config, key, data.images[chosen])
+        images, labels = augment(config, key, data.images[chosen]), data.labels[chosen]
+        options: dict[str, Any] = {}
+        if config.drop_path:
+            options = {"drop_path": config.drop_path * epoch / config.epochs, "rngs": {"drop_path": key}}
 
         def loss_of(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            logits, moved = network.apply(variables, images, arch, train=True, mutable=["batch_stats"])
-            return cross_entropy(logits, data.labels[chosen]), moved.get("batch_stats", {})
+            mutable = ["batch_stats", "auxiliary"] if config.auxiliary_weight else ["batch_stats"]
+            logits, moved = network.apply(variables, images, arch, train=True, mutable=mutable, **options)
+            loss = smoothed_cross_entropy(logits, labels, config.label_smoothing)
+            if config.auxiliary_weight:
+                (second,) = moved["auxiliary"]["logits"]
+                loss += config.auxiliary_weight * smoothed_cross_entropy(second, labels, config.label_smoothing)
+            return loss, moved.get("batch_stats", {})
 
         (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradient, state.optimizer, state.params)
@@ -129,8 +145,15 @@ def train_epoch(
     return state, losses.mean()
 
 
+def smoothed_cross_entropy(logits: Float[Array, "N K"], labels: Int[Array, " N"], share: float) -> Float[Array, ""]:
+    """Mean cross-entropy with a target of 1 - share on the label and share / K on every class, in nats."""
+    loss = cross_entropy(logits, labels)
+    return loss if not share else (1 - share) * loss - share * jax.nn.log_softmax(logits).mean()
+
+
 def augment(config: TrainingConfig, key: PRNGKeyArray, images: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Each image shifted by up to `crop_padding` pixels, zeros moving in, and mirrored with probability 1/2."""
+    """Each image shifted by up to `crop_padding` pixels, zeros moving in, mirrored with probability 1/2, a square of
+    `cutout` pixels in it set to 0."""
     crop_key, flip_key = jax.random.split(key)
     if pad := config.crop_padding:
         corners = jax.random.randint(crop_key, (len(images), 2), 0, 2 * pad + 1)
@@ -140,7 +163,21 @@ def augment(config: TrainingConfig, key: PRNGKeyArray, images: Float[Array, "B H
     if config.flip:
         mirrored = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
+    if config.cutout:
+        shape = images.shape[1:3]
+        centres = jax.random.randint(jax.random.fold_in(key, 2), (2, len(images)), 0, jnp.array(shape)[:, None])
+        rows, columns = (
+            _within(config.cutout, centre[:, None], jnp.arange(size)[None])
+            for centre, size in zip(centres, shape, strict=True)
+        )
+        images = jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], 0, images)
     return images
+
+
+def _within(length, centre, places):
+    """Is a place one of the `length` around the centre?"""
+    start = centre - length // 2
+    return (places >= start) & (places < start + length)
 
 
 @partial(jax.jit, static_argnames="network")

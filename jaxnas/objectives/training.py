@@ -6,6 +6,7 @@ of three sources of noise.
 """
 
 import dataclasses
+import inspect
 import json
 import math
 import time
@@ -174,6 +175,10 @@ def check_fit(network: nn.Module, data: ImageData, config: TrainingConfig, num_d
             f"training batch_size is {config.batch_size}, but {len(data.train_labels)} images of {data.name} are left "
             f"to train on: choose 2..{len(data.train_labels)}"
         )
+    if config.drop_path and "drop_path" not in inspect.signature(type(network).__call__).parameters:
+        raise InputError(f"{type(network).__name__} has no paths to drop: give training drop_path 0")
+    if config.auxiliary_weight and not getattr(network, "auxiliary", False):
+        raise InputError(f"{type(network).__name__} has no second head: give training auxiliary_weight 0")
     images = jax.ShapeDtypeStruct((2, *data.train_images.shape[1:]), jnp.float32)
     with jax.enable_x64(False):
         arch = jax.ShapeDtypeStruct((num_decisions,), jnp.int8)

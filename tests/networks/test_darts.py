@@ -8,11 +8,12 @@ from genotypes import DARTS_V2
 from jax import lax
 
 from jaxnas.networks import DARTSNetwork, num_params
+from jaxnas.networks.darts import Cell
 from jaxnas.spaces import DARTS, sample
 
 PAIRS = [[(a, b) for b in range(node) for a in range(b)] for node in range(6)]
 OPS = ["max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"]
-UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the plain loop is run once
+UNOPTIMISED = {"xla_backend_optimization_level": 0}  # both are run once or twice
 
 
 def relu(x):
@@ -111,7 +112,7 @@ def test_equals_the_plain_loop(stem, num_cells, pixels):
         shapes = jax.eval_shape(network.init, jax.random.key(0), *start)["params"]
         rng = np.random.default_rng(1)
         params = jax.tree.map(lambda leaf: 0.3 * rng.normal(size=leaf.shape), shapes)
-        apply = jax.jit(network.apply)
+        apply = jax.jit(network.apply, compiler_options=UNOPTIMISED)
         plain = jax.jit(plain_logits, static_argnums=(1, 3, 4), compiler_options=UNOPTIMISED)
         for arch in sample(DARTS, 2, seed=num_cells):
             expected = plain(params, tuple(arch.tolist()), images, num_cells, stem)
@@ -139,3 +140,38 @@ def test_the_second_head_is_sown_in_training():
     apply = lambda params: network.apply({"params": params}, images, arch, mutable=["auxiliary"])  # noqa: E731
     logits, sown = jax.eval_shape(apply, params)
     assert logits.shape == sown["auxiliary"]["logits"][0].shape == (2, 5)
+
+
+def outputs_of_cell(op, num_keys, rate):
+    """Of a normal cell whose edges all have that op, without dropping and with `num_keys` generators."""
+    rng = np.random.default_rng(0)
+    inputs = tuple(jnp.asarray(rng.normal(size=(2, 4, 4, 8)), jnp.float32) for _ in range(2))
+    decisions = jnp.array([[0, op, op]] * 4)
+    cell = Cell(channels=2, reduces=False, halves_first=False, norm=True, train=True, reverse=False)
+    params = cell.init(jax.random.key(0), inputs, decisions, None)["params"]
+
+    def run(key, rate):
+        (_, out), _ = cell.apply({"params": params}, inputs, decisions, rate, rngs={"drop_path": key})
+        return out
+
+    keys = jax.random.split(jax.random.key(1), num_keys)
+    return run(keys[0], None), jax.jit(jax.vmap(run, (0, None)))(keys, rate)
+
+
+def test_identities_are_not_dropped():
+    plain, dropped = outputs_of_cell(OPS.index("skip_connect"), 4, 0.9)
+    np.testing.assert_allclose(dropped, np.broadcast_to(plain, dropped.shape), rtol=1e-5, atol=1e-6)
+
+
+def test_dropping_a_path_keeps_the_mean():
+    """Of a node that is fed by the inputs: each edge of each image is there with probability 3/4, times 4/3."""
+    plain, dropped = outputs_of_cell(OPS.index("sep_conv_3x3"), 2000, 0.25)
+    first_node = np.asarray(dropped)[..., :2]
+    np.testing.assert_allclose(first_node.mean(0), plain[..., :2], atol=5 * first_node.std() / 2000**0.5)
+    none_left = (first_node == 0).all(axis=(2, 3, 4))
+    assert 0.03 < none_left.mean() < 0.1  # 1/16
+
+
+def test_dropping_nothing_changes_nothing():
+    plain, dropped = outputs_of_cell(OPS.index("dil_conv_5x5"), 2, 0.0)
+    np.testing.assert_allclose(dropped, np.broadcast_to(plain, dropped.shape), rtol=1e-5, atol=1e-6)

@@ -8,12 +8,13 @@ from jax import lax
 
 from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, num_params
+from jaxnas.networks.heads import HEADS
 from jaxnas.spaces import SPACES
 from jaxnas.tasks import TASKS
 
 PUBLISHED_CLASSES = {"class_scene": 63, "class_object": 100}  # of the models whose parameters were counted
 CELLS = ("64-41414-3_21_103", "64-41414-1_02_310")
-UNOPTIMISED = {"xla_backend_optimization_level": 0}  # the plain loop is run once
+UNOPTIMISED = {"xla_backend_optimization_level": 0}  # both are run once or twice
 SKELETONS = ("64-4111-basic", "64-123143-basic")
 
 
@@ -139,8 +140,17 @@ def plain_outputs(params, head, arch, images, is_macro):
     return run_head(params, head, x, num_doublings, f"first{width}", f"linear{width}")
 
 
-@pytest.mark.parametrize("head", ["classification", "jigsaw", "segmentation", "image"])
-@pytest.mark.parametrize("name", ["transnas101-micro", "transnas101-macro"])
+MACRO_DECODERS = [pytest.param("transnas101-macro", head, marks=pytest.mark.slow) for head in ("segmentation", "image")]
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        *[("transnas101-micro", head) for head in HEADS],
+        *[("transnas101-macro", head) for head in ("classification", "jigsaw")],
+        *MACRO_DECODERS,
+    ],
+)
 def test_equals_the_plain_loop(name, head):
     with jax.enable_x64(True):
         network, images = make(name, head), images_for(head)
@@ -148,7 +158,7 @@ def test_equals_the_plain_loop(name, head):
         shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.asarray(images), jnp.zeros(6, jnp.int8))["params"]
         rng = np.random.default_rng(1)  # gammas and betas too shall differ
         params = jax.tree.map(lambda leaf: 0.3 * rng.normal(size=leaf.shape), shapes)
-        apply = jax.jit(network.apply)
+        apply = jax.jit(network.apply, compiler_options=UNOPTIMISED)
         plain = jax.jit(plain_outputs, static_argnums=(1, 2, 4), compiler_options=UNOPTIMISED)
         for text in texts if head == "classification" else texts[1:]:
             arch = SPACES[name].parse(text)

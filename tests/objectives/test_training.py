@@ -15,10 +15,10 @@ import pytest
 
 from jaxnas.errors import InputError
 from jaxnas.images import ImageData, load_images, split_validation, standardize
-from jaxnas.networks import NASBench201Network
-from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer
+from jaxnas.networks import DARTSNetwork, NASBench201Network
+from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer, smoothed_cross_entropy
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
-from jaxnas.spaces import NASBENCH201, enumerate_archs
+from jaxnas.spaces import DARTS, NASBENCH201, enumerate_archs
 
 CONFIG = TrainingConfig(epochs=3, batch_size=20, learning_rate=0.5)
 CHANCE, GOOD, SLOW, FAST, BROKEN = np.eye(6, dtype=np.int8)[0] * np.arange(5, dtype=np.int8)[:, None]
@@ -118,6 +118,33 @@ def test_augmentation_crops_and_mirrors():
         seen |= {(*at, flip) for at, crop in crops.items() for flip in (1, -1) if (image == crop[:, ::flip]).all()}
     assert len(seen) == 18
     np.testing.assert_array_equal(augment(CONFIG, jax.random.key(1), images), images)
+
+
+def test_cutout_sets_a_square_to_0():
+    """Its centre is anywhere in the image, so that what lies outside is cut off."""
+    images = jnp.ones((400, 5, 6, 2))
+    out = np.asarray(augment(replace(CONFIG, cutout=3), jax.random.key(0), images))
+    squares = set()
+    for image in out:
+        rows, columns = np.nonzero((image == 0).all(-1))
+        assert ((image == 0) | (image == 1)).all()
+        top, left, height, width = rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert (image[top : top + height, left : left + width] == 0).all()
+        assert len(rows) == height * width
+        squares.add((top, left, height, width))
+    inside = {range(max(0, c - 1), min(6, c + 2)) for c in range(6)}
+    assert {(left, width) for _, left, _, width in squares} == {(span[0], len(span)) for span in inside}
+    assert len(squares) == 5 * 6
+
+
+def test_smoothing_is_the_cross_entropy_of_a_smooth_target():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(7, 4)), rng.integers(0, 4, 7)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    target = 0.7 * np.eye(4)[labels] + 0.3 / 4
+    expected = -(target * np.log(shares)).sum(1).mean()
+    found = smoothed_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), 0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_augmentation_changes_training():
@@ -287,6 +314,11 @@ def test_resumes_after_sigkill(tmp_path):
         ({"clip_norm": math.inf}, "training clip_norm is inf"),
         ({"validation_fraction": 1.0}, "validation fraction 1.0"),
         ({"seed": -1}, "training seed is -1"),
+        ({"cutout": -1}, "training cutout is -1"),
+        ({"label_smoothing": 1.0}, "training label_smoothing is 1.0"),
+        ({"drop_path": 1.0}, "training drop_path is 1.0"),
+        ({"drop_path": 0.1}, "Softmax has no paths to drop: give training drop_path 0"),
+        ({"auxiliary_weight": 0.4}, "Softmax has no second head"),
     ],
 )
 def test_unusable_config(changes, message):
@@ -315,3 +347,14 @@ def test_nasbench201_learns_digits():
     assert objective(0) > 90
     assert objective.test_accuracy(0) > 90
     assert objective(1) < 20  # all ops none: the classifier sees constants
+
+
+def test_darts_learns_digits_by_the_published_recipe():
+    """A separable convolution and a skip into every node."""
+    network = DARTSNetwork(channels=4, cells_per_stage=1, auxiliary=True)
+    archs = np.array([[0, 3, 2] * 8], np.int8)
+    config = TrainingConfig(
+        epochs=4, learning_rate=0.05, drop_path=0.1, auxiliary_weight=0.4, label_smoothing=0.1, cutout=2, crop_padding=1
+    )
+    objective = TrainingObjective(network, archs, standardize(load_images("digits")), config, space=DARTS)
+    assert objective(0) > 50
