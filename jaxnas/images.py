@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int, Int32, Shaped
 
@@ -107,6 +108,12 @@ def minibatch(
     rank = _rank_in_class(data.train_labels, order)
     chosen = order[np.argsort(rank[order], kind="stable")][:size]
     return data.train_images[chosen], data.train_labels[chosen]
+
+
+def resize(images: Float32[np.ndarray, "N H W C"], pixels: int) -> Float32[np.ndarray, "N pixels pixels C"]:
+    """Bilinear, to `pixels` x `pixels`."""
+    shape = (len(images), pixels, pixels, images.shape[-1])
+    return np.asarray(jax.image.resize(jnp.asarray(images), shape, "bilinear"))
 
 
 def fingerprint(*arrays: Shaped[np.ndarray | jax.Array, "..."]) -> str:

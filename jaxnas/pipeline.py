@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.images import ImageData, load_images, minibatch, standardize
+from jaxnas.images import ImageData, load_images, minibatch, resize, standardize
 from jaxnas.networks import NETWORKS
 from jaxnas.objectives.sgd import check_config
 from jaxnas.objectives.tabular import Table, TabularObjective, load_nasbench201, load_table, tabular_objective
@@ -22,7 +22,7 @@ from jaxnas.shipped import load_scores, shipped_scores
 from jaxnas.spaces import SearchSpace, get_space, sample
 from jaxnas.store import Scores, read_scores, score_to_store
 from jaxnas.table import NORMALIZATIONS, TableReport, normalize
-from jaxnas.tasks import get_task, resize, task_batch
+from jaxnas.tasks import get_task, task_batch
 from jaxnas.timing import Stopwatch
 
 

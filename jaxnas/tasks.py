@@ -9,7 +9,6 @@ Source: Duan et al. 2021 (arXiv:2105.11871).
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -62,12 +61,6 @@ def task_batch(name: str, images: Float32[np.ndarray, "N H W C"], seed: int) -> 
         labels = _normals(images.mean(-1)) if name == "normal" else np.clip(images / 3, -1, 1)
     dtype = np.float32 if task.head == "image" else np.int32
     return Batch(jnp.asarray(images), jnp.asarray(labels.astype(dtype)))
-
-
-def resize(images: Float32[np.ndarray, "N H W C"], pixels: int) -> Float32[np.ndarray, "N pixels pixels C"]:
-    """Bilinear, to `pixels` x `pixels`."""
-    shape = (len(images), pixels, pixels, images.shape[-1])
-    return np.asarray(jax.image.resize(jnp.asarray(images), shape, "bilinear"))
 
 
 def permutations(num: int) -> Int32[np.ndarray, "num 9"]:

@@ -9,7 +9,7 @@ import python2_pickle
 
 from jaxnas.catalogue import DATASETS
 from jaxnas.errors import InputError
-from jaxnas.images import ImageData, fingerprint, load_images, minibatch, split_validation, standardize
+from jaxnas.images import ImageData, fingerprint, load_images, minibatch, resize, split_validation, standardize
 
 
 def toy(counts, seed=0):
@@ -327,3 +327,11 @@ def test_public_subsets(data_folder, name, train, test):
     assert (data.train_images.shape, data.test_images.shape) == (train, test)
     assert len(set(np.bincount(data.train_labels))) == 1
     assert data.num_classes == DATASETS[name].num_classes
+
+
+def test_resize_keeps_what_is_linear():
+    ramp = np.broadcast_to(np.arange(8, dtype=np.float32)[None, :, None, None], (1, 8, 8, 1))
+    large = resize(ramp, 16)
+    assert large.shape == (1, 16, 16, 1)
+    np.testing.assert_allclose(np.diff(large[0, 1:-1, 0, 0]), 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(resize(ramp, 8), ramp)

@@ -10,7 +10,7 @@ from jaxnas.networks import TransNAS101MicroNetwork
 from jaxnas.proxies import Quantities
 from jaxnas.proxies.quantities import loss_of
 from jaxnas.scoring import check_batch, score_archs
-from jaxnas.tasks import TASKS, get_task, permutations, resize, task_batch
+from jaxnas.tasks import TASKS, get_task, permutations, task_batch
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 32, 32, 3)).astype(np.float32)
 
@@ -84,14 +84,6 @@ def test_loss_is_that_of_the_labels():
     expected = -np.log(np.take_along_axis(shares, classes[..., None], -1)).mean()
     np.testing.assert_allclose(loss_of(jnp.asarray(outputs), jnp.asarray(classes)), expected, rtol=1e-5)
     np.testing.assert_allclose(loss_of(jnp.asarray(outputs), jnp.asarray(images)), abs(outputs - images).mean(), 1e-5)
-
-
-def test_resize_keeps_what_is_linear():
-    ramp = np.broadcast_to(np.arange(8, dtype=np.float32)[None, :, None, None], (1, 8, 8, 1))
-    large = resize(ramp, 16)
-    assert large.shape == (1, 16, 16, 1)
-    np.testing.assert_allclose(np.diff(large[0, 1:-1, 0, 0]), 0.5, rtol=1e-5)
-    np.testing.assert_array_equal(resize(ramp, 8), ramp)
 
 
 @pytest.mark.parametrize(
