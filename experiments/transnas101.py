@@ -105,7 +105,7 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 def _agreement() -> str:
-    """Own scores against published ones, Spearman (architectures), and against what is ranked (theirs)."""
+    """Own scores against published ones: Spearman (architectures)."""
     lines = [f"| space | task | {' | '.join(jaxnas.PROXIES)} |", "|---" * (2 + len(jaxnas.PROXIES)) + "|"]
     for space in SPACES:
         for task in tasks.TRANSNAS_TASKS:

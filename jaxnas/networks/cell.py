@@ -15,6 +15,7 @@ from jaxtyping import Array, Int8
 from jaxnas.networks.blocks import halve
 from jaxnas.networks.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
 from jaxnas.networks.layers import (
+    OF_LAYERS,
     BatchNorm,
     apply_batch_norm,
     apply_layer,
@@ -114,7 +115,7 @@ def scan_cells(num_cells: int, how: tuple, name: str) -> nn.Module:
     *_, capacity, reverse = how
     cells = nn.scan(
         Cell if reverse and capacity is None else nn.remat(Cell, prevent_cse=False),
-        variable_axes={name: 0 for name in ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")},
+        variable_axes=dict.fromkeys(OF_LAYERS, 0),
         split_rngs={"params": True},
         in_axes=nn.broadcast,
         length=num_cells,

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int8, PyTree
 from jaxnas.networks.blocks import ConvNorm, halve
 from jaxnas.networks.dispatch import add_switch, add_switch_backwards
 from jaxnas.networks.layers import (
+    OF_LAYERS,
     apply_batch_norm,
     apply_depthwise,
     apply_layer,
@@ -329,7 +330,7 @@ def _equal_cells(num_cells: int, how: tuple, name: str) -> nn.Module:
     channels, *rest = how
     cells = nn.scan(
         Cell,
-        variable_axes={name: 0 for name in ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")},
+        variable_axes=dict.fromkeys(OF_LAYERS, 0),
         split_rngs={"params": True, "drop_path": True},
         in_axes=nn.broadcast,
         length=num_cells,

@@ -30,6 +30,7 @@ from jaxnas.networks.depthwise import depthwise
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
+OF_LAYERS = ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")  # collections that a scan stacks
 
 
 class WeightLayer(NamedTuple):

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int8, PyTree
 from jaxnas.networks import heads
 from jaxnas.networks.dispatch import add_switch, add_switch_backwards
 from jaxnas.networks.layers import (
+    OF_LAYERS,
     apply_batch_norm,
     apply_layer,
     batch_norm_layer,
@@ -256,7 +257,7 @@ class TransNAS101MacroNetwork(nn.Module):
         frame = Frame(*x.shape[1:])
         blocks = nn.scan(
             Block,
-            variable_axes={name: 0 for name in _STACKED},
+            variable_axes=dict.fromkeys(OF_LAYERS, 0),
             split_rngs={"params": True},
             length=max(NUM_MODULES) * self.cells_per_stage,
         )
@@ -289,9 +290,6 @@ class TransNAS101MacroNetwork(nn.Module):
             return used
 
         return jax.tree_util.tree_map_with_path(mask, params)
-
-
-_STACKED = ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")
 
 
 def _kinds(arch: Int8[Array, " D"], blocks_per_module: int) -> Array:
