@@ -14,6 +14,7 @@ from jaxnas.images import ImageData, load_images, minibatch, resize, standardize
 from jaxnas.networks import NETWORKS
 from jaxnas.objectives.sgd import check_config
 from jaxnas.objectives.tabular import Table, TabularObjective, load_nasbench201, load_table, tabular_objective
+from jaxnas.objectives.trainer import Progress
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Batch
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, get_proxies
@@ -46,6 +47,7 @@ class RunConfig:
     column: str = ""
     test_column: str = ""
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    together: int | None = None  # candidates trained at once where the method foresees them; None: one on each device
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class Events:
     on_stage: Callable[[str], None] = lambda stage: None
     on_scored: Callable[[int, int], None] = lambda done, total: None
     on_damaged: Callable[[Path, str], None] = lambda path, message: None
-    on_epoch: Callable[[int, int, int, float], None] = lambda index, epoch, epochs, loss: None
+    on_progress: Callable[[list[int], Progress], None] = lambda indices, at: None
     on_query: Callable[[Query], None] = lambda query: None
 
 
@@ -149,7 +151,9 @@ def search_images(
     objective: TrainingObjective | TabularObjective  # made before scoring, so that what does not fit is said at once
     if table is None:
         record = folder / "training.jsonl"
-        objective = TrainingObjective(network, pool, data, config.training, record, events.on_epoch, space=space)
+        objective = TrainingObjective(
+            network, pool, data, config.training, record, events.on_progress, space=space, together=config.together
+        )
     else:
         objective = tabular_objective(table, space, pool, config.column, config.test_column)
     watch = Stopwatch()

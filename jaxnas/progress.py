@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -100,6 +100,7 @@ class Bars:
         self.waiting: TaskID | None = None
         self.last_line = self.started = time.monotonic()
         self.pace = Pace()
+        self.cost = 0.0  # seconds of the queries so far
 
     def events(self):
         """The callbacks of a search."""
@@ -109,7 +110,7 @@ class Bars:
             on_stage=self.start,
             on_scored=self.scored,
             on_damaged=self.damaged,
-            on_epoch=self.trained,
+            on_progress=self.trained,
             on_query=self.queried,
         )
 
@@ -169,9 +170,16 @@ class Bars:
         """A file of the store was set aside."""
         status.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
-    def trained(self, index: int, epoch: int, epochs: int, loss: float) -> None:
-        """A candidate finished an epoch."""
-        self.advance("epochs of this candidate", epoch, epochs, f"loss {loss:.3f}")
+    def trained(self, indices: Sequence[int], at) -> None:
+        """How far the training of these candidates has come."""
+        name = f"training {len(indices)} together" if len(indices) > 1 else "training"
+        done, total = (at.epoch - 1) * at.steps + at.step, at.epochs * at.steps
+        losses, accuracies = (
+            "/".join(f"{value:{form}}" for value in values) for values, form in ((at.loss, ".3f"), (at.accuracy, ".1f"))
+        )
+        left = "" if status.is_terminal else f"{timedelta(seconds=round(at.seconds_left))} to go"
+        detail = [f"epoch {at.epoch} of {at.epochs}", f"loss {losses}", f"training accuracy {accuracies} %", left]
+        self.advance(f"{name}: steps", done, total, ", ".join(filter(None, detail)))
 
     def queried(self, query) -> None:
         """A query was answered."""
@@ -179,6 +187,10 @@ class Bars:
         outcome = f"{query.objective:6.2f} %" if np.isfinite(query.objective) else "diverged, the search goes on"
         cost = f"   {query.cost:.1f} s" if np.isfinite(query.cost) else ""
         line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %{cost}"
+        if np.isfinite(query.cost) and query.number < query.budget:
+            self.cost = self.cost + query.cost if query.number > 1 else query.cost
+            left = (query.budget - query.number) * self.cost / query.number
+            line += f"   about {timedelta(seconds=round(left))} to go"
         status.print(line, highlight=False)
 
     def downloaded(self, done: int, total: int | None) -> None:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from jaxnas import progress, terminal
+from jaxnas.objectives.trainer import Progress
 from jaxnas.search import Query
 
 
@@ -27,7 +28,8 @@ def show(monkeypatch, is_terminal):
         bars.bars.refresh()
         events.on_scored(10, 10)
         events.on_stage("robot")
-        events.on_epoch(3, 1, 2, 0.5)
+        events.on_progress([3], Progress(1, 2, 30, 40, np.array([0.5]), np.array([81.25]), 63.4))
+        events.on_progress([3, 4], Progress(2, 2, 40, 40, np.array([0.5, np.nan]), np.array([80.0, 9.0]), 0.0))
         bars.bars.refresh()
         events.on_query(Query(1, 2, "bo", 3, 91.5, 0.7, 91.5))
         events.on_query(Query(2, 2, "greedy", 5, np.nan, np.nan, 91.5))
@@ -47,15 +49,17 @@ def test_every_event_is_shown(monkeypatch, is_terminal):
         "warning: ab.parquet is damaged",
         "/s, ",
         " MB",
-        "loss 0.500",
+        "epoch 1 of 2, loss 0.500, training accuracy 81.2 %",
+        "training 2 together",
+        "loss 0.500/nan",
         "bytes",
     ):
         assert part in text
-    assert "query  1/2 (bo):  91.50 %   best 91.50 %   0.7 s" in text
+    assert "query  1/2 (bo):  91.50 %   best 91.50 %   0.7 s   about 0:00:01 to go" in text
+    assert ("0:01:03 to go" in text) != is_terminal
     assert "query  2/2 (greedy): diverged, the search goes on   best 91.50 %\n" in text
     assert ("━" in text) == is_terminal
     assert ("first scores after" in text) != is_terminal
-    assert ("to go" in text) != is_terminal
 
 
 def test_pace_counts_from_the_first_chunk(monkeypatch):

@@ -1,11 +1,12 @@
-"""Training one candidate by SGD: hyperparameters, and the three programs initialise, train an epoch, evaluate.
+"""Training by SGD: hyperparameters, and the three programs initialise, train some steps, evaluate.
 
 The architecture is an argument of the programs, so that each is compiled once for all candidates.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Float32, Int, Int8, Int32, PRNGKeyArray
 
 from jaxnas.errors import InputError
@@ -56,6 +58,8 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     optimizer: Any
+    loss: Float[Array, ""]  # sum over the steps of this epoch of the loss before the step, nats
+    hits: Float[Array, ""]  # training images of this epoch whose largest logit was their label's
 
 
 def check_config(config: TrainingConfig) -> None:
@@ -102,26 +106,46 @@ def init_state(
 ) -> TrainState:
     """The state before the first step: the same parameters for every architecture, those that scoring draws too."""
     variables = init_variables(network, images.shape[1:], len(arch), config.seed)
-    optimizer = make_optimizer(config, 1)
-    return TrainState(variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"]))
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    return TrainState(params, batch_stats, make_optimizer(config, 1).init(params), jnp.zeros(()), jnp.zeros(()))
 
 
-@partial(jax.jit, static_argnames=("network", "config"))
-def train_epoch(
-    network: nn.Module,
-    config: TrainingConfig,
-    state: TrainState,
-    arch: Int8[Array, " D"],
-    data: Labelled,
-    order: Int[Array, "S B"],
-    epoch: Int[Array, ""],
-) -> tuple[TrainState, Float[Array, ""]]:
-    """One step per row of `order`; the new state and the mean of the steps' losses in nats, before each step."""
+@lru_cache(maxsize=8)
+def make_trainer(network: nn.Module, config: TrainingConfig, num_devices: int, vmapped: bool) -> Callable:
+    """Jitted (counts [devices], states [G], archs [G D], data, order [S B], epoch, start, stop) -> states [G].
+
+    Steps `start` to `stop` of an epoch, for G candidates in equal shares on each device, of which the first `count`
+    matter. On a device they are trained one after another, or `vmapped`: then each computes every op and keeps one.
+    """
+
+    def all_at_once(counts, states, archs, data, *when):
+        return jax.vmap(lambda state, arch: _train(network, config, state, arch, data, *when))(states, archs)
+
+    def one_by_one(counts, states, archs, data, *when):
+        def candidate(number, states):
+            own = jax.tree.map(lambda leaf: leaf[number], states)
+            own = _train(network, config, own, archs[number], data, *when)
+            return jax.tree.map(lambda all, one: lax.dynamic_update_index_in_dim(all, one, number, 0), states, own)
+
+        return lax.fori_loop(0, counts[0], candidate, states)
+
+    split, whole = PartitionSpec("candidates"), PartitionSpec()
+    sharded = jax.shard_map(
+        all_at_once if vmapped else one_by_one,
+        mesh=Mesh(np.array(jax.local_devices()[:num_devices]), "candidates"),
+        in_specs=(split, split, split, *[whole] * 5),
+        out_specs=split,
+        check_vma=False,
+    )
+    return jax.jit(sharded)
+
+
+def _train(network, config, state, arch, data, order, epoch, start, stop):
     optimizer = make_optimizer(config, config.epochs * len(order))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), epoch), len(order))
 
-    def step(state, chosen_and_key):
-        chosen, key = chosen_and_key
+    def step(number, state):
+        chosen, key = order[number], keys[number]
         images, labels = augment(config, key, data.images[chosen]), data.labels[chosen]
         options: dict[str, Any] = {}
         if config.drop_path:
@@ -135,14 +159,14 @@ def train_epoch(
             if config.auxiliary_weight:
                 (second,) = moved["auxiliary"]["logits"]
                 loss += config.auxiliary_weight * smoothed_cross_entropy(second, labels, config.label_smoothing)
-            return loss, moved.get("batch_stats", {})
+            return loss, (moved.get("batch_stats", {}), (logits.argmax(-1) == labels).sum())
 
-        (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (batch_stats, hits)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradient, state.optimizer, state.params)
-        return TrainState(optax.apply_updates(state.params, updates), batch_stats, moments), loss
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, batch_stats, moments, state.loss + loss, state.hits + hits)
 
-    state, losses = lax.scan(step, state, (order, keys))
-    return state, losses.mean()
+    return lax.fori_loop(start, stop, step, state)
 
 
 def smoothed_cross_entropy(logits: Float[Array, "N K"], labels: Int[Array, " N"], share: float) -> Float[Array, ""]:

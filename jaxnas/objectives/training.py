@@ -6,12 +6,14 @@ of three sources of noise.
 """
 
 import dataclasses
+import hashlib
 import inspect
 import json
 import math
+import shutil
 import time
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,22 +26,13 @@ from jaxtyping import Int8
 from jaxnas.errors import InputError
 from jaxnas.images import ImageData, fingerprint, split_validation
 from jaxnas.networks import describe
+from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.record import Trained, read_record, write_record
-from jaxnas.objectives.sgd import (
-    Labelled,
-    TrainingConfig,
-    TrainState,
-    check_config,
-    count_correct,
-    epoch_order,
-    init_state,
-    train_epoch,
-)
+from jaxnas.objectives.sgd import Labelled, TrainingConfig, TrainState, check_config
+from jaxnas.objectives.trainer import Progress, Trainer, chunks
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs
 
 __all__ = ["TrainingConfig", "TrainingObjective"]
-
-EVALUATION_BATCH = 256
 
 
 class TrainingObjective:
@@ -55,7 +48,9 @@ class TrainingObjective:
       config: hyperparameters.
       record: JSON-lines file of what was trained, written anew and atomically after each candidate. The candidates in
         it are not trained again, whatever pool they came from.
-      on_epoch: called as on_epoch(index, epoch, epochs, loss) after each epoch, epoch from 1, loss in nats.
+      on_progress: called as on_progress(indices, progress) every few seconds and after each epoch, with the indices of
+        the candidates in training and their `Progress`.
+      together: candidates that `prepare` trains at once; default: one on each device.
       space: the space of the architectures.
 
     Raises:
@@ -70,19 +65,26 @@ class TrainingObjective:
         data: ImageData,
         config: TrainingConfig | None = None,
         record: str | Path | None = None,
-        on_epoch: Callable[[int, int, int, float], None] = lambda index, epoch, epochs, loss: None,
+        on_progress: Callable[[list[int], Progress], None] = lambda indices, progress: None,
         *,
         space: SearchSpace = NASBENCH201,
+        together: int | None = None,
     ):
-        self.network, self.config, self.on_epoch, self._space = network, config or TrainingConfig(), on_epoch, space
+        self.network, self.config, self.on_progress = network, config or TrainingConfig(), on_progress
+        self._space = space
         self.archs = check_archs(space, archs)
         check_config(self.config)
         rest, *validation = split_validation(data, self.config.validation_fraction, self.config.seed)
         check_fit(network, rest, self.config, len(space.num_choices))
-        self._train = Labelled(jnp.asarray(rest.train_images), jnp.asarray(rest.train_labels))
-        self._validation, self._test = _chunks(*validation), (data.test_images, data.test_labels)
-        self.compile_seconds = self.seconds_trained = 0.0  # of this process
+        if together is not None and together < 1:
+            raise InputError(f"{together} candidates cannot be trained together: give 1 or more")
+        train = Labelled(rest.train_images, rest.train_labels)
+        given = together or jax.local_device_count()
+        self._trainer = Trainer(self.network, self.config, train, len(space.num_choices), together=given)
+        self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
+        self.seconds_trained = 0.0  # of this process
         self._record = None if record is None else Path(record)
+        self._checkpoints = self._record and self._record.with_name(f"{self._record.name}.checkpoints")
         self._header = _describe(space, network, data, self.config)
         self._trained = read_record(self._record, self._header) if self._record else {}
         self._test_accuracy: dict[str, float] = {}
@@ -102,16 +104,41 @@ class TrainingObjective:
         Raises:
           InputError: no such index, or the record cannot be written.
         """
-        name = self._name(index)
-        if name not in self._trained:
-            state, result = self._fit(index)
+        self.prepare([index])
+        return self._trained[self._name(index)]
+
+    @property
+    def together(self) -> int:
+        """How many candidates are trained at once."""
+        return self._trainer.together
+
+    def prepare(self, indices: Sequence[int]) -> None:
+        """Train those of the candidates that the record does not hold, `together` at a time.
+
+        A candidate's result does not depend on which others are trained with it.
+
+        Raises:
+          InputError: no such index, or the record cannot be written.
+        """
+        missing: dict[str, int] = {}
+        for index in indices:
+            if (name := self._name(index)) not in self._trained:
+                missing.setdefault(name, index)
+        names = list(missing)
+        for start in range(0, len(names), self.together):
+            self._train_group({name: missing[name] for name in names[start : start + self.together]})
+
+    def _train_group(self, group):
+        """Train the candidates {name: index}, and write their lines of the record."""
+        states, results = self._fit(list(group.values()), self._checkpoints and self._checkpoints / _folder_name(group))
+        for name, state, result in zip(group, states, results, strict=True):
             accuracies = [other.validation_accuracy for other in self._trained.values() if not other.diverged]
             if not result.diverged and result.validation_accuracy > max(accuracies, default=-1):
                 self._best = name, state
             self._trained[name] = result
-            if self._record:
-                write_record(self._record, self._header, self._trained)
-        return self._trained[name]
+        if self._record:
+            write_record(self._record, self._header, self._trained)
+            shutil.rmtree(self._checkpoints, ignore_errors=True)
 
     def test_accuracy(self, index: int) -> float:
         """Percent of the test images that the trained candidate classifies correctly, NaN if it diverged.
@@ -122,8 +149,8 @@ class TrainingObjective:
         if self.result(index).diverged:
             return math.nan
         if name not in self._test_accuracy:
-            state = self._best[1] if self._best and self._best[0] == name else self._fit(index)[0]
-            self._test_accuracy[name] = self._accuracy(state, self.archs[index], _chunks(*self._test))
+            state = self._best[1] if self._best and self._best[0] == name else self._fit([index])[0][0]
+            self._test_accuracy[name] = self._trainer.accuracy(state, self.archs[index], chunks(*self._test))
         return self._test_accuracy[name]
 
     def _name(self, index):
@@ -131,41 +158,26 @@ class TrainingObjective:
             raise InputError(f"index {index} is not in the pool: choose from 0..{len(self.archs) - 1}")
         return self._space.format(self.archs[index])
 
-    @cached_property
-    def _programs(self):
-        """The first state, epoch and evaluation, compiled apart from the candidates' seconds."""
-        start = time.perf_counter()
-        static, arch = (self.network, self.config), self.archs[0]
-        state = init_state(*static, arch, self._train.images)
-        order = epoch_order(self.config, len(self._train.labels), 0)
-        epoch = train_epoch.lower(*static, state, arch, self._train, order, np.int32(0)).compile()
-        count = count_correct.lower(self.network, state, arch, self._validation[0]).compile()
-        self.compile_seconds = time.perf_counter() - start
-        return state, epoch, count
-
-    def _fit(self, index):
-        """Train a candidate from the initialisation on; its last state and its line of the record."""
+    def _fit(self, indices, folder=None):
+        """Train candidates from the initialisation on; their last states and their lines of the record."""
         with jax.enable_x64(False):  # whatever the caller computes in
-            state, train, _ = self._programs
-            start, arch, epochs = time.perf_counter(), self.archs[index], self.config.epochs
-            for epoch in range(epochs):
-                order = epoch_order(self.config, len(self._train.labels), epoch)
-                state, loss = train(state, arch, self._train, order, np.int32(epoch))
-                loss = float(loss)
-                self.on_epoch(index, epoch + 1, epochs, loss)
-                if not math.isfinite(loss):
-                    break
-            accuracy = self._accuracy(state, arch, self._validation) if math.isfinite(loss) else math.nan
-            seconds = time.perf_counter() - start
+            on_progress = partial(self.on_progress, indices)
+            made_with = {**self._header, "archs": [self._name(index) for index in indices]}
+            checkpoints = Checkpoints(folder) if folder else None
+            fitted = self._trainer.fit(self.archs[indices], on_progress, checkpoints, made_with)
+            start = time.perf_counter()
+            results = []
+            for number, (index, state) in enumerate(zip(indices, fitted.states, strict=True)):
+                losses = fitted.loss[:, number]
+                diverged = not np.isfinite(losses).all()
+                accuracy = math.nan if diverged else self._trainer.accuracy(state, self.archs[index], self._validation)
+                epochs = 1 + int(np.argmax(~np.isfinite(losses))) if diverged else len(losses)
+                loss = math.nan if diverged else float(losses[-1])
+                results.append(Trained(accuracy, loss, epochs, math.nan, diverged or not math.isfinite(accuracy)))
+            seconds = fitted.seconds + time.perf_counter() - start
             self.seconds_trained += seconds
-        return state, Trained(accuracy, loss, epoch + 1, seconds, math.isnan(accuracy))
-
-    def _accuracy(self, state, arch, chunks):
-        """Percent of the images classified correctly with running statistics; NaN if a logit is not finite."""
-        with jax.enable_x64(False):
-            *_, count = self._programs
-            hits = sum(float(count(state, arch, chunk)) for chunk in chunks)
-        return 100 * hits / sum(int((chunk.labels >= 0).sum()) for chunk in chunks)
+            share = round(seconds / len(indices), 3)
+            return fitted.states, [result._replace(seconds=share) for result in results]
 
 
 def check_fit(network: nn.Module, data: ImageData, config: TrainingConfig, num_decisions: int) -> None:
@@ -190,14 +202,9 @@ def check_fit(network: nn.Module, data: ImageData, config: TrainingConfig, num_d
         )
 
 
-def _chunks(images, labels):
-    """Chunks of one size on the device; the last is filled up with images of label -1."""
-    filler = -len(labels) % EVALUATION_BATCH
-    images = np.pad(images, ((0, filler), (0, 0), (0, 0), (0, 0)))
-    labels = np.pad(labels, (0, filler), constant_values=-1)
-    starts = range(0, len(labels), EVALUATION_BATCH)
-    cut = [slice(start, start + EVALUATION_BATCH) for start in starts]
-    return [Labelled(jnp.asarray(images[part]), jnp.asarray(labels[part])) for part in cut]
+def _folder_name(group):
+    """A folder of its own for each group of candidates, that those of other searches can be told apart."""
+    return hashlib.sha256("\n".join(group).encode()).hexdigest()[:16]
 
 
 def _describe(space, network, data, config):

@@ -33,6 +33,7 @@ PHASES = (
     "promotion",
     "density",
 )  # by number, what a query was chosen by
+FORESEEABLE = ("random", "greedy")  # phases whose next query does not wait for the last one's objective
 PATIENCE = 50  # asks per query of the budget; a method that repeats itself for longer goes on at random
 
 
@@ -103,13 +104,13 @@ class Method(NamedTuple):
         """One search: T distinct queries, and the best of them.
 
         Args: table, scores from `normalize`; objective, to be maximised: an array (the whole run is one jitted
-          program) or a function of the index (evaluated once per architecture; the same result); budget, T; seed, of
-          all draws; config, of the method, its default if None; on_query, called after each distinct query (for an
-          array: after the run); costs, seconds per architecture, an array or a function that is asked once the
-          architecture is evaluated (default: measured for a function, NaN for an array); archs, the architectures as
-          the space's vectors, for methods that change them; prices, for methods that start with short trainings: the
-          queries [F] that an evaluation at each fidelity costs, rising from 1; the objective is [A F] or a function of
-          index and fidelity.
+          program) or a function of the index (evaluated once per architecture; the same result), which may have a
+          method `prepare` that is given up to `together` indices that come next; budget, T; seed, of all draws; config,
+          of the method, its default if None; on_query, called after each distinct query (for an array: after the run);
+          costs, seconds per architecture, an array or a function that is asked once the architecture is evaluated
+          (default: measured for a function, NaN for an array); archs, the architectures as the space's vectors, for
+          methods that change them; prices, for methods that start with short trainings: the queries [F] that an
+          evaluation at each fidelity costs, rising from 1; the objective is [A F] or a function of index and fidelity.
         Returns: the run; exactly T distinct queries, or T queries' worth of them. A NaN or inf objective is a failed
           candidate: never selected.
         Raises: InputError for arguments that do not fit, or if every candidate failed.
@@ -122,13 +123,37 @@ class Method(NamedTuple):
         pool, key = _make_pool(self, table, archs, ledger.prices), jax.random.key(seed)
         state, history = _init(pool, key, method=self, budget=budget, config=config)
         number = 0
+        prepare, together = getattr(objective, "prepare", None), getattr(objective, "together", 1)
+        prepared: set[int] = set()
         while ledger.spent < budget:
             proposal = _ask(state, history, pool, key, number, method=self, budget=budget, config=config)
+            if prepare and not self.multi_fidelity and int(proposal.item) not in prepared:
+                room = min(together, budget - ledger.spent)
+                coming = self._foresee(state, history, pool, key, number, proposal, room, config)
+                prepare(coming)
+                prepared.update(coming)
             phase, weights = PHASES[int(proposal.phase)], np.asarray(proposal.weights)
             value = ledger.query(int(proposal.item), phase, weights)
             state, history = _tell(state, history, pool, proposal, value, method=self, config=config)
             number += 1
         return ledger.result(self.name, _best_weights(self, state, pool), seed, _plain(config))
+
+    def _foresee(self, state, history, pool, key, number, proposal, room, config):
+        """The proposed item, and up to `room` in all that follow it whatever the objectives turn out to be.
+
+        That is so in phases that look at no new objective. A guess that turns out wrong costs time, no query.
+        """
+        items, phase, budget = [int(proposal.item)], int(proposal.phase), len(history.item)
+        for later in range(number + 1, number + 1 + 4 * room):
+            if len(items) >= room or PHASES[phase] not in FORESEEABLE:
+                break
+            state, history = _tell(state, history, pool, proposal, np.nan, method=self, config=config)
+            proposal = _ask(state, history, pool, key, later, method=self, budget=budget, config=config)
+            if int(proposal.phase) != phase:
+                break
+            if not history.queried[proposal.item]:
+                items.append(int(proposal.item))
+        return items
 
     def run_seeds(
         self,

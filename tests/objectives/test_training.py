@@ -16,6 +16,7 @@ import pytest
 from jaxnas.errors import InputError
 from jaxnas.images import ImageData, load_images, split_validation, standardize
 from jaxnas.networks import DARTSNetwork, NASBench201Network
+from jaxnas.objectives import trainer
 from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer, smoothed_cross_entropy
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.spaces import DARTS, NASBENCH201, enumerate_archs
@@ -173,14 +174,14 @@ def test_compiles_once():
 def test_a_diverged_candidate_is_given_up_and_the_next_trained(tmp_path):
     losses = []
     record = tmp_path / "record"
-    objective = make(record, on_epoch=lambda *args: losses.append(args))
+    objective = make(record, on_progress=lambda *args: losses.append(args))
     assert math.isnan(objective(1))
     assert len(losses) == 1
     assert objective.result(1)[2:] == (1, objective.cost(1), True)
     assert math.isnan(objective.test_accuracy(1))
     assert objective(0) > 60
     assert json.loads(record.read_text().splitlines()[1])["validation_accuracy"] is None
-    assert math.isnan(make(record, on_epoch=pytest.fail)(1))
+    assert math.isnan(make(record, on_progress=pytest.fail)(1))
 
 
 def test_a_huge_learning_rate_diverges():
@@ -189,12 +190,16 @@ def test_a_huge_learning_rate_diverges():
     assert 1 <= objective.result(0).epochs < 10
 
 
-def test_on_epoch_counts_from_one():
+def test_progress_counts_epochs_from_one():
     calls = []
-    objective = make(on_epoch=lambda *args: calls.append(args))
+    objective = make(on_progress=lambda *args: calls.append(args))
     objective(2)
-    assert [call[:3] for call in calls] == [(2, 1, 3), (2, 2, 3), (2, 3, 3)]
-    assert calls[-1][3] == objective.result(2).loss < calls[0][3]
+    ends = [at for indices, at in calls if at.step == at.steps and indices == [2]]
+    assert [(at.epoch, at.epochs, at.steps) for at in ends] == [(1, 3, 2), (2, 3, 2), (3, 3, 2)]
+    assert ends[-1].loss == [objective.result(2).loss] < ends[0].loss
+    assert ends[-1].accuracy > 50
+    assert ends[-1].seconds_left == 0
+    assert [at.step for _, at in calls][:2] == [1, 2]
 
 
 def test_the_test_set_is_used_by_test_accuracy_alone(tmp_path):
@@ -224,7 +229,7 @@ def test_trained_candidates_are_not_trained_again(tmp_path):
     record = tmp_path / "folder" / "record"
     first = make(record)
     expected = [first.result(i) for i in (0, 2)]
-    again = make(record, archs=POOL[[2, 0]], on_epoch=pytest.fail)
+    again = make(record, archs=POOL[[2, 0]], on_progress=pytest.fail)
     assert [again.result(1), again.result(0)] == expected
     assert [again(1), again.cost(1)] == [first(0), first.cost(0)]
 
@@ -235,7 +240,7 @@ def test_a_cut_last_line_is_trained_again(tmp_path):
     expected = [whole(0), whole(2)]
     record.write_bytes(record.read_bytes()[:-7])
     calls = []
-    resumed = make(record, on_epoch=lambda index, *_: calls.append(index))
+    resumed = make(record, on_progress=lambda indices, at: calls.extend(indices))
     assert [resumed(0), resumed(2)] == expected
     assert set(calls) == {2}
     assert len(record.read_text().splitlines()) == 3
@@ -281,6 +286,62 @@ def test_a_wrongly_typed_value_is_refused(tmp_path):
         make(record)
 
 
+@pytest.mark.parametrize("vmapped", [False, True])
+def test_candidates_trained_together_become_what_they_become_alone(vmapped):
+    """One diverges, which is nothing to the others."""
+    alone = make()
+    objective = make(together=4)
+    objective._trainer.vmapped = vmapped
+    calls = []
+    objective.on_progress = lambda indices, at: calls.append((indices, len(at.loss)))
+    objective.prepare(range(len(POOL)))
+    assert {(tuple(indices), num) for indices, num in calls} == {((0, 1, 2, 3), 4), ((4,), 1)}
+    for index in range(len(POOL)):
+        accuracy, loss, *rest, diverged = objective.result(index)
+        expected = alone.result(index)
+        np.testing.assert_allclose([accuracy, loss], expected[:2], rtol=1e-5 if vmapped else 0)
+        assert (rest[0], diverged) == (expected.epochs, expected.diverged)
+    with pytest.raises(InputError, match="0 candidates cannot be trained together"):
+        make(together=0)
+
+
+def test_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    """Stopped after each stretch of one step in turn, with a checkpoint every time."""
+    monkeypatch.setattr(trainer, "STRETCH", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0.0)
+    record, seen = tmp_path / "record", []
+    expected = make().result(0)
+
+    def stop(indices, at):
+        seen.append((at.epoch, at.step))
+        if len(seen) % 2 == 0:
+            raise KeyboardInterrupt
+
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            make(record, on_progress=stop).result(0)
+    assert seen == [(1, 1), (1, 2), (1, 2), (2, 1), (2, 1), (2, 2), (2, 2), (3, 1), (3, 1), (3, 2)]
+    found = make(record, on_progress=stop).result(0)
+    assert (found[:3], found.diverged) == (expected[:3], expected.diverged)
+    assert not list(tmp_path.glob("*.checkpoints"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "STRETCH", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0.0)
+
+    def stop(indices, at):
+        if at.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "record", on_progress=stop).result(0)
+    for path in tmp_path.rglob("d/*"):
+        path.write_bytes(b"nonsense")
+    with pytest.raises(InputError, match=r"checkpoint .* is damaged .*; delete the folder"):
+        make(tmp_path / "record").result(0)
+
+
 def train_all(record):
     objective = make(record, archs=enumerate_archs(NASBENCH201))
     for index in range(len(objective.archs)):
@@ -297,7 +358,7 @@ def test_resumes_after_sigkill(tmp_path):
     process.kill()
     process.join()
     lines = [json.loads(line) for line in record.read_text().splitlines()]
-    objective = make(record, archs=enumerate_archs(NASBENCH201), on_epoch=pytest.fail)
+    objective = make(record, archs=enumerate_archs(NASBENCH201), on_progress=pytest.fail)
     for index, line in enumerate(lines[1:]):
         assert objective(index) == line["validation_accuracy"] or line["diverged"]
 

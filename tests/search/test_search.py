@@ -70,6 +70,41 @@ def test_function_equals_array_and_is_called_once_per_architecture(search, table
     np.testing.assert_array_equal(result.cost, costs[result.queries])
 
 
+class Prepared:
+    """An objective that is told what will be asked for."""
+
+    together = 3
+
+    def __init__(self, values):
+        self.values, self.groups = values, []
+
+    def prepare(self, indices):
+        self.groups.append(indices)
+
+    def __call__(self, index):
+        return self.values[index]
+
+
+def test_what_a_method_will_ask_for_is_prepared_together_and_changes_nothing(search, table, objective):
+    prepared = Prepared(objective)
+    result = search(table, prepared, budget=8, seed=1, costs=np.zeros(A))
+    assert result.queries.tolist() == search(table, objective, budget=8, seed=1).queries.tolist()
+    if METHODS[result.method].multi_fidelity:
+        assert not prepared.groups
+        return
+    assert all(1 <= len(set(group)) == len(group) <= 3 for group in prepared.groups)
+    guesses = [index for group in prepared.groups for index in group]
+    assert set(result.queries.tolist()) <= set(guesses)
+    if result.method in ("random", "single_proxy", "rank_aggregation"):
+        assert guesses == result.queries.tolist()
+        assert [len(group) for group in prepared.groups] == [3, 3, 2]
+    greedy = [number for number, phase in enumerate(result.phase) if phase == "greedy"]
+    if result.method == "robot":
+        assert 2 <= len(greedy) == 8 - result.num_bo
+        assert [len(group) for group in prepared.groups[: result.num_bo]] == [1] * result.num_bo
+        assert guesses == result.queries.tolist()
+
+
 def test_measured_cost(search, table, objective):
     result = search(table, lambda arch: objective[arch], budget=T, seed=0)
     assert (result.cost >= 0).all()

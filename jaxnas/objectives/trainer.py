@@ -1,0 +1,184 @@
+"""The loop of a training: epochs in short stretches, watched, kept in checkpoints, several candidates at once."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Float32, Int8, Int32
+
+from jaxnas.objectives.checkpoint import Checkpoints
+from jaxnas.objectives.sgd import (
+    Labelled,
+    TrainingConfig,
+    TrainState,
+    count_correct,
+    epoch_order,
+    init_state,
+    make_trainer,
+)
+
+STRETCH = 2.0  # seconds of training between two looks at it
+EVALUATION_BATCH = 256
+CHECKPOINT_INTERVAL = 60.0  # seconds; a candidate that takes less has none
+
+
+class Progress(NamedTuple):
+    """How far a training has come; losses and accuracies [n] of the n candidates trained together."""
+
+    epoch: int  # under way or just finished, from 1
+    epochs: int
+    step: int  # done in this epoch
+    steps: int
+    loss: Float[np.ndarray, " n"]  # mean over these steps, nats
+    accuracy: Float[np.ndarray, " n"]  # percent of the training images in these steps
+    seconds_left: float
+
+
+class Fitted(NamedTuple):
+    """Trained candidates."""
+
+    states: list[TrainState]  # of each, in NumPy arrays
+    loss: Float[np.ndarray, "E n"]  # of every epoch; fewer than the configured ones if all diverged
+    accuracy: Float[np.ndarray, "E n"]
+    seconds: float  # without compiling
+
+
+class Trainer:
+    """Trains candidates from the initialisation on, up to `together` at once, in one program for all of them.
+
+    Each device has an equal share, which it trains one after another, or under `vmap` where `vmapped`: by default on
+    accelerators. What a candidate becomes depends neither on the others nor on where training was interrupted.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TrainingConfig,
+        data: Labelled,
+        num_decisions: int,
+        *,
+        together: int = 1,
+        vmapped: bool | None = None,
+    ):
+        self.network, self.config, self.num_decisions = network, config, num_decisions
+        self.num_devices = min(together, jax.local_device_count())
+        self.share = -(-together // self.num_devices)
+        self.vmapped = (self.share > 1 and jax.default_backend() != "cpu") if vmapped is None else vmapped
+        mesh = Mesh(np.array(jax.local_devices()[: self.num_devices]), "candidates")
+        self._split, whole = (NamedSharding(mesh, PartitionSpec(axes)) for axes in ("candidates", None))
+        self.data = jax.device_put(data, whole)
+        self.compile_seconds = 0.0
+        self._stride = 1  # steps of the next stretch
+
+    @property
+    def together(self) -> int:
+        """How many candidates the program takes."""
+        return self.num_devices * self.share
+
+    def fit(
+        self,
+        archs: Int8[np.ndarray, "n D"],
+        on_progress: Callable[[Progress], None] = lambda at: None,
+        checkpoints: Checkpoints | None = None,
+        made_with: Mapping[str, Any] | None = None,
+    ) -> Fitted:
+        """Train n candidates, n at most `together`; from the last checkpoint on if there is one.
+
+        Given up as soon as no candidate's loss is finite.
+
+        Raises: InputError for a checkpoint that is damaged or that others than `made_with` made.
+        """
+        with jax.enable_x64(False):  # whatever the caller computes in
+            return self._fit(np.asarray(archs, np.int8), on_progress, checkpoints, dict(made_with or {}))
+
+    def accuracy(self, state: TrainState, arch: Int8[np.ndarray, " D"], data: Sequence[Labelled]) -> float:
+        """Percent of the images in these `chunks` classified correctly with running statistics; NaN for NaN logits."""
+        with jax.enable_x64(False):
+            hits = sum(float(self._count(state, arch, chunk)) for chunk in data)
+        return 100 * hits / sum(int((chunk.labels >= 0).sum()) for chunk in data)
+
+    def _fit(self, archs, on_progress, checkpoints, made_with):
+        start, program = self._programs
+        lanes = np.array([i % self.num_devices * self.share + i // self.num_devices for i in range(len(archs))])
+        counts = np.bincount(lanes // self.share, minlength=self.num_devices).astype(np.int32)
+        padded = np.zeros((self.together, archs.shape[1]), np.int8)
+        padded[lanes] = archs
+        states, epoch, step, seconds, losses, hits = start, 0, 0, 0.0, [], []
+        if checkpoints and (found := checkpoints.restore(jax.device_get(start), made_with)):
+            states, header = jax.device_put(found[0], self._split), found[1]
+            epoch, step, seconds, losses, hits = (header[name] for name in _OF_HEADER)
+        epochs, batch, kept, alive = self.config.epochs, self.config.batch_size, time.monotonic(), True
+        while epoch < epochs and alive:
+            order = epoch_order(self.config, len(self.data.labels), epoch)
+            began, stop = time.perf_counter(), min(len(order), step + self._stride)
+            states = program(counts, states, padded, self.data, order, *map(np.int32, (epoch, step, stop)))
+            loss, right = np.asarray(states.loss)[lanes] / stop, np.asarray(states.hits)[lanes] / (stop * batch)
+            took = time.perf_counter() - began
+            pace, seconds = took / (stop - step), seconds + took
+            self._stride, step = max(1, int(STRETCH / pace)), stop
+            left = pace * ((epochs - epoch) * len(order) - step)
+            on_progress(Progress(epoch + 1, epochs, step, len(order), loss, 100 * right, left))
+            alive = bool(np.isfinite(loss).any())
+            if step == len(order) or not alive:
+                losses, hits = [*losses, loss.tolist()], [*hits, (100 * right).tolist()]
+                states = states._replace(loss=start.loss, hits=start.hits)
+                epoch, step = epoch + 1, 0
+            last = epoch == epochs and checkpoints and checkpoints.keeps_last
+            if checkpoints and alive and (last or time.monotonic() - kept > CHECKPOINT_INTERVAL):
+                self._keep(checkpoints, made_with, states, epoch, step, seconds, losses, hits)
+                kept = time.monotonic()
+        last = jax.device_get(states)
+        each = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], last) for lane in lanes]
+        return Fitted(each, np.array(losses), np.array(hits), seconds)
+
+    @cached_property
+    def _programs(self):
+        """The first states, and the compiled program."""
+        began = time.perf_counter()
+        arch = np.zeros(self.num_decisions, np.int8)
+        one = init_state(self.network, self.config, arch, self.data.images)
+        states = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (self.together, *leaf.shape)), one)
+        states = jax.device_put(states, self._split)
+        trainer = make_trainer(self.network, self.config, self.num_devices, self.vmapped)
+        order = epoch_order(self.config, len(self.data.labels), 0)
+        archs, counts = np.zeros((self.together, len(arch)), np.int8), np.zeros(self.num_devices, np.int32)
+        when = [np.int32(0)] * 3
+        program = trainer.lower(counts, states, archs, self.data, order, *when).compile()
+        self.compile_seconds += time.perf_counter() - began
+        return states, program
+
+    @cached_property
+    def _count(self):
+        began = time.perf_counter()
+        images = jax.ShapeDtypeStruct((EVALUATION_BATCH, *self.data.images.shape[1:]), np.float32)
+        labels = jax.ShapeDtypeStruct((EVALUATION_BATCH,), np.int32)
+        arch = jax.ShapeDtypeStruct((self.num_decisions,), np.int8)
+        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self._programs[0])
+        program = count_correct.lower(self.network, state, arch, Labelled(images, labels)).compile()
+        self.compile_seconds += time.perf_counter() - began
+        return program
+
+    def _keep(self, checkpoints, made_with, states, *where):
+        header = {"made_with": json.loads(json.dumps(made_with)), **dict(zip(_OF_HEADER, where, strict=True))}
+        epoch, step, *_ = where
+        checkpoints.save(epoch * 1_000_000 + step, jax.device_get(states), header)
+
+
+def chunks(images: Float32[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]) -> list[Labelled]:
+    """Images on the device in chunks of one size; the last is filled up with images of label -1."""
+    filler = -len(labels) % EVALUATION_BATCH
+    images = np.pad(images, ((0, filler), (0, 0), (0, 0), (0, 0)))
+    labels = np.pad(labels, (0, filler), constant_values=-1)
+    starts = range(0, len(labels), EVALUATION_BATCH)
+    cut = [slice(start, start + EVALUATION_BATCH) for start in starts]
+    return [Labelled(jnp.asarray(images[part]), jnp.asarray(labels[part])) for part in cut]
+
+
+_OF_HEADER = ("epoch", "step", "seconds", "loss", "accuracy")
