@@ -5,7 +5,7 @@
 The search sees the final validation metric; the report is the rank by it of the architecture found, over the whole
 space. Methods that read scores run on those of the public tables, which have RoBoT's proxies for every architecture
 in the micro space on scene classification alone, and on the package's own: six proxies at 16 channels on 32 CIFAR-10
-images of 64 x 64 pixels, with labels made from the images or drawn (`jaxnas score --space transnas101-micro --task
+images of 64 x 64 pixels, with labels made from the images or drawn (`jaxnas score transnas101-micro --task
 jigsaw --data cifar10 --pixels 64 --channels 16 --cells 2 --batch-size 32 --all`). Where there are none the row is
 marked missing. Scores min-max normalised. The second table holds own scores against published ones: Spearman over the
 random architectures that NAS-Bench-Suite-Zero scored first, of synflow over all. Writes results/transnas101.json and

@@ -14,13 +14,22 @@ import typer
 
 from jaxnas.errors import InputError
 from jaxnas.progress import JsonLines, emit, progress, status
-from jaxnas.terminal import comparison_table, configure_jax, console, print_data, print_run, score_table, split_names
+from jaxnas.terminal import (
+    comparison_table,
+    configure_jax,
+    console,
+    print_data,
+    print_run,
+    print_trained,
+    score_table,
+    split_names,
+)
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 data_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-SpaceOption = Annotated[str, typer.Option("--space", help="Search space.")]
+SpaceArgument = Annotated[str, typer.Argument(help="Search space.")]
 DataOption = Annotated[str, typer.Option("--data", help="digits, cifar10, cifar100, tiny16, or the path of an npz.")]
 FolderOption = Annotated[
     Path | None,
@@ -83,7 +92,7 @@ def common(
 @stoppable()
 def score(
     out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")] = Path("scores"),
-    space: SpaceOption = "nasbench201",
+    space: SpaceArgument = "nasbench201",
     data: DataOption = "digits",
     data_folder: FolderOption = None,
     sample: Annotated[int, typer.Option(help="Score this many architectures, drawn at random.")] = 1000,
@@ -117,7 +126,7 @@ def score(
     \b
     Examples:
       jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
-      jaxnas score --space transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
+      jaxnas score transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
     """
     configure_jax()
     from jaxnas import pipeline, spaces
@@ -163,12 +172,12 @@ def score(
 @app.command()
 @stoppable()
 def search(
-    space: SpaceOption = "nasbench201",
+    space: SpaceArgument = "nasbench201",
     data: DataOption = "digits",
     data_folder: FolderOption = None,
     method: Annotated[str, typer.Option(help="Search method.")] = "robot",
-    budget: Annotated[int, typer.Option(help="Architectures to train, or to look up.")] = 20,
-    pool: Annotated[int, typer.Option(help="Architectures drawn from the space and scored.")] = 1000,
+    budget: Annotated[int | None, typer.Option(help="Architectures to train, or to look up; default 20.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Architectures drawn and scored; default 1000.")] = None,
     scores: Annotated[
         Path | None, typer.Option(help="Search among those of this folder or file of scores, or of a shipped data set.")
     ] = None,
@@ -178,14 +187,17 @@ def search(
     column: Annotated[str, typer.Option(help="Column of the table that the search maximises.")] = "",
     test_column: Annotated[str, typer.Option(help="Column of the table to report at the end.")] = "",
     proxies: ProxiesOption = "",
-    preset: Annotated[str, typer.Option(help="Settings of robot: default, or paper for the published protocol.")] = (
-        "default"
-    ),
+    preset: Annotated[
+        str, typer.Option(help="default, or paper: robot as published, of darts also pool, budget and training.")
+    ] = "default",
     normalization: Annotated[str, typer.Option(help="minmax, rank, zrank, clip or log.")] = "minmax",
-    channels: ChannelsOption = 8,
-    cells: CellsOption = 1,
+    channels: Annotated[int | None, typer.Option(help="Channels of the first stage; default 8.", min=1)] = None,
+    cells: Annotated[int | None, typer.Option(help="Cells per stage; default 1.", min=1)] = None,
     batch_size: BatchOption = 64,
-    epochs: Annotated[int | None, typer.Option(help="Training epochs of a candidate.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Training epochs of a candidate; default 6.")] = None,
+    together: Annotated[
+        int | None, typer.Option(help="Candidates trained at once; default: one on each core or accelerator.")
+    ] = None,
     compare: Annotated[str | None, typer.Option(help="Run this method too, with the same budget: random.")] = None,
     seed: SeedOption = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/SPACE-DATA-seedN.")] = None,
@@ -198,23 +210,26 @@ def search(
     Examples:
       jaxnas search
       jaxnas search --data cifar10 --channels 16 --compare random
+      jaxnas search darts --data cifar10 --pool 300 --budget 10 --epochs 1
       jaxnas search --table nasbench201 --column c10_valid_val_12 --test-column robot_c10_test
     """
     configure_jax()
-    from jaxnas.objectives.training import TrainingConfig
-    from jaxnas.pipeline import RunConfig, search_images
+    from jaxnas.pipeline import run_config, search_images
     from jaxnas.report import save_run
     from jaxnas.scoring import DEFAULT_PROXIES
 
-    config = RunConfig(
-        space=space,
+    config = run_config(
+        space,
+        preset,
+        epochs=epochs,
+        seed=seed,
+        together=together,
         data=data,
         channels=channels,
         cells_per_stage=cells,
         proxies=split_names(proxies) or DEFAULT_PROXIES,
         batch_size=batch_size,
         pool=pool,
-        preset=preset,
         normalization=normalization,
         method=method,
         budget=budget,
@@ -222,8 +237,6 @@ def search(
         table=table,
         column=column,
         test_column=test_column,
-        training=TrainingConfig(seed=seed) if epochs is None else TrainingConfig(seed=seed, epochs=epochs),
-        seed=seed,
     )
     folder = out or Path("runs", f"{space}-{Path(table or data).stem}-seed{seed}")
     with progress() as bars:
@@ -231,6 +244,59 @@ def search(
     save_run(folder, run)
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+@stoppable()
+def train(
+    arch: Annotated[str, typer.Argument(help="Architecture, such as a genotype, or the folder of a search.")],
+    space: Annotated[str, typer.Option(help="Its space; default: the one that can read it.")] = "",
+    data: DataOption = "cifar10",
+    data_folder: FolderOption = None,
+    channels: Annotated[int | None, typer.Option(help="Channels of the first stage; of darts 36.", min=1)] = None,
+    cells: Annotated[int | None, typer.Option(help="Cells per stage; of darts 6, which are 20 layers.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of darts 600.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Of darts 96.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the first step; of darts 0.025.")] = None,
+    cutout: Annotated[int | None, typer.Option(help="Side of the square cut out of images; of darts 16.")] = None,
+    drop_path: Annotated[float | None, typer.Option(help="Rate at the end; of darts 0.2.")] = None,
+    auxiliary_weight: Annotated[float | None, typer.Option(help="Of the second head; of darts 0.4.")] = None,
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write, or to go on with; default runs/train-...")] = None,
+) -> None:
+    """Train one architecture on all training images by the published recipe of its space, and test it.
+
+    Checkpoints come every minute: after Ctrl-C or a kill the same command goes on.
+
+    \b
+    Examples:
+      jaxnas train runs/darts-cifar10-seed0
+      jaxnas train "Genotype(normal=[('sep_conv_3x3', 0), ...], ...)" --epochs 20 --channels 16 --cells 2
+    """
+    configure_jax()
+    from jaxnas.pipeline import train_arch, train_config
+    from jaxnas.report import save_trained
+
+    config = train_config(
+        arch,
+        space,
+        data,
+        network={"channels": channels, "cells_per_stage": cells},
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        cutout=cutout,
+        drop_path=drop_path,
+        auxiliary_weight=auxiliary_weight,
+        seed=seed,
+    )
+    folder = out or Path("runs", f"train-{config.space}-{Path(data).stem}-seed{seed}")
+    with progress() as bars:
+        bars.start("training")
+        trained = train_arch(config, folder, data_folder=data_folder, on_progress=lambda at: bars.trained([0], at))
+    save_trained(folder, trained)
+    print_trained(trained)
+    console.print(f"result.json and the checkpoint are in {folder}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -251,7 +317,7 @@ def compare(
     test_column: Annotated[
         str, typer.Option(help="Column to report; default that of the search, of nasbench201 robot_c10_test.")
     ] = "",
-    space: SpaceOption = "nasbench201",
+    space: SpaceArgument = "nasbench201",
     proxies: Annotated[str, typer.Option(help="Comma-separated proxies; default: all that the scores have.")] = "",
     preset: Annotated[str, typer.Option(help="Settings of robot: default, or paper for the published protocol.")] = (
         "default"

@@ -141,7 +141,7 @@ class Bars:
         if not status.is_terminal and due:
             self.last_line = time.monotonic()
             reached = f"{done:,} of {total:,}" if total else f"{done:,}"
-            status.print(f"{name}: " + ", ".join(filter(None, [reached, detail])), highlight=False)
+            status.print(f"{name}: " + ", ".join(filter(None, [reached, detail])), highlight=False, soft_wrap=True)
 
     def scored(self, done: int, total: int) -> None:
         """`done` of `total` architectures have scores; the first call tells how many were found in the store."""

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int8
 from jaxnas.comparison import MethodComparison
 from jaxnas.evaluation import bootstrap_interval
 from jaxnas.files import atomic_write
-from jaxnas.pipeline import Run
+from jaxnas.pipeline import Run, TrainedArch
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store import make_environment
@@ -76,6 +76,17 @@ def save_run(folder: Path | str, run: Run) -> None:
         pq.write_table(pa.Table.from_pylist(rows), partial)
     with atomic_write(Path(folder) / "result.json") as partial:
         partial.write_text(json.dumps(run_record(run), indent=1, allow_nan=False) + "\n")
+
+
+def save_trained(folder: Path | str, trained: TrainedArch) -> None:
+    """Write result.json of one trained architecture: settings, losses and accuracies, versions, device; atomically."""
+    record = {**trained._asdict(), "config": asdict(trained.config), "environment": make_environment(trained.seconds)}
+    record["config"]["network"] = dict(trained.config.network)
+    for name in ("loss", "accuracy"):
+        record[name] = [value if np.isfinite(value) else None for value in record[name]]
+    record["test_accuracy"] = trained.test_accuracy if np.isfinite(trained.test_accuracy) else None
+    with atomic_write(Path(folder) / "result.json") as partial:
+        partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def comparison_rows(comparison: MethodComparison) -> list[dict[str, Any]]:

@@ -72,6 +72,16 @@ def print_run(run) -> None:
     console.print(f"{len(run.scores.archs)} architectures; {times}", highlight=False, soft_wrap=True)
 
 
+def print_trained(trained) -> None:
+    """The architecture, its size, what the last epoch gave, and its test accuracy."""
+    console.print(trained.config.arch, highlight=False, soft_wrap=True, markup=False)
+    last = f"loss {trained.loss[-1]:.3f}, training accuracy {trained.accuracy[-1]:.2f} %"
+    epochs = f"{len(trained.loss)} of {trained.config.training.epochs} epochs"
+    console.print(f"  {trained.num_params:,} parameters; {epochs}, {last}", highlight=False, soft_wrap=True)
+    tested = f"test accuracy {trained.test_accuracy:.2f} %" if np.isfinite(trained.test_accuracy) else "diverged"
+    console.print(f"  {tested}; trained for {trained.seconds:.1f} s", highlight=False)
+
+
 def _print_weights(run):
     weights = next(iter(run.outcomes.values())).result.weights
     usable = run.masked.usable

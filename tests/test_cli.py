@@ -139,7 +139,7 @@ def test_compare_over_fidelities(run, tmp_path, table):
     assert hyperband[-1] > 100 > random[-1]  # one architecture was trained for longer, where all are 100 higher
 
 
-OTHER_SPACE = ["compare", "--space", "transnas101-macro", "--scores", "scores.csv", "--table", "accuracies.csv"]
+OTHER_SPACE = ["compare", "transnas101-macro", "--scores", "scores.csv", "--table", "accuracies.csv"]
 OTHER_SPACE += ["--column", "val", "--methods", "robot,rea", "--seeds", "2"]
 
 
@@ -160,7 +160,7 @@ def test_a_space_without_network_is_searched_on_tables(run, tmp_path, skeletons)
     assert run(*OTHER_SPACE)[0] == 0
     record = json.loads((tmp_path / "runs" / "compare" / "comparison.json").read_text())
     assert record["rows"][0]["mean"] == 84  # of the 35 that have both
-    args = ["search", *OTHER_SPACE[1:7], "--column", "val"]
+    args = ["search", *OTHER_SPACE[1:6], "--column", "val"]
     code, out, _ = run(*args, "--budget", "5")
     assert code == 0
     assert f"robot selects {skeletons[34]}" in out
@@ -202,7 +202,7 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
 
 def test_score_of_a_task(run, tmp_path):
     """The head and labels of the task, on the images that are given, resized; another task is another store."""
-    args = ["score", "--space", "transnas101-micro", "--sample", "2", "--proxies", "snip,synflow", "--pixels", "32"]
+    args = ["score", "transnas101-micro", "--sample", "2", "--proxies", "snip,synflow", "--pixels", "32"]
     code, out, err = run(*args, "--task", "segmentsemantic", "--channels", "4", "--batch-size", "4")
     assert (code, err.count("rror")) == (0, 0)
     assert "2 architectures in scores" in out
@@ -280,7 +280,7 @@ def test_data_lists_every_set(run):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["search", "--space", "nasbench20"], "unknown search space 'nasbench20': did you mean 'nasbench201'?"),
+        (["search", "nasbench20"], "unknown search space 'nasbench20': did you mean 'nasbench201'?"),
         (["search", "--proxies", "snip,synflo"], "unknown proxy 'synflo': did you mean 'synflow'?"),
         (["search", "--method", "robt"], "unknown method 'robt': did you mean 'robot'?"),
         (["search", "--compare", "randm"], "unknown method 'randm': did you mean 'random'?"),
@@ -303,7 +303,7 @@ def test_data_lists_every_set(run):
         ([*COMPARE, "--budget", "31"], "budget 31 is outside 1 to 30"),
         ([*COMPARE, "--scores", "cifar11"], "no score file cifar11"),
         (["score", "--task", "jigsaw"], "space 'nasbench201' has no heads for tasks such as 'jigsaw'"),
-        (["score", "--space", "transnas101-micro", "--task", "jigsav"], "unknown task 'jigsav': did you mean 'jigsaw'"),
+        (["score", "transnas101-micro", "--task", "jigsav"], "unknown task 'jigsav': did you mean 'jigsaw'"),
         (["search", "--preset", "papr"], "unknown preset 'papr': did you mean 'paper'?"),
         (["compare", "--longer", "a,b", "--prices", "3"], "2 columns of longer training and 1 prices: give one each"),
         (["compare", "--longer", "a", "--prices", "3.5"], "price '3.5' is no whole number"),

@@ -4,7 +4,6 @@ The architecture is an argument of the programs, so that each is compiled once f
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -48,8 +47,8 @@ class TrainingConfig:
 class Labelled(NamedTuple):
     """Images and their labels, on the device."""
 
-    images: Float32[Array, "N H W C"]
-    labels: Int32[Array, " N"]
+    images: Float32[Any, "N H W C"]
+    labels: Int32[Any, " N"]
 
 
 class TrainState(NamedTuple):
@@ -111,7 +110,7 @@ def init_state(
 
 
 @lru_cache(maxsize=8)
-def make_trainer(network: nn.Module, config: TrainingConfig, num_devices: int, vmapped: bool) -> Callable:
+def make_trainer(network: nn.Module, config: TrainingConfig, num_devices: int, vmapped: bool) -> Any:
     """Jitted (counts [devices], states [G], archs [G D], data, order [S B], epoch, start, stop) -> states [G].
 
     Steps `start` to `stop` of an epoch, for G candidates in equal shares on each device, of which the first `count`

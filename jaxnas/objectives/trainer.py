@@ -143,7 +143,7 @@ class Trainer:
         """The first states, and the compiled program."""
         began = time.perf_counter()
         arch = np.zeros(self.num_decisions, np.int8)
-        one = init_state(self.network, self.config, arch, self.data.images)
+        one = init_state(self.network, self.config, jnp.asarray(arch), self.data.images)
         states = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (self.together, *leaf.shape)), one)
         states = jax.device_put(states, self._split)
         trainer = make_trainer(self.network, self.config, self.num_devices, self.vmapped)

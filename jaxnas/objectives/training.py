@@ -85,7 +85,7 @@ class TrainingObjective:
         self.seconds_trained = 0.0  # of this process
         self._record = None if record is None else Path(record)
         self._checkpoints = self._record and self._record.with_name(f"{self._record.name}.checkpoints")
-        self._header = _describe(space, network, data, self.config)
+        self._header = describe_training(space, network, data, self.config)
         self._trained = read_record(self._record, self._header) if self._record else {}
         self._test_accuracy: dict[str, float] = {}
         self._best: tuple[str, TrainState] | None = None  # the best candidate that this process trained
@@ -136,7 +136,7 @@ class TrainingObjective:
             if not result.diverged and result.validation_accuracy > max(accuracies, default=-1):
                 self._best = name, state
             self._trained[name] = result
-        if self._record:
+        if self._record and self._checkpoints:
             write_record(self._record, self._header, self._trained)
             shutil.rmtree(self._checkpoints, ignore_errors=True)
 
@@ -165,7 +165,7 @@ class TrainingObjective:
             made_with = {**self._header, "archs": [self._name(index) for index in indices]}
             checkpoints = Checkpoints(folder) if folder else None
             fitted = self._trainer.fit(self.archs[indices], on_progress, checkpoints, made_with)
-            start = time.perf_counter()
+            start, compiled = time.perf_counter(), self._trainer.compile_seconds
             results = []
             for number, (index, state) in enumerate(zip(indices, fitted.states, strict=True)):
                 losses = fitted.loss[:, number]
@@ -174,7 +174,7 @@ class TrainingObjective:
                 epochs = 1 + int(np.argmax(~np.isfinite(losses))) if diverged else len(losses)
                 loss = math.nan if diverged else float(losses[-1])
                 results.append(Trained(accuracy, loss, epochs, math.nan, diverged or not math.isfinite(accuracy)))
-            seconds = fitted.seconds + time.perf_counter() - start
+            seconds = fitted.seconds + time.perf_counter() - start - (self._trainer.compile_seconds - compiled)
             self.seconds_trained += seconds
             share = round(seconds / len(indices), 3)
             return fitted.states, [result._replace(seconds=share) for result in results]
@@ -207,7 +207,7 @@ def _folder_name(group):
     return hashlib.sha256("\n".join(group).encode()).hexdigest()[:16]
 
 
-def _describe(space, network, data, config):
+def describe_training(space, network, data, config):
     """All that a result depends on, apart from the architecture, as plain JSON values."""
     description = {
         "jaxnas": version("jaxnas"),
