@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from jaxnas.catalogue import DATASETS, data_folder, download
 from jaxnas.errors import InputError
-from jaxnas.images import ImageData, load_images, minibatch, split_validation, standardize
+from jaxnas.images import ImageData, from_arrays, load_images, minibatch, split_validation, standardize
 from jaxnas.networks import NETWORKS, NASBench201Network, num_params
 from jaxnas.objectives.tabular import align, load_nasbench201, load_proxy_scores, load_table, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
@@ -46,6 +46,7 @@ __all__ = [
     "data_folder",
     "download",
     "enumerate_archs",
+    "from_arrays",
     "from_index",
     "load_images",
     "load_nasbench201",

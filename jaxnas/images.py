@@ -52,6 +52,53 @@ def load_images(name_or_path: str | Path, folder: str | Path | None = None) -> I
     raise unknown_name("image set", name, images)
 
 
+def from_arrays(
+    x_train: Any,
+    y_train: Any,
+    x_test: Any = None,
+    y_test: Any = None,
+    *,
+    name: str = "arrays",
+) -> ImageData:
+    """A labelled set of one's own: images of any size, or rows of features, which become images of one pixel.
+
+    Args:
+      x_train: images [N, H, W, C] or [N, H, W], uint8 or float in [0, 1]; or rows [N, F] of finite numbers.
+      y_train: labels [N], integers 0..K-1, each of them at least once.
+      x_test: the same for the test set; None: every fifth of each class of the training set.
+
+    Raises:
+      InputError: what does not fit, with its shape, dtype or values and what was expected.
+    """
+    given = [None if array is None else np.asarray(array) for array in (x_train, y_train, x_test, y_test)]
+    arrays = [np.zeros(0) if array is None else array for array in given]
+    if (given[2] is None) != (given[3] is None):
+        raise InputError(f"{name}: test images and test labels come together: give both or neither")
+    if given[2] is None:
+        _check_images(_as_pixels(arrays[0], name), f"{name}, training images")
+        labels = _check_labels(arrays[1], len(arrays[0]), f"{name}, training labels")
+        test = _rank_in_class(labels, np.arange(len(labels))) % 5 == 4
+        if not test.any():
+            raise InputError(f"{name}: no class has five images, of which one would be a test image: give x_test")
+        arrays = [arrays[0][~test], labels[~test], arrays[0][test], labels[test]]
+    return _checked(name, (_as_pixels(arrays[0], name), arrays[1], _as_pixels(arrays[2], name), arrays[3]), name)
+
+
+def _as_pixels(x, name):
+    """Rows of features as images of one pixel; images as they are."""
+    if x.ndim != 2:
+        return x
+    if x.dtype.kind not in "iuf" or not np.isfinite(x).all():
+        raise InputError(f"{name}: rows of dtype {x.dtype} with NaN, inf or no numbers: give finite numbers [N, F]")
+    return _Rows(x.astype(np.float32)[:, None, None, :])
+
+
+class _Rows(NamedTuple):
+    """Features, which unlike pixels may have any value."""
+
+    values: Float32[np.ndarray, "N 1 1 F"]
+
+
 def standardize(data: ImageData) -> ImageData:
     """Both sets with every channel shifted and scaled by the training images' mean and standard deviation.
 
@@ -165,7 +212,9 @@ def _read(path: Path) -> tuple[Any, Any, Any, Any]:
     return arrays[keys[0]], arrays[keys[1]], arrays[keys[2]], arrays[keys[3]]
 
 
-def _checked(name: str, arrays: tuple[Any, Any, Any, Any], source: Path, num_classes: int | None = None) -> ImageData:
+def _checked(
+    name: str, arrays: tuple[Any, Any, Any, Any], source: Path | str, num_classes: int | None = None
+) -> ImageData:
     train_images = _check_images(arrays[0], f"{source}, training images")
     test_images = _check_images(arrays[2], f"{source}, test images")
     if train_images.shape[1:] != test_images.shape[1:]:
@@ -183,6 +232,10 @@ def _checked(name: str, arrays: tuple[Any, Any, Any, Any], source: Path, num_cla
 
 
 def _check_images(images: Any, source: str) -> Float32[np.ndarray, "N H W C"]:
+    if isinstance(images, _Rows):
+        if not images.values.size:
+            raise InputError(f"{source}: shape {images.values[:, 0, 0].shape}, give [N, F] with at least one row")
+        return images.values
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise InputError(f"{source}: dtype {images.dtype}, give uint8 or float")
     if images.ndim not in (3, 4) or not images.size:

@@ -9,7 +9,16 @@ import python2_pickle
 
 from jaxnas.catalogue import DATASETS
 from jaxnas.errors import InputError
-from jaxnas.images import ImageData, fingerprint, load_images, minibatch, resize, split_validation, standardize
+from jaxnas.images import (
+    ImageData,
+    fingerprint,
+    from_arrays,
+    load_images,
+    minibatch,
+    resize,
+    split_validation,
+    standardize,
+)
 
 
 def toy(counts, seed=0):
@@ -93,6 +102,44 @@ def test_an_npz_that_is_no_labelled_image_set_is_refused(tmp_path, changes, mess
     with pytest.raises(InputError, match=message) as error:
         load_images(tmp_path / "bad.npz")
     assert "\n" not in str(error.value)
+
+
+def test_arrays_of_ones_own():
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((20, 7, 5, 2)), np.arange(20) % 2
+    data = from_arrays(images, labels, images[:4], labels[:4], name="mine")
+    np.testing.assert_array_equal(data.test_images, images[:4].astype(np.float32))
+    assert (data.name, data.num_classes) == ("mine", 2)
+    held_out = from_arrays(images.tolist(), labels.tolist())
+    np.testing.assert_array_equal(held_out.test_images, images[[8, 9, 18, 19]].astype(np.float32))
+    assert len(held_out.train_labels) == 16
+
+
+def test_rows_of_features_are_images_of_one_pixel():
+    rows = 100 * np.random.default_rng(0).normal(size=(10, 3))
+    data = from_arrays(rows, np.arange(10) % 2)
+    assert data.train_images.shape == (8, 1, 1, 3)
+    np.testing.assert_allclose(data.train_images[0, 0, 0], rows[0], rtol=1e-6)
+    np.testing.assert_allclose(standardize(data).train_images.std((0, 1, 2)), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": np.zeros(6)}, r"training images: shape \(6,\), give \[N, H, W, C\]"),
+        ({"x_train": np.full((6, 3), np.nan)}, r"give finite numbers \[N, F\]"),
+        ({"x_train": np.array([["a"] * 3] * 6)}, r"give finite numbers \[N, F\]"),
+        ({"x_train": np.zeros((0, 3)), "y_train": np.zeros(0, int)}, "at least one row"),
+        ({"y_train": np.arange(5)}, r"training labels: shape \(5,\), but there are 6 images"),
+        ({"y_train": np.arange(6) % 2}, "no class has five images"),
+        ({"y_test": np.arange(6)}, "give both or neither"),
+        ({"x_test": np.zeros((6, 4)), "y_test": np.arange(6)}, r"training images \(1, 1, 3\), test images \(1, 1, 4\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(changes, message):
+    given = {"x_train": np.zeros((6, 3)), "y_train": np.zeros(6, int)}
+    with pytest.raises(InputError, match=message):
+        from_arrays(**(given | changes))
 
 
 def test_the_test_set_is_preferred_to_a_validation_set(tmp_path):

@@ -205,7 +205,7 @@ def test_bad_settings_are_named(change, message):
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1, 2, 4]))}, "label 4 does not fit .* num_classes=5"),
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1, 2, -1]))}, "label -1"),
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1]))}, "one label each"),
-        ({"batch": Batch(jnp.zeros((4, 6, 8, 1)), jnp.array([0, 1, 2, 3]))}, "multiples of 4"),
+        ({"batch": Batch(jnp.zeros((4, 8, 8)), jnp.array([0, 1, 2, 3]))}, r"give \[N, H, W, C\]"),
         ({"archs": np.full((2, 6), 5, np.int8)}, "architecture 0 has 5"),
         ({"archs": np.zeros((2, 4), np.int8)}, "6"),
     ],

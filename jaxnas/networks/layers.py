@@ -242,9 +242,10 @@ def _neighbours(shape):
 
 
 def average_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
-    """Mean over disjoint 2x2 blocks; an odd last row or column is dropped."""
+    """Mean over disjoint 2x2 blocks, h = ceil(H / 2); an odd last row or column makes blocks of its own."""
     n, h, w, c = x.shape
-    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+    x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    return x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c).mean((2, 4))
 
 
 def init_variables(
