@@ -8,9 +8,10 @@ from importlib.metadata import version
 from jaxnas.catalogue import DATASETS, data_folder, download
 from jaxnas.errors import InputError
 from jaxnas.images import ImageData, from_arrays, load_images, minibatch, split_validation, standardize
-from jaxnas.networks import NETWORKS, NASBench201Network, num_params
+from jaxnas.networks import NETWORKS, DeclaredNetwork, NASBench201Network, num_params
 from jaxnas.objectives.tabular import align, load_nasbench201, load_proxy_scores, load_table, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
+from jaxnas.pipeline import search_network
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.scoring import ScoringConfig, score_archs
 from jaxnas.search import METHODS, PRESETS, RobotConfig, SearchResult, random_search, robot
@@ -30,6 +31,7 @@ __all__ = [
     "PROXIES",
     "SPACES",
     "Batch",
+    "DeclaredNetwork",
     "ImageData",
     "InputError",
     "NASBench201Network",
@@ -64,6 +66,7 @@ __all__ = [
     "sample",
     "score_archs",
     "score_to_store",
+    "search_network",
     "split_validation",
     "standardize",
     "tabular_objective",

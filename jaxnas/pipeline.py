@@ -56,7 +56,6 @@ class RunConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        get_space(self.space)
         get_proxies(self.proxies)
         get_method(self.method)
         if self.compare:
@@ -156,6 +155,16 @@ class Run(NamedTuple):
     masked: TableReport
     outcomes: dict[str, Outcome]
     seconds: dict[str, float]  # by stage; tracing and compiling are not in the stages but apart
+
+    @property
+    def selected(self) -> str:
+        """The architecture that config.method selects, as text."""
+        return self.space.format(self.scores.archs[self.outcomes[self.config.method].result.selected])
+
+    @property
+    def test_accuracy(self) -> float:
+        """Of the selected architecture, percent."""
+        return self.outcomes[self.config.method].test_accuracy
 
 
 def train_config(
@@ -273,11 +282,42 @@ def search_images(
     Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
     """
     space = get_space(config.space)
+    network = data = None
     if scores_path is None or config.table is None:  # else nothing is scored or trained
         data = load_standardized(config.data, data_folder)
         network = make_network(config.space, data, config.channels, config.cells_per_stage)
     scores = None if scores_path is None else load_pool_scores(config.space, scores_path, _chosen(config))
     table = None if config.table is None else load_accuracies(config.table, space, data_folder)
+    return _search(config, space, network, data, folder, events, scores, table)
+
+
+def search_network(
+    network: nn.Module,
+    data: ImageData,
+    folder: Path | str,
+    *,
+    pool: int = 1000,
+    budget: int = 20,
+    training: TrainingConfig | None = None,
+    seed: int = 0,
+    events: Events = Events(),
+    **settings: Any,
+) -> Run:
+    """`search_images` in the space of any network, on any standardised data.
+
+    Args: network, which names its `space`; data, see `from_arrays` and `standardize`; folder, for scores, trained
+      candidates, and a later call that goes on; settings, further fields of `RunConfig`.
+    Raises: InputError for settings that do not fit.
+    """
+    space: SearchSpace = network.space
+    training = replace(training or TrainingConfig(), seed=seed)
+    size = {name: getattr(network, name, 0) for name in ("channels", "cells_per_stage")}  # 0: it has no such field
+    fields: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, **settings}
+    config = RunConfig(space=space.name, data=data.name, training=training, **fields)
+    return _search(config, space, network, data, Path(folder), events, None, None)
+
+
+def _search(config, space, network, data, folder, events, scores, table):
     pool = _draw_pool(config, space, table) if scores is None else scores.archs
     if config.budget > len(pool):
         raise InputError(f"budget {config.budget} is outside 1 to {len(pool)}, the architectures of the pool")

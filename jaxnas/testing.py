@@ -20,6 +20,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int8, PyTree
 
+from jaxnas.networks import own_params
 from jaxnas.proxies import Batch, Proxy, Quantities
 from jaxnas.spaces import SearchSpace, check_archs, enumerate_archs, from_index, mutate, sample, to_index
 
@@ -132,14 +133,15 @@ def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "
     taps = {name: variables[name] for name in (*_SCALES, "gates") if name in variables}
     seen = []
     for arch in archs:
-        logits, of_params, of_taps = _traced("network", partial(gradients, variables["params"], taps, arch))
+        params = own_params(network, variables["params"], arch)
+        logits, of_params, of_taps = _traced("network", partial(gradients, params, taps, arch))
         _require(
             logits.shape[:1] == images.shape[:1] and logits.ndim == 2,
             f"logits have shape {logits.shape}, not [N, K] with N = {len(images)}",
         )
         _require(bool(jnp.isfinite(logits).all()), f"logits of architecture {arch} are not finite at initialisation")
-        _check_tap_gradients(variables["params"], of_params, of_taps)
-        _check_in_use(network, variables["params"], of_params, arch)
+        _check_tap_gradients(params, of_params, of_taps)
+        _check_in_use(network, params, of_params, arch)
         seen.append(np.asarray(logits))
     _require(
         any(not np.array_equal(seen[0], other) for other in seen[1:]),

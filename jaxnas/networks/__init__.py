@@ -1,7 +1,8 @@
 """Networks: flax modules whose call takes the architecture as an array, one per search space."""
 
 from jaxnas.networks.darts import DARTSNetwork
-from jaxnas.networks.layers import describe, init_params_of_each, init_variables, num_params
+from jaxnas.networks.declared import DeclaredNetwork
+from jaxnas.networks.layers import describe, init_params_of_each, init_variables, num_params, own_params
 from jaxnas.networks.nasbench201 import NASBench201Network
 from jaxnas.networks.transnas101 import TransNAS101MicroNetwork
 from jaxnas.networks.transnas101_macro import TransNAS101MacroNetwork
@@ -16,6 +17,7 @@ NETWORKS = {
 __all__ = [
     "NETWORKS",
     "DARTSNetwork",
+    "DeclaredNetwork",
     "NASBench201Network",
     "TransNAS101MacroNetwork",
     "TransNAS101MicroNetwork",
@@ -23,4 +25,5 @@ __all__ = [
     "init_params_of_each",
     "init_variables",
     "num_params",
+    "own_params",
 ]

@@ -283,6 +283,14 @@ def _init_of_each(network, image_shape, num_decisions, keys):
     return jax.lax.map(partial(_draw, network, image_shape, num_decisions), keys)
 
 
+def own_params(network: nn.Module, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+    """`params`, drawn for all architectures, as this one has them; networks without widths to choose take all as drawn.
+
+    A network whose tensors are larger than an architecture needs has a method of this name.
+    """
+    return network.own_params(params, arch) if hasattr(network, "own_params") else params
+
+
 def describe(network: nn.Module) -> dict[str, Any]:
     """The network's class and fields by name, for records of what a result was made with."""
     hidden = ("parent", "name", "capacity", "reverse")  # of flax, and of how it computes

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Float32, Int8, Int32
 
+from jaxnas.networks import own_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.sgd import (
     Labelled,
@@ -110,7 +111,7 @@ class Trainer:
         counts = np.bincount(lanes // self.share, minlength=self.num_devices).astype(np.int32)
         padded = np.zeros((self.together, archs.shape[1]), np.int8)
         padded[lanes] = archs
-        states, epoch, step, seconds, losses, hits = start, 0, 0, 0.0, [], []
+        states, epoch, step, seconds, losses, hits = self._own(start, padded), 0, 0, 0.0, [], []
         if checkpoints and (found := checkpoints.restore(jax.device_get(start), made_with)):
             states, header = jax.device_put(found[0], self._split), found[1]
             epoch, step, seconds, losses, hits = (header[name] for name in _OF_HEADER)
@@ -137,6 +138,15 @@ class Trainer:
         last = jax.device_get(states)
         each = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], last) for lane in lanes]
         return Fitted(each, np.array(losses), np.array(hits), seconds)
+
+    def _own(self, states, archs):
+        """The states, whose params are equal in all lanes, with those of each lane's architecture."""
+        if not hasattr(self.network, "own_params"):
+            return states
+        params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], states.params))
+        each = [own_params(self.network, params, arch) for arch in archs]
+        stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *each)
+        return states._replace(params=jax.device_put(stacked, self._split))
 
     @cached_property
     def _programs(self):

@@ -51,7 +51,7 @@ class TrainingObjective:
       on_progress: called as on_progress(indices, progress) every few seconds and after each epoch, with the indices of
         the candidates in training and their `Progress`.
       together: candidates that `prepare` trains at once; default: one on each device.
-      space: the space of the architectures.
+      space: the space of the architectures; default: the one that the network names.
 
     Raises:
       InputError: network, images, architectures and config do not fit each other; the record is damaged, or was made
@@ -67,25 +67,26 @@ class TrainingObjective:
         record: str | Path | None = None,
         on_progress: Callable[[list[int], Progress], None] = lambda indices, progress: None,
         *,
-        space: SearchSpace = NASBENCH201,
+        space: SearchSpace | None = None,
         together: int | None = None,
     ):
         self.network, self.config, self.on_progress = network, config or TrainingConfig(), on_progress
-        self._space = space
-        self.archs = check_archs(space, archs)
+        named: SearchSpace = getattr(network, "space", NASBENCH201)
+        self._space = space or named
+        self.archs = check_archs(self._space, archs)
         check_config(self.config)
         rest, *validation = split_validation(data, self.config.validation_fraction, self.config.seed)
-        check_fit(network, rest, self.config, len(space.num_choices))
+        check_fit(network, rest, self.config, len(self._space.num_choices))
         if together is not None and together < 1:
             raise InputError(f"{together} candidates cannot be trained together: give 1 or more")
         train = Labelled(rest.train_images, rest.train_labels)
         given = together or jax.local_device_count()
-        self._trainer = Trainer(self.network, self.config, train, len(space.num_choices), together=given)
+        self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=given)
         self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
         self.seconds_trained = 0.0  # of this process
         self._record = None if record is None else Path(record)
         self._checkpoints = self._record and self._record.with_name(f"{self._record.name}.checkpoints")
-        self._header = describe_training(space, network, data, self.config)
+        self._header = describe_training(self._space, network, data, self.config)
         self._trained = read_record(self._record, self._header) if self._record else {}
         self._test_accuracy: dict[str, float] = {}
         self._best: tuple[str, TrainState] | None = None  # the best candidate that this process trained

@@ -40,10 +40,15 @@ def fisher(q: Quantities) -> Float[Array, ""]:
     """
 
     def of_layer(w, s):  # w [..., C, O], s [..., N, O]
-        weights_per_channel = w[(0,) * (w.ndim - len(_layer_axes(w)))][..., 0].size
-        return 0.5 * weights_per_channel * jnp.square(s).mean(-2)
+        return 0.5 * _fan_in(w) * jnp.square(s).mean(-2)
 
     return sum_over_weights(of_layer, q.weights, q.channel_gradient)
+
+
+def _fan_in(w):
+    """Weights of each output channel, [..., 1] for stacked layers; those that an architecture does not have are 0."""
+    inputs = _layer_axes(w)[:-1]
+    return jnp.max(jnp.sum(w != 0, axis=inputs), axis=-1, keepdims=True)
 
 
 def _layer_axes(w):

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, Int8, PyTree
 
+from jaxnas.networks.layers import own_params
+
 Weights = dict[str, Array]  # "stage1/conv_3x3" -> kernels of that layer; leading axes stack layers of one shape
 
 
@@ -38,7 +40,8 @@ class Quantities:
     """
 
     def __init__(self, network: nn.Module, params: PyTree, arch: Int8[Array, " D"], batch: Batch):
-        self.network, self.params, self.arch, self.batch = network, params, arch, batch
+        self.network, self.arch, self.batch = network, arch, batch
+        self.params = own_params(network, params, arch)
 
     @cached_property
     def weights(self) -> Weights:

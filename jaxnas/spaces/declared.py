@@ -1,0 +1,58 @@
+"""A space of one's own from a list of choices: what `networks.declared` derives from its blocks."""
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Int8, Int64
+
+from jaxnas.errors import InputError
+from jaxnas.spaces.space import SearchSpace, check_archs, to_index
+
+SEPARATOR = ":"
+
+
+@lru_cache(maxsize=64)
+def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> SearchSpace:
+    """The space of all combinations; an architecture is written as its options with colons between: "8:64:conv".
+
+    Every decision is taken to matter, so that each architecture is a network class of its own.
+
+    Raises:
+        InputError: no choice, one without an option, with equal options, or with a colon in one.
+    """
+    if not choices:
+        raise InputError(f"space {name!r} has nothing to choose: declare at least one choice")
+    for options in choices:
+        texts = [str(option) for option in options]
+        if not texts or len(set(texts)) < len(texts) or any(SEPARATOR in text or not text for text in texts):
+            raise InputError(
+                f"space {name!r}: options {options} of a choice must differ, without {SEPARATOR!r} in them"
+            )
+    by_text = [{str(option): number for number, option in enumerate(options)} for options in choices]
+    example = SEPARATOR.join(str(options[0]) for options in choices)
+
+    def parse(text: str) -> Int8[np.ndarray, " D"]:
+        parts = text.strip().split(SEPARATOR)
+        if len(parts) != len(choices):
+            raise InputError(
+                f"architecture {text!r:.80} has {len(parts)} options, not {len(choices)}: like {example!r}"
+            )
+        for part, numbers in zip(parts, by_text, strict=True):
+            if part not in numbers:
+                raise InputError(f"architecture {text!r:.80}: {part!r} is none of {', '.join(numbers)}")
+        return np.array([numbers[part] for part, numbers in zip(parts, by_text, strict=True)], np.int8)
+
+    def format_arch(arch: Int8[np.ndarray, " D"]) -> str:
+        arch = check_archs(space, np.asarray(arch)[None])[0]
+        return SEPARATOR.join(str(options[number]) for options, number in zip(choices, arch, strict=True))
+
+    def as_they_are(archs: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "A D"]:
+        return check_archs(space, archs)
+
+    def own_class(archs: Int8[np.ndarray, "A D"]) -> Int64[np.ndarray, " A"]:
+        return to_index(space, archs)
+
+    op_names = tuple(dict.fromkeys(str(option) for options in choices for option in options))
+    sizes = tuple(len(options) for options in choices)
+    space = SearchSpace(name, op_names, sizes, parse, format_arch, as_they_are, own_class)
+    return space
