@@ -1,6 +1,7 @@
 """The whole road from images to the selected architecture, as the command line walks it."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -176,7 +177,7 @@ def train_config(
 
     Raises: InputError where no space knows the text, or a setting is out of range.
     """
-    found, arch = _selected(Path(arch)) if Path(arch).is_dir() else ("", arch)
+    found, arch = _selected(Path(arch)) if os.path.isdir(arch) else ("", arch)
     space = space or found or _space_of(arch)
     recipe = get_recipe(space)
     config = replace(recipe.training, **{name: value for name, value in training.items() if value is not None})
@@ -223,7 +224,7 @@ def _selected(folder):
         raise InputError(f"{folder} is no finished search: it has no result.json")
     try:
         record = json.loads(read_bytes(path))
-        return record["config"]["space"], next(iter(record["outcomes"].values()))["selected"]
+        return str(record["config"]["space"]), str(next(iter(record["outcomes"].values()))["selected"])
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise InputError(f"{path} is damaged or of something else than a search ({error})") from error
 

@@ -49,9 +49,9 @@ def run_record(run: Run) -> dict[str, Any]:
         "masked": {name: column.tolist() for name, column in masked.items()},
         "outcomes": {
             method: {
+                **outcome.result.to_dict(),
                 "selected": run.space.format(run.scores.archs[outcome.result.selected]),
                 "test_accuracy": outcome.test_accuracy if np.isfinite(outcome.test_accuracy) else None,
-                **outcome.result.to_dict(),
             }
             for method, outcome in run.outcomes.items()
         },

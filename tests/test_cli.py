@@ -44,6 +44,41 @@ def table(tmp_path):
     return archs
 
 
+def test_train_takes_what_a_search_found_and_goes_on(run, tmp_path):
+    assert run(*SEARCH)[0] == 0
+    search = "runs/nasbench201-digits-seed0"
+    selected = json.loads((tmp_path / search / "result.json").read_text())["outcomes"]["robot"]["selected"]
+    train = [
+        "train",
+        search,
+        "--data",
+        "digits",
+        "--channels",
+        "2",
+        "--cells",
+        "1",
+        "--epochs",
+        "2",
+        "--out",
+        "trained",
+    ]
+    code, out, err = run(*train)
+    assert code == 0
+    assert selected in out
+    assert "2 of 2 epochs" in out
+    record = json.loads((tmp_path / "trained" / "result.json").read_text())
+    assert (record["config"]["arch"], record["config"]["training"]["learning_rate"]) == (selected, 0.1)
+    assert record["config"]["network"] == {"affine": True, "cells_per_stage": 1, "channels": 2}
+    assert len(record["loss"]) == len(record["accuracy"]) == 2
+    assert {"jax", "device"} <= record["environment"].keys()
+    code, again, err = run(*train)
+    assert (code, again) == (0, out)  # from the checkpoint
+    assert "steps" not in err
+    code, _, err = run(*train, "--seed", "1")
+    assert code == 2
+    assert "was made otherwise (seed is 0, not 1)" in err
+
+
 def test_search_trains_reports_and_resumes(run, tmp_path):
     code, out, err = run(*SEARCH, "--compare", "random")
     assert code == 0
@@ -139,6 +174,7 @@ def test_compare_over_fidelities(run, tmp_path, table):
     assert hyperband[-1] > 100 > random[-1]  # one architecture was trained for longer, where all are 100 higher
 
 
+FIRST = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 OTHER_SPACE = ["compare", "transnas101-macro", "--scores", "scores.csv", "--table", "accuracies.csv"]
 OTHER_SPACE += ["--column", "val", "--methods", "robot,rea", "--seeds", "2"]
 
@@ -313,6 +349,11 @@ def test_data_lists_every_set(run):
         (["score", "--archs", "empty.txt"], "empty.txt has no architecture"),
         (["score", "--data", "cut.npz"], "cut.npz"),
         (["score", "--data", "wide.npz"], "give uint8 or float"),
+        (["train", "nonsense"], "no space has an architecture 'nonsense'"),
+        (["train", "."], ". is no finished search: it has no result.json"),
+        (["train", "|nothing~0|+", "--space", "nasbench201"], "|nothing~0|+"),
+        (["train", FIRST, "--data", "digits", "--batch-size", "1"], "training batch_size is 1"),
+        (["train", FIRST, "--data", "digits", "--drop-path", "0.1"], "NASBench201Network has no paths to drop"),
         (["data", "get", "cifar"], "unknown data set 'cifar': did you mean"),
         (["data", "get", "digits"], "digits"),
     ],
