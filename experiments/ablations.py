@@ -26,6 +26,7 @@ from rows import RESULTS, compute_rows
 import jaxnas
 from jaxnas.files import atomic_write
 from jaxnas.precision import in_float64
+from jaxnas.scoring import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, RobotConfig, SearchResult, get_method
 from jaxnas.search import surrogate as gp
 
@@ -56,7 +57,7 @@ def paper(**changes) -> Variant:
     return Variant(config=replace(PAPER, **changes))
 
 
-SIX = tuple(jaxnas.PROXIES)
+SIX = DEFAULT_PROXIES
 GROUPS: dict[str, dict[str, Variant]] = {
     "preset": {
         "default": Variant(),

@@ -19,6 +19,7 @@ import typer
 from rows import compute_rows
 
 import jaxnas
+from jaxnas.scoring import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, SingleProxyConfig, get_method
 from jaxnas.spaces import NASBENCH201, to_index
 
@@ -43,7 +44,7 @@ PUBLISHED = {
 def run(method: str, data: str, scores: str, first_seed: int, num_seeds: int) -> dict:
     """Every run's test accuracy, T0 and cost in seconds of training that the table states."""
     if method == "single proxies":
-        each = [_search("single_proxy", data, scores, [0], SingleProxyConfig(n)) for n in range(len(jaxnas.PROXIES))]
+        each = [_search("single_proxy", data, scores, [0], SingleProxyConfig(n)) for n in range(len(DEFAULT_PROXIES))]
         return {name: [value for outcome in each for value in outcome[name]] for name in each[0]}
     name, _, preset = method.partition(", ")
     seeds = list(range(first_seed, first_seed + num_seeds))

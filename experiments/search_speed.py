@@ -29,6 +29,7 @@ from scipy.optimize import minimize_scalar
 import jaxnas
 from jaxnas.precision import in_float64
 from jaxnas.report import save_results
+from jaxnas.scoring import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, RobotConfig, robot
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, maximise
@@ -43,7 +44,7 @@ PHASES = ("GP fit", "acquisition", "scoring")
 
 def load_task() -> tuple[np.ndarray, np.ndarray]:
     """Score table and observation."""
-    scores = jaxnas.load_scores("nasbench201", "cifar10", tuple(jaxnas.PROXIES))
+    scores = jaxnas.load_scores("nasbench201", "cifar10", DEFAULT_PROXIES)
     bench = jaxnas.load_nasbench201()
     return jaxnas.normalize(scores.values)[0], jaxnas.align(bench, jaxnas.NASBENCH201, scores.archs, "c10_valid_val_12")
 

@@ -23,6 +23,7 @@ from jaxnas import ScoringConfig
 from jaxnas.images import ImageData
 from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.report import save_results
+from jaxnas.scoring import DEFAULT_PROXIES
 from jaxnas.spaces import NASBENCH201, to_index
 from jaxnas.store import make_environment, make_provenance
 from jaxnas.terminal import configure_jax
@@ -53,7 +54,7 @@ def make_variants(seeds: int) -> dict[str, list[Variant]]:
 def score(variant: Variant, archs: np.ndarray, images: ImageData, cells: int, store: Path) -> np.ndarray:
     """Scores [A M] of the variant, kept in `store`."""
     if variant == Variant() and cells == 5:
-        scores = jaxnas.load_scores("nasbench201", DATA, tuple(jaxnas.PROXIES))
+        scores = jaxnas.load_scores("nasbench201", DATA, DEFAULT_PROXIES)
         return scores.values[to_index(NASBENCH201, archs)]
     network = make_network("nasbench201", images, 16, cells).clone(affine=variant.affine)
     batch = make_batch(images, 64, variant.batch_seed)
@@ -74,7 +75,7 @@ def correlate(column: np.ndarray, accuracy: np.ndarray, chosen: np.ndarray) -> d
 def to_rows(name: str, tables: list[np.ndarray], first: np.ndarray, accuracy: np.ndarray, alive: np.ndarray) -> list:
     """One row per proxy: every correlation over the repetitions of a variant."""
     rows = []
-    for number, proxy in enumerate(jaxnas.PROXIES):
+    for number, proxy in enumerate(DEFAULT_PROXIES):
         row: dict = {"proxy": proxy, "variant": name}
         for of, chosen in (("all", np.full(len(alive), True)), ("alive", alive)):
             pairs = [correlate(table[:, number], accuracy, chosen) for table in tables]
@@ -92,7 +93,7 @@ def to_markdown(rows: list[dict]) -> str:
         "| proxy | variant | Spearman, all finite | Kendall | Spearman, no dead edge | Kendall | with the first |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(rows, key=lambda row: list(jaxnas.PROXIES).index(row["proxy"])):
+    for row in sorted(rows, key=lambda row: DEFAULT_PROXIES.index(row["proxy"])):
         cells = []
         for name in ("spearman_all", "kendall_all", "spearman_alive", "kendall_alive"):
             spread = f"+-{np.std(row[name], ddof=1):.3f}" if len(row[name]) > 1 else ""

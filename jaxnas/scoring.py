@@ -13,11 +13,11 @@ from jaxtyping import Float, Int, Int8
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import init_params_of_each, init_variables
-from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Batch, Proxy
+from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, ROBOT_PROXIES, Batch, Proxy
 from jaxnas.spaces import check_archs, from_index, to_index
 from jaxnas.strategies import make_plan, make_program
 
-DEFAULT_PROXIES = tuple(PROXIES)
+DEFAULT_PROXIES = ROBOT_PROXIES
 
 
 def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy]:

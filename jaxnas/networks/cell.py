@@ -26,7 +26,7 @@ from jaxnas.networks.layers import (
     weight_layer,
 )
 from jaxnas.spaces.cell import EDGES, NONE, NUM_NODES
-from jaxnas.spaces.nasbench201 import NOR_CONV_1X1, NOR_CONV_3X3, SKIP_CONNECT
+from jaxnas.spaces.nasbench201 import AVG_POOL_3X3, NOR_CONV_1X1, NOR_CONV_3X3, SKIP_CONNECT
 
 ENTRIES = tuple(edge for edge, (source, _) in enumerate(EDGES) if source == 0)  # from the input of the cell
 INNER = tuple(edge for edge in range(len(EDGES)) if edge not in ENTRIES)
@@ -162,6 +162,7 @@ def layer_of(stack, number):
 def add_edge(cell, edge, op, total, x, layers):
     """total + op(x) on an edge of `cell`, and its normalisation moved on."""
     cell.sow("relus", f"edge{edge}", (x, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
+    cell.sow("pools", f"edge{edge}", 9 * x[0].size * (op == AVG_POOL_3X3))
     capacity = cell.capacity and cell.capacity[edge]
     how = dict(op_names=cell.op_names, normalise=cell.norm, train=cell.train, reverse=cell.reverse)
     return add_op(op, total, x, *layers, capacity=capacity, **how)
@@ -212,6 +213,8 @@ def _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, op_names, normalise, trai
     product = mixed(op, jnp.where(is_conv, nn.relu(x), x), (conv_1x1.kernel, conv_3x3.kernel), dispatch)
     layers = (conv_1x1._replace(kernel=None), conv_3x3._replace(kernel=None))
     layer = jax.tree.map(lambda one, three: jnp.where(op == NOR_CONV_1X1, one, three), *layers)
+    if layer.places is not None:  # the others pass through it too
+        layer, norm = layer._replace(places=is_conv * layer.places), norm._replace(places=is_conv * norm.places)
     out, moved = apply_taps(layer, product), norm
     if normalise:
         out, moved = apply_batch_norm(norm, out, train=train)

@@ -32,6 +32,7 @@ from jaxnas.spaces.darts import CELLS, DARTS, NODES, OP_NAMES, PAIRS
 
 NUM_EDGES = 2 * len(NODES)
 SKIP = OP_NAMES.index("skip_connect")
+POOLS = tuple(OP_NAMES.index(name) for name in ("max_pool_3x3", "avg_pool_3x3"))
 CONVOLUTIONS: dict[str, tuple[int, int, int]] = {  # size, dilation, times that ReLU, depthwise, 1x1, norm follow
     "sep_conv_3x3": (3, 1, 2),
     "sep_conv_5x5": (5, 1, 2),
@@ -99,6 +100,7 @@ class Cell(nn.Module):
             record_statistics(self, name, norm)
         if sows:
             self._sow_relus(x, middle, ops, sources)
+        self.sow("pools", "edges", 9 * nodes[0, 0].size * jnp.isin(ops, jnp.array(POOLS)))
         return (last, jnp.concatenate(list(states[-len(NODES) :]), axis=-1)), None
 
     def _declare(self, batch):

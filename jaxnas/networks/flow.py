@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxnas.errors import InputError
 from jaxnas.networks.layers import apply_layer, record_statistics, weight_layer
-from jaxnas.networks.ops import Choice, Choose, Conv, Dense, Skip, Tensors, Zero
+from jaxnas.networks.ops import Choice, Choose, Conv, Dense, Pool, Skip, Tensors, Zero
 
 
 class Flow:
@@ -59,6 +59,9 @@ class Flow:
         weighted = [isinstance(one, Conv | Dense) for one in ops]
         if not self.fresh and any(weighted):
             self.sow_relu(name, jnp.array(weighted)[pick])
+        pools = jnp.array([isinstance(one, Pool) for one in ops])[pick] & self.active
+        channels = self.x.shape[-1] if self.live is None else self.live
+        self.module.sow("pools", name, 9 * self.x[0, ..., 0].size * channels * pools)
         self.x, norms = apply_chosen(ops, pick, self.x, layers, how)
         for own, norm in zip(names, norms, strict=True):
             if norm is not None:

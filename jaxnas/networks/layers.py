@@ -8,10 +8,13 @@ normalisation are not weights. Such a layer computes gate * (scale * (x * kernel
   whose output a normalisation makes independent of it, up to its epsilon, the collection is `normalised_scales`.
 * `gates`, one factor per image and output channel [N O], always 1: dL/dgate = sum over pixels of a dL/da, a the
   layer's output.
+* `places`, one scalar per layer: its reverse derivative, whatever the loss, is the number of images and pixels at which
+  the layer is computed, 0 where the architecture does not. Normalisations have it too.
 
-They have the tree structure of the weights. Two more are written when they are mutable: `relus` holds
-(input, used) of every ReLU, `features` the activations before the global average pooling. `batch_stats` holds running
-means and variances, updated when mutable and read when `train=False`.
+They have the tree structure of the weights. Others are written when they are mutable: `relus` holds (input, used) of
+every ReLU, where `used` has the axes that stack inputs, or those and channels; `pools` how many numbers the windows of
+pooling see in one image; `features` the activations before the global average. `batch_stats` holds running means
+and variances, updated when mutable and read when `train=False`.
 """
 
 import dataclasses
@@ -30,7 +33,16 @@ from jaxnas.networks.depthwise import depthwise
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
-OF_LAYERS = ("params", "batch_stats", "scales", "normalised_scales", "gates", "relus")  # collections that a scan stacks
+OF_LAYERS = (
+    "params",
+    "batch_stats",
+    "scales",
+    "normalised_scales",
+    "gates",
+    "places",
+    "relus",
+    "pools",
+)  # collections that a scan stacks
 
 
 class WeightLayer(NamedTuple):
@@ -40,6 +52,7 @@ class WeightLayer(NamedTuple):
     bias: Array | None  # [..., O]
     scale: Array | None  # [...]
     gate: Array | None  # [..., N, O]
+    places: Array | None = None  # [...]
 
 
 class BatchNorm(NamedTuple):
@@ -49,6 +62,7 @@ class BatchNorm(NamedTuple):
     beta: Any
     mean: Any
     variance: Any
+    places: Any = None  # the tap [...], or None
 
 
 def weight_layer(
@@ -81,11 +95,13 @@ def weight_layer(
     if module.is_initializing():  # so that `init` also yields the taps, with the shapes that this batch needs
         module.variable(scales, name, nn.initializers.ones, None, stack)
         module.variable("gates", name, nn.initializers.ones, None, (*stack, batch, shape[-1]))
+        module.variable("places", name, nn.initializers.ones, None, stack)
     return WeightLayer(
         module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)),
         module.param(f"{name}_bias", uniform, (*stack, shape[-1])) if bias else None,
         _optional(module, scales, name),
         _optional(module, "gates", name),
+        _optional(module, "places", name),
     )
 
 
@@ -112,6 +128,8 @@ def apply_depthwise(
 
 def apply_taps(layer: WeightLayer, out: Array) -> Array:
     """gate * (scale * out + bias), for `out` the product of input and kernel."""
+    if layer.places is not None:
+        out = _counted(out, layer.places)
     if layer.scale is not None:
         out = layer.scale * out
     if layer.bias is not None:
@@ -133,6 +151,15 @@ def _gated_jvp(primals, tangents):
     return out, _gated(dout, ones) + dones * out
 
 
+@jax.custom_vjp
+def _counted(out, places):
+    """out; backwards, `places` gets the number of places that out has."""
+    return out
+
+
+_counted.defvjp(lambda out, places: (out, places), lambda places, g: (g, jnp.full_like(places, g.size // g.shape[-1])))
+
+
 def _per_channel(vector, x):
     return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
 
@@ -143,11 +170,13 @@ def batch_norm_layer(module: nn.Module, name: str, channels: int, *, stack=(), a
     if module.is_initializing():
         module.variable("batch_stats", f"{name}_mean", nn.initializers.zeros, None, shape)
         module.variable("batch_stats", f"{name}_variance", nn.initializers.ones, None, shape)
+        module.variable("places", name, nn.initializers.ones, None, stack)
     return BatchNorm(
         module.param(f"{name}_gamma", nn.initializers.ones, shape) if affine else None,
         module.param(f"{name}_beta", nn.initializers.zeros, shape) if affine else None,
         _optional(module, "batch_stats", f"{name}_mean"),
         _optional(module, "batch_stats", f"{name}_variance"),
+        _optional(module, "places", name),
     )
 
 
@@ -158,6 +187,8 @@ def apply_batch_norm(norm: BatchNorm, x: Float[Array, "N H W C"], *, train: bool
     the way to them (to the unbiased variance, as in PyTorch); if not, the running ones are used and kept.
     """
     mean, variance = norm.mean, norm.variance
+    if norm.places is not None:
+        x = _counted(x, norm.places)
     if train:
         out, mean, variance = _standardize(x)
         if norm.mean is not None:

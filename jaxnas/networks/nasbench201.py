@@ -39,7 +39,9 @@ class ReductionBlock(nn.Module):
         self.sow("relus", "b", (out, True))
         out = ConvNorm(channels, 1, self.norm, self.train, name="conv_b")(nn.relu(out))
         shortcut = weight_layer(self, "shortcut", (1, 1, x.shape[-1], channels), batch=x.shape[0])
-        return out + apply_layer(shortcut, average_pool_2x2(x))
+        pooled = average_pool_2x2(x)
+        self.sow("pools", "shortcut", 4 * pooled[0].size)
+        return out + apply_layer(shortcut, pooled)
 
 
 class NASBench201Network(nn.Module):

@@ -95,12 +95,42 @@ class Quantities:
         return self._pass.input_jacobian
 
     @cached_property
+    def relus(self) -> list[tuple[Array, Array]]:
+        """Of all ReLUs the inputs [..., N H W C] and which of them there are in the architecture: [...] or [..., C]."""
+        sown = flatten_dict(self._sown.get("relus", {})).values()
+        return [(x, jnp.asarray(used)) for ((x, used),) in sown]
+
+    @cached_property
+    def pooled(self) -> Float[Array, ""]:
+        """Numbers that the windows of pooling see in one image."""
+        return sum((jnp.sum(value) for (value,) in flatten_dict(self._sown.get("pools", {})).values()), jnp.zeros(()))
+
+    @cached_property
+    def places(self) -> Weights:
+        """By path of layers and normalisations, at how many pixels of one image each is computed; 0 where it is not.
+
+        Two passes are traced for it, of which nothing is left after compilation: it depends on no value.
+        """
+
+        def forward(places):
+            return self._apply(self.network, self.weights, self.batch.images, places=places)
+
+        outputs, pullback = jax.vjp(forward, self._taps["places"])
+        (counts,) = pullback(outputs)
+        return {path: count / len(self.batch.images) for path, count in counts.items()}
+
+    @cached_property
+    def _sown(self):
+        variables = {"params": self.params}
+        return self.network.apply(variables, self.batch.images, self.arch, mutable=["relus", "pools"])[1]
+
+    @cached_property
     def _taps(self):
         """All taps, set to 1: by collection flat dictionaries with the paths of the weights."""
         dtype = self.batch.images.dtype
         images = jax.ShapeDtypeStruct(self.batch.images.shape, jnp.result_type(float))
         variables = jax.eval_shape(self._init, images, self.arch)
-        names = ("scales", "normalised_scales", "gates")
+        names = ("scales", "normalised_scales", "gates", "places")
         flat = {name: flatten_dict(variables.get(name, {}), sep="/") for name in names}
         return {name: {path: jnp.ones(leaf.shape, dtype) for path, leaf in tree.items()} for name, tree in flat.items()}
 

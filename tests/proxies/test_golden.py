@@ -6,13 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.proxies import PROXIES
 from jaxnas.spaces import NASBENCH201
 
 pytestmark = pytest.mark.data
 
 SMALL = ("small/w0", "small/w1")
-FLOAT32 = dict.fromkeys(PROXIES, 1e-4) | {"grasp": 1e-3}  # grasp leaves out what is of the order of BN's epsilon
+FLOAT32 = dict.fromkeys(golden.SIX, 1e-4) | {"grasp": 1e-3}  # grasp leaves out what is of the order of BN's epsilon
 OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # of small/w0 a06: convolutions fed with zeros
 
 
@@ -49,7 +48,7 @@ def ours(folder, score, name, ids):
 def reference(folder, name, section):
     """{(id, proxy): value} of the supernet `name`, NaN where there is none."""
     values = golden.load_values(folder)[name].items()
-    return {(id, p): np.nan if v[section][p] is None else v[section][p] for id, v in values for p in PROXIES}
+    return {(id, p): np.nan if v[section][p] is None else v[section][p] for id, v in values for p in golden.SIX}
 
 
 def is_noise(name, id, proxy):
@@ -77,7 +76,7 @@ def test_all_architectures_in_float64(golden_folder, score, name):
 
 
 def test_full_size_logits_and_synflow(golden_folder):
-    score = golden.compile_proxies(golden.NETWORKS["full"], np.float64, {"synflow": PROXIES["synflow"]})
+    score = golden.compile_proxies(golden.NETWORKS["full"], np.float64, {"synflow": golden.SIX["synflow"]})
     check_float64(golden_folder, score, "full/w0", ["a02", "a07"])
 
 
