@@ -66,10 +66,11 @@ class Trainer:
         num_decisions: int,
         *,
         together: int = 1,
+        num_devices: int | None = None,
         vmapped: bool | None = None,
     ):
         self.network, self.config, self.num_decisions = network, config, num_decisions
-        self.num_devices = min(together, jax.local_device_count())
+        self.num_devices = min(together, num_devices or jax.local_device_count())
         self.share = -(-together // self.num_devices)
         self.vmapped = (self.share > 1 and jax.default_backend() != "cpu") if vmapped is None else vmapped
         mesh = Mesh(np.array(jax.local_devices()[: self.num_devices]), "candidates")
