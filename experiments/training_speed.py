@@ -3,8 +3,8 @@
     JAXNAS_DATA=folder python experiments/training_speed.py [--data cifar10] [--candidates 8]
 
 Random NAS-Bench-201 and DARTS architectures, small networks, a few steps each; blocks of all ways in turn, so that
-other load on the machine falls on all alike. "devices": one candidate on each device, as `jaxnas search` does; "vmapped":
-two on one device, each computing every op. Writes results/training_speed.md and .json beside this file.
+other load on the machine falls on all alike. "devices": one candidate on each device, as `jaxnas search` does;
+"vmapped": two on one device, each computing every op. Writes results/training_speed.md and .json beside this file.
 """
 
 import time

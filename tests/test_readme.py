@@ -1,4 +1,4 @@
-"""The README's Python example prints what the README says it prints."""
+"""The README's Python examples run, and print what the README says they print."""
 
 import contextlib
 import io
@@ -6,14 +6,26 @@ import re
 from pathlib import Path
 
 import pytest
+from sklearn.datasets import load_digits
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```\n(?:\n((?:    [^\n]+\n)+))?", TEXT, re.DOTALL)
 
 
 @pytest.mark.slow
-def test_example_prints_what_it_says():
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    code, printed = re.search(r"```python\n(.*?)```\n\n((?:    [^\n]+\n)+)", text, re.DOTALL).groups()
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(code, "README.md", "exec"), {})
-    assert out.getvalue().splitlines() == [line.strip() for line in printed.splitlines()]
-    assert text[: text.index(printed)].count("\n") < 40
+def test_examples_print_what_they_say(tmp_path, monkeypatch):
+    """One after another, as a reader would type them; data of one's own are the digits."""
+    monkeypatch.chdir(tmp_path)
+    digits = load_digits()
+    images, labels = digits.images / 16, digits.target
+    names = {"x_train": images[:1500], "y_train": labels[:1500], "x_test": images[1500:], "y_test": labels[1500:]}
+    assert len(EXAMPLES) == 3
+    for code, printed in EXAMPLES:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(code, "README.md", "exec"), names)
+        if printed:
+            assert out.getvalue().splitlines() == [line.strip() for line in printed.splitlines()]
+        else:
+            assert out.getvalue().count("|") == 9  # a cell, and its accuracy
+    assert TEXT[: TEXT.index(EXAMPLES[0][1])].count("\n") < 40

@@ -1,7 +1,6 @@
 """Checkpoints of a training by orbax: a killed training goes on from the last one."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,12 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keeps_last: bool = False):
         self.folder, self.keeps_last = folder, keeps_last
 
-    def save(self, number: int, state: PyTree, header: Mapping[str, Any]) -> None:
+    def save(self, number: int, state: PyTree, course: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
         """Keep `state`, a tree of NumPy arrays, and forget what was kept before; numbers must rise."""
         import orbax.checkpoint as ocp  # takes a second
 
-        arguments = dict(state=ocp.args.StandardSave(state), header=ocp.args.JsonSave(dict(header)))
+        header = json.loads(json.dumps({"course": course, "made_with": made_with}))
+        arguments = dict(state=ocp.args.StandardSave(state), header=ocp.args.JsonSave(header))
         try:
             with self._manager(ocp) as manager:
                 manager.save(number, args=ocp.args.Composite(**arguments))
@@ -35,9 +35,9 @@ class Checkpoints:
             raise InputError(f"cannot write a checkpoint into {self.folder}: {error.strerror or error}") from error
 
     def restore(self, like: PyTree, made_with: Mapping[str, Any]) -> tuple[PyTree, dict[str, Any]] | None:
-        """The state, of the shapes of `like`, and its header; None where there is none.
+        """The state, of the shapes of `like`, and its course; None where there is none.
 
-        Raises: InputError if it is damaged, or if the header's `made_with` differs from that given (with the fields).
+        Raises: InputError if it is damaged, or if its `made_with` differs from that given (with the fields).
         """
         if not self.folder.exists():
             return None
@@ -49,7 +49,7 @@ class Checkpoints:
                 if number is None:
                     return None
                 header = manager.restore(number, args=ocp.args.Composite(header=ocp.args.JsonRestore()))["header"]
-                found = json.loads(json.dumps(header["made_with"]))
+                course, found = dict(header["course"]), dict(header["made_with"])
         except (OSError, LookupError, TypeError, ValueError) as error:
             raise self._damaged(error) from error
         check_same(self.folder, found, made_with)
@@ -57,13 +57,9 @@ class Checkpoints:
             with self._manager(ocp) as manager:
                 wanted = ocp.args.Composite(state=ocp.args.StandardRestore(like))
                 state = manager.restore(number, args=wanted)["state"]
-                return _like(state, like), header
+                return _like(state, like), course
         except (OSError, LookupError, TypeError, ValueError) as error:
             raise self._damaged(error) from error
-
-    def clear(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _manager(self, ocp):
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)

@@ -1,8 +1,9 @@
 """The loop of a training: epochs in short stretches, watched, kept in checkpoints, several candidates at once."""
 
-import json
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -112,33 +113,39 @@ class Trainer:
         counts = np.bincount(lanes // self.share, minlength=self.num_devices).astype(np.int32)
         padded = np.zeros((self.together, archs.shape[1]), np.int8)
         padded[lanes] = archs
-        states, epoch, step, seconds, losses, hits = self._own(start, padded), 0, 0, 0.0, [], []
-        if checkpoints and (found := checkpoints.restore(jax.device_get(start), made_with)):
-            states, header = jax.device_put(found[0], self._split), found[1]
-            epoch, step, seconds, losses, hits = (header[name] for name in _OF_HEADER)
-        epochs, batch, kept, alive = self.config.epochs, self.config.batch_size, time.monotonic(), True
-        while epoch < epochs and alive:
-            order = epoch_order(self.config, len(self.data.labels), epoch)
-            began, stop = time.perf_counter(), min(len(order), step + self._stride)
-            states = program(counts, states, padded, self.data, order, *map(np.int32, (epoch, step, stop)))
-            loss, right = np.asarray(states.loss)[lanes] / stop, np.asarray(states.hits)[lanes] / (stop * batch)
-            took = time.perf_counter() - began
-            pace, seconds = took / (stop - step), seconds + took
-            self._stride, step = max(1, int(STRETCH / pace)), stop
-            left = pace * ((epochs - epoch) * len(order) - step)
-            on_progress(Progress(epoch + 1, epochs, step, len(order), loss, 100 * right, left))
-            alive = bool(np.isfinite(loss).any())
-            if step == len(order) or not alive:
-                losses, hits = [*losses, loss.tolist()], [*hits, (100 * right).tolist()]
+        states, course, kept = self._own(start, padded), Course(), time.monotonic()
+        if checkpoints and (found := checkpoints.restore(_of_lanes(states, lanes), made_with)):
+            states, course = self._put(states, lanes, found[0]), Course(**found[1])
+        while course.epoch < self.config.epochs and course.alive:
+            began, order = time.perf_counter(), epoch_order(self.config, len(self.data.labels), course.epoch)
+            stop = min(len(order), course.step + self._stride)
+            when = map(np.int32, (course.epoch, course.step, stop))
+            states = program(counts, states, padded, self.data, order, *when)
+            sums = np.asarray(states.loss)[lanes], np.asarray(states.hits)[lanes]
+            pace = (time.perf_counter() - began) / (stop - course.step)
+            self._stride = max(1, int(STRETCH / pace))
+            on_progress(course.advance(self.config, len(order), stop, pace, *sums))
+            if course.step == 0:
                 states = states._replace(loss=start.loss, hits=start.hits)
-                epoch, step = epoch + 1, 0
-            last = epoch == epochs and checkpoints and checkpoints.keeps_last
-            if checkpoints and alive and (last or time.monotonic() - kept > CHECKPOINT_INTERVAL):
-                self._keep(checkpoints, made_with, states, epoch, step, seconds, losses, hits)
+            ended = course.epoch == self.config.epochs
+            due = time.monotonic() - kept > CHECKPOINT_INTERVAL or (ended and checkpoints and checkpoints.keeps_last)
+            if checkpoints and course.alive and due:
+                number = course.epoch * (len(order) + 1) + course.step
+                checkpoints.save(number, _of_lanes(states, lanes), dataclasses.asdict(course), made_with)
                 kept = time.monotonic()
-        last = jax.device_get(states)
-        each = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], last) for lane in lanes]
-        return Fitted(each, np.array(losses), np.array(hits), seconds)
+        each = _of_lanes(states, lanes)
+        states = [jax.tree.map(lambda leaf, i=i: leaf[i], each) for i in range(len(lanes))]
+        return Fitted(states, np.array(course.loss), np.array(course.accuracy), course.seconds)
+
+    def _put(self, states, lanes, found):
+        """The states, with those found in the lanes of their candidates."""
+
+        def put(leaf, own):
+            leaf = np.array(leaf)
+            leaf[lanes] = own
+            return leaf
+
+        return jax.device_put(jax.tree.map(put, jax.device_get(states), found), self._split)
 
     def _own(self, states, archs):
         """The states, whose params are equal in all lanes, with those of each lane's architecture."""
@@ -176,10 +183,35 @@ class Trainer:
         self.compile_seconds += time.perf_counter() - began
         return program
 
-    def _keep(self, checkpoints, made_with, states, *where):
-        header = {"made_with": json.loads(json.dumps(made_with)), **dict(zip(_OF_HEADER, where, strict=True))}
-        epoch, step, *_ = where
-        checkpoints.save(epoch * 1_000_000 + step, jax.device_get(states), header)
+
+@dataclass
+class Course:
+    """How far a training has come, apart from its states: what a checkpoint's header holds."""
+
+    epoch: int = 0  # finished
+    step: int = 0  # of the next
+    seconds: float = 0.0
+    loss: list[list[float]] = field(default_factory=list)  # [E][n]
+    accuracy: list[list[float]] = field(default_factory=list)
+    alive: bool = True  # some candidate's loss is finite
+
+    def advance(self, config: TrainingConfig, steps: int, stop: int, pace: float, loss: Any, hits: Any) -> Progress:
+        """Record that the epoch has come from `step` to `stop` at `pace` seconds a step, with these sums since 0."""
+        loss, accuracy = loss / stop, 100 * hits / (stop * config.batch_size)
+        self.seconds += pace * (stop - self.step)
+        left = pace * ((config.epochs - self.epoch) * steps - stop)
+        progress = Progress(self.epoch + 1, config.epochs, stop, steps, loss, accuracy, left)
+        self.step, self.alive = stop, bool(np.isfinite(loss).any())
+        if stop == steps or not self.alive:
+            self.loss.append(loss.tolist())
+            self.accuracy.append(accuracy.tolist())
+            self.epoch, self.step = self.epoch + 1, 0
+        return progress
+
+
+def _of_lanes(states, lanes):
+    """Of each candidate, in NumPy arrays [n ...]."""
+    return jax.tree.map(lambda leaf: leaf[lanes], jax.device_get(states))
 
 
 def chunks(images: Float32[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]) -> list[Labelled]:
@@ -190,6 +222,3 @@ def chunks(images: Float32[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N
     starts = range(0, len(labels), EVALUATION_BATCH)
     cut = [slice(start, start + EVALUATION_BATCH) for start in starts]
     return [Labelled(jnp.asarray(images[part]), jnp.asarray(labels[part])) for part in cut]
-
-
-_OF_HEADER = ("epoch", "step", "seconds", "loss", "accuracy")
