@@ -11,6 +11,8 @@ serves all architectures: a tensor has the size of its largest choice, and `own_
 does not use and draws the rest for the width that feeds it.
 """
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -18,7 +20,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
@@ -29,6 +30,9 @@ from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 
 __all__ = ["Cell", "Choose", "Conv", "DeclaredNetwork", "Dense", "Pool", "Repeat", "Residual", "Skip", "Zero", "choice"]
+
+
+_SIDES = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # of images; in large ones all strides halve
 
 
 @dataclass(frozen=True)
@@ -186,19 +190,21 @@ class DeclaredNetwork(nn.Module):
         return jax.tree.map(lambda multiplier: multiplier > 0, self._multipliers(params, arch))
 
     def _multipliers(self, params, arch):
-        """They depend on the architecture alone, and are said on the way through the network."""
-        channels = params[_first(self.blocks, params)].shape[-2]
+        """They depend on the architecture alone, and are said on the way of any image through the network."""
         dtype = jax.tree.leaves(params)[0].dtype
-        pixels = 1 if any(leaf.ndim == 2 for path, leaf in params.items() if path != "classifier") else 8
-        images = jnp.zeros((2, pixels, pixels, channels), dtype)
         full = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), params)  # `params` may be shapes alone
+        arch, channels = jnp.asarray(arch), params[_first_kernel(params)].shape[-2]
         apply = jax.jit(partial(self.apply, mutable=["multipliers"]))
-        _, said = apply({"params": full}, images, jnp.asarray(arch))
-        flat = {path: jnp.asarray(value[0], dtype) for path, value in said["multipliers"].items()}
-        return unflatten_dict({tuple([path]): flat[path] for path in params})
+        ranks = {leaf.ndim for path, leaf in params.items() if path != "classifier"}
+        for pixels in _SIDES[-1:] if 4 not in ranks else _SIDES:
+            images = jnp.zeros((1, pixels, pixels, channels), dtype)
+            with suppress(InputError):  # too large to be features where a Dense wants them
+                _, said = apply({"params": full}, images, arch)
+                return {path: jnp.asarray(said["multipliers"][path][0], dtype) for path in params}
+        raise InputError(f"no image fits {self.space_name!r}: Dense takes features, after as many strides as it needs")
 
 
-def _first(blocks, params):
+def _first_kernel(params):
     """The path of a kernel that images go into."""
-    kernels = [path for path, leaf in params.items() if leaf.ndim in (2, 4) and path.startswith("block1")]
-    return kernels[0]
+    kernels = [path for path, leaf in params.items() if leaf.ndim in (2, 4) and path != "classifier"]
+    return min(kernels, key=lambda path: [int(number) for number in re.findall(r"\d+", path)], default="classifier")

@@ -112,6 +112,27 @@ def test_tensors_are_drawn_for_the_width_that_feeds_them():
         assert not np.any(own[:, :, live:])
 
 
+@pytest.mark.parametrize(
+    ("blocks", "pixels"),
+    [
+        ((Pool(), *[Residual(Conv(stride=2))] * 11, Conv(choice(2, 3), size=1)), 8),  # from 1 pixel on nothing halves
+        ((Conv(choice(4, 5), stride=2), Conv(stride=2), Dense(choice(2, 3))), 4),
+        ((Skip(), Choose(Pool(), Zero())), 2),
+    ],
+    ids=["deep", "features of images", "no layer"],
+)
+def test_what_is_used_whatever_the_size_of_images(blocks, pixels):
+    network = DeclaredNetwork("any", blocks, num_classes=3)
+    images = np.random.default_rng(0).normal(size=(4, pixels, pixels, 2)).astype(np.float32)
+    params = draw(network, images)
+    for arch in enumerate_archs(network.space):
+        own = own_params(network, params, jnp.asarray(arch))
+        gradient = jax.grad(lambda own, arch=arch: network.apply({"params": own}, images, arch).sum())(own)
+        used = network.in_use(params, arch)
+        assert used.keys() == params.keys()
+        assert all(not np.any(np.asarray(gradient[path])[~np.asarray(used[path])]) for path in params)
+
+
 def test_repetitions_beyond_the_choice_are_passed_by():
     params = draw(PERCEPTRON, np.ones((2, 1, 1, 5)))
     rows = np.random.default_rng(0).normal(size=(9, 1, 1, 5)).astype(np.float32)
