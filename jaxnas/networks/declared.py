@@ -56,7 +56,7 @@ class Residual(_Blocks):
         x, live, fresh = flow.x, flow.live, flow.fresh
         flow.run(self.blocks, name)
         out, out_live = flow.x, flow.live
-        if out.shape != x.shape or out_live is not live:
+        if out.shape[-1] != x.shape[-1] or out_live is not live or _strides(self):
             halves = out.shape[1:3] != x.shape[1:3]
             flow.x, flow.live = average_pool_2x2(x) if halves else x, live
             if flow.x.shape[1:3] != out.shape[1:3]:
@@ -143,6 +143,12 @@ class Cell:
                 total = total + flow.x
             nodes.append((total, out_live))
         flow.x, flow.live = nodes[-1]
+
+
+def _strides(block) -> bool:
+    """Does the block halve images, as far as they can be?"""
+    parts = getattr(block, "blocks", getattr(block, "ops", ()))
+    return getattr(block, "stride", 1) > 1 or any(map(_strides, parts))
 
 
 class DeclaredNetwork(nn.Module):
