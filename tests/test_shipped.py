@@ -27,7 +27,7 @@ def test_there_are_tables():
 def test_every_architecture_has_every_proxy(space, data):
     scores = jaxnas.load_scores(space, data)
     np.testing.assert_array_equal(scores.archs, enumerate_archs(get_space(space)))
-    assert set(scores.proxies) == set(DEFAULT_PROXIES)
+    assert set(DEFAULT_PROXIES) <= set(scores.proxies)
     finite = np.isfinite(scores.values).mean(axis=0)
     assert all(share == 1 for name, share in zip(scores.proxies, finite, strict=True) if name != "jacob_cov")
     assert finite[scores.proxies.index("jacob_cov")] > 0.95
@@ -118,6 +118,10 @@ AGREEING = {"grad_norm": 0.9, "snip": 0.9, "fisher": 0.9, "synflow": 0.9}  # Spe
 WITH_DECODER = {"grad_norm": 0.8, "snip": 0.9}  # whose transposed convolutions the published scores leave out
 
 
+# At 64 pixels; 300 architectures at the published 256 have a synflow of Spearman 0.999 with theirs.
+MACRO = {"grad_norm": 0.9, "snip": 0.9, "fisher": 0.7, "synflow": 0.8}
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(("space", "task"), [pair for pair in shipped_scores() if pair[0].startswith("transnas101")])
 def test_scores_agree_with_published_ones(data_folder, space, task):
@@ -126,7 +130,14 @@ def test_scores_agree_with_published_ones(data_folder, space, task):
     scores, number = jaxnas.load_scores(space, task), table["tasks"].tolist().index(task)
     rows = jaxnas.spaces.to_index(get_space(space), table["ops"].astype(np.int8))
     has_decoder = TASKS[task].head in ("segmentation", "image")
-    for proxy, bound in (WITH_DECODER if has_decoder else AGREEING).items():
+    expected = MACRO if space.endswith("macro") else WITH_DECODER if has_decoder else AGREEING
+    canonical = (get_space(space).canonicalize(scores.archs) == scores.archs).all(axis=1)[rows]
+    for proxy in set(scores.proxies) & {"flops", "params"}:  # the public code counts dead edges
+        theirs = table["filled"][number, :, table["proxy_columns"].tolist().index(proxy)]
+        known = np.isfinite(theirs) & canonical
+        ours = scores.values[rows, scores.proxies.index(proxy)]
+        assert spearmanr(ours[known], theirs[known]).statistic > 0.999, proxy
+    for proxy, bound in expected.items():
         column = table["proxy_columns"].tolist().index(proxy)
         theirs = table["filled" if proxy == "synflow" else "prelim"][number, :, column]
         ours = scores.values[rows, scores.proxies.index(proxy)]

@@ -15,10 +15,9 @@ def nwot(q: Quantities) -> Float[Array, ""]:
     Source: Mellor et al. 2021 (arXiv:2006.04647), on all ReLUs as in NAS-Bench-Suite-Zero (arXiv:2210.03230).
     """
     n = len(q.batch.images)
+    of_each = [_agreements(x, used, n) for x, used in q.relus]  # in the caller's precision
     with jax.enable_x64(True):
-        kernel = jnp.zeros((n, n), jnp.float64)
-        for x, used in q.relus:
-            kernel += _agreements(x, used, n).astype(jnp.float64)
+        kernel = sum((agreements.astype(jnp.float64) for agreements in of_each), jnp.zeros((n, n), jnp.float64))
         return jnp.linalg.slogdet(kernel)[1]
 
 
