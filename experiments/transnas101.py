@@ -21,7 +21,7 @@ from rows import compute_rows
 from scipy.stats import spearmanr
 
 import jaxnas
-from jaxnas.scoring import DEFAULT_PROXIES
+from jaxnas.proxies import PROXIES
 from jaxnas.search import PRESETS, SingleProxyConfig, get_method
 from jaxnas.shipped import shipped_scores
 
@@ -107,11 +107,12 @@ def to_markdown(rows: list[dict]) -> str:
 
 def _agreement() -> str:
     """Own scores against published ones: Spearman (architectures)."""
-    lines = [f"| space | task | {' | '.join(DEFAULT_PROXIES)} |", "|---" * (2 + len(DEFAULT_PROXIES)) + "|"]
+    lines = [f"| space | task | {' | '.join(PROXIES)} |", "|---" * (2 + len(PROXIES)) + "|"]
     for space in SPACES:
         for task in tasks.TRANSNAS_TASKS:
             if (f"transnas101-{space}", task) in shipped_scores():
-                pairs = [tasks.published_and_own(space, task, proxy) for proxy in jaxnas.PROXIES]
+                own = jaxnas.load_scores(f"transnas101-{space}", task).proxies
+                pairs = [tasks.published_and_own(space, task, proxy) if proxy in own else ([], []) for proxy in PROXIES]
                 cells = [
                     f"{spearmanr(*pair).statistic:.3f} ({len(pair[0])})" if len(pair[0]) else "-" for pair in pairs
                 ]

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int8, PyTree
 from jaxnas.errors import InputError
 from jaxnas.networks.flow import Flow
 from jaxnas.networks.layers import apply_layer, average_pool_2x2, weight_layer
-from jaxnas.networks.ops import Choice, Choose, Conv, Dense, Op, Pool, Skip, Tensors, Zero, choice
+from jaxnas.networks.ops import Choice, Choose, Conv, Dense, Op, Pool, Skip, Tensors, Zero, check_width, choice
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 
@@ -120,6 +120,7 @@ class Cell:
         edges = nodes * (nodes + 1) // 2
         if len(ops) not in (1, edges):
             raise InputError(f"a cell of {nodes} nodes after its input has {edges} edges: give one op, or one for each")
+        check_width(width)
         object.__setattr__(self, "ops", ops * edges if len(ops) == 1 else ops)
         object.__setattr__(self, "nodes", nodes)
         object.__setattr__(self, "width", width)

@@ -36,6 +36,13 @@ def choice(*options: int) -> Choice:
     return Choice(options)
 
 
+def check_width(width: int | Choice | None) -> None:
+    """InputError for a width that may be 0."""
+    options = width.options if isinstance(width, Choice) else (width,)
+    if any(option is not None and (not isinstance(option, int) or option < 1) for option in options):
+        raise InputError(f"width {width}: give whole numbers from 1 on")
+
+
 class Tensors(NamedTuple):
     """What one op has declared."""
 
@@ -99,6 +106,11 @@ class Conv(Skip):
     size: int = 3
     stride: int = 1
 
+    def __post_init__(self) -> None:
+        check_width(self.width)
+        if self.size < 1 or self.size % 2 == 0 or self.stride not in (1, 2):
+            raise InputError(f"Conv of size {self.size} and stride {self.stride}: give an odd size, and stride 1 or 2")
+
     @property
     def label(self) -> str:
         return f"conv{self.size}"
@@ -123,6 +135,9 @@ class Dense(Skip):
 
     width: int | Choice | None = None
     label = "dense"
+
+    def __post_init__(self) -> None:
+        check_width(self.width)
 
     def choices(self):
         if isinstance(self.width, Choice):

@@ -177,6 +177,10 @@ def test_search_of_rows_from_end_to_end(tmp_path):
     [
         (lambda: choice(), "give whole numbers"),
         (lambda: choice(8, "conv"), "ops are chosen with Choose"),
+        (lambda: Dense(choice(0, 8)), "give whole numbers from 1 on"),
+        (lambda: Cell(Conv(), width=0), "width 0"),
+        (lambda: Conv(8, size=4), "give an odd size"),
+        (lambda: Conv(8, stride=3), "stride 1 or 2"),
         (lambda: Choose(), "Choose takes"),
         (lambda: Choose(Conv(choice(4, 8))), "Choose takes .* of fixed width"),
         (lambda: Cell(Conv(), Conv(), nodes=2), "2 nodes after its input has 3 edges"),
