@@ -274,8 +274,8 @@ def train(
       jaxnas train "Genotype(normal=[('sep_conv_3x3', 0), ...], ...)" --epochs 20 --channels 16 --cells 2
     """
     configure_jax()
-    from jaxnas.pipeline import train_arch, train_config
     from jaxnas.report import save_trained
+    from jaxnas.train import train_arch, train_config
 
     config = train_config(
         arch,

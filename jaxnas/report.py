@@ -14,10 +14,11 @@ from jaxtyping import Float, Int8
 from jaxnas.comparison import MethodComparison
 from jaxnas.evaluation import bootstrap_interval
 from jaxnas.files import atomic_write
-from jaxnas.pipeline import Run, TrainedArch
+from jaxnas.pipeline import Run
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store import make_environment
+from jaxnas.train import TrainedArch
 
 
 def query_rows(result: SearchResult, space: SearchSpace, archs: Int8[np.ndarray, "A D"]) -> list[dict[str, Any]]:
