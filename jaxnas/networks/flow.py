@@ -76,20 +76,17 @@ class Flow:
 
     def sow_relu(self, name, used):
         used = used & self.active
-        self.module.sow("relus", name, (self.x, used if self.live is None else used & self._lives(self.x, self.live)))
-
-    def _lives(self, x, live):
-        return jnp.arange(x.shape[-1]) < (x.shape[-1] if live is None else live)
+        self.module.sow(
+            "relus", name, (self.x, used if self.live is None else used & lives(self.x.shape[-1], self.live))
+        )
 
     def say(self, name, layers, live, used):
         """By what the tensors of a layer are multiplied: 0 where they do not count, else for the width that feeds."""
         if not self.sows or layers.layer is None:
             return
         kernel = layers.layer.kernel
-        fed = kernel.shape[-2] if self.live is None else self.live
-        outputs = (jnp.arange(kernel.shape[-1]) < (kernel.shape[-1] if live is None else live)) & used
-        inputs = jnp.arange(kernel.shape[-2]) < fed
-        factor = jnp.sqrt(kernel.shape[-2] / fed)
+        inputs, outputs = lives(kernel.shape[-2], self.live), lives(kernel.shape[-1], live) & used
+        factor = jnp.sqrt(kernel.shape[-2] / inputs.sum())
         whole = jnp.broadcast_to(factor * (inputs[:, None] & outputs[None, :]), kernel.shape)
         self.module.sow("multipliers", name, whole)
         if layers.layer.bias is not None:
@@ -97,6 +94,11 @@ class Flow:
         if layers.norm is not None:
             for part in ("gamma", "beta"):
                 self.module.sow("multipliers", f"{name}_norm_{part}", 1.0 * outputs)
+
+
+def lives(channels, live):
+    """Which of so many channels are among the first `live`; all of them if that is None."""
+    return jnp.arange(channels) < (channels if live is None else live)
 
 
 def apply_chosen(ops, pick, x, layers, how):
