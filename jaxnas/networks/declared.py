@@ -25,7 +25,20 @@ from jaxtyping import Array, Float, Int8, PyTree
 from jaxnas.errors import InputError
 from jaxnas.networks.flow import Flow
 from jaxnas.networks.layers import apply_layer, average_pool_2x2, weight_layer
-from jaxnas.networks.ops import Choice, Choose, Conv, Dense, Op, Pool, Skip, Tensors, Zero, check_width, choice
+from jaxnas.networks.ops import (
+    Choice,
+    Choose,
+    Conv,
+    Dense,
+    Op,
+    Pool,
+    Skip,
+    Tensors,
+    Zero,
+    check_width,
+    choice,
+    width_choices,
+)
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 
@@ -127,23 +140,23 @@ class Cell:
 
     def choices(self):
         """See `Skip.choices`."""
-        if isinstance(self.width, Choice):
-            yield self.width.options
+        yield from width_choices(self.width)
         for op in self.ops:
             yield from op.choices()
 
     def __call__(self, flow, name):
-        x, live = flow.x, flow.live
+        start = flow.x, flow.live, flow.fresh
         width, out_live = flow.width(self.width)
-        nodes, ops = [(x, live)], iter(self.ops)
+        nodes, ops = [start], iter(self.ops)
         for target in range(1, self.nodes + 1):
             total: Any = 0
+            fresh = True
             for source in range(target):
-                flow.x, flow.live = nodes[source]
+                flow.x, flow.live, flow.fresh = nodes[source]
                 flow.op(next(ops), f"{name}_{source}to{target}", width, out_live)
-                total = total + flow.x
-            nodes.append((total, out_live))
-        flow.x, flow.live = nodes[-1]
+                total, fresh = total + flow.x, fresh and flow.fresh
+            nodes.append((total, out_live, fresh))
+        flow.x, flow.live, flow.fresh = nodes[-1]
 
 
 def _strides(block) -> bool:

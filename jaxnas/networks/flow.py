@@ -47,10 +47,8 @@ class Flow:
         pick = next(self.decisions).astype(jnp.int32) if isinstance(op, Choose) else 0
         changes = width != self.x.shape[-1] or live is not self.live
         if changes and not all(isinstance(one, Conv | Dense) for one in ops):
-            fresh = self.fresh
             nothing = jnp.array([isinstance(one, Zero) for one in ops])[pick]
             self.x, self.live = self.plain(f"{name}_in", width, live, self.active & ~nothing), live
-            self.fresh = fresh
         how = dict(relu=not self.fresh, norm=self.norm, train=self.train)
         names = [f"{name}_{number}_{one.label}" if len(ops) > 1 else name for number, one in enumerate(ops, start=1)]
         layers = [one.declare(self, own, width) for own, one in zip(names, ops, strict=True)]

@@ -43,6 +43,12 @@ def check_width(width: int | Choice | None) -> None:
         raise InputError(f"width {width}: give whole numbers from 1 on")
 
 
+def width_choices(width: int | Choice | None) -> Iterator[tuple[int, ...]]:
+    """The decision that a width is, if it is one."""
+    if isinstance(width, Choice):
+        yield width.options
+
+
 class Tensors(NamedTuple):
     """What one op has declared."""
 
@@ -116,8 +122,7 @@ class Conv(Skip):
         return f"conv{self.size}"
 
     def choices(self):
-        if isinstance(self.width, Choice):
-            yield self.width.options
+        return width_choices(self.width)
 
     def declare(self, flow, name, width):
         declare = dict(batch=len(flow.x), normalised=flow.norm)
@@ -140,8 +145,7 @@ class Dense(Skip):
         check_width(self.width)
 
     def choices(self):
-        if isinstance(self.width, Choice):
-            yield self.width.options
+        return width_choices(self.width)
 
     def declare(self, flow, name, width):
         if flow.x.shape[1:3] != (1, 1):

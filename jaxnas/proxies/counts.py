@@ -45,8 +45,7 @@ def flops(q: Quantities) -> Float[Array, ""]:
             total += of_tensor(tensor, places) if tensor in own else 0
         if path not in own and f"{path}_gamma" not in own:  # a normalisation without parameters
             total += jnp.sum(places * _channels(q, path))
-    for x, is_used in q.relus:
-        channels = is_used if is_used.ndim > x.ndim - 4 else is_used[..., None]
+    for x, channels in q.relus:
         size = math.prod(x.shape[-3:-1]) * x.shape[-4] // len(q.batch.images)
         total += jnp.sum(size * jnp.broadcast_to(channels, (*channels.shape[:-1], x.shape[-1])))
     return total / _MILLION

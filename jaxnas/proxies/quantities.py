@@ -96,9 +96,9 @@ class Quantities:
 
     @cached_property
     def relus(self) -> list[tuple[Array, Array]]:
-        """Of all ReLUs the inputs [..., N H W C] and which of them there are in the architecture: [...] or [..., C]."""
-        sown = flatten_dict(self._sown.get("relus", {})).values()
-        return [(x, jnp.asarray(used)) for ((x, used),) in sown]
+        """Of all ReLUs the inputs [..., N H W C] and which channels of them there are: [..., C] or [..., 1]."""
+        pairs = [(x, jnp.asarray(used)) for ((x, used),) in flatten_dict(self._sown.get("relus", {})).values()]
+        return [(x, used if used.ndim > x.ndim - 4 else used[..., None]) for x, used in pairs]
 
     @cached_property
     def pooled(self) -> Float[Array, ""]:

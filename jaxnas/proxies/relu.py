@@ -23,8 +23,7 @@ def nwot(q: Quantities) -> Float[Array, ""]:
 
 def _agreements(x, used, n):
     """[N N]: (U + s s') / 2 for signs s = -1, 1 of the U ReLUs that there are; exact in float32 up to 2^24 of them."""
-    channels = used if used.ndim > x.ndim - 4 else used[..., None]
-    channels = channels.reshape(*channels.shape[:-1], 1, 1, 1, channels.shape[-1])
+    channels = used.reshape(*used.shape[:-1], 1, 1, 1, used.shape[-1])
     signs = jnp.where(channels, jnp.where(x > 0, 1.0, -1.0), 0.0).astype(jnp.float32)
     signs = jnp.moveaxis(signs, -4, 0).reshape(n, -1)
     return (jnp.abs(signs[0]).sum() + signs @ signs.T) / 2

@@ -133,6 +133,14 @@ def test_what_is_used_whatever_the_size_of_images(blocks, pixels):
         assert all(not np.any(np.asarray(gradient[path])[~np.asarray(used[path])]) for path in params)
 
 
+def test_no_relu_is_for_images():
+    """Of a first cell's edges only the one between its nodes has one, and the end of the network."""
+    network = DeclaredNetwork("first", (Cell(Conv(size=1), nodes=2, width=choice(2, 3)),), num_classes=3)
+    arch, images = jnp.zeros(1, jnp.int8), BATCH.images.astype(np.float32)
+    _, sown = network.apply({"params": draw(network, images)}, images, arch, mutable=["relus"])
+    assert sown["relus"].keys() == {"block1_1to2", "last"}
+
+
 def test_repetitions_beyond_the_choice_are_passed_by():
     params = draw(PERCEPTRON, np.ones((2, 1, 1, 5)))
     rows = np.random.default_rng(0).normal(size=(9, 1, 1, 5)).astype(np.float32)
