@@ -4,7 +4,8 @@
 
 Full size (16 channels, 5 cells per stage, batch 64), one seed, the cells drawn at random: more of them are the same
 and others. RoBoT's six come from the tables that the package ships, made with the same images and seed. Forty minutes
-of two cores for each data set of 32x32 pixels. Resumes. Writes results/zoo-DATA.parquet beside this file.
+of two cores for each data set of 32x32 pixels. Resumes, also from the table of an earlier run with the same proxies.
+Writes results/zoo-DATA.parquet beside this file.
 """
 
 from pathlib import Path
@@ -15,11 +16,12 @@ import typer
 from scipy.stats import rankdata
 
 import jaxnas
+from jaxnas.parts import write_part
 from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.progress import progress
 from jaxnas.proxies import PROXIES, ROBOT_PROXIES, expand_names
 from jaxnas.spaces import NASBENCH201, enumerate_archs, to_index
-from jaxnas.store import read_scores, write_scores
+from jaxnas.store import read_score_table, read_scores, score_to_store, write_scores
 from jaxnas.terminal import configure_jax
 
 RESULTS = Path(__file__).parent / "results"
@@ -67,10 +69,13 @@ def main(
     for name in data.split(","):
         images = load_standardized(name)
         network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
+        store, table = Path("runs", f"zoo-{name}"), RESULTS / f"zoo-{name}.parquet"
+        if table.exists():
+            write_part(store, read_score_table(table))
         with progress() as bars:
             bars.start("scoring")
-            scores = jaxnas.score_to_store(
-                Path("runs", f"zoo-{name}"),
+            scores = score_to_store(
+                store,
                 NASBENCH201,
                 network,
                 sample_cells(num),
@@ -79,7 +84,7 @@ def main(
                 data_name=name,
                 on_chunk=bars.scored,
             )
-        write_scores(RESULTS / f"zoo-{name}.parquet", scores)
+        write_scores(table, scores)
         print(f"{name}: {len(scores.archs)} architectures, {len(names)} proxies beside RoBoT's six", flush=True)
 
 

@@ -32,7 +32,7 @@ PASSES: dict[str, tuple[float, float]] = {
     "image_gradients": (FEW_SHARE, FEW_SHARE),
     "image_jacobians": (FEW_SHARE, 16 * FEW_SHARE),
     "synaptic_flow": (1 / 64, 1 / 64),
-    "fisher_information": (FEW_SHARE, 10 * FEW_SHARE),  # of ten classes
+    "fisher_rows": (FEW_SHARE, 10 * FEW_SHARE),  # of ten classes
     "relus": (1, 0),
     "thin_relus": (0, 0),
     "response": (2, 0),
@@ -60,7 +60,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "grad_sign": ("image_gradients",),
     "ntk_condition": ("image_jacobians",),
     "ntk_trace": ("image_jacobians",),
-    "vkdnw": ("weights", "in_use", "fisher_information"),
+    "vkdnw": ("weights", "in_use", "fisher_rows"),
     "naswot": ("relus",),
     "swap": ("relus",),
     "linear_regions": ("thin_relus",),

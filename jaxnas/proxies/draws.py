@@ -10,9 +10,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int8, PRNGKeyArray, PyTree
 
+from jaxnas.errors import InputError
 from jaxnas.proxies.passes import Weights, backwards, fan_in, layer_axes, replace_weights, spread
 
 STEP = 1e-2  # from one image of noise to the other, of the direction between them
+SMOOTHING = 0.05  # of the classes' shares, towards equal ones
+MOST_ROWS = 16  # of an image's Fisher information
 NOT_KERNELS = ("bias", "gamma", "beta")
 
 
@@ -118,25 +121,52 @@ def first_entries(tree: dict[str, Array], entries: list[Entry]) -> Float[Array, 
     return jnp.stack([tree[path][at].reshape(-1)[0] for path, at in entries])
 
 
-def logit_jacobian(
-    network: nn.Module, params: PyTree, stats: PyTree, images: Array, arch: Array, entries: list[Entry]
-) -> tuple[Float[Array, "n K"], Float[Array, "n K P"]]:
-    """Logits of each image by itself, with running statistics, and their derivatives along the entries."""
+def fisher_rows(
+    key: PRNGKeyArray,
+    network: nn.Module,
+    params: PyTree,
+    stats: PyTree,
+    images: Array,
+    arch: Array,
+    entries: list[Entry],
+) -> Float[Array, "n R P"]:
+    """Of each image by itself a factor of its Fisher information along the entries, with running statistics.
 
-    def of_image(image):
+    The rows B satisfy B'B = J'(diag p - pp')J, J the derivatives of the logits and p the classes' shares, see
+    `fisher_root`. R is the number of classes, or 16 where there are more: B'B then has that expectation.
+
+    Raises: InputError for outputs that are not [N, K].
+    """
+    variables = {"params": params, "batch_stats": stats}
+    shape = jax.eval_shape(lambda x: network.apply(variables, x, arch, train=False), images).shape
+    if len(shape) != 2:
+        raise InputError(f"the Fisher information needs logits [N, K], not outputs of {shape}: leave vkdnw out")
+    mixing = None
+    if shape[1] > MOST_ROWS:
+        mixing = jax.random.normal(key, (len(images), MOST_ROWS, shape[1]), images.dtype) / MOST_ROWS**0.5
+
+    def of_image(image, mixing):
         def logits(params):
             return network.apply({"params": params, "batch_stats": stats}, image[None], arch, train=False)[0]
 
         outputs, pullback = jax.vjp(logits, params)
+        root = fisher_root(outputs)
 
-        def of_class(number):
-            (gradient,) = pullback(jnp.zeros_like(outputs).at[number].set(1))
+        def along(cotangent):
+            (gradient,) = pullback(cotangent)
             return first_entries(flatten_dict(gradient, sep="/"), entries)
 
-        return outputs, jax.lax.map(of_class, jnp.arange(len(outputs)))
+        return jax.lax.map(along, root if mixing is None else mixing @ root)
 
     network = backwards(network)
-    return jax.lax.map(of_image, images)
+    return jax.lax.map(lambda given: of_image(*given), (images, mixing))
+
+
+def fisher_root(logits: Float[Array, " K"]) -> Float[Array, "K K"]:
+    """R with R'R = diag p - pp', p = 0.95 softmax + 0.05 / K."""
+    shares = (1 - SMOOTHING) * jax.nn.softmax(logits) + SMOOTHING / len(logits)
+    roots = jnp.sqrt(shares)
+    return jnp.diag(roots) - jnp.outer(roots, shares)
 
 
 def kaiming(params: PyTree, weights: Weights) -> PyTree:

@@ -173,21 +173,21 @@ class Quantities:
         return list(zip(signs[1:], pulled[:-1], strict=True))
 
     @cached_property
-    def fisher_information(self) -> tuple[Float[Array, "n K"], Float[Array, "n K P"], Bool[Array, " P"]]:
-        """Of the first 16 images of noise the logits, their derivatives along one number of each parameter tensor, and
-        which of those tensors the architecture uses.
+    def fisher_rows(self) -> tuple[Float[Array, "n R P"], Bool[Array, " P"]]:
+        """Of the first 16 images of noise a factor of the Fisher information, see `draws.fisher_rows`, along one number
+        of each parameter tensor, and which of those tensors the architecture uses.
 
         Kernels N(0, 2 / fan-in); normalisation by fresh running statistics, mean 0 and variance 1. Tensors come in the
         order in which the network declares them.
         """
-        images, shape = self.noise.images[:FEW], self.batch.images.shape[1:]
-        entries = draws.entries_of(self.network, shape, self.arch)
+        images, key = self.noise.images[:FEW], jax.random.fold_in(self.key, 3)
+        entries = draws.entries_of(self.network, self.batch.images.shape[1:], self.arch)
         stats = draws.fresh_statistics(self.shapes.get("batch_stats", {}), images.dtype)
-        logits, jacobian = draws.logit_jacobian(self.network, self._kaiming, stats, images, self.arch, entries)
+        rows = draws.fisher_rows(key, self.network, self._kaiming, stats, images, self.arch, entries)
         masks = flatten_dict(self.network.in_use(self.params, self.arch), sep="/")
         leaves = flatten_dict(self.params, sep="/")
         whole = {path: passes.spread(mask, leaves[path]) for path, mask in masks.items()}
-        return logits, jacobian, draws.first_entries(whole, entries)
+        return rows, draws.first_entries(whole, entries)
 
     @cached_property
     def _kaiming(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jaxnas.proxies import Batch, Quantities, ntk, num_layers, vkdnw
+from jaxnas.proxies import Batch, Quantities, draws, ntk, num_layers, vkdnw
 
 NETWORK = golden.NETWORKS["small"]
 ARCH = np.array([3, 4, 2, 1, 0, 3], np.int8)  # every op: convolutions on edges 0 (3x3), 2 (1x1), 5 (3x3)
@@ -79,6 +79,40 @@ def test_equal_to_the_whole_jacobian(case, monkeypatch, most):
     with jax.enable_x64(True):
         expected = entropy_of_deciles(jacobian[:, :, :most], logits)
         np.testing.assert_allclose(float(vkdnw(q) - num_layers(q)), expected, rtol=1e-6)
+
+
+def test_root_of_many_classes_has_the_right_expectation():
+    with jax.enable_x64(True):
+        logits = jnp.asarray(np.random.default_rng(0).normal(size=40))
+        shares = 0.95 * np.exp(logits) / np.exp(logits).sum() + 0.05 / 40
+        root = np.asarray(draws.fisher_root(logits))
+        np.testing.assert_allclose(root.T @ root, np.diag(shares) - np.outer(shares, shares), atol=1e-15)
+
+
+def test_many_classes_are_estimated_without_bias(case, monkeypatch):
+    """A bound of 4 classes makes ten many: the mean of 40 estimates of J'(diag p - pp')J comes near what it is."""
+    q, logits, jacobian = case
+    shares = 0.95 * np.exp(logits) / np.exp(logits).sum(1, keepdims=True) + 0.05 / logits.shape[1]
+    middle = shares[:, :, None] * np.eye(logits.shape[1]) - shares[:, :, None] * shares[:, None, :]
+    exact = np.einsum("nkp,nkl,nlq->pq", jacobian, middle, jacobian)
+    monkeypatch.setattr(draws, "MOST_ROWS", 4)
+    with jax.enable_x64(True):
+        entries = draws.entries_of(NETWORK, q.batch.images.shape[1:], q.arch)
+        stats = draws.fresh_statistics(q.shapes["batch_stats"], jnp.float64)
+        images, used = q.noise.images[:16], np.asarray(q.fisher_rows[1])
+
+        @jax.jit
+        def estimate(key):
+            rows = draws.fisher_rows(key, NETWORK, q._kaiming, stats, images, q.arch, entries)
+            rows = rows[:, :, np.flatnonzero(used)].reshape(-1, used.sum())
+            return rows.T @ rows
+
+        keys = jax.random.split(jax.random.key(5), 40)
+        estimates = np.stack([estimate(key) for key in keys])
+    error = np.linalg.norm(estimates.mean(0) - exact) / np.linalg.norm(exact)
+    single = np.linalg.norm(estimates - exact, axis=(1, 2)) / np.linalg.norm(exact)
+    assert error < 2 * np.mean(single) / 40**0.5
+    assert estimates.shape[1:] == exact.shape
 
 
 def test_depth_decides_and_the_entropy_between_equals(case):
