@@ -1,6 +1,7 @@
 """What proxies draw themselves, and passes over networks of such params: they read neither data nor initial params."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -129,11 +130,13 @@ def fisher_rows(
     images: Array,
     arch: Array,
     entries: list[Entry],
+    root_of: Callable[[Array], Array] | None = None,
 ) -> Float[Array, "n R P"]:
     """Of each image by itself a factor of its Fisher information along the entries, with running statistics.
 
     The rows B satisfy B'B = J'(diag p - pp')J, J the derivatives of the logits and p the classes' shares, see
-    `fisher_root`. R is the number of classes, or 16 where there are more: B'B then has that expectation.
+    `fisher_root`, in the place of which `root_of` may be given. R is the number of classes, or 16 where there are more:
+    B'B then has that expectation.
 
     Raises: InputError for outputs that are not [N, K].
     """
@@ -150,7 +153,7 @@ def fisher_rows(
             return network.apply({"params": params, "batch_stats": stats}, image[None], arch, train=False)[0]
 
         outputs, pullback = jax.vjp(logits, params)
-        root = fisher_root(outputs)
+        root = (root_of or fisher_root)(outputs)
 
         def along(cotangent):
             (gradient,) = pullback(cotangent)

@@ -1,0 +1,162 @@
+"""What the other reading of a proxy's definition gives, where paper and code differ or a choice was ours.
+
+    JAXNAS_DATA=folder python experiments/alternatives.py [--num 100]
+
+NAS-Bench-201 cells without dead edges, drawn at random; 16 channels, 5 cells per stage, 64 CIFAR-10 images, one seed.
+Each alternative is a function of `Quantities`, as a proxy of your own would be: it changes one quantity and calls ours.
+Told are the Spearman correlation of the two with each other, and of each with test accuracy after 200 epochs. Resumes:
+runs/alternatives has the scores. Writes results/alternatives.json and .md beside this file.
+"""
+
+import copy
+import time
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from zoo import RESULTS, ranks, sample_cells
+
+import jaxnas
+from jaxnas import Quantities
+from jaxnas.evaluation import spearman
+from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.progress import progress
+from jaxnas.proxies import PROXIES, Batch, Proxy, draws, orient, passes
+from jaxnas.report import save_results
+from jaxnas.spaces import NASBENCH201
+from jaxnas.store import make_environment
+from jaxnas.terminal import configure_jax
+
+
+def with_quantity(q: Quantities, name: str, value) -> Quantities:
+    """The same architecture, with another value of one quantity."""
+    changed = copy.copy(q)
+    changed.__dict__[name] = value
+    return changed
+
+
+def zico_accumulating(q: Quantities):
+    """The second gradient is the sum of both, as in the public code."""
+    summed = {path: jnp.stack([g[0], g[0] + g[1]]) for path, g in q.half_gradients.items()}
+    return PROXIES["zico"](with_quantity(q, "half_gradients", summed))
+
+
+def grad_sign_mean(q: Quantities):
+    """The mean over the weights of the architecture, as in copies of the public code."""
+    sizes = [passes.spread(q.in_use[path], w).sum() for path, w in q.weights.items()]
+    return PROXIES["grad_sign"](q) / sum(sizes)
+
+
+def ntk_condition_of_eight(q: Quantities):
+    """Of the kernel of 8 of the 16 images."""
+    few = {path: jacobian[:8] for path, jacobian in q.image_jacobians.items()}
+    return PROXIES["ntk_condition"](with_quantity(q, "image_jacobians", few))
+
+
+def ntk_trace_of_label(q: Quantities):
+    """Of the logit of the image's class, as published, in the place of the sum of all."""
+    labels = q.batch.labels
+
+    def cotangent(outputs, image):
+        return jnp.zeros_like(outputs).at[image, labels[image]].set(1)
+
+    images = q.batch.images[:16]
+    jacobians = passes.of_each_image(q.network, q.params, q.weights, q.arch, images, cotangent)
+    return PROXIES["ntk_trace"](with_quantity(q, "image_jacobians", jacobians))
+
+
+def vkdnw_reversed(q: Quantities):
+    """The triangular root L of diag p - pp' the other way round: J'L L'J became J'L'L J, as in the public code."""
+    images, stats = q.noise.images[:16], draws.fresh_statistics(q.shapes["batch_stats"], q.noise.images.dtype)
+    entries = draws.entries_of(q.network, q.batch.images.shape[1:], q.arch)
+    rows = draws.fisher_rows(q.key, q.network, q._kaiming, stats, images, q.arch, entries, triangular_root)
+    return PROXIES["vkdnw"](with_quantity(q, "fisher_rows", (rows, q.fisher_rows[1])))
+
+
+def triangular_root(logits):
+    """L with LL' = diag p - pp': Gaussian elimination of that matrix in closed form."""
+    shares = (1 - draws.SMOOTHING) * jax.nn.softmax(logits) + draws.SMOOTHING / len(logits)
+    left = jnp.maximum(jnp.cumsum(shares[::-1])[::-1] - shares, 0)  # of the classes after each
+    before = left + shares
+    column = jnp.where(left > 0, jnp.sqrt(shares / (jnp.where(left > 0, left, 1) * before)), 0)
+    below = -shares[:, None] * column[None, :]
+    return jnp.tril(below, -1) + jnp.diag(jnp.sqrt(shares * left / before))
+
+
+def swap_of_sixteen(q: Quantities):
+    """Patterns over a minibatch of 16 images, as published."""
+    few = Batch(q.batch.images[:16], q.batch.labels[:16])
+    return PROXIES["swap"](Quantities(q.network, q.params, q.arch, few, q.key))
+
+
+def near_at_random(q: Quantities):
+    """Positions drawn at random, as published, in the place of evenly spread ones."""
+
+    def shuffle(x):
+        n, height, width = x.shape[-4:-1]
+        order = np.random.default_rng(0).permutation(n * height * width)
+        rows = x.reshape(*x.shape[:-4], -1, x.shape[-1])[..., order, :]
+        return rows.reshape(x.shape)
+
+    return PROXIES["near"](with_quantity(q, "relus", [(shuffle(x), used) for x, used in q.relus]))
+
+
+ALTERNATIVES: dict[str, tuple[str, Proxy]] = {  # name -> ours, the other
+    "zico_accumulating": ("zico", zico_accumulating),
+    "grad_sign_mean": ("grad_sign", grad_sign_mean),
+    "ntk_condition_of_eight": ("ntk_condition", ntk_condition_of_eight),
+    "ntk_trace_of_label": ("ntk_trace", ntk_trace_of_label),
+    "vkdnw_reversed": ("vkdnw", vkdnw_reversed),
+    "swap_of_sixteen": ("swap", swap_of_sixteen),
+    "near_at_random": ("near", near_at_random),
+}
+
+
+def to_markdown(rows: list[dict]) -> str:
+    """A line for each alternative."""
+    lines = ["| proxy | ours with accuracy | the other | with accuracy | ours with the other |", "|---" * 5 + "|"]
+    for row in rows:
+        pair = f"{row['ours']:.3f} | {row['about']} | {row['other']:.3f} | {row['together']:.3f}"
+        lines.append(f"| {row['proxy']} | {pair} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(num: Annotated[int, typer.Option(help="Architectures.", min=3)] = 100) -> None:
+    """Score both, compare, write."""
+    configure_jax()
+    started = time.perf_counter()
+    images, archs = load_standardized("cifar10"), sample_cells(num)
+    network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
+    functions = {ours: PROXIES[ours] for ours, _ in ALTERNATIVES.values()}
+    functions |= {name: other for name, (_, other) in ALTERNATIVES.items()}
+    with progress() as bars:
+        bars.start("scoring")
+        store = Path("runs", "alternatives")
+        scores = jaxnas.score_to_store(
+            store, NASBENCH201, network, archs, batch, functions, data_name="cifar10", on_chunk=bars.scored
+        )
+    accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, archs, "c10_full_test_200")
+    known = dict(zip(scores.proxies, scores.values.T, strict=True))
+    rows = []
+    for name, (ours, function) in ALTERNATIVES.items():
+        one, other = (ranks(column) for column in orient(np.stack([known[ours], known[name]], 1), [ours, ours]).T)
+        rows.append(
+            {
+                "proxy": ours,
+                "about": " ".join((function.__doc__ or "").split()),
+                "ours": float(spearman(one, accuracy)),
+                "other": float(spearman(other, accuracy)),
+                "together": float(spearman(one, other)),
+            }
+        )
+    record = {"num": num, "rows": rows, "provenance": scores.provenance}
+    record["environment"] = make_environment(time.perf_counter() - started)
+    save_results(RESULTS, "alternatives", record, to_markdown(rows))
+    print(to_markdown(rows))
+
+
+if __name__ == "__main__":
+    typer.run(main)
