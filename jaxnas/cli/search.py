@@ -1,18 +1,12 @@
-"""The command `jaxnas`: parses, shows progress, prints. Everything it does is a call of the library."""
+"""`jaxnas search`, `train` and `compare`."""
 
-import json
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jaxnas.errors import InputError
-from jaxnas.options import (
+from jaxnas.cli.options import (
     BatchOption,
-    CellsOption,
-    ChannelsOption,
     DataOption,
     FolderOption,
     ProxiesOption,
@@ -20,130 +14,18 @@ from jaxnas.options import (
     SpaceArgument,
     stoppable,
 )
-from jaxnas.progress import JsonLines, emit, progress, status
+from jaxnas.progress import progress
 from jaxnas.terminal import (
     comparison_table,
     configure_jax,
     console,
-    print_data,
-    print_proxies,
     print_run,
     print_trained,
-    score_table,
     split_names,
     split_numbers,
 )
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
-data_app = typer.Typer(rich_markup_mode=None)
-app.add_typer(data_app, name="data")
 
-
-def main() -> None:
-    """Run the command line: an InputError becomes one line on stderr and exit code 2."""
-    try:
-        app()
-    except InputError as error:
-        status.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-
-
-@app.callback(invoke_without_command=True)
-def common(
-    context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """Training-free neural architecture search on JAX."""
-    if show_version:
-        console.print(version("jaxnas"), highlight=False)
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        console.print(context.get_help(), markup=False, highlight=False)
-
-
-@app.command()
-@stoppable()
-def score(
-    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")] = Path("scores"),
-    space: SpaceArgument = "nasbench201",
-    data: DataOption = "digits",
-    data_folder: FolderOption = None,
-    sample: Annotated[int, typer.Option(help="Score this many architectures, drawn at random.")] = 1000,
-    everything: Annotated[bool, typer.Option("--all", help="Score the whole space instead.")] = False,
-    archs: Annotated[Path | None, typer.Option(help="Score those of a text file instead, one on each line.")] = None,
-    proxies: ProxiesOption = "",
-    channels: ChannelsOption = 8,
-    cells: CellsOption = 1,
-    batch_size: BatchOption = 64,
-    task: Annotated[
-        str, typer.Option(help="Task of TransNAS-Bench-101, such as jigsaw: its head and labels instead of the data's.")
-    ] = "",
-    pixels: Annotated[
-        int | None, typer.Option(help="Resize images to this height and width; default: as they are.", min=1)
-    ] = None,
-    seed: SeedOption = 0,
-    init: Annotated[
-        str, typer.Option(help="Params: shared, one draw for all, or independent, one for each.")
-    ] = "shared",
-    precision: Annotated[str, typer.Option(help="Of convolutions: float32, tensorfloat32 or bfloat16.")] = "float32",
-    strategy: Annotated[str, typer.Option(help="loop, grouped, or auto: loop on CPUs, grouped elsewhere.")] = "auto",
-    memory: Annotated[
-        float | None, typer.Option(help="GB of a device that grouped scoring may take; default: most of what is free.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines on stdout, no tables.")] = False,
-) -> None:
-    """Score architectures at initialisation with zero-cost proxies.
-
-    The folder is a store that grows and resumes; when all is scored, its scores.parquet is one table for any reader.
-
-    \b
-    Examples:
-      jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
-      jaxnas score transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
-    """
-    configure_jax()
-    from jaxnas import pipeline, spaces
-    from jaxnas.proxies import expand_names
-    from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
-    from jaxnas.store import read_score_table, score_to_store, write_score_table
-    from jaxnas.timing import Stopwatch
-
-    search_space = spaces.get_space(space)
-    names = expand_names(split_names(proxies)) or DEFAULT_PROXIES
-    if archs is not None:
-        pool = spaces.read_archs(archs, search_space)
-    else:
-        pool = spaces.enumerate_archs(search_space) if everything else spaces.sample(search_space, sample, seed)
-    images = pipeline.load_standardized(data, data_folder)
-    network = pipeline.make_network(space, images, channels, cells, task)
-    batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
-    watch = Stopwatch()
-    with progress() as bars, watch.stage("scoring"):
-        show = JsonLines() if as_json else bars
-        show.start("scoring")
-        scores = score_to_store(
-            out,
-            search_space,
-            network,
-            pool,
-            batch,
-            names,
-            ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory),
-            data_name=f"{task} of {data}" if task else data,
-            on_chunk=show.scored,
-            on_damaged=show.damaged,
-        )
-        write_score_table(out / "scores.parquet", read_score_table(out))
-    compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
-    if as_json:
-        emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(pool), out=str(out))
-    else:
-        console.print(score_table(scores))
-        line = f"{len(pool)} architectures in {out}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
-        console.print(line, soft_wrap=True, highlight=False)
-
-
-@app.command()
 @stoppable()
 def search(
     space: SpaceArgument = "nasbench201",
@@ -221,7 +103,6 @@ def search(
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
 
 
-@app.command()
 @stoppable()
 def train(
     arch: Annotated[str, typer.Argument(help="Architecture, such as a genotype, or the folder of a search.")],
@@ -274,7 +155,6 @@ def train(
     console.print(f"result.json and the checkpoint are in {folder}", soft_wrap=True, highlight=False)
 
 
-@app.command()
 @stoppable()
 def compare(
     methods: Annotated[str, typer.Option(help="Comma-separated search methods; all are compared with the first.")] = (
@@ -349,52 +229,3 @@ def compare(
     files = "comparison.json and comparison.png are" if picture else "comparison.json is"
     hint = "" if picture else "; install jaxnas[plot] for the picture"
     console.print(f"{files} in {out}{hint}", soft_wrap=True, highlight=False)
-
-
-@app.command("proxies")
-def list_proxies(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per proxy instead.")] = False,
-) -> None:
-    """List the zero-cost proxies: what each reads and costs, which way is better, and who published it.
-
-    \b
-    Example:
-      jaxnas score --proxies nbsz,zico
-    """
-    from jaxnas.proxies import PROXIES, PROXY_SETS, about
-
-    lines = [about(name) for name in PROXIES]
-    if not as_json:
-        return print_proxies(lines, PROXY_SETS)
-    print(*(json.dumps(line._asdict()) for line in lines), sep="\n")
-
-
-@data_app.callback(invoke_without_command=True)
-def data(context: typer.Context, data_folder: FolderOption = None) -> None:
-    """List public tables and image sets; get one.
-
-    Of each: what it is, size, licence, public address, where it is looked for, present or not.
-    """
-    from jaxnas.catalogue import list_data
-
-    if context.invoked_subcommand is None:
-        print_data(list_data(data_folder))
-
-
-@data_app.command()
-def get(
-    name: Annotated[str, typer.Argument(help="Name of the data set, see `jaxnas data`.")],
-    data_folder: FolderOption = None,
-    address: Annotated[str | None, typer.Option(help="Another server's folder that has the files.")] = None,
-) -> None:
-    """Download a data set into the data folder, with its checksum verified.
-
-    \b
-    Example:
-      jaxnas data get cifar10
-    """
-    from jaxnas.catalogue import download
-
-    with progress() as bars:
-        path = download(name, data_folder, bars.downloaded, address)
-    console.print(f"{name} is in {path}", soft_wrap=True, highlight=False)

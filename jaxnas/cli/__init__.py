@@ -1,0 +1,42 @@
+"""The command `jaxnas`: parses, shows progress, prints. Everything it does is a call of the library."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from jaxnas.cli.lists import data_app, list_proxies
+from jaxnas.cli.score import score
+from jaxnas.cli.search import compare, search, train
+from jaxnas.errors import InputError
+from jaxnas.progress import status
+from jaxnas.terminal import console
+
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+for command in (score, search, train, compare):
+    app.command()(command)
+app.command("proxies")(list_proxies)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line: an InputError becomes one line on stderr and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        status.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Training-free neural architecture search on JAX."""
+    if show_version:
+        console.print(version("jaxnas"), highlight=False)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        console.print(context.get_help(), markup=False, highlight=False)

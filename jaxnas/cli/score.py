@@ -1,0 +1,101 @@
+"""`jaxnas score`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxnas.cli.options import (
+    BatchOption,
+    CellsOption,
+    ChannelsOption,
+    DataOption,
+    FolderOption,
+    ProxiesOption,
+    SeedOption,
+    SpaceArgument,
+    stoppable,
+)
+from jaxnas.progress import JsonLines, emit, progress
+from jaxnas.terminal import configure_jax, console, score_table, split_names
+
+
+@stoppable()
+def score(
+    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")] = Path("scores"),
+    space: SpaceArgument = "nasbench201",
+    data: DataOption = "digits",
+    data_folder: FolderOption = None,
+    sample: Annotated[int, typer.Option(help="Score this many architectures, drawn at random.")] = 1000,
+    everything: Annotated[bool, typer.Option("--all", help="Score the whole space instead.")] = False,
+    archs: Annotated[Path | None, typer.Option(help="Score those of a text file instead, one on each line.")] = None,
+    proxies: ProxiesOption = "",
+    channels: ChannelsOption = 8,
+    cells: CellsOption = 1,
+    batch_size: BatchOption = 64,
+    task: Annotated[
+        str, typer.Option(help="Task of TransNAS-Bench-101, such as jigsaw: its head and labels instead of the data's.")
+    ] = "",
+    pixels: Annotated[
+        int | None, typer.Option(help="Resize images to this height and width; default: as they are.", min=1)
+    ] = None,
+    seed: SeedOption = 0,
+    init: Annotated[
+        str, typer.Option(help="Params: shared, one draw for all, or independent, one for each.")
+    ] = "shared",
+    precision: Annotated[str, typer.Option(help="Of convolutions: float32, tensorfloat32 or bfloat16.")] = "float32",
+    strategy: Annotated[str, typer.Option(help="loop, grouped, or auto: loop on CPUs, grouped elsewhere.")] = "auto",
+    memory: Annotated[
+        float | None, typer.Option(help="GB of a device that grouped scoring may take; default: most of what is free.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines on stdout, no tables.")] = False,
+) -> None:
+    """Score architectures at initialisation with zero-cost proxies.
+
+    The folder is a store that grows and resumes; when all is scored, its scores.parquet is one table for any reader.
+
+    \b
+    Examples:
+      jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
+      jaxnas score transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
+    """
+    configure_jax()
+    from jaxnas import pipeline, spaces
+    from jaxnas.proxies import expand_names
+    from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
+    from jaxnas.store import read_score_table, score_to_store, write_score_table
+    from jaxnas.timing import Stopwatch
+
+    search_space = spaces.get_space(space)
+    names = expand_names(split_names(proxies)) or DEFAULT_PROXIES
+    if archs is not None:
+        pool = spaces.read_archs(archs, search_space)
+    else:
+        pool = spaces.enumerate_archs(search_space) if everything else spaces.sample(search_space, sample, seed)
+    images = pipeline.load_standardized(data, data_folder)
+    network = pipeline.make_network(space, images, channels, cells, task)
+    batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
+    watch = Stopwatch()
+    with progress() as bars, watch.stage("scoring"):
+        show = JsonLines() if as_json else bars
+        show.start("scoring")
+        scores = score_to_store(
+            out,
+            search_space,
+            network,
+            pool,
+            batch,
+            names,
+            ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory),
+            data_name=f"{task} of {data}" if task else data,
+            on_chunk=show.scored,
+            on_damaged=show.damaged,
+        )
+        write_score_table(out / "scores.parquet", read_score_table(out))
+    compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
+    if as_json:
+        emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(pool), out=str(out))
+    else:
+        console.print(score_table(scores))
+        line = f"{len(pool)} architectures in {out}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
+        console.print(line, soft_wrap=True, highlight=False)
