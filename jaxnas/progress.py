@@ -60,6 +60,19 @@ def memory() -> dict[str, float | None]:
     }
 
 
+class Silence:
+    """No progress: of the processes of a job only the first tells."""
+
+    def start(self, stage: str) -> None:
+        """A stage begins."""
+
+    def scored(self, done: int, total: int) -> None:
+        """`done` of `total` architectures have scores."""
+
+    def damaged(self, path: Path, message: str) -> None:
+        """A file of the store was set aside."""
+
+
 class JsonLines:
     """Progress of scoring as one JSON object per line on stdout."""
 

@@ -1,4 +1,4 @@
-"""Score many architectures: chunk after chunk, over the local devices, by the strategy that suits them."""
+"""Score many architectures: chunk after chunk, over the devices of the job, by the strategy that suits them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
+from jaxnas.distributed import gather_rows, mesh, own_devices, own_share, to_job
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Batch, Proxy, expand_names
 from jaxnas.spaces import check_archs, from_index, to_index
-from jaxnas.strategies import make_plan, make_program
+from jaxnas.strategies import SPLIT, WHOLE, make_plan, make_program
 
 DEFAULT_PROXIES = ROBOT_PROXIES
 
@@ -92,12 +93,12 @@ def score_archs(
     Raises: InputError for an unknown proxy, or architectures or a batch that do not fit the network.
     """
     scores = np.empty((len(archs), len(get_proxies(proxies))))
-    done = 0
+    own = np.zeros(len(archs), bool)
     for rows, values in iter_scores(network, archs, batch, proxies, config):
         scores[rows] = values
-        done += len(rows)
-        on_chunk(done, len(archs))
-    return scores
+        own[rows] = True
+        on_chunk(int(own.sum()), len(archs))
+    return gather_rows(scores, own)
 
 
 def iter_scores(
@@ -107,7 +108,10 @@ def iter_scores(
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
     config: ScoringConfig = ScoringConfig(),
 ) -> Iterator[tuple[Int[np.ndarray, " a"], Float[np.ndarray, "a M"]]]:
-    """Rows of `archs` and their scores, a chunk at a time, every row once."""
+    """Rows of `archs` and their scores, a chunk at a time, every row once.
+
+    In a job of several processes all must call with the same arguments, and each gets the rows that its devices scored.
+    """
     check_batch(network, batch)
     archs = check_archs(network.space, archs)
     functions = get_proxies(proxies)
@@ -120,23 +124,27 @@ def iter_scores(
     plan = make_plan(network, chosen, batch, strategy, config.chunk_size, config.memory)
     independent = config.init == "independent"
     drawn_for = (network, batch.images.shape[1:], archs.shape[1], config.seed)
-    draw = None if independent else draw_for_all(*drawn_for)
+    batch = to_job(batch, WHOLE)
+    draw = None if independent else to_job(draw_for_all(*drawn_for), WHOLE)
     program = make_program(plan.network, tuple(functions.items()), strategy, independent)
     as_is = on_cpu and config.precision != "bfloat16"
-    num_devices = jax.local_device_count()
-    for start in range(0, len(plan.chunks), num_devices):
-        chunks = plan.chunks[start : start + num_devices]
-        padded = np.zeros((num_devices * plan.size, archs.shape[1]), np.int8)  # one shape, one compilation
+    own, num_devices = own_devices(), mesh().size
+    for start in range(0, len(plan.chunks), num_devices):  # every process comes here as often
+        chunks = plan.chunks[start : start + num_devices][own]
+        padded = np.zeros((own.stop - own.start, plan.size, archs.shape[1]), np.int8)  # one shape, one compilation
+        counts = np.zeros(len(padded), np.int32)
         for device, rows in enumerate(chunks):
-            padded[device * plan.size :][: len(rows)] = chosen[rows]
-        counts = np.array([len(rows) for rows in chunks] + [0] * (num_devices - len(chunks)), np.int32)
+            padded[device, : len(rows)] = chosen[rows]
+            counts[device] = len(rows)
+        given = to_job((counts, padded.reshape(-1, archs.shape[1])), SPLIT)
         if independent:
-            draw = draw_for_each(*drawn_for, to_index(network.space, padded))
+            draw = to_job(draw_for_each(*drawn_for, to_index(network.space, padded.reshape(-1, archs.shape[1]))), SPLIT)
         with nullcontext() if as_is else jax.default_matmul_precision(config.precision):
-            values = np.asarray(program(counts, padded, draw, batch)).reshape(num_devices, plan.size, -1)
-        values = np.concatenate([values[device, : len(rows)] for device, rows in enumerate(chunks)])
-        takers = [rows_of[row] for row in np.concatenate(chunks)]
-        yield np.concatenate(takers), np.repeat(values, [len(rows) for rows in takers], axis=0)
+            values = own_share(program(*given, draw, batch), SPLIT).reshape(len(padded), plan.size, -1)
+        if chunks:
+            values = np.concatenate([values[device, : len(rows)] for device, rows in enumerate(chunks)])
+            takers = [rows_of[row] for row in np.concatenate(chunks)]
+            yield np.concatenate(takers), np.repeat(values, [len(rows) for rows in takers], axis=0)
 
 
 def _representatives(space, archs, functions, config):

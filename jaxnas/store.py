@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int, Int8
 
+from jaxnas.distributed import from_leader, wait_for_all
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.files import atomic_write
 from jaxnas.images import fingerprint
@@ -140,13 +141,44 @@ def score_to_store(
     on_chunk: Callable[[int, int], None] = lambda done, total: None,
     on_damaged: Callable[[Path, str], None] = lambda path, message: warnings.warn(message, stacklevel=3),
 ) -> Scores:
-    """Scores of `archs`, in their order, through the store at `folder`: what it knows is not scored again.
+    """Scores of `archs`, in their order, through the store at `folder`: `fill_store`, then `collect_scores`."""
+    fill_store(
+        folder,
+        space,
+        network,
+        archs,
+        batch,
+        proxies,
+        config,
+        data_name=data_name,
+        on_chunk=on_chunk,
+        on_damaged=on_damaged,
+    )
+    return collect_scores(folder, space, archs, tuple(get_proxies(proxies)))
+
+
+def fill_store(
+    folder: Path | str,
+    space: SearchSpace,
+    network: nn.Module,
+    archs: Int8[np.ndarray, "A D"],
+    batch: Batch,
+    proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
+    config: ScoringConfig = DEFAULT_CONFIG,
+    *,
+    data_name: str,
+    on_chunk: Callable[[int, int], None] = lambda done, total: None,
+    on_damaged: Callable[[Path, str], None] = lambda path, message: warnings.warn(message, stacklevel=3),
+) -> None:
+    """Score `archs` into the store at `folder`: what it knows is not scored again.
 
     Every few seconds what came is added to the store, which keeps other architectures and proxies too. Several
     processes may use one store. A function of your own is known there by its name: name it anew when you change it.
+    In a job of several processes all call this with the same arguments; each scores its share and adds its own parts.
 
-    Args: `on_chunk(done, total)` counts distinct architectures and is called first with those that the store knew;
-      `on_damaged(path, message)` for each damaged file, which is set aside and whose rows are scored again.
+    Args: `on_chunk(done, total)` counts distinct architectures and is called first with those that the store knew; in a
+      job it goes by the pace of this process; `on_damaged(path, message)` for each damaged file, which is set aside and
+      whose rows are scored again, in process 0.
 
     Raises: InputError when the store was made with other settings, naming them; when the batch or a name does not fit.
     """
@@ -157,25 +189,40 @@ def score_to_store(
             raise InputError(f"{name!r} means something else in a store: give your proxy another name")
     check_batch(network, batch)
     provenance = make_provenance(space, network, data_name, batch, config)
-    index, first, inverse = np.unique(to_index(space, archs), return_index=True, return_inverse=True)
-    _, known = gather(open_parts(folder, provenance, on_damaged), index, tuple(functions))
+    index, first = np.unique(to_index(space, archs), return_index=True)
+
+    def look_up():
+        return gather(open_parts(folder, provenance, on_damaged), index, tuple(functions))[1]
+
+    known = from_leader(look_up, (len(index), len(functions)), bool)
     found, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
 
     def count(num_scores: int) -> None:
         nonlocal scored
-        scored += num_scores
-        on_chunk(found + (total - found) * scored // missing, total)
+        scored += num_scores * jax.process_count()
+        on_chunk(found + (total - found) * min(scored, missing) // missing, total)
 
     on_chunk(found, total)
     for names, rows in _pending(functions, known, first, config):
         chosen = {name: functions[name] for name in names}
         chunks = iter_scores(network, archs[first[rows]], batch, chosen, config)
         _save_chunks(folder, space, provenance, index[rows], names, chunks, count)
-    _, parts = read_parts(folder)
-    values, known = gather(parts, index, tuple(functions))
+    wait_for_all("scored")
+
+
+def collect_scores(
+    folder: Path | str, space: SearchSpace, archs: Int8[np.ndarray, "A D"], proxies: Sequence[str]
+) -> Scores:
+    """Scores of `archs`, in their order, from a store that has them all.
+
+    Raises: InputError where it lacks some.
+    """
+    index, inverse = np.unique(to_index(space, archs), return_inverse=True)
+    provenance, parts = read_parts(Path(folder))
+    values, known = gather(parts, index, proxies)
     if not known.all():
-        raise InputError(f"parts of {folder} were removed while it was scored: score again")
-    return Scores(archs, values[inverse], tuple(functions), provenance, merge_environments(parts))
+        raise InputError(f"{int((~known).sum())} scores are not in {folder}: score again")
+    return Scores(archs, values[inverse], tuple(proxies), provenance, merge_environments(parts))
 
 
 def _pending(functions, known, first, config) -> Iterator[tuple[list[str], Int[np.ndarray, " a"]]]:

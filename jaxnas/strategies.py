@@ -16,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Int, Int8
 
+from jaxnas.distributed import from_leader, mesh
 from jaxnas.proxies import Batch, Proxy, Quantities
 
 Chunks = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device takes at once
+SPLIT, WHOLE = PartitionSpec("archs"), PartitionSpec()  # over the devices of the job
 
 LOOP_CHUNK = 16  # architectures between two looks at the results
 WINDOW = 4096  # architectures among which chunks are balanced, so that planning takes linear time
@@ -45,11 +47,13 @@ def make_plan(
     size: int | None,
     memory: float | None,
 ) -> Plan:
-    """Chunks of at most `size` architectures, or as many as fit into `memory` (GB of one device)."""
-    if size is None:
-        size = LOOP_CHUNK if strategy == "loop" else _fitting(network, batch, memory)
+    """Chunks of at most `size` architectures, or as many as fit into `memory` (GB of one device), in all processes."""
+    if size is None and strategy == "loop":
+        size = LOOP_CHUNK
+    elif size is None:
+        size = int(from_leader(lambda: np.array([_fitting(network, batch, memory)]), (1,), np.int32)[0])
     size = max(2, size)  # XLA would unroll a loop over one row
-    share = max(1, min(size, math.ceil(len(archs) / jax.local_device_count())))
+    share = max(1, min(size, math.ceil(len(archs) / mesh().size)))
     if strategy == "loop":  # always padded to `size`: one program for any number of architectures
         chunks = [np.arange(start, min(start + share, len(archs))) for start in range(0, len(archs), share)]
         return Plan(network, chunks, size)
@@ -112,7 +116,7 @@ def bytes_per_arch(network: Any, batch: Batch) -> float:
 def make_program(
     network: nn.Module, functions: tuple[tuple[str, Proxy], ...], strategy: str, draw_of_each: bool
 ) -> Callable:
-    """Compiled (counts [devices], archs [A D], draw, batch) -> float64 [A M], sharded over the local devices.
+    """Compiled (counts [devices], archs [A D], draw, batch) -> float64 [A M], sharded over the devices of the job.
 
     Each device takes an equal share of the rows, of which the first `count` matter. `draw_of_each`: the leaves of the
     draw have an axis [A] of their own.
@@ -138,12 +142,11 @@ def make_program(
     def all_at_once(counts, archs, draw, batch):
         return jax.vmap(of_one, (0 if draw_of_each else None, None, 0))(draw, batch, archs)
 
-    split, whole = PartitionSpec("archs"), PartitionSpec()
     sharded = jax.shard_map(
         one_by_one if strategy == "loop" else all_at_once,
-        mesh=Mesh(np.array(jax.local_devices()), "archs"),
-        in_specs=(split, split, split if draw_of_each else whole, whole),
-        out_specs=split,
+        mesh=mesh(),
+        in_specs=(SPLIT, SPLIT, SPLIT if draw_of_each else WHOLE, WHOLE),
+        out_specs=SPLIT,
         check_vma=False,
     )
     return jax.jit(sharded)

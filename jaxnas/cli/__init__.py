@@ -1,6 +1,5 @@
 """The command `jaxnas`: parses, shows progress, prints. Everything it does is a call of the library."""
 
-import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -26,7 +25,9 @@ def main() -> None:
         app()
     except InputError as error:
         status.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        from jaxnas.distributed import leave
+
+        leave(2)
 
 
 @app.callback(invoke_without_command=True)

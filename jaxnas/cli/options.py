@@ -26,6 +26,12 @@ ChannelsOption = Annotated[int, typer.Option(help="Channels of the first stage (
 CellsOption = Annotated[int, typer.Option(help="Cells per stage (5 at full size).", min=1)]
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Images of the minibatch that proxies see.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything drawn at random.", min=0)]
+CoordinatorOption = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT of process 0, where several processes score together without a launcher."),
+]
+NumProcessesOption = Annotated[int | None, typer.Option(help="How many processes those are.", min=1)]
+ProcessIdOption = Annotated[int | None, typer.Option(help="Which of them this is, from 0 on.", min=0)]
 
 
 @contextmanager

@@ -9,14 +9,17 @@ from jaxnas.cli.options import (
     BatchOption,
     CellsOption,
     ChannelsOption,
+    CoordinatorOption,
     DataOption,
     FolderOption,
+    NumProcessesOption,
+    ProcessIdOption,
     ProxiesOption,
     SeedOption,
     SpaceArgument,
     stoppable,
 )
-from jaxnas.progress import JsonLines, emit, progress
+from jaxnas.progress import JsonLines, Silence, emit, progress, status
 from jaxnas.terminal import configure_jax, console, score_table, split_names
 
 
@@ -48,6 +51,9 @@ def score(
     memory: Annotated[
         float | None, typer.Option(help="GB of a device that grouped scoring may take; default: most of what is free.")
     ] = None,
+    coordinator: CoordinatorOption = None,
+    num_processes: NumProcessesOption = None,
+    process_id: ProcessIdOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines on stdout, no tables.")] = False,
 ) -> None:
     """Score architectures at initialisation with zero-cost proxies.
@@ -58,14 +64,17 @@ def score(
     Examples:
       jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
       jaxnas score transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
+      jaxnas score --all --out shared/nb201 --coordinator node0:9876 --num-processes 4 --process-id 1
     """
     configure_jax()
-    from jaxnas import pipeline, spaces
+    from jaxnas import distributed, pipeline, spaces
     from jaxnas.proxies import expand_names
     from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
-    from jaxnas.store import read_score_table, score_to_store, write_score_table
+    from jaxnas.store import collect_scores, fill_store, read_score_table, write_score_table
     from jaxnas.timing import Stopwatch
 
+    if distributed.join(coordinator, num_processes, process_id):
+        status.print(distributed.describe(), highlight=False, soft_wrap=True)
     search_space = spaces.get_space(space)
     names = expand_names(split_names(proxies)) or DEFAULT_PROXIES
     if archs is not None:
@@ -77,9 +86,9 @@ def score(
     batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
     watch = Stopwatch()
     with progress() as bars, watch.stage("scoring"):
-        show = JsonLines() if as_json else bars
+        show = Silence() if not distributed.is_leader() else JsonLines() if as_json else bars
         show.start("scoring")
-        scores = score_to_store(
+        fill_store(
             out,
             search_space,
             network,
@@ -91,11 +100,13 @@ def score(
             on_chunk=show.scored,
             on_damaged=show.damaged,
         )
-        write_score_table(out / "scores.parquet", read_score_table(out))
+    if not distributed.is_leader():
+        return
+    write_score_table(out / "scores.parquet", read_score_table(out))
     compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
     if as_json:
         emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(pool), out=str(out))
     else:
-        console.print(score_table(scores))
+        console.print(score_table(collect_scores(out, search_space, pool, names)))
         line = f"{len(pool)} architectures in {out}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
         console.print(line, soft_wrap=True, highlight=False)

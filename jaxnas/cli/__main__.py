@@ -1,0 +1,5 @@
+"""`python -m jaxnas.cli` is `jaxnas`."""
+
+from jaxnas.cli import main
+
+main()
