@@ -16,6 +16,7 @@ import typer
 from scipy.stats import rankdata
 
 import jaxnas
+from jaxnas.folders import open_folder
 from jaxnas.parts import write_part
 from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.progress import progress
@@ -71,7 +72,7 @@ def main(
         network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
         store, table = Path("runs", f"zoo-{name}"), RESULTS / f"zoo-{name}.parquet"
         if table.exists():
-            write_part(store, read_score_table(table))
+            write_part(open_folder(store), read_score_table(table))
         with progress() as bars:
             bars.start("scoring")
             scores = score_to_store(

@@ -4,18 +4,14 @@
     FOLDER/parts/<sha256>.parquet   index, arch, a float64 column per proxy; provenance and environment as metadata
 
 No file is ever changed. Processes that score at the same time add parts of their own, a kill leaves whole parts, and a
-damaged part is known by its name.
+damaged part is known by its name. FOLDER is one of this machine or of an object store, see `jaxnas.folders`.
 """
 
 import hashlib
 import io
 import json
-import os
-import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +20,13 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from jaxnas.errors import InputError
-from jaxnas.files import atomic_write, check_same, read_bytes
+from jaxnas.files import check_same
+from jaxnas.folders import Folder
 
 FORMAT = 1
 KEYS = ("index", "arch")  # the columns that are no proxies
-STALE = 3600.0  # seconds after which nobody is writing a temporary file any more
+MANIFEST = "manifest.json"
+READERS = 16  # parts that are read at once
 
 
 class Part(NamedTuple):
@@ -51,62 +49,57 @@ def with_header(table: pa.Table, provenance: dict[str, Any], environment: dict[s
     return table.replace_schema_metadata({"jaxnas": json.dumps({"provenance": provenance, "environment": environment})})
 
 
-def open_parts(folder: Path, provenance: dict[str, Any], on_damaged: Callable[[Path, str], None]) -> list[Part]:
+def open_parts(folder: Folder, provenance: dict[str, Any], on_damaged: Callable[[str, str], None]) -> list[Part]:
     """The parts of a store that is to be added to; a folder that is new or empty becomes a store.
 
-    What is damaged is set aside, as NAME.damaged, and `on_damaged(path, message)` called. A damaged manifest is made
+    What is damaged is set aside, as NAME.damaged, and `on_damaged(name, message)` called. A damaged manifest is made
     anew from the parts.
 
     Raises: InputError for a store of other settings, naming them: it stays as it is.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, and scores are kept in a folder: choose another name")
-    manifest = folder / "manifest.json"
     found, damaged = _load(folder)
-    existed = manifest.exists()  # asked first: another process may make it at any moment
-    recorded = _read_manifest(manifest)
+    existed = folder.exists(MANIFEST)  # asked first: another process may make it at any moment
+    recorded = _read_manifest(folder)
     if recorded is None and existed:
         if not found:
-            raise InputError(f"{manifest} cannot be read, and no part can restore it: remove it to start anew")
-        damaged[manifest] = "it is no manifest of scores"
+            raise InputError(f"{folder}/{MANIFEST} cannot be read, and no part can restore it: remove it to start anew")
+        damaged[MANIFEST] = "it is no manifest of scores"
     made_with = recorded or next((part.provenance for part in found.values()), provenance)
-    check_same(folder, made_with, provenance)
+    check_same(str(folder), made_with, provenance)
     damaged |= _strangers(found, provenance)
-    for path, problem in damaged.items():
-        with suppress(FileNotFoundError):  # another process was faster
-            path.replace(path.with_name(f"{path.name}.damaged"))
-        on_damaged(path, f"{path} is damaged ({problem}): it is set aside, and what it held is scored again")
-    _remove_stale(folder)
-    _create_manifest(manifest, provenance)
-    check_same(folder, _read_manifest(manifest) or {}, provenance)  # another process may have come first
-    return [part for path, part in found.items() if path not in damaged]
+    for name, problem in damaged.items():
+        folder.set_aside(name)
+        on_damaged(name, f"{folder}/{name} is damaged ({problem}): it is set aside, and what it held is scored again")
+    folder.remove_stale()
+    text = json.dumps({"format": FORMAT, "provenance": provenance}, indent=1) + "\n"
+    folder.create(MANIFEST, text.encode())
+    check_same(str(folder), _read_manifest(folder) or {}, provenance)  # another process may have come first
+    return [part for name, part in found.items() if name not in damaged]
 
 
-def read_parts(folder: Path) -> tuple[dict[str, Any], list[Part]]:
+def read_parts(folder: Folder) -> tuple[dict[str, Any], list[Part]]:
     """Provenance and parts of a store that is only read.
 
     Raises: InputError when the folder is no store or anything in it is damaged, naming it.
     """
-    manifest = folder / "manifest.json"
-    if not manifest.exists():
+    if not folder.exists(MANIFEST):
         raise InputError(f"no scores in folder {folder}: make some with `jaxnas score --out {folder}`")
-    provenance = _read_manifest(manifest)
+    provenance = _read_manifest(folder)
     found, damaged = _load(folder)
     if provenance is None:
-        damaged[manifest] = "it is no manifest of scores"
+        damaged[MANIFEST] = "it is no manifest of scores"
     else:
         damaged |= _strangers(found, provenance)
-    for path, problem in damaged.items():
-        raise InputError(f"{path} is damaged ({problem}): score into {folder} again, which repairs it")
+    for name, problem in damaged.items():
+        raise InputError(f"{folder}/{name} is damaged ({problem}): score into {folder} again, which repairs it")
     return provenance or {}, list(found.values())
 
 
-def write_part(folder: Path, table: pa.Table) -> None:
+def write_part(folder: Folder, table: pa.Table) -> None:
     """Add a table with a header as one part, atomically."""
     content = io.BytesIO()
     pq.write_table(table, content)
-    with atomic_write(folder / "parts" / f"{_checksum(content.getvalue())}.parquet") as partial:
-        partial.write_bytes(content.getvalue())
+    folder.write(f"parts/{_checksum(content.getvalue())}.parquet", content.getvalue())
 
 
 def gather(
@@ -136,70 +129,50 @@ def _checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _load(folder: Path) -> tuple[dict[Path, Part], dict[Path, str]]:
-    """The sound parts by path, and of the others what is wrong."""
-    parts, damaged = {}, {}
-    for path in sorted(folder.glob("parts/[!.]*.parquet")):
+def _load(folder: Folder) -> tuple[dict[str, Part], dict[str, str]]:
+    """The sound parts by name, and of the others what is wrong."""
+
+    def load(name):
         try:
-            parts[path] = _parse(path.stem, read_bytes(path))
+            return _parse(name, folder.read(name))
         except InputError:
-            if path.exists():  # else another process has just set it aside
+            if folder.exists(name):
                 raise
+            return None  # another process has just set it aside
         except (pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            damaged[path] = str(error).splitlines()[0]
-    return parts, damaged
+            return str(error).splitlines()[0]
+
+    names = [name for name in folder.names("parts") if name.endswith(".parquet")]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = dict(zip(names, pool.map(load, names), strict=True))
+    parts = {name: part for name, part in found.items() if isinstance(part, Part)}
+    return parts, {name: problem for name, problem in found.items() if isinstance(problem, str)}
 
 
 def _parse(name: str, content: bytes) -> Part:
-    if name != _checksum(content):
+    if name != f"parts/{_checksum(content)}.parquet":
         raise ValueError("its name is not the checksum of its bytes")
     table = pq.read_table(pa.BufferReader(content))
     proxies = [name for name in table.column_names if name not in KEYS]
     return Part(table["index"].to_numpy(), {name: table[name].to_numpy() for name in proxies}, *read_header(table))
 
 
-def _strangers(parts: dict[Path, Part], provenance: dict[str, Any]) -> dict[Path, str]:
-    return {path: "it was made otherwise" for path, part in parts.items() if part.provenance != provenance}
+def _strangers(parts: dict[str, Part], provenance: dict[str, Any]) -> dict[str, str]:
+    return {name: "it was made otherwise" for name, part in parts.items() if part.provenance != provenance}
 
 
-def _read_manifest(path: Path) -> dict[str, Any] | None:
+def _read_manifest(folder: Folder) -> dict[str, Any] | None:
     """The provenance; None where there is no manifest, or none that can be read."""
-    if not path.exists():
+    if not folder.exists(MANIFEST):
         return None
-    content = read_bytes(path)
+    content = folder.read(MANIFEST)
     try:
         manifest = json.loads(content)
         number, provenance = int(manifest["format"]), dict(manifest["provenance"])
     except (LookupError, TypeError, ValueError):
         return None
     if number != FORMAT:
-        raise InputError(f"{path} has format {number}, not {FORMAT}: a newer jaxnas made it, update this one")
+        raise InputError(
+            f"{folder}/{MANIFEST} has format {number}, not {FORMAT}: a newer jaxnas made it, update this one"
+        )
     return provenance
-
-
-def _create_manifest(path: Path, provenance: dict[str, Any]) -> None:
-    """Write the manifest unless there is one: it appears whole, and only once."""
-    text = json.dumps({"format": FORMAT, "provenance": provenance}, indent=1) + "\n"
-    partial = path.with_name(f".manifest.{secrets.token_hex(4)}.part.json")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text)
-            try:
-                os.link(partial, path)
-            except FileExistsError:  # another process was faster
-                pass
-            except OSError:  # a file system without hard links
-                partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what killed processes left."""
-    for path in [*folder.glob(".*.part*"), *folder.glob("parts/.*.part*")]:
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()

@@ -107,7 +107,7 @@ class Events:
 
     on_stage: Callable[[str], None] = lambda stage: None
     on_scored: Callable[[int, int], None] = lambda done, total: None
-    on_damaged: Callable[[Path, str], None] = lambda path, message: None
+    on_damaged: Callable[[str, str], None] = lambda name, message: None
     on_progress: Callable[[list[int], Progress], None] = lambda indices, at: None
     on_query: Callable[[Query], None] = lambda query: None
 
@@ -172,15 +172,15 @@ def search_images(
     folder: Path,
     *,
     data_folder: Path | None = None,
-    scores_path: Path | None = None,
+    scores_path: Path | str | None = None,
     events: Events = Events(),
 ) -> Run:
     """Score a pool, weight the proxies, query `budget` architectures, and report the best with its test accuracy.
 
     Scores and trained candidates are kept in the run folder as they come: a search that was killed goes on there.
-    `scores_path`, a store or a file or the name of shipped scores, brings a pool with its scores, all of them unless
-    `config.proxies` is another choice than the default; otherwise `pool`
-    architectures are drawn, from the table's if there is one, and scored.
+    `scores_path`, a store or a file, here or in an object store, or the name of shipped scores, brings a pool with its
+    scores, all of them unless `config.proxies` is another choice than the default; otherwise `pool` architectures are
+    drawn, from the table's if there is one, and scored.
 
     Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
     """
@@ -262,7 +262,7 @@ def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = 
     if not path.exists() and (space, str(scores)) in shipped_scores():
         return load_scores(space, str(scores), proxies)
     if path.suffix.lower() != ".csv":
-        return read_scores(path, proxies)
+        return read_scores(scores, proxies)
     table = load_table(path, get_space(space))
     if unknown := [name for name in proxies if name not in table.columns]:
         raise unknown_name("proxy", unknown[0], table.columns)

@@ -69,7 +69,7 @@ class Silence:
     def scored(self, done: int, total: int) -> None:
         """`done` of `total` architectures have scores."""
 
-    def damaged(self, path: Path, message: str) -> None:
+    def damaged(self, name: str, message: str) -> None:
         """A file of the store was set aside."""
 
 
@@ -94,9 +94,9 @@ class JsonLines:
             self.last_line = time.monotonic()
             emit("progress", **measured)
 
-    def damaged(self, path: Path, message: str) -> None:
+    def damaged(self, name: str, message: str) -> None:
         """A file of the store was set aside."""
-        emit("damaged", part=path.name, message=message)
+        emit("damaged", part=name.rpartition("/")[2], message=message)
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -179,7 +179,7 @@ class Bars:
             filter(None, (text(measured[key]) for key, text in texts.items() if measured[key] is not None))
         )
 
-    def damaged(self, path: Path, message: str) -> None:
+    def damaged(self, name: str, message: str) -> None:
         """A file of the store was set aside."""
         status.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """Scores on disk: a store, which is a folder that grows while scoring and is resumed after a kill, or a single file."""
 
+import io
 import json
 import time
 import warnings
@@ -18,7 +19,7 @@ from jaxtyping import Float, Int, Int8
 
 from jaxnas.distributed import from_leader, wait_for_all
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.files import atomic_write
+from jaxnas.folders import is_address, open_folder, without_secrets
 from jaxnas.images import fingerprint
 from jaxnas.networks import describe
 from jaxnas.parts import KEYS, gather, merge_environments, open_parts, read_header, read_parts, with_header, write_part
@@ -80,9 +81,11 @@ def write_scores(path: Path | str, scores: Scores, space: SearchSpace | None = N
 
 
 def write_score_table(path: Path | str, table: pa.Table) -> None:
-    """Write what `read_score_table` gave as a single file, atomically."""
-    with atomic_write(path) as partial:
-        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+    """Write what `read_score_table` gave as a single file, atomically; `path` may be an address."""
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    folder, name = _split(path)
+    open_folder(folder).write(name, content.getvalue())
 
 
 def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.Table:
@@ -93,10 +96,9 @@ def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.T
 
     Raises: InputError when there is nothing, or something damaged or of another origin, naming it.
     """
-    path = Path(path)
-    if not path.is_dir():
+    if str(path).endswith(".parquet") if is_address(path) else not Path(path).is_dir():
         return _read_file(path)
-    provenance, parts = read_parts(path)
+    provenance, parts = read_parts(open_folder(path))
     index = np.unique(np.concatenate([np.empty(0, np.int64), *(part.indices for part in parts)]))
     names = sorted({name for part in parts for name in part.columns}, key=_rank)
     values, known = gather(parts, index, names)
@@ -139,7 +141,7 @@ def score_to_store(
     *,
     data_name: str,
     on_chunk: Callable[[int, int], None] = lambda done, total: None,
-    on_damaged: Callable[[Path, str], None] = lambda path, message: warnings.warn(message, stacklevel=3),
+    on_damaged: Callable[[str, str], None] = lambda name, message: warnings.warn(message, stacklevel=3),
 ) -> Scores:
     """Scores of `archs`, in their order, through the store at `folder`: `fill_store`, then `collect_scores`."""
     fill_store(
@@ -168,7 +170,7 @@ def fill_store(
     *,
     data_name: str,
     on_chunk: Callable[[int, int], None] = lambda done, total: None,
-    on_damaged: Callable[[Path, str], None] = lambda path, message: warnings.warn(message, stacklevel=3),
+    on_damaged: Callable[[str, str], None] = lambda name, message: warnings.warn(message, stacklevel=3),
 ) -> None:
     """Score `archs` into the store at `folder`: what it knows is not scored again.
 
@@ -177,12 +179,12 @@ def fill_store(
     In a job of several processes all call this with the same arguments; each scores its share and adds its own parts.
 
     Args: `on_chunk(done, total)` counts distinct architectures and is called first with those that the store knew; in a
-      job it goes by the pace of this process; `on_damaged(path, message)` for each damaged file, which is set aside and
+      job it goes by the pace of this process; `on_damaged(name, message)` for each damaged file, which is set aside and
       whose rows are scored again, in process 0.
 
     Raises: InputError when the store was made with other settings, naming them; when the batch or a name does not fit.
     """
-    folder = Path(folder)
+    place = open_folder(folder)
     functions = get_proxies(proxies)
     for name, function in functions.items():
         if name in KEYS or PROXIES.get(name, function) is not function:
@@ -192,7 +194,7 @@ def fill_store(
     index, first = np.unique(to_index(space, archs), return_index=True)
 
     def look_up():
-        return gather(open_parts(folder, provenance, on_damaged), index, tuple(functions))[1]
+        return gather(open_parts(place, provenance, on_damaged), index, tuple(functions))[1]
 
     known = from_leader(look_up, (len(index), len(functions)), bool)
     found, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
@@ -206,7 +208,7 @@ def fill_store(
     for names, rows in _pending(functions, known, first, config):
         chosen = {name: functions[name] for name in names}
         chunks = iter_scores(network, archs[first[rows]], batch, chosen, config)
-        _save_chunks(folder, space, provenance, index[rows], names, chunks, count)
+        _save_chunks(place, space, provenance, index[rows], names, chunks, count)
     wait_for_all("scored")
 
 
@@ -218,7 +220,7 @@ def collect_scores(
     Raises: InputError where it lacks some.
     """
     index, inverse = np.unique(to_index(space, archs), return_inverse=True)
-    provenance, parts = read_parts(Path(folder))
+    provenance, parts = read_parts(open_folder(folder))
     values, known = gather(parts, index, proxies)
     if not known.all():
         raise InputError(f"{int((~known).sum())} scores are not in {folder}: score again")
@@ -240,7 +242,7 @@ def _pending(functions, known, first, config) -> Iterator[tuple[list[str], Int[n
         yield from ((group, rows) for group in (of_class, others) if group)
 
 
-def _save_chunks(folder, space, provenance, index, names, chunks, count) -> None:
+def _save_chunks(place, space, provenance, index, names, chunks, count) -> None:
     """Take (rows, values) from `chunks` and add parts: every few seconds, at the end, and on any exception."""
     unsaved: list[tuple[np.ndarray, np.ndarray]] = []
     started = saved = time.monotonic()
@@ -250,7 +252,7 @@ def _save_chunks(folder, space, provenance, index, names, chunks, count) -> None
         now = time.monotonic()
         rows, values = (np.concatenate(pieces) for pieces in zip(*unsaved, strict=True))
         table = _make_table(space, index[rows], dict(zip(names, values.T, strict=True)))
-        write_part(folder, with_header(table, provenance, make_environment(now - saved)))
+        write_part(place, with_header(table, provenance, make_environment(now - saved)))
         unsaved.clear()
         saved = now
 
@@ -271,17 +273,28 @@ def _make_table(space, index, columns) -> pa.Table:
     return pa.table({"index": pa.array(index, pa.int64()), "arch": pa.array(archs, pa.string()), **columns})
 
 
-def _read_file(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise InputError(f"no score file {path}: make a folder of scores with `jaxnas score --out {path}`")
+def _split(path: Path | str) -> tuple[str, str]:
+    """The folder and the name of a file."""
+    if is_address(path):
+        folder, _, name = str(path).rpartition("/")
+        return folder, name
+    return str(Path(path).parent), Path(path).name
+
+
+def _read_file(path: Path | str) -> pa.Table:
+    folder, name = _split(path)
+    place, shown = open_folder(folder), without_secrets(str(path))
+    if not place.exists(name):
+        raise InputError(f"no score file {shown}: make a folder of scores with `jaxnas score --out {shown}`")
+    content = place.read(name)
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
         read_header(table)
         table.validate(full=True)
         return table
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         problem = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a score file that can be read ({problem}): make it again") from error
+        raise InputError(f"{shown} is not a score file that can be read ({problem}): make it again") from error
 
 
 def _rank(name: str) -> tuple[int, str]:

@@ -16,8 +16,9 @@ import pytest
 
 import jaxnas.store
 from jaxnas.errors import InputError
+from jaxnas.folders import STALE, open_folder
 from jaxnas.networks import NASBench201Network
-from jaxnas.parts import STALE, open_parts
+from jaxnas.parts import open_parts
 from jaxnas.proxies import PROXIES, Batch
 from jaxnas.scoring import ScoringConfig
 from jaxnas.spaces import NASBENCH201, enumerate_archs, sample
@@ -214,7 +215,7 @@ def test_a_damaged_part_is_named_set_aside_and_scored_again(tmp_path, every_chun
         read_scores(tmp_path / "s")
     progress, damaged = calls_of(tmp_path / "s")
     assert progress == [(8, 12), (12, 12)]
-    assert [path for path, _ in damaged] == [part]
+    assert [name for name, _ in damaged] == [f"parts/{part.name}"]
     assert str(part) in damaged[0][1]
     assert part.with_name(f"{part.name}.damaged").read_bytes() == bytes_found
     np.testing.assert_array_equal(score(tmp_path / "s").values, whole.values)
@@ -246,7 +247,7 @@ def test_a_damaged_manifest_is_made_anew_from_the_parts(tmp_path, damage):
         read_scores(tmp_path / "s")
     progress, damaged = calls_of(tmp_path / "s")
     assert progress == [(12, 12)]
-    assert [path for path, _ in damaged] == [manifest]
+    assert [name for name, _ in damaged] == ["manifest.json"]
     assert manifest.read_bytes() == before
 
 
@@ -306,7 +307,7 @@ def test_an_interrupt_keeps_what_is_scored(tmp_path, error):
 def test_of_those_who_make_a_store_together_one_wins(tmp_path):
     def make(seed):
         try:
-            open_parts(tmp_path / "s", {"seed": seed}, lambda path, message: None)
+            open_parts(open_folder(tmp_path / "s"), {"seed": seed}, lambda name, message: None)
         except InputError as error:
             return str(error)
 

@@ -1,7 +1,6 @@
 """What the command line shows: in a terminal bars for every stage, elsewhere lines."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ def show(monkeypatch, is_terminal):
         events.on_stage("scoring")
         bars.bars.refresh()
         events.on_scored(4, 10)
-        events.on_damaged(Path("ab.parquet"), "ab.parquet is damaged")
+        events.on_damaged("parts/ab.parquet", "ab.parquet is damaged")
         events.on_scored(6, 10)
         events.on_scored(8, 10)
         bars.bars.refresh()

@@ -25,7 +25,9 @@ from jaxnas.terminal import configure_jax, console, score_table, split_names
 
 @stoppable()
 def score(
-    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")] = Path("scores"),
+    out: Annotated[
+        str, typer.Option(help="Folder to write, or to go on with; also an address, such as s3://bucket/folder.")
+    ] = "scores",
     space: SpaceArgument = "nasbench201",
     data: DataOption = "digits",
     data_folder: FolderOption = None,
@@ -68,6 +70,7 @@ def score(
     """
     configure_jax()
     from jaxnas import distributed, pipeline, spaces
+    from jaxnas.folders import without_secrets
     from jaxnas.proxies import expand_names
     from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
     from jaxnas.store import collect_scores, fill_store, read_score_table, write_score_table
@@ -102,11 +105,15 @@ def score(
         )
     if not distributed.is_leader():
         return
-    write_score_table(out / "scores.parquet", read_score_table(out))
+    write_score_table(f"{out.rstrip('/')}/scores.parquet", read_score_table(out))
     compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
     if as_json:
-        emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(pool), out=str(out))
+        emit(
+            "done", seconds=compiling + scoring, compile_s=compiling, architectures=len(pool), out=without_secrets(out)
+        )
     else:
         console.print(score_table(collect_scores(out, search_space, pool, names)))
-        line = f"{len(pool)} architectures in {out}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
+        line = (
+            f"{len(pool)} architectures in {without_secrets(out)}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
+        )
         console.print(line, soft_wrap=True, highlight=False)

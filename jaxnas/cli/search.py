@@ -35,7 +35,8 @@ def search(
     budget: Annotated[int | None, typer.Option(help="Architectures to train, or to look up; default 20.")] = None,
     pool: Annotated[int | None, typer.Option(help="Architectures drawn and scored; default 1000.")] = None,
     scores: Annotated[
-        Path | None, typer.Option(help="Search among those of this folder or file of scores, or of a shipped data set.")
+        str | None,
+        typer.Option(help="Search among those of this folder, file or address of scores, or of a shipped data set."),
     ] = None,
     table: Annotated[
         str | None, typer.Option(help="Look accuracies up instead of training: nasbench201, or a CSV or Parquet file.")
