@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.networks import NASBench201Network, init_variables
+from jaxnas.networks import NETWORKS, NASBench201Network, init_variables
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, iter_scores, score_archs
 from jaxnas.spaces import NASBENCH201, sample
@@ -95,6 +95,15 @@ def test_independent_params_differ_between_architectures_and_shared_ones_do_not(
     )
     assert len(np.unique(shared)) == 1
     assert len(np.unique(independent)) == 6
+
+
+def test_spaces_without_an_architecture_of_zeros_take_params_for_each():
+    """A device's share is padded: with what is of the space."""
+    network = NETWORKS["transnas101-macro"](num_classes=3, channels=4)
+    batch = Batch(jnp.linspace(-1, 1, 2 * 16 * 16 * 3).reshape(2, 16, 16, 3), jnp.arange(2))
+    archs = sample(network.space, 3, seed=0)
+    norms = score_archs(network, archs, batch, ("l2_norm",), ScoringConfig(init="independent"))
+    assert np.isfinite(norms).all()
 
 
 def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
