@@ -121,14 +121,12 @@ def test_synflow_ranks_as_published(data_folder, data):
 
 
 AGREEING = {"grad_norm": 0.9, "snip": 0.9, "fisher": 0.9, "synflow": 0.9}  # Spearman, at least
-WITH_DECODER = {
-    "grad_norm": 0.8,
-    "snip": 0.9,
-}  # where another draw of params moves scores as much, see experiments/decoders.py
-
-
-# At 64 pixels; 300 architectures at the published 256 have a synflow of Spearman 0.999 with theirs.
-MACRO = {"grad_norm": 0.9, "snip": 0.9, "fisher": 0.7, "synflow": 0.8}
+# Another draw of params moves scores as much, see experiments/decoders.py.
+WITH_DECODER = {"grad_norm": 0.8, "snip": 0.9}
+# At 64 pixels; at the published 256 all four have 0.93 or more on scene classification, see experiments/README.md.
+MACRO = {"grad_norm": 0.85, "snip": 0.85, "fisher": 0.7, "synflow": 0.8}
+# Two draws of params agree with each other no better there, see experiments/decoders.py.
+MACRO_WITH_DECODER = {"snip": 0.4}
 
 
 @pytest.mark.data
@@ -139,14 +137,15 @@ def test_scores_agree_with_published_ones(data_folder, space, task):
     scores, number = jaxnas.load_scores(space, task), table["tasks"].tolist().index(task)
     rows = jaxnas.spaces.to_index(get_space(space), table["ops"].astype(np.int8))
     has_decoder = TASKS[task].head in ("segmentation", "image")
-    expected = MACRO if space.endswith("macro") else WITH_DECODER if has_decoder else AGREEING
+    of_space = (MACRO, MACRO_WITH_DECODER) if space.endswith("macro") else (AGREEING, WITH_DECODER)
+    expected = of_space[has_decoder]
     canonical = (get_space(space).canonicalize(scores.archs) == scores.archs).all(axis=1)[rows]
     for proxy in set(scores.proxies) & {"flops", "params"}:  # the public code counts dead edges
         theirs = table["filled"][number, :, table["proxy_columns"].tolist().index(proxy)]
         known = np.isfinite(theirs) & canonical
         ours = scores.values[rows, scores.proxies.index(proxy)]
-        small = (space, task) == ("transnas101-macro", "jigsaw")  # pieces of 21 pixels shrink to one sooner than theirs
-        assert spearmanr(ours[known], theirs[known]).statistic > (0.97 if small else 0.999), proxy
+        shrinks = space == "transnas101-macro" and TASKS[task].head != "classification"  # sooner than theirs
+        assert spearmanr(ours[known], theirs[known]).statistic > (0.97 if shrinks else 0.999), proxy
     for proxy, bound in expected.items():
         column = table["proxy_columns"].tolist().index(proxy)
         theirs = table["filled" if proxy == "synflow" else "prelim"][number, :, column]
