@@ -2,6 +2,8 @@
 
 import os
 import re
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from jaxnas.host import num_cores
 console = Console()
 
 
+LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
+
+
 def configure_jax() -> None:
     """Keep compiled programs in the user's cache folder, and make every core of a CPU a device.
 
@@ -25,8 +30,22 @@ def configure_jax() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu"))):
+            remove_large_programs(cache)
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def remove_large_programs(cache: Path) -> None:
+    """Remove the programs that XLA:CPU could not load again, so that they are compiled anew.
+
+    Loading links their kernels one within the other, and with about a thousand its thread's stack is full (jaxlib
+    0.10.2): a process that resumes to score decoders of TransNAS-Bench-101 macro would crash.
+    """
+    for entry in cache.glob("*-cache"):
+        with suppress(OSError):  # another process may do the same
+            if entry.stat().st_size > LARGEST_PROGRAM:
+                entry.unlink()
 
 
 def split_names(text: str) -> tuple[str, ...]:

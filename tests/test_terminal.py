@@ -74,3 +74,11 @@ def test_pace_counts_from_the_first_chunk(monkeypatch):
 def test_names_are_split_and_default_to_the_six():
     assert terminal.split_names(" snip, grasp ,") == ("snip", "grasp")
     assert terminal.split_names("") == ()
+
+
+def test_programs_too_large_to_load_are_removed(tmp_path):
+    for name, size in {"jit_small-cache": 10, "jit_large-cache": terminal.LARGEST_PROGRAM + 1}.items():
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    terminal.remove_large_programs(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["jit_small-cache"]
