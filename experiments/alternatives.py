@@ -86,8 +86,8 @@ def triangular_root(logits):
     return jnp.tril(below, -1) + jnp.diag(jnp.sqrt(shares * left / before))
 
 
-def swap_of_sixteen(q: Quantities):
-    """Patterns over a minibatch of 16 images, as published."""
+def swap_by_itself(q: Quantities):
+    """Of a minibatch of the 16 images alone, as published."""
     few = Batch(q.batch.images[:16], q.batch.labels[:16])
     return PROXIES["swap"](Quantities(q.network, q.params, q.arch, few, q.key))
 
@@ -110,7 +110,7 @@ ALTERNATIVES: dict[str, tuple[str, Proxy]] = {  # name -> ours, the other
     "ntk_condition_of_eight": ("ntk_condition", ntk_condition_of_eight),
     "ntk_trace_of_label": ("ntk_trace", ntk_trace_of_label),
     "vkdnw_reversed": ("vkdnw", vkdnw_reversed),
-    "swap_of_sixteen": ("swap", swap_of_sixteen),
+    "swap_by_itself": ("swap", swap_by_itself),
     "near_at_random": ("near", near_at_random),
 }
 

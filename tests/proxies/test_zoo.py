@@ -278,7 +278,7 @@ def second_definitions(seen):
         "meco": meco(seen["relus"]),
         "near": near(seen["relus"]),
         "naswot": naswot(seen["relus"]),
-        "swap": num_patterns([x[:32] for x in seen["relus"]], axis=1),
+        "swap": num_patterns([x[:16] for x in seen["relus"]], axis=1),
         "zico": zico(seen["halves"]),
         "grad_sign": sum(np.abs(np.sign(g).sum(0)).sum() for g in seen["images"].values()),
         "ntk_condition": eigenvalues[-1] / eigenvalues[0],
