@@ -138,24 +138,11 @@ def score_to_store(
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
     config: ScoringConfig = DEFAULT_CONFIG,
-    *,
-    data_name: str,
-    on_chunk: Callable[[int, int], None] = lambda done, total: None,
-    on_damaged: Callable[[str, str], None] = lambda name, message: warnings.warn(message, stacklevel=3),
+    **options: Any,
 ) -> Scores:
-    """Scores of `archs`, in their order, through the store at `folder`: `fill_store`, then `collect_scores`."""
-    fill_store(
-        folder,
-        space,
-        network,
-        archs,
-        batch,
-        proxies,
-        config,
-        data_name=data_name,
-        on_chunk=on_chunk,
-        on_damaged=on_damaged,
-    )
+    """Scores of `archs`, in their order, through the store at `folder`: `fill_store`, whose options these are, and then
+    `collect_scores`."""
+    fill_store(folder, space, network, archs, batch, proxies, config, **options)
     return collect_scores(folder, space, archs, tuple(get_proxies(proxies)))
 
 
