@@ -74,6 +74,24 @@ def without_secrets(address: str) -> str:
     return re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
 
 
+def file_in(folder: Path | str, name: str) -> str:
+    """The path or address of a file of that folder."""
+    base, options = _options_apart(folder)
+    return f"{base.rstrip('/')}/{name}{options}"
+
+
+def split_file(path: Path | str) -> tuple[str, str]:
+    """The folder and the name of a file."""
+    base, options = _options_apart(path)
+    folder, _, name = base.rpartition("/")
+    return (folder or ("/" if base.startswith("/") else ".")) + options, name
+
+
+def _options_apart(place):
+    base, mark, options = str(place).partition("?") if is_address(place) else (str(place), "", "")
+    return base, mark + options
+
+
 class LocalFolder:
     """A folder of this machine, or of a file system that is mounted here."""
 

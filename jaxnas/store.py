@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, Int8
 
 from jaxnas.distributed import from_leader, wait_for_all
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.folders import is_address, open_folder, without_secrets
+from jaxnas.folders import is_address, open_folder, split_file, without_secrets
 from jaxnas.images import fingerprint
 from jaxnas.networks import describe
 from jaxnas.parts import KEYS, gather, merge_environments, open_parts, read_header, read_parts, with_header, write_part
@@ -84,7 +84,7 @@ def write_score_table(path: Path | str, table: pa.Table) -> None:
     """Write what `read_score_table` gave as a single file, atomically; `path` may be an address."""
     content = io.BytesIO()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
-    folder, name = _split(path)
+    folder, name = split_file(path)
     open_folder(folder).write(name, content.getvalue())
 
 
@@ -96,7 +96,7 @@ def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.T
 
     Raises: InputError when there is nothing, or something damaged or of another origin, naming it.
     """
-    if str(path).endswith(".parquet") if is_address(path) else not Path(path).is_dir():
+    if without_secrets(str(path)).endswith(".parquet") if is_address(path) else not Path(path).is_dir():
         return _read_file(path)
     provenance, parts = read_parts(open_folder(path))
     index = np.unique(np.concatenate([np.empty(0, np.int64), *(part.indices for part in parts)]))
@@ -124,7 +124,9 @@ def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpac
     complete = table.select(["index", *names]).drop_null()
     if not names or not len(complete):
         listed = ", ".join(names) or "none was scored"
-        raise InputError(f"no architecture of {path} has every proxy asked for ({listed}): score them first")
+        raise InputError(
+            f"no architecture of {without_secrets(str(path))} has every proxy asked for ({listed}): score them first"
+        )
     archs = from_index(space or get_space(provenance["space"]), complete["index"].to_numpy())
     values = np.stack([complete[name].to_numpy() for name in names], axis=1)
     return Scores(archs, values, names, provenance, environment)
@@ -210,7 +212,7 @@ def collect_scores(
     provenance, parts = read_parts(open_folder(folder))
     values, known = gather(parts, index, proxies)
     if not known.all():
-        raise InputError(f"{int((~known).sum())} scores are not in {folder}: score again")
+        raise InputError(f"{int((~known).sum())} scores are not in {without_secrets(str(folder))}: score again")
     return Scores(archs, values[inverse], tuple(proxies), provenance, merge_environments(parts))
 
 
@@ -260,16 +262,8 @@ def _make_table(space, index, columns) -> pa.Table:
     return pa.table({"index": pa.array(index, pa.int64()), "arch": pa.array(archs, pa.string()), **columns})
 
 
-def _split(path: Path | str) -> tuple[str, str]:
-    """The folder and the name of a file."""
-    if is_address(path):
-        folder, _, name = str(path).rpartition("/")
-        return folder, name
-    return str(Path(path).parent), Path(path).name
-
-
 def _read_file(path: Path | str) -> pa.Table:
-    folder, name = _split(path)
+    folder, name = split_file(path)
     place, shown = open_folder(folder), without_secrets(str(path))
     if not place.exists(name):
         raise InputError(f"no score file {shown}: make a folder of scores with `jaxnas score --out {shown}`")

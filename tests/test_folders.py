@@ -21,7 +21,7 @@ from test_store import NASBENCH201, calls_of, same, sample, score
 import jaxnas.folders
 import jaxnas.store
 from jaxnas.errors import InputError
-from jaxnas.folders import LocalFolder, RemoteFolder, open_folder, without_secrets
+from jaxnas.folders import LocalFolder, RemoteFolder, file_in, open_folder, without_secrets
 from jaxnas.parts import open_parts, read_parts
 from jaxnas.store import read_score_table, read_scores, write_score_table
 
@@ -105,8 +105,8 @@ def test_many_at_once(place):
     assert [folder.read(name) for name in folder.names("parts")] == [b"%d" % number for number in range(10)]
 
 
-def test_addresses(s3):
-    assert isinstance(open_folder("file:///tmp/x"), LocalFolder)
+def test_addresses(s3, tmp_path):
+    assert isinstance(open_folder(tmp_path.as_uri()), LocalFolder)
     assert isinstance(open_folder(s3), RemoteFolder)
     assert without_secrets(f"s3://me:{SECRET}@bucket/x?key={SECRET}") == "s3://bucket/x"
     for address in (f"abc://me:{SECRET}@bucket/x", f"s3://me:{SECRET}@bucket/x?secret={SECRET}"):
@@ -124,7 +124,8 @@ def test_scores_in_an_object_store_are_those_of_a_folder(s3, tmp_path, monkeypat
         read_score_table(tmp_path / "s").replace_schema_metadata(), read_score_table(s3).replace_schema_metadata()
     )
     assert calls_of(s3) == ([(12, 12)], [])
-    write_score_table(f"{s3}/scores.parquet", read_score_table(s3))
+    write_score_table(file_in(f"{s3}?region=us-east-1", "scores.parquet"), read_score_table(f"{s3}?region=us-east-1"))
+    assert same(read_score_table(f"{s3}/scores.parquet?region=us-east-1"), read_score_table(s3))
     assert same(read_score_table(f"{s3}/scores.parquet"), read_score_table(s3))
     folder = open_folder(s3)
     damaged = folder.names("parts")[0]

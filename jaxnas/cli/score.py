@@ -70,7 +70,7 @@ def score(
     """
     configure_jax()
     from jaxnas import distributed, pipeline, spaces
-    from jaxnas.folders import without_secrets
+    from jaxnas.folders import file_in, without_secrets
     from jaxnas.proxies import expand_names
     from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
     from jaxnas.store import collect_scores, fill_store, read_score_table, write_score_table
@@ -105,7 +105,7 @@ def score(
         )
     if not distributed.is_leader():
         return
-    write_score_table(f"{out.rstrip('/')}/scores.parquet", read_score_table(out))
+    write_score_table(file_in(out, "scores.parquet"), read_score_table(out))
     compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
     if as_json:
         emit(
