@@ -131,11 +131,11 @@ def to_job(values: PyTree, specs: PyTree) -> PyTree:
     return multihost_utils.host_local_array_to_global_array(values, mesh(), specs) if is_parallel() else values
 
 
-def own_share(values: jax.Array, spec: PartitionSpec) -> np.ndarray:
-    """What the own devices hold of an array of the job."""
+def own_share(values: PyTree, spec: PartitionSpec) -> PyTree:
+    """What the own devices hold of arrays of the job."""
     if is_parallel():
         values = multihost_utils.global_array_to_host_local_array(values, mesh(), spec)
-    return np.asarray(values)
+    return jax.tree.map(np.asarray, values)
 
 
 def from_leader(compute: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:

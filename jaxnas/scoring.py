@@ -15,10 +15,12 @@ from jaxnas.distributed import gather_rows, mesh, own_devices, own_share, to_job
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Batch, Proxy, expand_names
+from jaxnas.proxies.finish import finish_scores
 from jaxnas.spaces import check_archs, from_index, to_index
 from jaxnas.strategies import SPLIT, WHOLE, make_plan, make_program
 
 DEFAULT_PROXIES = ROBOT_PROXIES
+HAVE_FLOAT64 = ("cpu", "gpu")  # platforms
 
 
 def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy]:
@@ -126,7 +128,8 @@ def iter_scores(
     drawn_for = (network, batch.images.shape[1:], archs.shape[1], config.seed)
     batch = to_job(batch, WHOLE)
     draw = None if independent else to_job(draw_for_all(*drawn_for), WHOLE)
-    program = make_program(plan.network, tuple(functions.items()), strategy, independent)
+    float64 = jax.default_backend() in HAVE_FLOAT64
+    program = make_program(plan.network, tuple(functions.items()), strategy, independent, float64)
     as_is = on_cpu and config.precision != "bfloat16"
     own, num_devices = own_devices(), mesh().size
     for start in range(0, len(plan.chunks), num_devices):  # every process comes here as often
@@ -140,7 +143,8 @@ def iter_scores(
         if independent:
             draw = to_job(draw_for_each(*drawn_for, to_index(network.space, padded.reshape(-1, archs.shape[1]))), SPLIT)
         with nullcontext() if as_is else jax.default_matmul_precision(config.precision):
-            values = own_share(program(*given, draw, batch), SPLIT).reshape(len(padded), plan.size, -1)
+            scores = own_share(program(*given, draw, batch), SPLIT)
+        values = finish_scores(scores).reshape(len(padded), plan.size, -1)
         if chunks:
             values = np.concatenate([values[device, : len(rows)] for device, rows in enumerate(chunks)])
             takers = [rows_of[row] for row in np.concatenate(chunks)]

@@ -21,6 +21,7 @@ from jaxtyping import Int, Int8
 
 from jaxnas.distributed import from_leader, mesh
 from jaxnas.proxies import Batch, Proxy, Quantities
+from jaxnas.proxies.finish import Unfinished
 
 Chunks = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device takes at once
 SPLIT, WHOLE = PartitionSpec("archs"), PartitionSpec()  # over the devices of the job
@@ -114,29 +115,32 @@ def bytes_per_arch(network: Any, batch: Batch) -> float:
 
 @lru_cache(maxsize=8)
 def make_program(
-    network: nn.Module, functions: tuple[tuple[str, Proxy], ...], strategy: str, draw_of_each: bool
+    network: nn.Module, functions: tuple[tuple[str, Proxy], ...], strategy: str, draw_of_each: bool, float64: bool
 ) -> Callable:
-    """Compiled (counts [devices], archs [A D], draw, batch) -> float64 [A M], sharded over the devices of the job.
+    """Compiled (counts [devices], archs [A D], draw, batch) -> what each proxy gave, over the devices of the job.
 
-    Each device takes an equal share of the rows, of which the first `count` matter. `draw_of_each`: the leaves of the
-    draw have an axis [A] of their own.
+    That is for each a float64 [A], or where the devices have no `float64` what `finish_scores` takes. Each device takes
+    an equal share of the rows, of which the first `count` matter. `draw_of_each`: the leaves of the draw have an axis
+    [A] of their own.
     """
 
     def of_one(draw, batch, arch):
-        quantities = Quantities(network, draw.params, arch, batch, draw.key)
+        quantities = Quantities(network, draw.params, arch, batch, draw.key, float64)
         scores = [fn(quantities) for _, fn in functions]
-        with jax.enable_x64(True):
-            return jnp.stack([jnp.asarray(score).astype(jnp.float64) for score in scores])
+        return [score if isinstance(score, Unfinished) else quantities.widen(jnp.asarray(score)) for score in scores]
 
     def one_by_one(counts, archs, draw, batch):
-        def step(row, out):
-            own = jax.tree.map(lambda leaf: leaf[row], draw) if draw_of_each else draw
-            scores = of_one(own, batch, archs[row])
-            with jax.enable_x64(True):
-                return lax.dynamic_update_index_in_dim(out, scores, row, 0)
+        def own(row):
+            return jax.tree.map(lambda leaf: leaf[row], draw) if draw_of_each else draw
 
-        with jax.enable_x64(True):
-            out = jnp.full((len(archs), len(functions)), jnp.nan, jnp.float64)
+        def step(row, out):
+            scores = of_one(own(row), batch, archs[row])
+            with jax.enable_x64(float64):
+                return jax.tree.map(lambda all, one: lax.dynamic_update_index_in_dim(all, one, row, 0), out, scores)
+
+        shapes = jax.eval_shape(lambda: of_one(own(0), batch, archs[0]))
+        with jax.enable_x64(float64):
+            out = jax.tree.map(lambda leaf: jnp.zeros((len(archs), *leaf.shape), leaf.dtype), shapes)
         return lax.fori_loop(0, counts[0], step, out)
 
     def all_at_once(counts, archs, draw, batch):

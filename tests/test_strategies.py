@@ -80,7 +80,7 @@ def test_flops_of_the_grouped_program_are_those_of_the_chosen_ops(proxies):
     functions = tuple((name, PROXIES[name]) for name in proxies)
 
     def flops(network):
-        program = make_program(network, functions, "grouped", False)
+        program = make_program(network, functions, "grouped", False, True)
         counts = np.array([len(rows)], np.int32)
         return program.lower(counts, archs[rows], draw, FULL_SIZE).compile().cost_analysis()["flops"]
 

@@ -24,6 +24,7 @@ from jaxnas.networks.layers import (
     batch_norm_layer,
     end_of_block,
     record_statistics,
+    rescaled,
     weight_layer,
 )
 from jaxnas.spaces.cell import EDGES, NONE, NUM_NODES
@@ -36,7 +37,7 @@ Capacity = tuple[tuple[int, ...], ...] | None
 
 
 class Cell(nn.Module):
-    """One cell: node j is the sum over edges (i, j) of op(node i); maps [N H W C] to [N H W C]."""
+    """One cell: node j is the sum over edges (i, j) of op(node i); maps [N H W C] to [N H W C], see `rescaled`."""
 
     op_names: tuple[str, ...]
     affine: bool
@@ -47,15 +48,16 @@ class Cell(nn.Module):
     reverse: bool
 
     @nn.compact
-    def __call__(self, x, arch):
-        layers = declare_edges(self, len(EDGES), x.shape)
+    def __call__(self, state, arch):
+        x, exponent = state
+        layers = declare_edges(self, len(EDGES), x.shape, exponent)
         nodes, norms = [x, *[None] * (NUM_NODES - 1)], []
         for edge, (source, target) in enumerate(EDGES):
             of_edge = layer_of(layers, edge)
             nodes[target], moved = add_edge(self, edge, arch[edge], nodes[target], nodes[source], of_edge)
             norms.append(moved)
         record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
-        return end_of_block(self, "output", nodes[-1]), None
+        return rescaled(end_of_block(self, "output", nodes[-1]), exponent), None
 
 
 class ReducingCell(nn.Module):
@@ -75,9 +77,10 @@ class ReducingCell(nn.Module):
     reverse: bool
 
     @nn.compact
-    def __call__(self, x, arch):
+    def __call__(self, state, arch):
+        x, exponent = state
         n, h, w, c = x.shape
-        declare = declaration(self, n, len(ENTRIES))
+        declare = declaration(self, n, len(ENTRIES), exponent)
         entries = (
             weight_layer(self, "entry_conv_1x1", (1, 1, c, self.channels), **declare),
             weight_layer(self, "entry_conv_3x3", (3, 3, c, self.channels), **declare),
@@ -86,7 +89,7 @@ class ReducingCell(nn.Module):
             batch_norm_layer(self, "entry_norm", self.channels, stack=(len(ENTRIES),), affine=self.affine),
         )
         half = (n, -(-h // 2), -(-w // 2), self.channels)
-        layers = declare_edges(self, len(INNER), half)
+        layers = declare_edges(self, len(INNER), half, exponent)
         nodes: list[Any] = [x, *[None] * (NUM_NODES - 1)]
         norms: list[BatchNorm] = []
         entry_norms: list[BatchNorm] = []
@@ -104,7 +107,7 @@ class ReducingCell(nn.Module):
                 norms.append(moved)
         for name, moved in (("norm", norms), ("entry_norm", entry_norms)):
             record_statistics(self, name, jax.tree.map(lambda *edges: jnp.stack(edges), *moved))
-        return end_of_block(self, "output", nodes[-1])
+        return rescaled(end_of_block(self, "output", nodes[-1]), exponent)
 
 
 def scan_cells(num_cells: int, how: tuple, name: str) -> nn.Module:
@@ -139,10 +142,10 @@ def edges_in_use(arch: Int8[Array, " 6"], name: str) -> Array:
     return next(edges for start, edges in of_name.items() if name.startswith(start))
 
 
-def declare_edges(cell, num_edges, shape):
+def declare_edges(cell, num_edges, shape, exponent):
     """The layers of `num_edges` edges between nodes of one shape: both convolutions, and their normalisation."""
     channels = shape[-1]
-    declare = declaration(cell, shape[0], num_edges)
+    declare = declaration(cell, shape[0], num_edges, exponent)
     return (
         weight_layer(cell, "conv_1x1", (1, 1, channels, channels), **declare),
         weight_layer(cell, "conv_3x3", (3, 3, channels, channels), **declare),
@@ -150,9 +153,10 @@ def declare_edges(cell, num_edges, shape):
     )
 
 
-def declaration(cell, batch, num_edges):
+def declaration(cell, batch, num_edges, exponent):
     """What the layers of a cell's edges have in common."""
-    return dict(batch=batch, stack=(num_edges,), bias=not cell.affine, normalised=cell.norm, draw=cell.draw)
+    stack = dict(batch=batch, stack=(num_edges,), exponent=exponent)
+    return dict(stack, bias=not cell.affine, normalised=cell.norm, draw=cell.draw)
 
 
 def layer_of(stack, number):

@@ -28,6 +28,8 @@ from jaxnas.networks.layers import (
     global_average,
     max_pool_3x3,
     record_statistics,
+    rescaled,
+    start_exponent,
     weight_layer,
 )
 from jaxnas.spaces.darts import CELLS, DARTS, NODES, OP_NAMES, PAIRS
@@ -60,8 +62,8 @@ class Cell(nn.Module):
     reverse: bool
 
     @nn.compact
-    def __call__(self, inputs, decisions, drop_path):
-        before, last = inputs
+    def __call__(self, state, decisions, drop_path):
+        (before, last), exponent = state
         if self.has_variable("probes", "output") and not self.is_initializing():
             before = jax.lax.stop_gradient(before)  # a cell pulls back to the block before it alone
         first = Squeeze(self.channels, self.halves_first, self.norm, self.train, name="first")(before)
@@ -105,7 +107,8 @@ class Cell(nn.Module):
         if sows:
             self._sow_relus(x, middle, ops, sources)
         self.sow("pools", "edges", 9.0 * nodes[0].size * jnp.isin(ops, jnp.array(POOLS)))
-        return (last, end_of_block(self, "output", jnp.concatenate(list(states[-len(NODES) :]), axis=-1))), None
+        out = end_of_block(self, "output", jnp.concatenate(list(states[-len(NODES) :]), axis=-1))
+        return rescaled((last, out), exponent), None
 
     def _declare(self, batch):
         """Layers and normalisations by name, of all edges."""
@@ -239,8 +242,9 @@ class AuxiliaryHead(nn.Module):
         return _classify(self, x, self.num_classes)
 
 
-def _classify(module, x, num_classes):
-    layer = weight_layer(module, "classifier", (x.shape[-1], num_classes), batch=len(x), bias=True)
+def _classify(module, x, num_classes, exponent=None):
+    declare = dict(batch=len(x), bias=True, exponent=exponent)
+    layer = weight_layer(module, "classifier", (x.shape[-1], num_classes), **declare)
     return apply_layer(layer, global_average(module, x))
 
 
@@ -250,9 +254,10 @@ class DARTSNetwork(nn.Module):
     Attributes: `channels`, of a normal cell's nodes before the first reduction; `cells_per_stage`, normal cells in each
     of three stages with a reduction cell between them, so that 3 n + 2 are DARTS' `layers`: 6 for 20, 4 for 14, 2 for
     8, 1 for 5; `stem`, "cifar" or "imagenet", which first halves the image three times; `auxiliary`, a second head
-    behind the second reduction, whose logits are sown as `auxiliary`. `norm` and `reverse`: see `NASBench201Network`;
-    "reduction" and "none" are the same here, no normalisation at all. A call with `drop_path`, a rate, drops the output
-    of an edge for each image with that probability, but for identities, and needs a generator of that name.
+    behind the second reduction, whose logits are sown as `auxiliary`. `norm`, `reverse`, `keeps_range`: see
+    `NASBench201Network`; of `norm` "reduction" and "none" are the same here, no normalisation at all. A call with
+    `drop_path`, a rate, drops the output of an edge for each image with that probability, but for identities, and needs
+    a generator of that name.
     """
 
     space = DARTS
@@ -265,6 +270,7 @@ class DARTSNetwork(nn.Module):
     auxiliary: bool = False
     norm: Literal["all", "reduction", "none"] = "all"
     reverse: bool = False
+    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -277,29 +283,31 @@ class DARTSNetwork(nn.Module):
     ) -> Float[Array, "N K"]:
         norm = self.norm == "all"
         how = (norm, train, self.reverse)
-        last_two = self._stem(images, norm, train)
+        state = rescaled(self._stem(images, norm, train), start_exponent(self.keeps_range))
         of_cell = dict(zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3), strict=True))
         halves_first = self.stem == "imagenet"
         for stage in range(3):
             channels = self.channels * 2**stage
             if stage > 0:
                 cell = Cell(channels, True, halves_first, *how, name=f"stage{stage + 1}_reduce")
-                last_two, _ = cell(last_two, of_cell["reduce"], drop_path)
+                state, _ = cell(state, of_cell["reduce"], drop_path)
                 halves_first = True
             if stage == 2 and self.auxiliary:
-                logits = AuxiliaryHead(self.num_classes, norm, train, name="auxiliary")(last_two[1])
+                logits = AuxiliaryHead(self.num_classes, norm, train, name="auxiliary")(state[0][1])
                 self.sow("auxiliary", "logits", logits)
             for number in range(self.cells_per_stage):
                 left, outputs = self.cells_per_stage - number, len(NODES) * channels
-                if left > 1 and not halves_first and all(x.shape[-1] == outputs for x in last_two):
+                if left > 1 and not halves_first and all(x.shape[-1] == outputs for x in state[0]):
                     cells = _equal_cells(left, (channels, *how), f"stage{stage + 1}")
-                    last_two, _ = cells(last_two, of_cell["normal"], drop_path)
+                    state, _ = cells(state, of_cell["normal"], drop_path)
                     break
                 cell = Cell(channels, False, halves_first, *how, name=f"stage{stage + 1}_cell{number + 1}")
-                last_two, _ = cell(last_two, of_cell["normal"], drop_path)
+                state, _ = cell(state, of_cell["normal"], drop_path)
                 halves_first = False
-        self.sow("features", "last", last_two[1])
-        return _classify(self, last_two[1], self.num_classes)
+        (_, x), exponent = state
+        self.sow("features", "last", x)
+        self.sow("exponent", "last", exponent)
+        return _classify(self, x, self.num_classes, exponent)
 
     def _stem(self, images, norm, train):
         """What the first cell sees."""

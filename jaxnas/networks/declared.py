@@ -66,8 +66,9 @@ class Residual(_Blocks):
         object.__setattr__(self, "blocks", blocks)
 
     def __call__(self, flow, name):
-        x, live, fresh = flow.x, flow.live, flow.fresh
+        x, live, fresh, exponent = flow.x, flow.live, flow.fresh, flow.exponent
         flow.run(self.blocks, name)
+        x = flow.in_present_units(x, exponent)
         out, out_live = flow.x, flow.live
         if out.shape[-1] != x.shape[-1] or out_live is not live or _strides(self):
             halves = out.shape[1:3] != x.shape[1:3]
@@ -106,14 +107,14 @@ class Repeat(_Blocks):
     def __call__(self, flow, name):
         times, active = flow.take(self.times), flow.active
         for number in range(self.most):
-            x, live = flow.x, flow.live
+            x, live, exponent = flow.x, flow.live, flow.exponent
             if isinstance(self.times, Choice):
                 flow.active = active & (number < times)
             flow.run(self.blocks, f"{name}_{number + 1}")
             if isinstance(self.times, Choice):
                 if flow.x.shape != x.shape or flow.live is not live:
                     raise InputError("Repeat with a choice of times takes blocks that keep shape and width")
-                flow.x = jnp.where(number < times, flow.x, x)
+                flow.x = jnp.where(number < times, flow.x, flow.in_present_units(x, exponent))
         flow.active = active
 
 
@@ -169,13 +170,14 @@ class DeclaredNetwork(nn.Module):
     """Logits [N K] of images [N H W C], or of features [N 1 1 F], under an architecture of its `space`.
 
     The blocks, a last ReLU, the average over pixels, a linear classifier. Attributes: `space_name`; `blocks`, see the
-    classes above; `norm`: normalisation everywhere ("all") or nowhere.
+    classes above; `norm`: normalisation everywhere ("all") or nowhere; `keeps_range`: see `layers.rescaled`.
     """
 
     space_name: str
     blocks: tuple
     num_classes: int = 10
     norm: Literal["all", "reduction", "none"] = "all"
+    keeps_range: bool = False
 
     @property
     def space(self) -> SearchSpace:
@@ -192,12 +194,14 @@ class DeclaredNetwork(nn.Module):
             raise InputError(
                 f"architecture of shape {arch.shape}: {self.space_name!r} has {len(self.space.num_choices)}"
             )
-        flow = Flow(self, images, jnp.asarray(arch), self.norm == "all", train)
+        flow = Flow(self, images, jnp.asarray(arch), self.norm == "all", train, self.keeps_range)
         flow.run(self.blocks, "")
         flow.sow_relu("last", jnp.ones((), bool))
         x = nn.relu(flow.x)
         self.sow("features", "last", x)
-        layer = weight_layer(self, "classifier", (x.shape[-1], self.num_classes), batch=len(x), bias=True)
+        self.sow("exponent", "last", flow.exponent)
+        declare = dict(batch=len(x), bias=True, exponent=flow.exponent)
+        layer = weight_layer(self, "classifier", (x.shape[-1], self.num_classes), **declare)
         flow.say("classifier", Tensors(layer, None), None, True)
         return apply_layer(layer, global_average(self, x, flow.live))
 

@@ -6,18 +6,27 @@ import jax
 import jax.numpy as jnp
 
 from jaxnas.errors import InputError
-from jaxnas.networks.layers import apply_layer, end_of_block, record_statistics, weight_layer
+from jaxnas.networks.layers import (
+    apply_layer,
+    end_of_block,
+    in_units,
+    record_statistics,
+    rescaled,
+    start_exponent,
+    weight_layer,
+)
 from jaxnas.networks.ops import Choice, Choose, Conv, Dense, Pool, Skip, Tensors, Zero
 
 
 class Flow:
     """What passes through the blocks of one call: features, how many channels of them live, the decisions to come."""
 
-    def __init__(self, module, images, arch, norm, train):
+    def __init__(self, module, images, arch, norm, train, keeps_range):
         self.module, self.x, self.norm, self.train = module, images, norm, train
         self.live: Any = None  # channels that are not 0; None: all
         self.active: Any = True  # is this repetition one of those chosen?
         self.fresh = True  # images, which no ReLU is for
+        self.exponent = start_exponent(keeps_range)  # of the features, see `rescaled`
         self.decisions = iter(arch)
         self.sows = module.is_mutable_collection("multipliers")
 
@@ -32,6 +41,11 @@ class Flow:
                 block(self, own)
             if not name:
                 self.x = end_of_block(self.module, own, self.x)
+            self.x, self.exponent = rescaled(self.x, self.exponent)
+
+    def in_present_units(self, x, exponent):
+        """Features of an earlier `exponent`."""
+        return x if exponent is None else in_units(x, self.exponent - exponent)
 
     def take(self, value):
         """The chosen option, or what is no choice as it is."""

@@ -19,7 +19,8 @@ They have the tree structure of the weights. One more has that of the blocks, se
 Others are written when they are mutable: `relus` holds (input, used) of
 every ReLU, where `used` has the axes that stack inputs, or those and channels; `pools` how many numbers the windows of
 pooling see; `blocks` the outputs of the blocks, in their order; `features` the activations before the
-global average. `batch_stats` holds running means and variances, updated when mutable and read when `train=False`.
+global average; `exponent` the last one of a network that keeps its range, see `rescaled`. `batch_stats` holds running
+means and variances, updated when mutable and read when `train=False`.
 """
 
 import dataclasses
@@ -38,6 +39,7 @@ from jaxnas.networks.depthwise import depthwise
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
+_LARGEST_STEP = 100  # of an exponent: powers of 2 that float32 has, and their inverses
 _NOISE = 0x6E6F6973  # sets the generator of proxies apart from that of params
 OF_LAYERS = (
     "params",
@@ -83,12 +85,14 @@ def weight_layer(
     bias=False,
     normalised=False,
     draw="fan_in",
+    exponent=None,
 ) -> WeightLayer:
     """Declare in `module` one layer of kernel `shape`, or a stack of them, and how it is drawn.
 
     `draw`: "fan_in", U(-b, b) with b = 1/sqrt(k k C), which is what PyTorch draws for kernels and biases by default;
     "fan_out", N(0, 2 / (k k O)), He's for convolutions, as some spaces have it.
-    `normalised`: batch normalisation with the statistics of the minibatch follows.
+    `normalised`: batch normalisation with the statistics of the minibatch follows. `exponent`: of the layer's input,
+    see `rescaled`; the bias comes in the same units.
     """
     bound = math.prod(shape[:-1]) ** -0.5
     deviation = (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
@@ -106,7 +110,7 @@ def weight_layer(
         module.variable("places", name, nn.initializers.ones, None, stack)
     return WeightLayer(
         module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)),
-        module.param(f"{name}_bias", uniform, (*stack, shape[-1])) if bias else None,
+        in_units(module.param(f"{name}_bias", uniform, (*stack, shape[-1])), exponent) if bias else None,
         _optional(module, scales, name),
         _optional(module, "gates", name),
         _optional(module, "places", name),
@@ -183,6 +187,40 @@ def _probed(x, probe):
 
 
 _probed.defvjp(lambda x, probe: (x, probe), lambda probe, g: (probe, g))
+
+
+def rescaled(x: Any, exponent: Any) -> tuple[Any, Any]:
+    """Activations divided by the power of 2 that brings the largest to 1 to 2, and the sum of such exponents so far.
+
+    What a network without normalisation computes outgrows float32 (1e61 for synflow on NAS-Bench-201) while all its
+    layers are homogeneous in activations and biases: `exponent` says by which power of 2 both are divided. None: they
+    are as they are, and so is the result. Several activations, as a tuple, have one exponent.
+    """
+    if exponent is None:
+        return x, None
+    sizes = [jnp.abs(jax.lax.stop_gradient(leaf)).max() for leaf in jax.tree.leaves(x)]
+    largest = jnp.max(jnp.stack(sizes))
+    step = jnp.where(largest > 0, jnp.frexp(largest)[1] - 1, 0)
+    step = jnp.clip(step, -_LARGEST_STEP, _LARGEST_STEP).astype(jnp.int32)
+    return in_units(x, step), exponent + step
+
+
+def in_units(x: Any, exponent: Any) -> Any:
+    """x / 2^exponent, x itself if that is None; 0 where it is too small for its type."""
+    if exponent is None:
+        return x
+    half = -exponent // 2  # as 2^-exponent itself may not be a number of the type
+    one, other = half, -exponent - half
+
+    def power(n, dtype):
+        return jnp.ldexp(jnp.ones((), dtype), n)
+
+    return jax.tree.map(lambda leaf: leaf * power(one, leaf.dtype) * power(other, leaf.dtype), x)
+
+
+def start_exponent(keeps_range: bool) -> Any:
+    """Of activations as they are: 0, or None in a network that does not keep its range."""
+    return jnp.int32(0) if keeps_range else None
 
 
 def _per_channel(vector, x):
@@ -373,7 +411,7 @@ def own_params(network: nn.Module, params: PyTree, arch: Int8[Array, " D"]) -> P
 
 def describe(network: nn.Module) -> dict[str, Any]:
     """The network's class and fields by name, for records of what a result was made with."""
-    hidden = ("parent", "name", "capacity", "reverse")  # of flax, and of how it computes
+    hidden = ("parent", "name", "capacity", "reverse", "keeps_range")  # of flax, and of how it computes
     names = [field.name for field in dataclasses.fields(network) if field.name not in hidden]
     return {"network": type(network).__name__, **{f"network.{name}": getattr(network, name) for name in names}}
 

@@ -21,7 +21,10 @@ from jaxnas.networks.layers import (
     batch_norm_layer,
     end_of_block,
     global_average,
+    in_units,
     record_statistics,
+    rescaled,
+    start_exponent,
     weight_layer,
 )
 from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
@@ -34,12 +37,16 @@ class ReductionBlock(nn.Module):
     train: bool
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, exponent):
         channels = 2 * x.shape[-1]
+        lifted = x
+        if self.norm and exponent is not None:  # beyond 2^20 the epsilon of normalisation does not count
+            lifted = in_units(x, -jnp.minimum(exponent, 20))
         self.sow("relus", "a", (x, True))
-        out = ConvNorm(channels, 2, self.norm, self.train, name="conv_a")(nn.relu(x))
+        out = ConvNorm(channels, 2, self.norm, self.train, name="conv_a")(nn.relu(lifted))
         self.sow("relus", "b", (out, True))
         out = ConvNorm(channels, 1, self.norm, self.train, name="conv_b")(nn.relu(out))
+        out = in_units(out, exponent) if self.norm else out
         shortcut = weight_layer(self, "shortcut", (1, 1, x.shape[-1], channels), batch=x.shape[0])
         pooled = average_pool_2x2(x)
         self.sow("pools", "shortcut", 4.0 * pooled.size)
@@ -55,6 +62,7 @@ class NASBench201Network(nn.Module):
     `capacity`: how the op of an edge is chosen, which decides speed alone. None: by a `switch`, best where
     architectures come one by one. Else for batches under `vmap`: how many of a batch may choose each op, [D][ops].
     `reverse`: derivatives are taken backwards alone, for which a `switch` can do with less; see `add_switch_backwards`.
+    `keeps_range`: without normalisation, logits come divided by 2^exponent, which is sown; see `layers.rescaled`.
     """
 
     space = NASBENCH201  # of the architectures it takes
@@ -66,6 +74,7 @@ class NASBench201Network(nn.Module):
     norm: Literal["all", "reduction", "none"] = "all"
     capacity: tuple[tuple[int, ...], ...] | None = None
     reverse: bool = False
+    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -73,13 +82,14 @@ class NASBench201Network(nn.Module):
     ) -> Float[Array, "N K"]:
         if images.ndim != 4:
             raise InputError(f"images of shape {images.shape} do not fit NAS-Bench-201: give [N, H, W, C]")
-        everywhere = self.norm == "all"
+        everywhere, exponent = self.norm == "all", start_exponent(self.keeps_range)
         x = end_of_block(self, "after_stem", ConvNorm(self.channels, 1, everywhere, train, name="stem")(images))
         for stage in range(3):
             if stage > 0:
-                x = ReductionBlock(self.norm != "none", train, name=f"reduction{stage}")(x)
+                x = ReductionBlock(self.norm != "none", train, name=f"reduction{stage}")(x, exponent)
+                x, exponent = rescaled(x, exponent)
             how = (OP_NAMES, self.affine, "fan_in", everywhere, train, self.capacity, self.reverse)
-            x, _ = scan_cells(self.cells_per_stage, how, name=f"stage{stage + 1}")(x, arch)
+            (x, exponent), _ = scan_cells(self.cells_per_stage, how, name=f"stage{stage + 1}")((x, exponent), arch)
         norm = batch_norm_layer(self, "norm", x.shape[-1])
         if everywhere:
             x, norm = apply_batch_norm(norm, x, train=train)
@@ -87,7 +97,9 @@ class NASBench201Network(nn.Module):
         self.sow("relus", "last", (x, True))
         x = nn.relu(x)
         self.sow("features", "last", x)
-        classifier = weight_layer(self, "classifier", (x.shape[-1], self.num_classes), batch=x.shape[0], bias=True)
+        self.sow("exponent", "last", exponent)
+        shape, declare = (x.shape[-1], self.num_classes), dict(batch=x.shape[0], bias=True, exponent=exponent)
+        classifier = weight_layer(self, "classifier", shape, **declare)
         return apply_layer(classifier, global_average(self, x))
 
     def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:

@@ -151,7 +151,8 @@ class Dense(Skip):
         if flow.x.shape[1:3] != (1, 1):
             raise InputError(f"Dense takes features, not {flow.x.shape[1]} x {flow.x.shape[2]} pixels: use Conv")
         shape = (flow.x.shape[-1], width)
-        return Tensors(weight_layer(flow.module, name, shape, batch=len(flow.x), bias=True), None)
+        declare = dict(batch=len(flow.x), bias=True, exponent=flow.exponent)
+        return Tensors(weight_layer(flow.module, name, shape, **declare), None)
 
     def apply(self, layers, x, how):
         features = x[:, 0, 0]

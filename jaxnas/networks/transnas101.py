@@ -14,7 +14,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks.blocks import ConvNorm
 from jaxnas.networks.cell import ENTRIES, INNER, ReducingCell, edges_in_use, scan_cells
 from jaxnas.networks.heads import NUM_PIECES, Head
-from jaxnas.networks.layers import end_of_block
+from jaxnas.networks.layers import end_of_block, rescaled, start_exponent
 from jaxnas.spaces.transnas101 import OP_NAMES, TRANSNAS101_MICRO
 
 
@@ -53,6 +53,7 @@ class TransNAS101MicroNetwork(nn.Module):
     norm: Literal["all", "reduction", "none"] = "all"
     capacity: tuple[tuple[int, ...], ...] | None = None
     reverse: bool = False
+    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -60,15 +61,17 @@ class TransNAS101MicroNetwork(nn.Module):
     ) -> Float[Array, "N *h K"]:
         norm = self.norm == "all"
         x = Stem(self.channels, norm, train, name="stem")(merge_pieces(images, self.head))
-        x = end_of_block(self, "after_stem", x)
+        state = rescaled(end_of_block(self, "after_stem", x), start_exponent(self.keeps_range))
         how = (OP_NAMES, True, "fan_out", norm, train, self.capacity, self.reverse)
         for stage, num_modules in enumerate((2, 2, 1)):  # a module that reduces, and one that does not
             channels = self.channels * 2 ** (stage + 1)
-            x = ReducingCell(OP_NAMES, channels, *how[1:], name=f"reduction{stage + 1}")(x, arch)
+            state = ReducingCell(OP_NAMES, channels, *how[1:], name=f"reduction{stage + 1}")(state, arch)
             if num_equal := num_modules * self.cells_per_stage - 1:
-                x, _ = scan_cells(num_equal, how, name=f"stage{stage + 1}")(x, arch)
+                state, _ = scan_cells(num_equal, how, name=f"stage{stage + 1}")(state, arch)
+        x, exponent = state
         self.sow("features", "last", x)
-        return Head(self.head, self.num_classes, self.channels, 5, norm, train, name="head")(x)
+        self.sow("exponent", "last", exponent)
+        return Head(self.head, self.num_classes, self.channels, 5, norm, train, name="head")(x, exponent)
 
     def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
         """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""

@@ -25,6 +25,8 @@ from jaxnas.networks.layers import (
     apply_layer,
     batch_norm_layer,
     record_statistics,
+    rescaled,
+    start_exponent,
     weight_layer,
 )
 from jaxnas.networks.transnas101 import Stem, merge_pieces
@@ -102,7 +104,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, carry, kind):
-        buffer, width, strides = carry
+        (buffer, exponent), width, strides = carry
         norms, layers = self._declare(len(buffer))
         number = jnp.asarray(NUMBER_OF_FORM)[width, strides, kind]
         sows = self.is_mutable_collection("relus") and not self.is_initializing()
@@ -121,7 +123,7 @@ class Block(nn.Module):
                 ("middle", middle, sizes[width_after, strides_after]),
             ):
                 self.sow("relus", name, (values[:, None, None, :], is_run & (places < size)))
-        return (after, width_after, strides_after), None
+        return (rescaled(after, exponent), width_after, strides_after), None
 
     def _declare(self, batch):
         """Normalisations and layers by name; a name ends in the doublings of the input, of "b" those of the output."""
@@ -178,7 +180,8 @@ class SkeletonHead(nn.Module):
     reverse: bool
 
     @nn.compact
-    def __call__(self, buffer, width, strides):
+    def __call__(self, state, width, strides):
+        buffer, exponent = state
         switch = add_switch_backwards if self.reverse else add_switch
         number = (width - min(NUM_DOUBLINGS)) * len(NUM_STRIDES) + strides - min(NUM_STRIDES)
         how = dict(head=self.head, frame=self.frame, norm=self.norm, train=self.train)
@@ -187,33 +190,34 @@ class SkeletonHead(nn.Module):
             shapes = [self.frame.shape(*form) for form in LAST_FORMS]
             windows = [1.0 * len(buffer) * (h + 1) * (w + 1) * c for h, w, c in shapes]
             self.sow("pools", "global", jnp.asarray(windows)[number])
-            return switch(number, branches, None, buffer, self._linear_layers(len(buffer)))[0]
-        first, norms = self._first_layers(len(buffer))
+            return switch(number, branches, None, buffer, self._linear_layers(len(buffer), exponent))[0]
+        first, norms = self._first_layers(len(buffer), exponent)
         size = prod(self.frame.shape(0, min(NUM_STRIDES))[:2]) * heads.decoder_channels(self)[0]
         branches = tuple(partial(_decode_first, form=form, size=size, **how) for form in LAST_FORMS)
         buffer, moved = switch(number, branches, None, buffer, first, norms)
         for name, norm in moved.items():
             record_statistics(self, name, norm)
-        rest = heads.declare_rest(self, len(buffer))
+        rest = heads.declare_rest(self, len(buffer), exponent)
         branches = tuple(
             partial(_decode_rest, strides=s, channels=heads.decoder_channels(self)[0], **how) for s in NUM_STRIDES
         )
         out, moved = switch(strides - min(NUM_STRIDES), branches, None, buffer, rest)
         for layer, norm in enumerate(moved, start=1):
             record_statistics(self, f"layer{layer}_norm", norm)
-        return out
+        return heads.squash(out, self.head, exponent)
 
-    def _linear_layers(self, batch):
+    def _linear_layers(self, batch, exponent):
         pieces = heads.NUM_PIECES if self.head == "jigsaw" else 1
         shapes = {width: (pieces * self.frame.channels * 2**width, self.num_outputs) for width in NUM_DOUBLINGS}
-        declare = dict(batch=batch // pieces, bias=True)
+        declare = dict(batch=batch // pieces, bias=True, exponent=exponent)
         return {width: weight_layer(self, f"linear{width}", shape, **declare) for width, shape in shapes.items()}
 
-    def _first_layers(self, batch):
+    def _first_layers(self, batch, exponent):
         channels, layers, norms = heads.decoder_channels(self)[0], {}, {}
         for width in NUM_DOUBLINGS:
             name, shape = f"first{width}", (3, 3, self.frame.channels * 2**width, channels)
-            layers[name] = weight_layer(self, name, shape, batch=batch, bias=True, normalised=self.norm)
+            declare = dict(batch=batch, bias=True, normalised=self.norm, exponent=exponent)
+            layers[name] = weight_layer(self, name, shape, **declare)
             norms[f"{name}_norm"] = batch_norm_layer(self, f"{name}_norm", channels)
         return layers, norms
 
@@ -251,6 +255,7 @@ class TransNAS101MacroNetwork(nn.Module):
     head: str = "classification"
     norm: Literal["all", "reduction", "none"] = "all"
     reverse: bool = False
+    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -265,12 +270,14 @@ class TransNAS101MacroNetwork(nn.Module):
             split_rngs={"params": True},
             length=max(NUM_MODULES) * self.cells_per_stage,
         )
-        start = pack(x, frame.size), jnp.int32(0), jnp.int32(0)
+        packed = rescaled(pack(x, frame.size), start_exponent(self.keeps_range))
+        start = packed, jnp.int32(0), jnp.int32(0)
         kinds = _kinds(arch, self.cells_per_stage)
-        (buffer, width, strides), _ = blocks(frame, norm, train, self.reverse, name="blocks")(start, kinds)
-        self.sow("features", "last", buffer[:, None, None, :])
+        (state, width, strides), _ = blocks(frame, norm, train, self.reverse, name="blocks")(start, kinds)
+        self.sow("features", "last", state[0][:, None, None, :])
+        self.sow("exponent", "last", state[1])
         fields = (self.head, self.num_classes, self.channels, frame, norm, train, self.reverse)
-        return SkeletonHead(*fields, name="head")(buffer, width, strides)
+        return SkeletonHead(*fields, name="head")(state, width, strides)
 
     def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
         """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""

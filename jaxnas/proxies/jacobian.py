@@ -18,11 +18,13 @@ def jacob_cov(q: Quantities) -> Float[Array, ""]:
     an architecture whose output does not depend on the image.
     Source: Mellor et al. 2020 (arXiv:2006.04647v1), as in Abdelfattah et al. 2021.
     """
-    with jax.enable_x64(True):
-        correlation = _correlation(q.input_jacobian)
-        defined = jnp.isfinite(correlation).all()
-        eigenvalues = jnp.linalg.eigvalsh(jnp.where(defined, correlation, jnp.eye(len(correlation)))) + _STABILISER
-        return jnp.where(defined, -jnp.sum(jnp.log(eigenvalues) + 1 / eigenvalues), jnp.nan)
+    return q.finish(_spectral_score, _correlation(q))
+
+
+def _spectral_score(correlation):
+    defined = jnp.isfinite(correlation).all()
+    eigenvalues = jnp.linalg.eigvalsh(jnp.where(defined, correlation, jnp.eye(len(correlation)))) + _STABILISER
+    return jnp.where(defined, -jnp.sum(jnp.log(eigenvalues) + 1 / eigenvalues), jnp.nan)
 
 
 def epe_nas(q: Quantities) -> Float[Array, ""]:
@@ -38,20 +40,24 @@ def epe_nas(q: Quantities) -> Float[Array, ""]:
     labels, num_classes = q.batch.labels, q.network.num_classes
     if labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise InputError(f"epe_nas needs a class for each image, not {labels.dtype} {labels.shape}: leave it out")
-    with jax.enable_x64(True):
-        members = jax.nn.one_hot(labels, num_classes, dtype=jnp.float64)  # [N K]
-        logs = jnp.log(jnp.abs(_correlation(q.input_jacobian)) + _STABILISER)
-        of_class, size = jnp.einsum("ik,ij,jk->k", members, logs, members), members.sum(0)
-        if num_classes <= _MANY_CLASSES:
-            return jnp.abs(of_class).sum()
-        mean, counts = of_class / jnp.maximum(size, 1), size > 1
-        apart = jnp.abs(mean[:, None] - mean[None, :])
-        return jnp.sum(apart, where=counts[:, None] & counts[None, :]) / counts.sum()
+    members = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)  # [N K]
+    return q.finish(_between_classes, _correlation(q), members)
 
 
-def _correlation(jacobian):
-    """Of the rows of J in float64; NaN for a constant one."""
-    rows = jacobian.reshape(jacobian.shape[0], -1).astype(jnp.float64)
-    centred = rows - rows.mean(1, keepdims=True)
-    unit = centred / jnp.sqrt(jnp.square(centred).sum(1, keepdims=True))
-    return unit @ unit.T
+def _between_classes(correlation, members):
+    logs = jnp.log(jnp.abs(correlation) + _STABILISER)
+    of_class, size = jnp.einsum("ik,ij,jk->k", members, logs, members), members.sum(0)
+    if members.shape[1] <= _MANY_CLASSES:
+        return jnp.abs(of_class).sum()
+    mean, counts = of_class / jnp.maximum(size, 1), size > 1
+    apart = jnp.abs(mean[:, None] - mean[None, :])
+    return jnp.sum(apart, where=counts[:, None] & counts[None, :]) / counts.sum()
+
+
+def _correlation(q):
+    """Of the rows of J; NaN for a constant one."""
+    with q.wide():
+        rows = q.widen(q.input_jacobian.reshape(len(q.input_jacobian), -1))
+        centred = rows - rows.mean(1, keepdims=True)
+        unit = centred / jnp.sqrt(jnp.square(centred).sum(1, keepdims=True))
+        return jnp.matmul(unit, unit.T, precision="highest")

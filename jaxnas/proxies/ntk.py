@@ -4,7 +4,6 @@ The kernel is T_ij = <df(x_i)/dw, df(x_j)/dw>, f the sum of the logits, over the
 first 16 images, which are the minibatch of normalisation.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -20,9 +19,12 @@ def ntk_condition(q: Quantities) -> Float[Array, ""]:
     NaN for a network whose output depends on no weight. Above 1e7 rounding of float32 decides. No labels.
     Source: Chen, Gong & Wang 2021 (arXiv:2102.11535), in a network of 3 channels, as one term of TE-NAS.
     """
-    with jax.enable_x64(True):
-        eigenvalues = jnp.linalg.eigvalsh(_kernel(q).astype(jnp.float64))
-        return eigenvalues[-1] / jnp.maximum(eigenvalues[0], 0)
+    return q.finish(_condition, _kernel(q))
+
+
+def _condition(kernel):
+    eigenvalues = jnp.linalg.eigvalsh(kernel)
+    return eigenvalues[-1] / jnp.maximum(eigenvalues[0], 0)
 
 
 def ntk_trace(q: Quantities) -> Float[Array, ""]:
@@ -47,20 +49,24 @@ def vkdnw(q: Quantities) -> Float[Array, ""]:
     Raises: InputError for outputs that are not [N, K].
     """
     rows, used = q.fisher_rows
-    with jax.enable_x64(True):
-        first = jnp.argsort(~used, stable=True)[:_MOST_TENSORS]
-        size = jnp.minimum(used.sum(), _MOST_TENSORS)
-        along = jnp.where(used[first], rows[:, :, first], 0).astype(jnp.float64).reshape(-1, len(first))
-        information = along.T @ along
-        eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(information / len(rows)), 0)  # ascending: 0 of unused first
-        at = len(first) - size + jnp.arange(1, 10) / 10 * (size - 1)
-        low = jnp.floor(at).astype(jnp.int32)
-        high = jnp.minimum(low + 1, len(first) - 1)
-        deciles = eigenvalues[low] + (at - low) * (eigenvalues[high] - eigenvalues[low])
-        shares = deciles / deciles.sum()
-        return num_layers(q).astype(jnp.float64) - jnp.sum(shares * jnp.log(shares + _SMALLEST_SHARE))
+    first = jnp.argsort(~used, stable=True)[:_MOST_TENSORS]
+    along = jnp.where(used[first], rows[:, :, first], 0)
+    return q.finish(_depth_and_entropy, along, jnp.minimum(used.sum(), _MOST_TENSORS), num_layers(q))
+
+
+def _depth_and_entropy(rows, size, depth):
+    """`rows` [n R P], of which the information's factors are 0 beyond `size` of the P."""
+    tensors = rows.shape[-1]
+    along = rows.reshape(-1, tensors)
+    eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(along.T @ along / len(rows)), 0)  # ascending: 0 of unused first
+    at = tensors - size + jnp.arange(1, 10) / 10 * (size - 1)
+    low = jnp.floor(at).astype(jnp.int32)
+    high = jnp.minimum(low + 1, tensors - 1)
+    deciles = eigenvalues[low] + (at - low) * (eigenvalues[high] - eigenvalues[low])
+    shares = deciles / deciles.sum()
+    return depth - jnp.sum(shares * jnp.log(shares + _SMALLEST_SHARE))
 
 
 def _kernel(q):
     rows = [leaf.reshape(len(leaf), -1) for leaf in q.image_jacobians.values()]
-    return jnp.sum(jnp.stack([row @ row.T for row in rows]), axis=0)
+    return jnp.sum(jnp.stack([jnp.matmul(row, row.T, precision="highest") for row in rows]), axis=0)

@@ -108,20 +108,37 @@ def of_each_image(
     return jax.lax.map(lambda image: pullback(cotangent(outputs, image))[0], jnp.arange(len(outputs)))
 
 
+class Flow(NamedTuple):
+    """Synaptic flow: |w|, and dR/d|w| divided by 2^exponent."""
+
+    weights: Weights
+    gradient: Weights
+    exponent: Any
+
+
 def synaptic_flow(
-    network: nn.Module, params: PyTree, weights: Weights, arch: Array, image_shape: tuple, norm: str
-) -> tuple[Weights, Weights]:
-    """|w| and dR/d|w| in float64, R the sum of outputs for an image of ones, every parameter replaced by |.|."""
-    with jax.enable_x64(True):
+    network: nn.Module, params: PyTree, weights: Weights, arch: Array, image_shape: tuple, norm: str, dtype: Any
+) -> Flow:
+    """Of R, the sum of outputs for an image of ones, every parameter replaced by |.|.
+
+    Networks without normalisation outgrow float32: those of this package then divide by a power of 2, others give inf.
+    """
+    with jax.enable_x64(dtype == jnp.float64):
         network = backwards(network).clone(norm=norm)
-        params = jax.tree.map(lambda p: jnp.abs(p.astype(jnp.float64)), params)
-        weights = {path: jnp.abs(w.astype(jnp.float64)) for path, w in weights.items()}
-        image = jnp.ones((1, *image_shape), jnp.float64)
+        if norm != "all" and hasattr(network, "keeps_range"):
+            network = network.clone(keeps_range=True)
+        params = jax.tree.map(lambda p: jnp.abs(p.astype(dtype)), params)
+        weights = {path: jnp.abs(w.astype(dtype)) for path, w in weights.items()}
+        image = jnp.ones((1, *image_shape), dtype)
 
         def total(weights):
-            return jnp.sum(jnp.asarray(apply(network, params, weights, image, arch)))
+            variables = {"params": replace_weights(params, weights)}
+            outputs, sown = network.apply(variables, image, arch, mutable=["exponent"])
+            return jnp.sum(jnp.asarray(outputs)), sown
 
-        return weights, jax.grad(total)(weights)
+        gradient, sown = jax.grad(total, has_aux=True)(weights)
+        exponents = [leaf for leaf in jax.tree.leaves(sown)] or [jnp.int32(0)]
+        return Flow(weights, gradient, exponents[0])
 
 
 def run_relus(network: nn.Module, params: PyTree, images: Array, arch: Array) -> list[tuple[Array, Array]]:

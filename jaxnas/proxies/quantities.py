@@ -1,6 +1,8 @@
 """The quantities that proxies share: computed from few passes over the network, each at most once."""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +16,9 @@ from jaxnas.errors import InputError
 from jaxnas.networks.layers import own_params
 from jaxnas.proxies import draws, passes
 from jaxnas.proxies.draws import Noise, Response
+from jaxnas.proxies.finish import Unfinished
 from jaxnas.proxies.loss import Batch, loss_of
-from jaxnas.proxies.passes import Weights, sum_over_weights
+from jaxnas.proxies.passes import Flow, Weights, sum_over_weights
 
 FEW = 16  # images of which each has a gradient of its own
 NUM_CROPS = 1000  # that a thin network sees
@@ -32,7 +35,8 @@ class Quantities:
     layers, all of the network's, also those that this architecture does not use: their gradient is exactly 0.
 
     Attributes: network, a flax module called as network.apply(variables, images, arch) and built from the layers of
-    `jaxnas.networks.layers`; params, its "params" collection; arch int8 [D]; batch; key, of what proxies draw.
+    `jaxnas.networks.layers`; params, its "params" collection; arch int8 [D]; batch; key, of what proxies draw; float64,
+    whether the device has that type: TPUs have not, see `finish`.
     """
 
     def __init__(
@@ -42,11 +46,12 @@ class Quantities:
         arch: Int8[Array, " D"],
         batch: Batch,
         key: PRNGKeyArray | None = None,
+        float64: bool = True,
     ):
         self.network, self.arch, self.batch = network, arch, batch
         self.params = own_params(network, params, arch)
         self.key = jax.random.key(0) if key is None else key
-        self._flows: dict[str, tuple[Weights, Weights]] = {}
+        self.float64, self._flows = float64, dict[str, Flow]()
 
     @cached_property
     def weights(self) -> Weights:
@@ -129,15 +134,34 @@ class Quantities:
         images = self.batch.images[:FEW]
         return passes.of_each_image(self.network, self.params, self.weights, self.arch, images, cotangent)
 
-    def synaptic_flow(self, norm: str) -> tuple[Weights, Weights]:
-        """|w| and dR/d|w| in float64: R the sum of outputs for one image of ones, every parameter replaced by |.|.
+    def synaptic_flow(self, norm: str) -> Flow:
+        """|w| and dR/d|w|: R the sum of outputs for one image of ones, every parameter replaced by |.|.
 
-        `norm`: where batch normalisation acts, see `NASBench201Network`, with the statistics of that image.
+        In the widest type of the device. `norm`: where batch normalisation acts, see `NASBench201Network`, with the
+        statistics of that image.
         """
         if norm not in self._flows:
-            shape = self.batch.images.shape[1:]
-            self._flows[norm] = passes.synaptic_flow(self.network, self.params, self.weights, self.arch, shape, norm)
+            given = (self.network, self.params, self.weights, self.arch, self.batch.images.shape[1:])
+            self._flows[norm] = passes.synaptic_flow(*given, norm, self._widest)
         return self._flows[norm]
+
+    def wide(self) -> AbstractContextManager:
+        """Where float64 is a type, if the device has it."""
+        return jax.enable_x64(self._widest == jnp.float64)
+
+    def widen(self, x: Array) -> Array:
+        """x in float64, or as it is where the device has no such type."""
+        with self.wide():
+            return x.astype(self._widest)
+
+    def finish(self, function: Callable[..., Array], *arrays: Array) -> Any:
+        """function(*arrays), small and in float64: the last step of a proxy. On the host where the device has no
+        float64: then this is what the engine takes from there, an `Unfinished`, and `function` is one of a module."""
+        return Unfinished(function, arrays).finish() if self.float64 else Unfinished(function, arrays)
+
+    @property
+    def _widest(self):
+        return jnp.float64 if self.float64 else self.batch.images.dtype
 
     @cached_property
     def noise(self) -> Noise:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -20,7 +19,7 @@ def nwot(q: Quantities) -> Float[Array, ""]:
     Source: Mellor et al. 2021 (arXiv:2006.04647), on all ReLUs as in NAS-Bench-Suite-Zero (arXiv:2210.03230).
     """
     n = len(q.batch.images)
-    return _log_det([_agreements(x, used, n) for x, used in q.relus])
+    return _log_det(q, [_agreements(x, used, n) for x, used in q.relus])
 
 
 def naswot(q: Quantities) -> Float[Array, ""]:
@@ -31,7 +30,7 @@ def naswot(q: Quantities) -> Float[Array, ""]:
     Source: the public code of He et al. 2024 (arXiv:2403.07591), for the proxy of Mellor et al. 2021.
     """
     n = len(q.batch.images)
-    return _log_det([_products(x, used, n) for x, used in q.relus])
+    return _log_det(q, [_products(x, used, n) for x, used in q.relus])
 
 
 def swap(q: Quantities) -> Float[Array, ""]:
@@ -80,18 +79,22 @@ def linear_regions(q: Quantities) -> Float[Array, ""]:
     return (~seen_before).sum().astype(q.batch.images.dtype)
 
 
-def _log_det(kernels):
-    """Of the sum of what each ReLU adds, in float64 in any process."""
-    with jax.enable_x64(True):
-        total = jnp.sum(jnp.stack([kernel.astype(jnp.float64) for kernel in kernels]), axis=0)
-        return jnp.linalg.slogdet(total)[1]
+def _log_det(q, kernels):
+    """Of the sum of what each ReLU adds."""
+    with q.wide():
+        total = jnp.sum(jnp.stack([q.widen(kernel) for kernel in kernels]), axis=0)
+    return q.finish(_log_abs_det, total)
+
+
+def _log_abs_det(matrix):
+    return jnp.linalg.slogdet(matrix)[1]
 
 
 def _products(x, used, n):
     """[N N]: inner products of the images' rows."""
     channels = used.reshape(*used.shape[:-1], 1, 1, 1, used.shape[-1])
     rows = jnp.moveaxis(jnp.where(channels, x, 0), -4, 0).reshape(n, -1)
-    return rows @ rows.T
+    return jnp.matmul(rows, rows.T, precision="highest")
 
 
 def _agreements(x, used, n):

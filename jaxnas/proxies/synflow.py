@@ -1,6 +1,10 @@
-"""Proxies of synaptic flow: the network made positive, one image of ones; no data. All in float64 in any process."""
+"""Proxies of synaptic flow: the network made positive, one image of ones; no data.
 
-import jax
+In float64 in any process, where the device has that type; where not, see `layers.rescaled`.
+"""
+
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -39,15 +43,22 @@ def synflow_bn(q: Quantities) -> Float[Array, ""]:
 def logsynflow(q: Quantities) -> Float[Array, ""]:
     """Sum over weights of w log(dR/dw + 1), for w and R as those of `synflow_no_bn`; >= 0, higher is better.
 
-    The logarithm keeps one path of large gradients from deciding all; 1e3 to 1e5 at full size.
+    The logarithm keeps one path of large gradients from deciding all; 1e3 to 1e5 at full size. On devices without
+    float64 weights do not count whose dR/dw is 1e38 times smaller than the largest.
     Source: Cavagnero et al. 2022 (arXiv:2207.05135).
     """
-    weights, gradient = q.synaptic_flow("none")
-    with jax.enable_x64(True):
-        return sum_over_weights(lambda w, g: w * jnp.log1p(g), weights, gradient)
+    flow = q.synaptic_flow("none")
+    with q.wide():
+
+        def of_layer(w, g):
+            scale = flow.exponent.astype(g.dtype) * jnp.asarray(math.log(2), g.dtype)
+            return w * jnp.logaddexp(jnp.zeros((), g.dtype), jnp.log(g) + scale)
+
+        return sum_over_weights(of_layer, flow.weights, flow.gradient)
 
 
 def _flow(q, norm):
-    weights, gradient = q.synaptic_flow(norm)
-    with jax.enable_x64(True):
-        return sum_over_weights(lambda w, g: jnp.abs(w * g), weights, gradient)
+    flow = q.synaptic_flow(norm)
+    with q.wide():
+        total = sum_over_weights(lambda w, g: jnp.abs(w * g), flow.weights, flow.gradient)
+    return q.finish(jnp.ldexp, total, flow.exponent)

@@ -1,0 +1,45 @@
+"""The last step of proxies that need float64 for it, as a log-determinant: some devices have no such type."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["function"])
+@dataclass(frozen=True)
+class Unfinished:
+    """A score but for its last step, which is function(*arrays)."""
+
+    function: Callable[..., Array]  # of a module, as it is compared by identity
+    arrays: tuple[Array, ...]
+
+    def finish(self) -> Float[Array, ""]:
+        """The score in float64, whatever the process computes in."""
+        with jax.enable_x64(True):
+            return self.function(*(_widest(x) for x in self.arrays))
+
+
+def finish_scores(scores: Sequence[Any]) -> Float[np.ndarray, "a M"]:
+    """Scores from what each proxy gave for architectures: numbers [a], or `Unfinished` of arrays [a ...].
+
+    Raises: RuntimeError of JAX where it was told to do without CPUs (JAX_PLATFORMS).
+    """
+    host = jax.devices("cpu")[0] if any(isinstance(score, Unfinished) for score in scores) else None
+    with jax.enable_x64(True), jax.default_device(host):
+        columns = [_finish_all(score) if isinstance(score, Unfinished) else score for score in scores]
+    return np.stack([np.asarray(column, np.float64) for column in columns], axis=-1)
+
+
+@jax.jit
+def _finish_all(score):
+    return jax.vmap(Unfinished.finish)(score)
+
+
+def _widest(x):
+    return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
