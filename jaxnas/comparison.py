@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.spaces import get_space, to_index
 from jaxnas.store import make_environment
 from jaxnas.table import NORMALIZATIONS, normalize
+from jaxnas.workers import Here, Workers
 
 SEEDS_AT_ONCE = 10  # between two looks at progress; what a kill can cost
 
@@ -93,6 +95,7 @@ def compare_methods(
     folder: Path,
     *,
     data_folder: Path | None = None,
+    workers: Workers | None = None,
     on_seeds: Callable[[str, int, int], None] = lambda method, done, total: None,
 ) -> MethodComparison:
     """Run every method with its defaults on every seed; what the folder has from before is not run again.
@@ -100,7 +103,7 @@ def compare_methods(
     The pool are the architectures that have both scores and accuracies.
 
     Args: methods, names; seeds, the same for all; folder, where METHOD.parquet is kept with a row per seed; on_seeds,
-      called with how many of how many seeds of a method are done.
+      called with how many of how many seeds of a method are done; workers, which run seeds instead of this process.
     Raises: InputError for what does not fit, and for a file in the folder that other settings made.
     """
     started = time.perf_counter()
@@ -120,27 +123,39 @@ def compare_methods(
     observed = np.stack([objective.values, *trained_longer], axis=1)
     table, _ = normalize(orient(scores.values[shared], scores.proxies), config.normalization)
     settings = {**asdict(config), "data.fingerprint": fingerprint(table, observed, objective.test)}
-    runs = {}
-    for name in methods:
-        path = folder / f"{name}.parquet"
-        known = _read(path, name, {"method": name, **settings})
+    runs: dict[str, MethodRuns | None] = {}
+    pieces: list[tuple[str, list[int]]] = []
+    for name in dict.fromkeys(methods):
+        known = runs[name] = _read(folder / f"{name}.parquet", name, {"method": name, **settings})
         missing = [seed for seed in seeds if known is None or seed not in known.seeds]
         on_seeds(name, len(seeds) - len(missing), len(seeds))
-        for start in range(0, len(missing), SEEDS_AT_ONCE):
-            chosen = missing[start : start + SEEDS_AT_ONCE]
-            method = get_method(name)
-            given: dict[str, Any] = dict(budget=config.budget, seeds=chosen, archs=archs)
-            if name == "robot":
-                given["config"] = get_preset(config.preset)
-            if method.multi_fidelity and config.longer:
-                results = method.run_seeds(table, observed, prices=(1, *config.prices), **given)
-            else:
-                results = method.run_seeds(table, objective.values, **given)
-            known = _join(known, _to_runs(name, chosen, results, objective.test))
-            _write(path, known, {"method": name, **settings}, make_environment(time.perf_counter() - started))
-            on_seeds(name, len(seeds) - len(missing) + start + len(chosen), len(seeds))
-        runs[name] = _choose(known, seeds)
-    return MethodComparison(config, runs, make_environment(time.perf_counter() - started))
+        starts = range(0, len(missing), SEEDS_AT_ONCE)
+        pieces += [(name, missing[start : start + SEEDS_AT_ONCE]) for start in starts]
+    left = Counter({name: sum(len(chosen) for other, chosen in pieces if other == name) for name in runs})
+    workers = workers or Here()
+    call = workers.share(_run_piece, (table, observed, archs, config))
+    for number, results in workers.map(call, pieces):
+        name, chosen = pieces[number]
+        joined = runs[name] = _join(runs[name], _to_runs(name, chosen, results, objective.test))
+        made_in = make_environment(time.perf_counter() - started)
+        _write(folder / f"{name}.parquet", joined, {"method": name, **settings}, made_in)
+        left[name] -= len(chosen)
+        on_seeds(name, len(seeds) - left[name], len(seeds))
+    complete = {name: _choose(known, seeds) for name, known in runs.items()}
+    return MethodComparison(config, complete, make_environment(time.perf_counter() - started))
+
+
+def _run_piece(shared, piece) -> list[SearchResult]:
+    """Searches by one method from some seeds."""
+    table, observed, archs, config = shared
+    name, seeds = piece
+    method = get_method(name)
+    given: dict[str, Any] = dict(budget=config.budget, seeds=seeds, archs=archs)
+    if name == "robot":
+        given["config"] = get_preset(config.preset)
+    if method.multi_fidelity and config.longer:
+        return method.run_seeds(table, observed, prices=(1, *config.prices), **given)
+    return method.run_seeds(table, observed[:, 0], **given)
 
 
 def _to_runs(method: str, seeds: list[int], results: list[SearchResult], test: Float[np.ndarray, " A"]) -> MethodRuns:

@@ -25,6 +25,7 @@ from jaxnas.store import Scores, read_scores, score_to_store
 from jaxnas.table import NORMALIZATIONS, TableReport, normalize
 from jaxnas.tasks import get_task, task_batch
 from jaxnas.timing import Stopwatch
+from jaxnas.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class RunConfig:
     test_column: str = ""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     together: int | None = None  # candidates trained at once where the method foresees them; None: one on each device
+    at_once: int = 1  # proposed before any of them is trained; more is for workers, and another search
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +63,8 @@ class RunConfig:
         if self.budget < 1:
             raise InputError(f"budget {self.budget} is outside 1 to {self.pool}, the architectures of the pool")
         check_config(self.training)
+        if self.at_once < 1 or (self.at_once > 1 and self.table):
+            raise InputError(f"{self.at_once} proposals at once: give 1, or more where candidates are trained")
         if self.table and not self.column:
             raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
 
@@ -173,6 +177,7 @@ def search_images(
     *,
     data_folder: Path | None = None,
     scores_path: Path | str | None = None,
+    workers: Workers | None = None,
     events: Events = Events(),
 ) -> Run:
     """Score a pool, weight the proxies, query `budget` architectures, and report the best with its test accuracy.
@@ -180,7 +185,7 @@ def search_images(
     Scores and trained candidates are kept in the run folder as they come: a search that was killed goes on there.
     `scores_path`, a store or a file, here or in an object store, or the name of shipped scores, brings a pool with its
     scores, all of them unless `config.proxies` is another choice than the default; otherwise `pool` architectures are
-    drawn, from the table's if there is one, and scored.
+    drawn, from the table's if there is one, and scored. `workers` score and train instead of this process.
 
     Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
     """
@@ -191,7 +196,7 @@ def search_images(
         network = make_network(config.space, data, config.channels, config.cells_per_stage)
     scores = None if scores_path is None else load_pool_scores(config.space, scores_path, _chosen(config))
     table = None if config.table is None else load_accuracies(config.table, space, data_folder)
-    return _search(config, space, network, data, folder, events, scores, table)
+    return _search(config, space, network, data, folder, events, scores, table, workers)
 
 
 def search_network(
@@ -203,6 +208,7 @@ def search_network(
     budget: int = 20,
     training: TrainingConfig | None = None,
     seed: int = 0,
+    workers: Workers | None = None,
     events: Events = Events(),
     **settings: Any,
 ) -> Run:
@@ -217,26 +223,25 @@ def search_network(
     size = {name: getattr(network, name, 0) for name in ("channels", "cells_per_stage")}  # 0: it has no such field
     fields: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, **settings}
     config = RunConfig(space=space.name, data=data.name, training=training, **fields)
-    return _search(config, space, network, data, Path(folder), events, None, None)
+    return _search(config, space, network, data, Path(folder), events, workers=workers)
 
 
-def _search(config, space, network, data, folder, events, scores, table):
+def _search(config, space, network, data, folder, events, scores=None, table=None, workers=None):
     pool = _draw_pool(config, space, table) if scores is None else scores.archs
     if config.budget > len(pool):
         raise InputError(f"budget {config.budget} is outside 1 to {len(pool)}, the architectures of the pool")
     objective: TrainingObjective | TabularObjective  # made before scoring, so that what does not fit is said at once
     if table is None:
         record = folder / "training.jsonl"
-        objective = TrainingObjective(
-            network, pool, data, config.training, record, events.on_progress, space=space, together=config.together
-        )
+        how = dict(space=space, together=config.together, workers=workers)
+        objective = TrainingObjective(network, pool, data, config.training, record, events.on_progress, **how)
     else:
         objective = tabular_objective(table, space, pool, config.column, config.test_column)
     watch = Stopwatch()
     with watch.stage("scoring"):
         if scores is None:
             events.on_stage("scoring")
-            scores = _score(config, space, network, pool, data, folder, events)
+            scores = _score(config, space, network, pool, data, folder, events, workers)
         normalized, masked = normalize(orient(scores.values, scores.proxies), config.normalization)
     results = {}
     for method in dict.fromkeys(filter(None, [config.method, config.compare])):
@@ -289,7 +294,7 @@ def _draw_pool(config, space, table):
     return table.archs[rows]
 
 
-def _score(config, space, network, pool, data, folder, events):
+def _score(config, space, network, pool, data, folder, events, workers):
     return score_to_store(
         folder / "scores",
         space,
@@ -299,6 +304,7 @@ def _score(config, space, network, pool, data, folder, events):
         config.proxies,
         ScoringConfig(seed=config.seed),
         data_name=config.data,
+        workers=workers,
         on_chunk=events.on_scored,
         on_damaged=events.on_damaged,
     )
@@ -316,4 +322,5 @@ def _run_method(method, config, pool, table, objective, events):
         on_query=events.on_query,
         costs=objective.cost if trained else None,
         archs=pool,
+        at_once=config.at_once,
     )

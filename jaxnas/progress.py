@@ -27,6 +27,11 @@ QUIET_INTERVAL = 10.0  # seconds between progress lines where there is no termin
 JSON_INTERVAL = 1.0  # seconds between progress objects
 
 
+def warn(message: str) -> None:
+    """One line that needs a look."""
+    status.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 class Pace:
     """How fast scoring goes, from the first chunk on: what came before was compiling."""
 
@@ -181,7 +186,7 @@ class Bars:
 
     def damaged(self, name: str, message: str) -> None:
         """A file of the store was set aside."""
-        status.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        warn(message)
 
     def trained(self, indices: Sequence[int], at) -> None:
         """How far the training of these candidates has come."""

@@ -1,8 +1,10 @@
 """Score many architectures: chunk after chunk, over the devices of the job, by the strategy that suits them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -18,9 +20,11 @@ from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, 
 from jaxnas.proxies.finish import finish_scores
 from jaxnas.spaces import check_archs, from_index, to_index
 from jaxnas.strategies import SPLIT, WHOLE, make_plan, make_program
+from jaxnas.workers import Workers
 
 DEFAULT_PROXIES = ROBOT_PROXIES
 HAVE_FLOAT64 = ("cpu", "gpu")  # platforms
+LARGEST_PIECE, PIECES_PER_WORKER = 64, 4  # architectures that a worker scores at once: what its death can cost
 
 
 def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy]:
@@ -109,10 +113,12 @@ def iter_scores(
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
     config: ScoringConfig = ScoringConfig(),
+    workers: Workers | None = None,
 ) -> Iterator[tuple[Int[np.ndarray, " a"], Float[np.ndarray, "a M"]]]:
     """Rows of `archs` and their scores, a chunk at a time, every row once.
 
     In a job of several processes all must call with the same arguments, and each gets the rows that its devices scored.
+    `workers`, where given, score instead of the devices of this process.
     """
     check_batch(network, batch)
     archs = check_archs(network.space, archs)
@@ -120,12 +126,37 @@ def iter_scores(
     if not len(archs):
         return
     chosen, rows_of = _representatives(network.space, archs, functions, config)
+    score = _score_here if workers is None else partial(_score_elsewhere, workers)
+    for rows, values in score(network, chosen, batch, functions, config):
+        takers = [rows_of[row] for row in rows]
+        yield np.concatenate(takers), np.repeat(values, [len(rows) for rows in takers], axis=0)
+
+
+def _score_elsewhere(workers, network, archs, batch, functions, config):
+    """In pieces small enough that few are under way at the end."""
+    batch = jax.tree.map(np.asarray, batch)
+    size = min(LARGEST_PIECE, math.ceil(len(archs) / (PIECES_PER_WORKER * workers.num_workers)))
+    pieces = [np.arange(start, min(start + size, len(archs))) for start in range(0, len(archs), size)]
+    call = workers.share(_score_piece, (network, archs, batch, functions, config))
+    for number, values in workers.map(call, pieces):
+        yield pieces[number], values
+
+
+def _score_piece(shared, rows):
+    """In a worker: scores of these rows."""
+    network, archs, batch, functions, config = shared
+    return score_archs(network, archs[rows], batch, functions, config)
+
+
+def _score_here(network, chosen, batch, functions, config):
+    """On the devices of the job."""
     on_cpu = jax.default_backend() == "cpu"
     loops = on_cpu or not hasattr(network, "capacity")  # without it all ops of all would be computed under `vmap`
     strategy = config.strategy if config.strategy != "auto" else "loop" if loops else "grouped"
     plan = make_plan(network, chosen, batch, strategy, config.chunk_size, config.memory)
     independent = config.init == "independent"
-    drawn_for = (network, batch.images.shape[1:], archs.shape[1], config.seed)
+    num_decisions = chosen.shape[1]
+    drawn_for = (network, batch.images.shape[1:], num_decisions, config.seed)
     batch = to_job(batch, WHOLE)
     draw = None if independent else to_job(draw_for_all(*drawn_for), WHOLE)
     float64 = jax.default_backend() in HAVE_FLOAT64
@@ -139,16 +170,16 @@ def iter_scores(
         for device, rows in enumerate(chunks):
             padded[device, : len(rows)] = chosen[rows]
             counts[device] = len(rows)
-        given = to_job((counts, padded.reshape(-1, archs.shape[1])), SPLIT)
+        padded = padded.reshape(-1, num_decisions)
+        given = to_job((counts, padded), SPLIT)
         if independent:
-            draw = to_job(draw_for_each(*drawn_for, to_index(network.space, padded.reshape(-1, archs.shape[1]))), SPLIT)
+            draw = to_job(draw_for_each(*drawn_for, to_index(network.space, padded)), SPLIT)
         with nullcontext() if as_is else jax.default_matmul_precision(config.precision):
             scores = own_share(program(*given, draw, batch), SPLIT)
-        values = finish_scores(scores).reshape(len(padded), plan.size, -1)
+        values = finish_scores(scores).reshape(len(counts), plan.size, -1)
         if chunks:
             values = np.concatenate([values[device, : len(rows)] for device, rows in enumerate(chunks)])
-            takers = [rows_of[row] for row in np.concatenate(chunks)]
-            yield np.concatenate(takers), np.repeat(values, [len(rows) for rows in takers], axis=0)
+            yield np.concatenate(chunks), values
 
 
 def _representatives(space, archs, functions, config):

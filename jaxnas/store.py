@@ -26,6 +26,7 @@ from jaxnas.parts import KEYS, gather, merge_environments, open_parts, read_head
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Batch, Proxy
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, check_batch, get_proxies, iter_scores
 from jaxnas.spaces import SearchSpace, from_index, get_space, to_index
+from jaxnas.workers import Workers
 
 SAVE_INTERVAL, LONGEST_INTERVAL = 5.0, 60.0  # seconds between saves at first and at most: what a kill can cost
 DEFAULT_CONFIG = ScoringConfig()
@@ -158,6 +159,7 @@ def fill_store(
     config: ScoringConfig = DEFAULT_CONFIG,
     *,
     data_name: str,
+    workers: Workers | None = None,
     on_chunk: Callable[[int, int], None] = lambda done, total: None,
     on_damaged: Callable[[str, str], None] = lambda name, message: warnings.warn(message, stacklevel=3),
 ) -> None:
@@ -167,9 +169,9 @@ def fill_store(
     processes may use one store. A function of your own is known there by its name: name it anew when you change it.
     In a job of several processes all call this with the same arguments; each scores its share and adds its own parts.
 
-    Args: `on_chunk(done, total)` counts distinct architectures and is called first with those that the store knew; in a
-      job it goes by the pace of this process; `on_damaged(name, message)` for each damaged file, which is set aside and
-      whose rows are scored again, in process 0.
+    Args: `workers`, which score instead of this process; `on_chunk(done, total)` counts distinct architectures and is
+      called first with those that the store knew; in a job it goes by the pace of this process; `on_damaged(name,
+      message)` for each damaged file, which is set aside and whose rows are scored again, in process 0.
 
     Raises: InputError when the store was made with other settings, naming them; when the batch or a name does not fit.
     """
@@ -196,7 +198,7 @@ def fill_store(
     on_chunk(found, total)
     for names, rows in _pending(functions, known, first, config):
         chosen = {name: functions[name] for name in names}
-        chunks = iter_scores(network, archs[first[rows]], batch, chosen, config)
+        chunks = iter_scores(network, archs[first[rows]], batch, chosen, config, workers)
         _save_chunks(place, space, provenance, index[rows], names, chunks, count)
     wait_for_all("scored")
 

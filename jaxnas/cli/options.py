@@ -34,6 +34,13 @@ NumProcessesOption = Annotated[int | None, typer.Option(help="How many processes
 ProcessIdOption = Annotated[int | None, typer.Option(help="Which of them this is, from 0 on.", min=0)]
 
 
+EngineOption = Annotated[str, typer.Option(help="local, or ray: processes that may come and go (extra: ray).")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="HOST:PORT of a running Ray cluster, or auto; default: one on this machine.")
+]
+WorkersOption = Annotated[int | None, typer.Option(help="Workers of Ray; default: one on each core or GPU.", min=1)]
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Ctrl-C in the body ends the command with one line and exit code 130.

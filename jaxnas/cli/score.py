@@ -6,20 +6,24 @@ from typing import Annotated
 import typer
 
 from jaxnas.cli.options import (
+    AddressOption,
     BatchOption,
     CellsOption,
     ChannelsOption,
     CoordinatorOption,
     DataOption,
+    EngineOption,
     FolderOption,
     NumProcessesOption,
     ProcessIdOption,
     ProxiesOption,
     SeedOption,
     SpaceArgument,
+    WorkersOption,
     stoppable,
 )
-from jaxnas.progress import JsonLines, Silence, emit, progress, status
+from jaxnas.errors import InputError
+from jaxnas.progress import JsonLines, Silence, emit, progress, status, warn
 from jaxnas.terminal import configure_jax, console, score_table, split_names
 
 
@@ -56,6 +60,9 @@ def score(
     coordinator: CoordinatorOption = None,
     num_processes: NumProcessesOption = None,
     process_id: ProcessIdOption = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines on stdout, no tables.")] = False,
 ) -> None:
     """Score architectures at initialisation with zero-cost proxies.
@@ -67,6 +74,7 @@ def score(
       jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
       jaxnas score transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
       jaxnas score --all --out shared/nb201 --coordinator node0:9876 --num-processes 4 --process-id 1
+      jaxnas score --all --out s3://bucket/nb201 --engine ray --address auto
     """
     configure_jax()
     from jaxnas import distributed, pipeline, spaces
@@ -75,8 +83,11 @@ def score(
     from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
     from jaxnas.store import collect_scores, fill_store, read_score_table, write_score_table
     from jaxnas.timing import Stopwatch
+    from jaxnas.workers import open_workers
 
-    if distributed.join(coordinator, num_processes, process_id):
+    if engine != "local" and (coordinator, num_processes, process_id) != distributed.NEVER_JOINED:
+        raise InputError("--engine ray brings its own processes: leave --coordinator and the like out")
+    if engine == "local" and distributed.join(coordinator, num_processes, process_id):
         status.print(distributed.describe(), highlight=False, soft_wrap=True)
     search_space = spaces.get_space(space)
     names = expand_names(split_names(proxies)) or DEFAULT_PROXIES
@@ -88,7 +99,7 @@ def score(
     network = pipeline.make_network(space, images, channels, cells, task)
     batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
     watch = Stopwatch()
-    with progress() as bars, watch.stage("scoring"):
+    with progress() as bars, open_workers(engine, address, workers, warn) as staff, watch.stage("scoring"):
         show = Silence() if not distributed.is_leader() else JsonLines() if as_json else bars
         show.start("scoring")
         fill_store(
@@ -100,6 +111,7 @@ def score(
             names,
             ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory),
             data_name=f"{task} of {data}" if task else data,
+            workers=None if engine == "local" else staff,
             on_chunk=show.scored,
             on_damaged=show.damaged,
         )

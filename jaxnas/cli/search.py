@@ -1,20 +1,24 @@
 """`jaxnas search`, `train` and `compare`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jaxnas.cli.options import (
+    AddressOption,
     BatchOption,
     DataOption,
+    EngineOption,
     FolderOption,
     ProxiesOption,
     SeedOption,
     SpaceArgument,
+    WorkersOption,
     stoppable,
 )
-from jaxnas.progress import progress
+from jaxnas.progress import progress, warn
 from jaxnas.terminal import (
     comparison_table,
     configure_jax,
@@ -56,6 +60,13 @@ def search(
         int | None, typer.Option(help="Candidates trained at once; default: one on each core or accelerator.")
     ] = None,
     compare: Annotated[str | None, typer.Option(help="Run this method too, with the same budget: random.")] = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(help="Candidates proposed before any of them is trained; of ray default: one for each worker."),
+    ] = None,
     seed: SeedOption = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/SPACE-DATA-seedN.")] = None,
 ) -> None:
@@ -69,12 +80,14 @@ def search(
       jaxnas search --data cifar10 --channels 16 --compare random
       jaxnas search darts --data cifar10 --pool 300 --budget 10 --epochs 1
       jaxnas search --table nasbench201 --column c10_valid_val_12 --test-column robot_c10_test
+      jaxnas search --data cifar10 --engine ray --workers 8
     """
     configure_jax()
     from jaxnas.pipeline import run_config, search_images
     from jaxnas.proxies import expand_names
     from jaxnas.report import save_run
     from jaxnas.scoring import DEFAULT_PROXIES
+    from jaxnas.workers import open_workers
 
     config = run_config(
         space,
@@ -95,10 +108,20 @@ def search(
         table=table,
         column=column,
         test_column=test_column,
+        at_once=at_once,
     )
     folder = out or Path("runs", f"{space}-{Path(table or data).stem}-seed{seed}")
-    with progress() as bars:
-        run = search_images(config, folder, data_folder=data_folder, scores_path=scores, events=bars.events())
+    with progress() as bars, open_workers(engine, address, workers, warn) as staff:
+        if engine == "ray" and at_once is None and not table:
+            config = replace(config, at_once=staff.num_workers)
+        run = search_images(
+            config,
+            folder,
+            data_folder=data_folder,
+            scores_path=scores,
+            workers=None if engine == "local" else staff,
+            events=bars.events(),
+        )
     save_run(folder, run)
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
@@ -184,6 +207,9 @@ def compare(
     budget: Annotated[int, typer.Option(help="Queries of a search.")] = 20,
     seeds: Annotated[int, typer.Option(help="Seeds of every method.", min=1)] = 100,
     first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
     data_folder: FolderOption = None,
     out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")] = Path("runs", "compare"),
 ) -> None:
@@ -199,6 +225,7 @@ def compare(
     configure_jax()
     from jaxnas.comparison import CompareConfig, compare_methods
     from jaxnas.report import comparison_rows, save_comparison
+    from jaxnas.workers import open_workers
 
     if table == "nasbench201":
         column, test_column = column or "c10_valid_val_12", test_column or "robot_c10_test"
@@ -216,13 +243,14 @@ def compare(
         budget=budget,
     )
     names = split_names(methods)
-    with progress() as bars:
+    with progress() as bars, open_workers(engine, address, workers, warn) as staff:
         comparison = compare_methods(
             names,
             config,
             range(first_seed, first_seed + seeds),
             out,
             data_folder=data_folder,
+            workers=staff,
             on_seeds=lambda method, done, total: bars.advance(f"{method}: seeds", done, total),
         )
     picture = save_comparison(out, comparison)

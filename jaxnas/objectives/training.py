@@ -11,9 +11,10 @@ import inspect
 import json
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainingConfig, TrainState, check_config
 from jaxnas.objectives.trainer import Progress, Trainer, chunks
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs
+from jaxnas.workers import Workers
 
 __all__ = ["TrainingConfig", "TrainingObjective"]
 
@@ -52,6 +54,7 @@ class TrainingObjective:
         the candidates in training and their `Progress`.
       together: candidates that `prepare` trains at once; default: one on each device.
       space: the space of the architectures; default: the one that the network names.
+      workers: train instead of this process, each one candidate at a time.
 
     Raises:
       InputError: network, images, architectures and config do not fit each other; the record is damaged, or was made
@@ -69,6 +72,7 @@ class TrainingObjective:
         *,
         space: SearchSpace | None = None,
         together: int | None = None,
+        workers: Workers | None = None,
     ):
         self.network, self.config, self.on_progress = network, config or TrainingConfig(), on_progress
         named: SearchSpace = getattr(network, "space", NASBENCH201)
@@ -80,7 +84,11 @@ class TrainingObjective:
         if together is not None and together < 1:
             raise InputError(f"{together} candidates cannot be trained together: give 1 or more")
         train = Labelled(rest.train_images, rest.train_labels)
-        given = together or jax.local_device_count()
+        self._workers, self._job = workers, None
+        if workers is not None:
+            path = None if record is None else Path(record).resolve()
+            self._job = workers.share(_train_one, _Job(network, self.archs, data, self.config, self._space, path))
+        given = 1 if workers else together or jax.local_device_count()
         self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=given)
         self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
         self.seconds_trained = 0.0  # of this process
@@ -111,7 +119,7 @@ class TrainingObjective:
     @property
     def together(self) -> int:
         """How many candidates are trained at once."""
-        return self._trainer.together
+        return self._workers.num_workers if self._workers else self._trainer.together
 
     def prepare(self, indices: Sequence[int]) -> None:
         """Train those of the candidates that the record does not hold, `together` at a time.
@@ -126,20 +134,29 @@ class TrainingObjective:
             if (name := self._name(index)) not in self._trained:
                 missing.setdefault(name, index)
         names = list(missing)
+        if self._workers:
+            for number, (state, result) in self._workers.map(self._job, missing.values()):
+                self.seconds_trained += result.seconds
+                self._keep(names[number : number + 1], [state], [result])
+            return
         for start in range(0, len(names), self.together):
-            self._train_group({name: missing[name] for name in names[start : start + self.together]})
+            group = {name: missing[name] for name in names[start : start + self.together]}
+            self._keep(group, *self._fit(list(group.values()), self._folder(group)))
 
-    def _train_group(self, group):
-        """Train the candidates {name: index}, and write their lines of the record."""
-        states, results = self._fit(list(group.values()), self._checkpoints and self._checkpoints / _folder_name(group))
-        for name, state, result in zip(group, states, results, strict=True):
+    def _folder(self, names):
+        """Of checkpoints, one of its own for each group of candidates: those of other searches can be told apart."""
+        return self._checkpoints and self._checkpoints / hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+    def _keep(self, names, states, results):
+        """Add their lines to the record."""
+        for name, state, result in zip(names, states, results, strict=True):
             accuracies = [other.validation_accuracy for other in self._trained.values() if not other.diverged]
             if not result.diverged and result.validation_accuracy > max(accuracies, default=-1):
                 self._best = name, state
             self._trained[name] = result
         if self._record and self._checkpoints:
             write_record(self._record, self._header, self._trained)
-            shutil.rmtree(self._checkpoints, ignore_errors=True)
+            shutil.rmtree(self._folder(names) if self._workers else self._checkpoints, ignore_errors=True)
 
     def test_accuracy(self, index: int) -> float:
         """Percent of the test images that the trained candidate classifies correctly, NaN if it diverged.
@@ -181,6 +198,42 @@ class TrainingObjective:
             return fitted.states, [result._replace(seconds=share) for result in results]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What a worker needs to train any of the candidates."""
+
+    network: nn.Module
+    archs: Int8[np.ndarray, "A D"]
+    data: ImageData
+    config: TrainingConfig
+    space: SearchSpace
+    record: Path | None
+
+    @cached_property
+    def objective(self) -> TrainingObjective:
+        """Made once for each worker, which then has the compiled program; tells of its training on stderr."""
+        given = (self.network, self.archs, self.data, self.config)
+        objective = TrainingObjective(*given, on_progress=_tell, space=self.space, together=1)
+        objective._checkpoints = self.record and self.record.with_name(f"{self.record.name}.checkpoints")
+        return objective
+
+
+def _train_one(job, index):
+    """In a worker: the last state and the line of the record of one candidate, from its checkpoint on if it is there.
+
+    Checkpoints are found by another worker where both see the folder of the record.
+    """
+    objective = job.objective
+    (state,), (result,) = objective._fit([index], objective._folder([objective._name(index)]))
+    return state, result
+
+
+def _tell(indices, at):
+    if at.step == at.steps:
+        text = f"candidate {indices[0]}: epoch {at.epoch} of {at.epochs}, loss {at.loss[0]:.3f}"
+        print(text, file=sys.stderr, flush=True)
+
+
 def check_fit(network: nn.Module, data: ImageData, config: TrainingConfig, num_decisions: int) -> None:
     """InputError unless images, classes and batch size fit; `data` holds the training part of the images."""
     if config.batch_size > len(data.train_labels):
@@ -201,11 +254,6 @@ def check_fit(network: nn.Module, data: ImageData, config: TrainingConfig, num_d
             f"a network of {logits.shape[-1]} classes does not fit {data.name} with {data.num_classes}: "
             f"give num_classes={data.num_classes}"
         )
-
-
-def _folder_name(group):
-    """A folder of its own for each group of candidates, that those of other searches can be told apart."""
-    return hashlib.sha256("\n".join(group).encode()).hexdigest()[:16]
 
 
 def describe_training(space, network, data, config):

@@ -100,6 +100,7 @@ class Method(NamedTuple):
         costs: Float[Any, " A"] | Callable[[int], float] | None = None,
         archs: Int8[Any, "A D"] | None = None,
         prices: Sequence[int] | None = None,
+        at_once: int = 1,
     ) -> SearchResult:
         """One search: T distinct queries, and the best of them.
 
@@ -110,11 +111,16 @@ class Method(NamedTuple):
           costs, seconds per architecture, an array or a function that is asked once the architecture is evaluated
           (default: measured for a function, NaN for an array); archs, the architectures as the space's vectors, for
           methods that change them; prices, for methods that start with short trainings: the queries [F] that an
-          evaluation at each fidelity costs, rising from 1; the objective is [A F] or a function of index and fidelity.
+          evaluation at each fidelity costs, rising from 1; the objective is [A F] or a function of index and fidelity;
+          at_once, items of one fidelity that are proposed before any of their objectives is known: the method is told
+          meanwhile that those before failed, which for a surrogate is the worst value so far, a constant liar
+          (Ginsbourger et al. 2010), and learns the truth of all in their order.
         Returns: the run; exactly T distinct queries, or T queries' worth of them. A NaN or inf objective is a failed
           candidate: never selected.
         Raises: InputError for arguments that do not fit, or if every candidate failed.
         """
+        if at_once < 1 or (at_once > 1 and (self.multi_fidelity or not callable(objective))):
+            raise InputError(f"at_once is {at_once}: give 1, or more where the objective is a function of one fidelity")
         if not callable(objective):
             given = dict(config=config, on_query=on_query, costs=costs, archs=archs, prices=prices)
             return self.run_seeds(table, objective, budget=budget, seeds=[seed], **given)[0]
@@ -126,34 +132,39 @@ class Method(NamedTuple):
         prepare, together = getattr(objective, "prepare", None), getattr(objective, "together", 1)
         prepared: set[int] = set()
         while ledger.spent < budget:
-            proposal = _ask(state, history, pool, key, number, method=self, budget=budget, config=config)
-            if prepare and not self.multi_fidelity and int(proposal.item) not in prepared:
-                room = min(together, budget - ledger.spent)
-                coming = self._foresee(state, history, pool, key, number, proposal, room, config)
+            look_ahead = partial(self._look_ahead, state, history, pool, key, number, config)
+            left = budget - ledger.spent
+            proposals = look_ahead(min(at_once, left), PHASES)
+            if prepare and not self.multi_fidelity and not prepared.issuperset(_items(proposals)):
+                foreseen = look_ahead(min(together, left), FORESEEABLE)
+                coming = _items(max(proposals, foreseen, key=len))
                 prepare(coming)
                 prepared.update(coming)
-            phase, weights = PHASES[int(proposal.phase)], np.asarray(proposal.weights)
-            value = ledger.query(int(proposal.item), phase, weights)
-            state, history = _tell(state, history, pool, proposal, value, method=self, config=config)
-            number += 1
+            for proposal in proposals:
+                phase, weights = PHASES[int(proposal.phase)], np.asarray(proposal.weights)
+                value = ledger.query(int(proposal.item), phase, weights)
+                state, history = _tell(state, history, pool, proposal, value, method=self, config=config)
+            number += len(proposals)
         return ledger.result(self.name, _best_weights(self, state, pool), seed, _plain(config))
 
-    def _foresee(self, state, history, pool, key, number, proposal, room, config):
-        """The proposed item, and up to `room` in all that follow it whatever the objectives turn out to be.
+    def _look_ahead(self, state, history, pool, key, number, config, room, phases):
+        """The next proposal, and those that follow it if all fail, until `room` new items are among them.
 
-        That is so in phases that look at no new objective. A guess that turns out wrong costs time, no query.
+        With `FORESEEABLE`, phases that look at no new objective, it is a guess of what will be asked next, which ends
+        with the phase; a wrong one costs time, no query.
         """
-        items, phase, budget = [int(proposal.item)], int(proposal.phase), len(history.item)
-        for later in range(number + 1, number + 1 + 4 * room):
-            if len(items) >= room or PHASES[phase] not in FORESEEABLE:
+        proposals: list[Proposal] = []
+        how, num_new = dict(method=self, budget=len(history.item), config=config), 0
+        while num_new < room and len(proposals) < 4 * room:
+            proposal = _ask(state, history, pool, key, number + len(proposals), **how)
+            if phases is FORESEEABLE and proposals and proposal.phase != proposals[0].phase:
                 break
+            proposals.append(proposal)
+            if PHASES[int(proposal.phase)] not in phases or room == 1:
+                break
+            num_new += not history.queried[proposal.item]
             state, history = _tell(state, history, pool, proposal, np.nan, method=self, config=config)
-            proposal = _ask(state, history, pool, key, later, method=self, budget=budget, config=config)
-            if int(proposal.phase) != phase:
-                break
-            if not history.queried[proposal.item]:
-                items.append(int(proposal.item))
-        return items
+        return proposals
 
     def run_seeds(
         self,
@@ -192,6 +203,11 @@ class Method(NamedTuple):
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
         return results
+
+
+def _items(proposals):
+    """Of proposals, each once."""
+    return list(dict.fromkeys(int(proposal.item) for proposal in proposals))
 
 
 def unweighted(pool: Pool) -> Float[Array, " M"]:

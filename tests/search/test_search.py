@@ -105,6 +105,62 @@ def test_what_a_method_will_ask_for_is_prepared_together_and_changes_nothing(sea
         assert guesses == result.queries.tolist()
 
 
+class Together:
+    """An objective of which none is known before its group is prepared."""
+
+    together = 1
+
+    def __init__(self, values):
+        self.values, self.groups = values, []
+
+    def prepare(self, indices):
+        self.groups.append(indices)
+
+    def __call__(self, index):
+        assert any(index in group for group in self.groups)
+        return self.values[index]
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.multi_fidelity])
+def test_proposals_at_once(name, table, objective):
+    """Groups of three of which no objective is known yet; with one at a time the search is the ordinary one."""
+    given = dict(config=CONFIGS.get(name), archs=ARCHS, budget=8, seed=1, costs=np.zeros(A))
+    together = Together(objective)
+    result = METHODS[name](table, together, at_once=3, **given)
+    assert len(set(result.queries.tolist())) == 8
+    assert all(len(set(group)) == len(group) <= 3 for group in together.groups)
+    assert len(together.groups) <= 6
+    assert name == "reinforce" or len(together.groups[0]) == 3
+    first = set(together.groups[0])
+    assert set(result.queries[: len(first)].tolist()) == first
+    worse = Together(objective - 100 * np.isin(np.arange(A), list(first)))  # another truth: the same first group
+    METHODS[name](table, worse, at_once=3, **given)
+    assert worse.groups[0] == together.groups[0]
+    again = METHODS[name](table, Together(objective), at_once=3, **given)
+    assert again.to_dict() == result.to_dict()
+    alone = METHODS[name](table, Together(objective), at_once=1, **given)
+    assert alone.to_dict() == METHODS[name](table, objective, **given).to_dict()
+
+
+def test_the_surrogate_is_told_lies_and_then_the_truth(table, objective):
+    """The first three weights come before anything is known: the first is that of one at a time, the next differ."""
+    given = dict(config=CONFIGS["robot"], budget=6, seed=1)
+    alone = robot(table, lambda index: objective[index], **given)
+    three = robot(table, lambda index: objective[index], at_once=3, **given)
+    np.testing.assert_array_equal(three.query_weights[0], alone.query_weights[0])
+    assert len({tuple(weights) for weights in three.query_weights[:3]}) == 3
+    assert three.phase[:3] == ("bo",) * 3
+    assert not np.array_equal(three.query_weights[2], alone.query_weights[2])  # after one value they still agree
+
+
+@pytest.mark.parametrize(("method", "at_once"), [("random", 0), ("hyperband", 2)])
+def test_at_once_needs_a_function_of_one_fidelity(method, at_once, table, objective):
+    with pytest.raises(InputError, match=f"at_once is {at_once}: give 1, or more"):
+        METHODS[method](table, lambda index: objective[index], budget=T, seed=0, at_once=at_once)
+    with pytest.raises(InputError, match="at_once is 2"):
+        METHODS["random"](table, objective, budget=T, seed=0, at_once=2)
+
+
 def test_measured_cost(search, table, objective):
     result = search(table, lambda arch: objective[arch], budget=T, seed=0)
     assert (result.cost >= 0).all()
