@@ -18,7 +18,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Batch, Proxy, expand_names
 from jaxnas.proxies.finish import finish_scores
-from jaxnas.spaces import check_archs, from_index, to_index
+from jaxnas.spaces import SearchSpace, check_archs, from_index, to_index
 from jaxnas.strategies import SPLIT, WHOLE, make_plan, make_program
 from jaxnas.workers import Workers
 
@@ -125,7 +125,7 @@ def iter_scores(
     functions = get_proxies(proxies)
     if not len(archs):
         return
-    chosen, rows_of = _representatives(network.space, archs, functions, config)
+    chosen, rows_of = representatives(network.space, archs, functions, config)
     score = _score_here if workers is None else partial(_score_elsewhere, workers)
     for rows, values in score(network, chosen, batch, functions, config):
         takers = [rows_of[row] for row in rows]
@@ -150,9 +150,7 @@ def _score_piece(shared, rows):
 
 def _score_here(network, chosen, batch, functions, config):
     """On the devices of the job."""
-    on_cpu = jax.default_backend() == "cpu"
-    loops = on_cpu or not hasattr(network, "capacity")  # without it all ops of all would be computed under `vmap`
-    strategy = config.strategy if config.strategy != "auto" else "loop" if loops else "grouped"
+    on_cpu, strategy = jax.default_backend() == "cpu", strategy_of(network, config)
     plan = make_plan(network, chosen, batch, strategy, config.chunk_size, config.memory)
     independent = config.init == "independent"
     num_decisions = chosen.shape[1]
@@ -182,8 +180,18 @@ def _score_here(network, chosen, batch, functions, config):
             yield np.concatenate(chunks), values
 
 
-def _representatives(space, archs, functions, config):
-    """The architectures to score, and for each the rows that take its scores."""
+def strategy_of(network: Any, config: ScoringConfig) -> str:
+    """ "loop" or "grouped": what "auto" means here."""
+    if config.strategy != "auto":
+        return config.strategy
+    takes_groups = hasattr(network, "capacity")  # without it all ops of all would be computed under `vmap`
+    return "grouped" if takes_groups and jax.default_backend() != "cpu" else "loop"
+
+
+def representatives(
+    space: SearchSpace, archs: Int8[np.ndarray, "A D"], functions: Mapping[str, Proxy], config: ScoringConfig
+) -> tuple[Int8[np.ndarray, "R D"], list[Int[np.ndarray, " a"]]]:
+    """The architectures to score, and for each the rows of `archs` that take its scores."""
     if not (config.one_per_class and OF_LIVE_NETWORK.issuperset(functions.values())):
         return archs, list(np.arange(len(archs))[:, None])
     classes, first, members = np.unique(space.network_class(archs), return_index=True, return_inverse=True)

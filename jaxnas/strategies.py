@@ -49,11 +49,7 @@ def make_plan(
     memory: float | None,
 ) -> Plan:
     """Chunks of at most `size` architectures, or as many as fit into `memory` (GB of one device), in all processes."""
-    if size is None and strategy == "loop":
-        size = LOOP_CHUNK
-    elif size is None:
-        size = int(from_leader(lambda: np.array([_fitting(network, batch, memory)]), (1,), np.int32)[0])
-    size = max(2, size)  # XLA would unroll a loop over one row
+    size = int(from_leader(lambda: np.array([chunk_size(network, batch, strategy, size, memory)]), (1,), np.int32)[0])
     share = max(1, min(size, math.ceil(len(archs) / mesh().size)))
     if strategy == "loop":  # always padded to `size`: one program for any number of architectures
         chunks = [np.arange(start, min(start + share, len(archs))) for start in range(0, len(archs), share)]
@@ -95,8 +91,10 @@ def balanced_chunks(archs: Int8[np.ndarray, "A D"], size: int, num_ops: int) -> 
     return [rows for rows in chunks if len(rows)]
 
 
-def _fitting(network, batch, memory):
-    """How many architectures at once fit into `memory` GB, or into the free memory of a device."""
+def chunk_size(network: Any, batch: Batch, strategy: str, size: int | None, memory: float | None) -> int:
+    """`size`, or as many architectures at once as fit into `memory` GB or into the free memory of a device."""
+    if size is not None or strategy == "loop":
+        return max(2, size or LOOP_CHUNK)  # XLA would unroll a loop over one row
     if memory is None:
         stats = jax.local_devices()[0].memory_stats() or {}
         memory = SAFE_SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]) / 1e9 if "bytes_limit" in stats else 4.0

@@ -3,6 +3,7 @@
 import os
 import re
 from contextlib import suppress
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -176,6 +177,27 @@ def comparison_table(rows) -> Table:
             f"{against['p_value']:.2g}" if against else "-",
         )
     return table
+
+
+def print_estimate(job) -> None:
+    """The plan of a scoring job."""
+    time = "unknown: give --throughput, or score some first"
+    if job.seconds is not None:
+        pace = f"{job.throughput:.3g}/s of a device ({job.throughput_from})"
+        time = f"{timedelta(seconds=round(job.seconds))} without compiling, at {pace}"
+    parts = "?" if job.parts is None else f"{job.parts:,}"
+    lines = {
+        "architectures": f"{job.architectures:,}, of which the store has {job.known:,}; to score {job.to_score:,}",
+        "shards": f"{job.devices:,} of {job.shard:,}, in {job.chunks:,} chunks of {job.chunk:,} ({job.strategy})",
+        "memory of a device": f"about {job.bytes_per_device / 1e9:.2f} GB",
+        "operations": f"about {job.flops / 1e12:.3g} TFLOP, {job.flops_per_arch / 1e9:.3g} GFLOP each",
+        "time": time,
+        "store": f"{parts} parts, {job.store_bytes / 1e6:,.1f} MB at most",
+    }
+    table = Table(box=SIMPLE, show_header=False)
+    for name, line in lines.items():
+        table.add_row(name, line)
+    console.print(table)
 
 
 def print_data(statuses) -> None:

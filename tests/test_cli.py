@@ -392,3 +392,17 @@ def test_a_mistake_gets_one_line_and_code_2(run, tmp_path, table, skeletons, arg
     assert len(errors) == 1
     assert message in errors[0]
     assert "Traceback" not in err
+
+
+def test_plan_of_a_job(run, tmp_path):
+    args = ["score", "--all", "--channels", "4", "--plan", "--devices", "4"]
+    code, out, err = run(*args, "--throughput", "5")
+    assert code == 0, err
+    assert "15,625, of which the store has 0" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    _, out, _ = run(*args, "--throughput", "5", "--json")
+    found = json.loads(out)
+    assert found["seconds"] == pytest.approx(found["to_score"] / 20)
+    code, _, err = run(*args, "--throughput", "-1")
+    assert (code, "throughput -1.0 is no pace" in err) == (2, True)
+    assert not (tmp_path / "scores").exists()

@@ -1,5 +1,6 @@
 """`jaxnas score`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ from jaxnas.cli.options import (
 )
 from jaxnas.errors import InputError
 from jaxnas.progress import JsonLines, Silence, emit, progress, status, warn
-from jaxnas.terminal import configure_jax, console, score_table, split_names
+from jaxnas.terminal import configure_jax, console, print_estimate, score_table, split_names
 
 
 @stoppable()
@@ -63,6 +64,12 @@ def score(
     engine: EngineOption = "local",
     address: AddressOption = None,
     workers: WorkersOption = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what the job will take, and run nothing.")] = False,
+    devices: Annotated[int | None, typer.Option(help="Of the planned job; default: those here.", min=1)] = None,
+    throughput: Annotated[
+        float | None,
+        typer.Option(help="Architectures a second of one device, for the plan; default: as the store was filled."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines on stdout, no tables.")] = False,
 ) -> None:
     """Score architectures at initialisation with zero-cost proxies.
@@ -75,9 +82,11 @@ def score(
       jaxnas score transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
       jaxnas score --all --out shared/nb201 --coordinator node0:9876 --num-processes 4 --process-id 1
       jaxnas score --all --out s3://bucket/nb201 --engine ray --address auto
+      jaxnas score --all --channels 16 --cells 5 --plan --devices 32 --strategy grouped --memory 14 --throughput 20
     """
     configure_jax()
     from jaxnas import distributed, pipeline, spaces
+    from jaxnas.estimate import estimate
     from jaxnas.folders import file_in, without_secrets
     from jaxnas.proxies import expand_names
     from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
@@ -87,7 +96,7 @@ def score(
 
     if engine != "local" and (coordinator, num_processes, process_id) != distributed.NEVER_JOINED:
         raise InputError("--engine ray brings its own processes: leave --coordinator and the like out")
-    if engine == "local" and distributed.join(coordinator, num_processes, process_id):
+    if engine == "local" and not plan and distributed.join(coordinator, num_processes, process_id):
         status.print(distributed.describe(), highlight=False, soft_wrap=True)
     search_space = spaces.get_space(space)
     names = expand_names(split_names(proxies)) or DEFAULT_PROXIES
@@ -98,6 +107,25 @@ def score(
     images = pipeline.load_standardized(data, data_folder)
     network = pipeline.make_network(space, images, channels, cells, task)
     batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
+    config = ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory)
+    if plan:
+        if throughput is not None and not throughput > 0:
+            raise InputError(f"throughput {throughput} is no pace: give architectures a second, more than 0")
+        found = estimate(
+            out,
+            search_space,
+            network,
+            pool,
+            batch,
+            names,
+            config,
+            data_name=f"{task} of {data}" if task else data,
+            devices=devices,
+            throughput=throughput,
+            processes=num_processes or workers or 1,
+        )
+        print(json.dumps(found._asdict())) if as_json else print_estimate(found)
+        return
     watch = Stopwatch()
     with progress() as bars, open_workers(engine, address, workers, warn) as staff, watch.stage("scoring"):
         show = Silence() if not distributed.is_leader() else JsonLines() if as_json else bars
@@ -109,7 +137,7 @@ def score(
             pool,
             batch,
             names,
-            ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory),
+            config,
             data_name=f"{task} of {data}" if task else data,
             workers=None if engine == "local" else staff,
             on_chunk=show.scored,

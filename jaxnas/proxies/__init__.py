@@ -1,6 +1,6 @@
 """Zero-cost proxies: pure functions from the quantities of one architecture to one score."""
 
-from jaxnas.proxies.about import EXACT, About, about, orient
+from jaxnas.proxies.about import EXACT, About, about, orient, passes_of
 from jaxnas.proxies.activation import meco, near
 from jaxnas.proxies.blocks import az_expressivity, az_progressivity, az_trainability
 from jaxnas.proxies.counts import flops, l2_norm, num_layers, params
@@ -49,6 +49,7 @@ __all__ = [
     "nwot",
     "orient",
     "params",
+    "passes_of",
     "plain",
     "regularised_swap",
     "snip",

@@ -105,6 +105,22 @@ def about(name: str) -> About:
     )
 
 
+def passes_of(names: Sequence[str]) -> tuple[float, float]:
+    """Passes over a minibatch of 64 forward and backward that proxies of PROXIES take together; own ones count as none.
+
+    Those of the loss and of the Jacobian share their forward pass, and the curvature goes on from the gradient.
+    """
+    needs = {need for name in names if name in _NEEDS and name not in EXACT for need in _NEEDS[name]}
+    of_loss = bool(needs & {"gradient", "channel_gradient", "curvature"})
+    of_jacobian, of_curvature = "input_jacobian" in needs, "curvature" in needs
+    if "block_jacobians" in needs:
+        needs -= {"blocks"}
+    apart = [PASSES[need] for need in needs - {"gradient", "channel_gradient", "curvature", "input_jacobian"}]
+    forward = float(of_loss or of_jacobian) + (PASSES["curvature"][0] - 1) * of_curvature
+    backward = float(of_loss) + float(of_jacobian)
+    return forward + sum(pair[0] for pair in apart), backward + sum(pair[1] for pair in apart)
+
+
 def source_of(proxy: Proxy) -> str:
     """The first paper that its docstring names."""
     text = " ".join((inspect.getdoc(proxy) or "").split())
