@@ -1,0 +1,217 @@
+"""The cost of growth: more processes, ten million architectures in one store, and a pod on paper.
+
+    python experiments/scaling.py [--num 160] [--rows 10000000] [--parts 2000] [--blocks 2]
+
+Processes: one job of 1, 2 and 4 processes with a CPU device each, and as many workers of Ray (extra: ray), score
+NAS-Bench-201 cells on the embedded digits with RoBoT's six proxies; strong: `num` cells in all, weak: as many for each
+process. Seconds are those of scoring, as the command tells them, without compiling; of Ray, whose workers compile by
+themselves, with it, from programs that are in the cache. Efficiency is the speed against one process, divided by the
+processes, or by the cores where there are fewer. Blocks run all cases in turn, the median counts: an idle machine is
+needed.
+
+Store: `rows` architectures of a space of eight widths in `parts` parts with simulated scores of six proxies, written by
+the store's own functions; then what a job does before it scores: it reads all parts, and finds what is missing. Peak
+memory is that of the process that did.
+
+Pod: operations of an architecture, as `jaxnas score --plan` counts them, at 2 % of the peak of a TPU v5e, which is
+assumed, not measured. Writes results/scaling.json and .md beside this file.
+"""
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import typer
+
+import jaxnas
+from jaxnas.estimate import estimate
+from jaxnas.folders import open_folder
+from jaxnas.host import num_cores
+from jaxnas.networks import NASBench201Network
+from jaxnas.networks.declared import Conv, DeclaredNetwork, choice
+from jaxnas.parts import open_parts, with_header, write_part
+from jaxnas.pipeline import load_standardized, make_network
+from jaxnas.report import save_results
+from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
+from jaxnas.spaces import enumerate_archs, from_index
+from jaxnas.store import fill_store, make_environment, make_provenance
+
+RESULTS = Path(__file__).parent / "results"
+PROCESSES = (1, 2, 4)
+WIDTHS = tuple(range(8, 72, 8))
+# TPU v5e: operations a second in bfloat16. The share is assumed: 16 to 64 channels fill an eighth to a half of one side
+# of its 128x128 matrix unit, and normalisation, ReLUs and copies wait for memory.
+PEAK, SHARE = 197e12, 0.02
+CHIPS = (1, 8, 64)
+
+
+def score(ways: str, num: int, processes: int, folder: Path) -> dict[str, float]:
+    """Seconds of scoring and of compiling that the command tells."""
+    size = ["--sample", str(num), "--channels", "8", "--cells", "2", "--batch-size", "32"]
+    command = [sys.executable, "-m", "jaxnas.cli", "score", *size, "--json"]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        command += ["--out", out]
+        if ways == "Ray":
+            commands = [[*command, "--engine", "ray", "--workers", str(processes)]]
+        else:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                job = ["--coordinator", f"127.0.0.1:{free.getsockname()[1]}", "--num-processes", str(processes)]
+            ranks = range(processes)
+            commands = [[*command, *job, "--process-id", str(rank)] if processes > 1 else command for rank in ranks]
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        running = [subprocess.Popen(one, **pipes) for one in commands]
+        told = [process.communicate() for process in running]
+    for process, (_, err) in zip(running, told, strict=True):
+        if process.returncode:
+            raise SystemExit(f"scoring failed: {err}")
+    done = json.loads(told[0][0].splitlines()[-1])
+    return {"seconds": done["seconds"] - done["compile_s"], "compile_seconds": done["compile_s"]}
+
+
+def measure_processes(num: int, blocks: int) -> list[dict[str, Any]]:
+    """A row for each case: seconds of every block, and of compiling."""
+    cases = [
+        (ways, kind, processes, num * (processes if kind == "weak" else 1))
+        for ways in ("one job", "Ray")
+        for kind in ("strong", "weak")
+        for processes in PROCESSES
+        if kind == "strong" or processes > 1
+    ]
+    found: dict[tuple, list] = {case: [] for case in cases}
+    with tempfile.TemporaryDirectory() as folder:
+        score("one job", 8, 1, Path(folder))  # the cache has the programs now
+        score("Ray", 8, 1, Path(folder))
+        for block in range(blocks):
+            for case in cases if block % 2 == 0 else reversed(cases):
+                ways, kind, processes, total = case
+                found[case].append(score(ways, total, processes, Path(folder)))
+                print(f"{ways}, {kind}, {processes}: {found[case][-1]['seconds']:.1f} s", flush=True)
+    return [
+        dict(ways=ways, kind=kind, processes=processes, architectures=total, blocks=found[ways, kind, processes, total])
+        for ways, kind, processes, total in cases
+    ]
+
+
+def measure_store(rows: int, parts: int) -> dict[str, Any]:
+    """Size, and seconds of writing, of finding out what a job has to do, and of its plan; in a process of its own."""
+    images = np.zeros((2, 8, 8, 3), np.float32)
+    batch = jaxnas.Batch(images, np.array([0, 1], np.int32))
+    network = DeclaredNetwork("widths", tuple(Conv(choice(*WIDTHS)) for _ in range(8)))
+    space, names, rng = network.space, DEFAULT_PROXIES, np.random.default_rng(0)
+    index = np.sort(rng.choice(space.size, rows, replace=False))
+    archs = from_index(space, index)
+    with tempfile.TemporaryDirectory() as folder:
+        place = open_folder(folder)
+        provenance = make_provenance(space, network, "noise", batch, ScoringConfig())
+        open_parts(place, provenance, print)
+        started = time.perf_counter()
+        for chosen in np.array_split(rng.permutation(rows), parts):
+            columns = {name: rng.normal(size=len(chosen)) for name in names}
+            texts = [space.format(arch) for arch in archs[chosen]]
+            table = pa.table({"index": index[chosen], "arch": texts, **columns})
+            write_part(place, with_header(table, provenance, make_environment(60.0)))
+        written = time.perf_counter() - started
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
+        started = time.perf_counter()
+        fill_store(folder, space, network, archs, batch, names, data_name="noise")
+        resumed = time.perf_counter() - started
+        started = time.perf_counter()
+        job = estimate(folder, space, network, archs, batch, names, data_name="noise", devices=64)
+        planned = time.perf_counter() - started
+    assert (job.known, job.to_score) == (rows, 0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds = dict(write_seconds=written, look_up_seconds=resumed, plan_seconds=planned)
+    return dict(rows=rows, parts=parts, bytes=size, peak=peak, **seconds)
+
+
+def pod_on_paper() -> list[dict[str, Any]]:
+    """Time of spaces on chips that nobody measured."""
+    from jaxnas.spaces import NASBENCH201
+
+    data = load_standardized("digits")  # its shape does not matter: images of 32x32 are made up
+    images = np.random.default_rng(0).normal(size=(64, 32, 32, 3)).astype(np.float32)
+    batch = jaxnas.Batch(images, np.arange(64, dtype=np.int32) % data.num_classes)
+    rows = []
+    for name, network, archs in (
+        ("NAS-Bench-201, whole", NASBench201Network(), enumerate_archs(NASBENCH201)),
+        ("DARTS, 36 channels, 20 layers, 10,000,000", make_network("darts", data, 36, 6), None),
+    ):
+        archs = jaxnas.sample(network.space, 1000, seed=0) if archs is None else archs
+        job = estimate("nowhere", network.space, network, archs, batch, DEFAULT_PROXIES, data_name="noise")
+        num = 10_000_000 if len(archs) == 1000 else job.to_score
+        for chips in CHIPS:
+            minutes = num * job.flops_per_arch / (chips * PEAK * SHARE) / 60
+            each = job.flops_per_arch / 1e9
+            rows.append(dict(space=name, architectures=num, gflop=each, chips=chips, minutes=minutes))
+    return rows
+
+
+def to_markdown(record: dict[str, Any]) -> str:
+    """Three tables."""
+    lines = []
+    if record["processes"]:
+        columns = "ways | kind | processes | architectures | s | architectures/s | efficiency | compiling s"
+        lines += [f"| {columns} |", "|---" * 8 + "|"]
+        alone = {}
+        for row in record["processes"]:
+            medians = {key: float(np.median([block[key] for block in row["blocks"]])) for key in row["blocks"][0]}
+            pace, processes = row["architectures"] / medians["seconds"], row["processes"]
+            alone.setdefault(row["ways"], pace)  # the first row is that of one process
+            efficiency = pace / alone[row["ways"]] / min(processes, record["cores"])
+            compiling = f"{medians['compile_seconds']:.1f}" if row["ways"] == "one job" else "-"
+            lines.append(
+                f"| {row['ways']} | {row['kind']} | {processes} | {row['architectures']} | {medians['seconds']:.1f} | "
+                f"{pace:.2f} | {efficiency:.2f} | {compiling} |"
+            )
+        lines.append("")
+    store = record["store"]
+    lines += [
+        "| rows | parts | size | bytes a row | writing | look-up by a job that resumes | plan | peak memory |",
+        "|---" * 8 + "|",
+        f"| {store['rows']:,} | {store['parts']:,} | {store['bytes'] / 1e6:,.0f} MB | "
+        f"{store['bytes'] / store['rows']:.0f} | {store['write_seconds']:.0f} s | {store['look_up_seconds']:.0f} s | "
+        f"{store['plan_seconds']:.0f} s | {store['peak'] / 1e9:.1f} GB |",
+        "",
+        "| space | architectures | GFLOP each | chips | minutes, on paper |",
+        "|---" * 5 + "|",
+    ]
+    for row in record["pod"]:
+        space = f"{row['space']} | {row['architectures']:,} | {row['gflop']:.0f}"
+        lines.append(f"| {space} | {row['chips']} | {row['minutes']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(
+    num: Annotated[int, typer.Option(help="Architectures of the strong case.", min=8)] = 160,
+    rows: Annotated[int, typer.Option(help="Of the store.", min=1000)] = 10_000_000,
+    parts: Annotated[int, typer.Option(help="Of the store.", min=1)] = 2_000,
+    blocks: Annotated[int, typer.Option(help="Measurements of each case of processes; 0: none.", min=0)] = 2,
+) -> None:
+    """Measure, write."""
+    started = time.perf_counter()
+    record: dict[str, Any] = {"cores": num_cores(), "pod": pod_on_paper()}
+    print("pod", record["pod"], flush=True)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        record["store"] = pool.submit(measure_store, rows, parts).result()
+    print("store", record["store"], flush=True)
+    record["processes"] = measure_processes(num, blocks) if blocks else []
+    record["environment"] = make_environment(time.perf_counter() - started)
+    save_results(RESULTS, "scaling", record, to_markdown(record))
+    print(to_markdown(record))
+
+
+if __name__ == "__main__":
+    typer.run(main)
