@@ -1,13 +1,13 @@
 """The cost of growth: more processes, ten million architectures in one store, and a pod on paper.
 
-    python experiments/scaling.py [--num 160] [--rows 10000000] [--parts 2000] [--blocks 2]
+    python experiments/scaling.py [--num 300] [--rows 10000000] [--parts 2000] [--blocks 2]
 
-Processes: one job of 1, 2 and 4 processes with a CPU device each, and as many workers of Ray (extra: ray), score
-NAS-Bench-201 cells on the embedded digits with RoBoT's six proxies; strong: `num` cells in all, weak: as many for each
-process. Seconds are those of scoring, as the command tells them, without compiling; of Ray, whose workers compile by
-themselves, with it, from programs that are in the cache. Efficiency is the speed against one process, divided by the
-processes, or by the cores where there are fewer. Blocks run all cases in turn, the median counts: an idle machine is
-needed.
+Processes: one job of 1, 2 and 4 processes with a CPU device each, and as many workers of Ray (extra: ray; strong alone),
+score NAS-Bench-201 cells on the embedded digits; strong: as many cells in all, weak: for each process. Every case is run
+with `num` cells and with five times as many: the difference is the pace, the rest what it takes to begin, which holds
+compiling: in a job on CPUs JAX keeps programs of process 0 alone, so that the others compile each time. Efficiency is
+the pace against one process, divided by the processes, or by the cores where there are fewer. Blocks run all cases in
+turn, the median counts: an idle machine is needed.
 
 Store: `rows` architectures of a space of eight widths in `parts` parts with simulated scores of six proxies, written by
 the store's own functions; then what a job does before it scores: it reads all parts, and finds what is missing. Peak
@@ -48,7 +48,7 @@ from jaxnas.spaces import enumerate_archs, from_index
 from jaxnas.store import fill_store, make_environment, make_provenance
 
 RESULTS = Path(__file__).parent / "results"
-PROCESSES = (1, 2, 4)
+PROCESSES, TIMES = (1, 2, 4), 5
 WIDTHS = tuple(range(8, 72, 8))
 # TPU v5e: operations a second in bfloat16. The share is assumed: 16 to 64 channels fill an eighth to a half of one side
 # of its 128x128 matrix unit, and normalisation, ReLUs and copies wait for memory.
@@ -56,9 +56,9 @@ PEAK, SHARE = 197e12, 0.02
 CHIPS = (1, 8, 64)
 
 
-def score(ways: str, num: int, processes: int, folder: Path) -> dict[str, float]:
-    """Seconds of scoring and of compiling that the command tells."""
-    size = ["--sample", str(num), "--channels", "8", "--cells", "2", "--batch-size", "32"]
+def score(ways: str, num: int, processes: int, folder: Path) -> float:
+    """Seconds of scoring and compiling that the command tells."""
+    size = ["--sample", str(num), "--channels", "16", "--cells", "2", "--batch-size", "32", "--proxies", "snip"]
     command = [sys.executable, "-m", "jaxnas.cli", "score", *size, "--json"]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     with tempfile.TemporaryDirectory(dir=folder) as out:
@@ -77,31 +77,31 @@ def score(ways: str, num: int, processes: int, folder: Path) -> dict[str, float]
     for process, (_, err) in zip(running, told, strict=True):
         if process.returncode:
             raise SystemExit(f"scoring failed: {err}")
-    done = json.loads(told[0][0].splitlines()[-1])
-    return {"seconds": done["seconds"] - done["compile_s"], "compile_seconds": done["compile_s"]}
+    return json.loads(told[0][0].splitlines()[-1])["seconds"]
 
 
 def measure_processes(num: int, blocks: int) -> list[dict[str, Any]]:
-    """A row for each case: seconds of every block, and of compiling."""
+    """A row for each case: architectures, and the seconds of every block, of few and of many."""
     cases = [
         (ways, kind, processes, num * (processes if kind == "weak" else 1))
         for ways in ("one job", "Ray")
         for kind in ("strong", "weak")
         for processes in PROCESSES
-        if kind == "strong" or processes > 1
+        if kind == "strong" or (processes > 1 and ways != "Ray")
     ]
     found: dict[tuple, list] = {case: [] for case in cases}
     with tempfile.TemporaryDirectory() as folder:
-        score("one job", 8, 1, Path(folder))  # the cache has the programs now
-        score("Ray", 8, 1, Path(folder))
+        for ways, processes in (*(("one job", processes) for processes in PROCESSES), ("Ray", 1)):
+            score(ways, 8, processes, Path(folder))  # the cache has the programs now
         for block in range(blocks):
             for case in cases if block % 2 == 0 else reversed(cases):
-                ways, kind, processes, total = case
-                found[case].append(score(ways, total, processes, Path(folder)))
-                print(f"{ways}, {kind}, {processes}: {found[case][-1]['seconds']:.1f} s", flush=True)
+                ways, kind, processes, few = case
+                found[case].append([score(ways, total, processes, Path(folder)) for total in (few, TIMES * few)])
+                print(f"{ways}, {kind}, {processes}: {found[case][-1]} s", flush=True)
     return [
-        dict(ways=ways, kind=kind, processes=processes, architectures=total, blocks=found[ways, kind, processes, total])
-        for ways, kind, processes, total in cases
+        dict(ways=ways, kind=kind, processes=processes, architectures=[few, TIMES * few], seconds=found[case])
+        for case in cases
+        for ways, kind, processes, few in [case]
     ]
 
 
@@ -161,21 +161,17 @@ def pod_on_paper() -> list[dict[str, Any]]:
 
 def to_markdown(record: dict[str, Any]) -> str:
     """Three tables."""
-    lines = []
+    lines, alone = [], {}
     if record["processes"]:
-        columns = "ways | kind | processes | architectures | s | architectures/s | efficiency | compiling s"
-        lines += [f"| {columns} |", "|---" * 8 + "|"]
-        alone = {}
+        columns = "ways | kind | processes | architectures | architectures/s | efficiency | to begin, s"
+        lines += [f"| {columns} |", "|---" * 7 + "|"]
         for row in record["processes"]:
-            medians = {key: float(np.median([block[key] for block in row["blocks"]])) for key in row["blocks"][0]}
-            pace, processes = row["architectures"] / medians["seconds"], row["processes"]
+            (few, many), seconds = row["architectures"], np.median(row["seconds"], axis=0)
+            pace = (many - few) / (seconds[1] - seconds[0])
             alone.setdefault(row["ways"], pace)  # the first row is that of one process
-            efficiency = pace / alone[row["ways"]] / min(processes, record["cores"])
-            compiling = f"{medians['compile_seconds']:.1f}" if row["ways"] == "one job" else "-"
-            lines.append(
-                f"| {row['ways']} | {row['kind']} | {processes} | {row['architectures']} | {medians['seconds']:.1f} | "
-                f"{pace:.2f} | {efficiency:.2f} | {compiling} |"
-            )
+            efficiency = pace / alone[row["ways"]] / min(row["processes"], record["cores"])
+            case = f"{row['ways']} | {row['kind']} | {row['processes']} | {few:,} and {many:,}"
+            lines.append(f"| {case} | {pace:.0f} | {efficiency:.2f} | {seconds[0] - few / pace:.1f} |")
         lines.append("")
     store = record["store"]
     lines += [
@@ -190,24 +186,29 @@ def to_markdown(record: dict[str, Any]) -> str:
     ]
     for row in record["pod"]:
         space = f"{row['space']} | {row['architectures']:,} | {row['gflop']:.0f}"
-        lines.append(f"| {space} | {row['chips']} | {row['minutes']:.1f} |")
+        lines.append(f"| {space} | {row['chips']} | {row['minutes']:,.1f} |")
     return "\n".join(lines) + "\n"
 
 
 def main(
-    num: Annotated[int, typer.Option(help="Architectures of the strong case.", min=8)] = 160,
-    rows: Annotated[int, typer.Option(help="Of the store.", min=1000)] = 10_000_000,
+    num: Annotated[int, typer.Option(help="Architectures of the smaller strong case.", min=8)] = 300,
+    rows: Annotated[int, typer.Option(help="Of the store; 0: as it was measured before.", min=0)] = 10_000_000,
     parts: Annotated[int, typer.Option(help="Of the store.", min=1)] = 2_000,
-    blocks: Annotated[int, typer.Option(help="Measurements of each case of processes; 0: none.", min=0)] = 2,
+    blocks: Annotated[int, typer.Option(help="Measurements of each case of processes; 0: as before.", min=0)] = 2,
 ) -> None:
     """Measure, write."""
     started = time.perf_counter()
     record: dict[str, Any] = {"cores": num_cores(), "pod": pod_on_paper()}
     print("pod", record["pod"], flush=True)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        record["store"] = pool.submit(measure_store, rows, parts).result()
-    print("store", record["store"], flush=True)
-    record["processes"] = measure_processes(num, blocks) if blocks else []
+    path = RESULTS / "scaling.json"
+    before = json.loads(path.read_text()) if path.exists() else {"processes": []}
+    if rows:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            before["store"] = pool.submit(measure_store, rows, parts).result()
+        print("store", before["store"], flush=True)
+    if blocks:
+        before["processes"] = measure_processes(num, blocks)
+    record |= {name: before[name] for name in ("store", "processes")}
     record["environment"] = make_environment(time.perf_counter() - started)
     save_results(RESULTS, "scaling", record, to_markdown(record))
     print(to_markdown(record))

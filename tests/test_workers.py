@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -242,3 +243,27 @@ def test_errors_of_the_command(args, message, tmp_path):
     assert told.returncode == 2, told.stderr
     assert message in told.stderr.replace("\n", " ")
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them")
+def test_a_running_cluster_is_joined_with_a_warning(tmp_path):
+    """One that another process started, which listens where others can reach it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = ["start", "--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false", "--block"]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", *start]
+    head = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables)
+    try:
+        args = [*SCORE, "--proxies", "params", "--engine", "ray", "--address", f"127.0.0.1:{port}"]
+        deadline, told = time.monotonic() + 120, None
+        while time.monotonic() < deadline and (told is None or "no Ray cluster could be used" in told.stderr):
+            time.sleep(2)
+            told = subprocess.run(args, capture_output=True, text=True, cwd=tmp_path, env=variables, timeout=200)
+        assert told.returncode == 0, told.stderr
+        assert "60 architectures in scores" in told.stdout
+        assert "warning: Ray's traffic with" in told.stderr or "127.0.0.1" in socket.gethostbyname(socket.gethostname())
+    finally:
+        head.terminate()
+        head.wait(60)
