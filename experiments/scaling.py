@@ -2,12 +2,12 @@
 
     python experiments/scaling.py [--num 300] [--rows 10000000] [--parts 2000] [--blocks 2]
 
-Processes: one job of 1, 2 and 4 processes with a CPU device each, and as many workers of Ray (extra: ray; strong alone),
-score NAS-Bench-201 cells on the embedded digits; strong: as many cells in all, weak: for each process. Every case is run
-with `num` cells and with five times as many: the difference is the pace, the rest what it takes to begin, which holds
-compiling: in a job on CPUs JAX keeps programs of process 0 alone, so that the others compile each time. Efficiency is
-the pace against one process, divided by the processes, or by the cores where there are fewer. Blocks run all cases in
-turn, the median counts: an idle machine is needed.
+Processes: one job of 1, 2 and 4 processes with a CPU device each, and as many workers of Ray (extra: ray; strong
+alone), score NAS-Bench-201 cells on the embedded digits; strong: as many cells in all, weak: for each process. Every
+case is run with `num` cells and with five times as many: the difference is the pace, the rest what it takes to begin,
+which holds compiling: in a job on CPUs JAX keeps programs of process 0 alone, so that the others compile each time.
+Efficiency is the pace against one process, divided by the processes, or by the cores where there are fewer. Blocks run
+all cases in turn, the median counts: an idle machine is needed.
 
 Store: `rows` architectures of a space of eight widths in `parts` parts with simulated scores of six proxies, written by
 the store's own functions; then what a job does before it scores: it reads all parts, and finds what is missing. Peak
