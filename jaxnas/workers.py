@@ -1,6 +1,6 @@
 """Where independent pieces of work are done: in this process, or in those of a Ray cluster, which come and go.
 
-Ray's own protocol is neither encrypted nor authenticated, and carries pickles: a cluster is started on the loopback
+Ray's own protocol carries pickles, is not encrypted, and asks for a token at most: a cluster is started on the loopback
 interface alone, and joining another one is told.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -23,6 +24,7 @@ ENGINES = ("local", "ray")
 AHEAD = 2  # pieces given out for each worker, so that none waits for the driver
 RETRIES = 4  # of a piece whose worker died
 LOOPBACK = "127.0.0.1"
+TOKEN = Path("~/.ray/auth_token")  # where Ray keeps its own
 PATIENCE = 10  # seconds for a cluster to answer
 
 
@@ -175,8 +177,10 @@ def open_workers(
     if not find_spec("ray"):
         raise InputError("engine ray needs the package of that name: pip install 'jaxnas[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is None:  # else Ray listens on all interfaces; it reads this when it is imported
+    if address is None:  # else Ray listens on all interfaces; it reads these when it is imported
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    elif any(map(os.environ.get, ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))) or TOKEN.expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster that asks for none does not mind
     import ray
 
     cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
@@ -197,8 +201,8 @@ def open_workers(
         host = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         if host not in (LOOPBACK, "localhost"):
             warn(
-                f"Ray's traffic with {host} is neither encrypted nor authenticated, and who reaches it can run code "
-                "here: use it within a network that you trust"
+                f"Ray's traffic with {host} is not encrypted, and who reaches it (and has its token, if it asks for "
+                "one) can run code here: use it within a network that you trust"
             )
         yield OnRay(num_workers)
     finally:
