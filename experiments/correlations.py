@@ -51,6 +51,8 @@ PUBLIC = {  # names of NAS-Bench-Suite-Zero's columns and data sets; its synflow
     "synflow_no_bn": "synflow",
 }
 PUBLIC_DATA = {"cifar10": "cifar10", "cifar100": "cifar100", "tiny16": "ImageNet16-120"}
+CONVOLUTIONS = "flops of convolutions alone"
+KERNELS = {NASBENCH201.op_names.index("nor_conv_1x1"): 1, NASBENCH201.op_names.index("nor_conv_3x3"): 9}
 AGGREGATES: dict[str, tuple[str, Callable]] = {  # a set of proxies, and what is done with their ranks
     "TE-NAS, sum of ranks": ("te_nas", np.asarray),
     "AZ-NAS, sum of log ranks": ("az_nas", np.log),
@@ -87,6 +89,7 @@ def correlate_zoo(data: str) -> list[dict]:
         return []
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, zoo.archs, TEST_COLUMNS[data])
     columns = dict(zip(zoo.proxies, orient(zoo.scores, zoo.proxies).T, strict=True))
+    columns[CONVOLUTIONS] = sum(times * (zoo.archs == op).sum(axis=1) for op, times in KERNELS.items())
     for name, (members, scale) in AGGREGATES.items():
         if set(PROXY_SETS[members]) <= columns.keys():
             columns[name] = sum(scale(ranks(columns[proxy])) for proxy in PROXY_SETS[members])
