@@ -21,9 +21,10 @@ console = Console()
 LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
 
 
-def configure_jax() -> None:
+def configure_jax(engine: str = "local") -> None:
     """Keep compiled programs in the user's cache folder, and make every core of a CPU a device.
 
+    Of another engine than this process its accelerators are left to the workers.
     The environment variables JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES take precedence.
     """
     import jax
@@ -33,6 +34,8 @@ def configure_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu"))):
             remove_large_programs(cache)
+    if engine != "local":
+        jax.config.update("jax_platforms", "cpu")
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", num_cores())
 

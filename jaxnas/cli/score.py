@@ -84,7 +84,7 @@ def score(
       jaxnas score --all --out s3://bucket/nb201 --engine ray --address auto
       jaxnas score --all --channels 16 --cells 5 --plan --devices 32 --strategy grouped --memory 14 --throughput 20
     """
-    configure_jax()
+    configure_jax(engine)
     from jaxnas import distributed, pipeline, spaces
     from jaxnas.estimate import estimate
     from jaxnas.folders import file_in, without_secrets

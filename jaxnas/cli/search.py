@@ -82,7 +82,7 @@ def search(
       jaxnas search --table nasbench201 --column c10_valid_val_12 --test-column robot_c10_test
       jaxnas search --data cifar10 --engine ray --workers 8
     """
-    configure_jax()
+    configure_jax(engine)
     from jaxnas.pipeline import run_config, search_images
     from jaxnas.proxies import expand_names
     from jaxnas.report import save_run
@@ -222,7 +222,7 @@ def compare(
       jaxnas compare --methods robot,rea,random --scores cifar10 --table nasbench201 --seeds 100
       jaxnas compare --methods robot,bohb --budget 100 --longer c10_valid_val_200 --prices 17
     """
-    configure_jax()
+    configure_jax(engine)
     from jaxnas.comparison import CompareConfig, compare_methods
     from jaxnas.report import comparison_rows, save_comparison
     from jaxnas.workers import open_workers

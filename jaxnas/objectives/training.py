@@ -87,7 +87,7 @@ class TrainingObjective:
         self._workers, self._job = workers, None
         if workers is not None:
             path = None if record is None else Path(record).resolve()
-            self._job = workers.share(_train_one, _Job(network, self.archs, data, self.config, self._space, path))
+            self._job = workers.share(_work, _Job(network, self.archs, data, self.config, self._space, path))
         given = 1 if workers else together or jax.local_device_count()
         self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=given)
         self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
@@ -135,9 +135,10 @@ class TrainingObjective:
                 missing.setdefault(name, index)
         names = list(missing)
         if self._workers:
-            for number, (state, result) in self._workers.map(self._job, missing.values()):
-                self.seconds_trained += result.seconds
+            started = time.perf_counter()
+            for number, (state, result) in self._workers.map(self._job, [("train", i) for i in missing.values()]):
                 self._keep(names[number : number + 1], [state], [result])
+            self.seconds_trained += time.perf_counter() - started
             return
         for start in range(0, len(names), self.together):
             group = {name: missing[name] for name in names[start : start + self.together]}
@@ -167,9 +168,17 @@ class TrainingObjective:
         if self.result(index).diverged:
             return math.nan
         if name not in self._test_accuracy:
-            state = self._best[1] if self._best and self._best[0] == name else self._fit([index])[0][0]
-            self._test_accuracy[name] = self._trainer.accuracy(state, self.archs[index], chunks(*self._test))
+            state = self._best[1] if self._best and self._best[0] == name else None
+            if self._workers:
+                [(_, accuracy)] = self._workers.map(self._job, [("test", index, state)])
+            else:
+                accuracy = self._test_one(index, state)
+            self._test_accuracy[name] = accuracy
         return self._test_accuracy[name]
+
+    def _test_one(self, index, state):
+        state = self._fit([index])[0][0] if state is None else state
+        return self._trainer.accuracy(state, self.archs[index], chunks(*self._test))
 
     def _name(self, index):
         if not 0 <= index < len(self.archs):
@@ -218,12 +227,12 @@ class _Job:
         return objective
 
 
-def _train_one(job, index):
-    """In a worker: the last state and the line of the record of one candidate, from its checkpoint on if it is there.
-
-    Checkpoints are found by another worker where both see the folder of the record.
-    """
-    objective = job.objective
+def _work(job, item):
+    """In a worker: ("train", index) gives the last state and the line of the record of one candidate, from its
+    checkpoint on if another worker left one where both see the folder; ("test", index, state) the test accuracy."""
+    objective, (what, index, *given) = job.objective, item
+    if what == "test":
+        return objective._test_one(index, *given)
     (state,), (result,) = objective._fit([index], objective._folder([objective._name(index)]))
     return state, result
 

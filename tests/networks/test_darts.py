@@ -148,10 +148,10 @@ def outputs_of_cell(op, num_keys, rate):
     inputs = tuple(jnp.asarray(rng.normal(size=(2, 4, 4, 8)), jnp.float32) for _ in range(2))
     decisions = jnp.array([[0, op, op]] * 4)
     cell = Cell(channels=2, reduces=False, halves_first=False, norm=True, train=True, reverse=False)
-    params = cell.init(jax.random.key(0), inputs, decisions, None)["params"]
+    params = cell.init(jax.random.key(0), (inputs, None), decisions, None)["params"]
 
     def run(key, rate):
-        (_, out), _ = cell.apply({"params": params}, inputs, decisions, rate, rngs={"drop_path": key})
+        ((_, out), _), _ = cell.apply({"params": params}, (inputs, None), decisions, rate, rngs={"drop_path": key})
         return out
 
     keys = jax.random.split(jax.random.key(1), num_keys)
