@@ -21,11 +21,13 @@ from jaxnas.strategies import make_plan, make_program
 
 SMALL = dict(num_classes=3, channels=4, cells_per_stage=1)
 CASES = {  # network, pixels, strategy, proxies
-    "nasbench201": (NASBench201Network(**SMALL), 8, "grouped", tuple(PROXIES)),
+    "nasbench201": (NASBench201Network(**SMALL), 8, "grouped", (*ROBOT_PROXIES, "nwot", "vkdnw")),
+    "all proxies": (NASBench201Network(**SMALL), 8, "grouped", tuple(PROXIES)),
     "transnas101-micro": (TransNAS101MicroNetwork(**SMALL), 32, "grouped", ROBOT_PROXIES),
     "transnas101-macro": (TransNAS101MacroNetwork(**SMALL), 32, "loop", ROBOT_PROXIES),
     "darts": (DARTSNetwork(**SMALL), 8, "loop", ROBOT_PROXIES),
 }
+SLOW = ("all proxies", "transnas101-macro")
 FINISHED = ("snip", "synflow", "jacob_cov", "epe_nas", "nwot", "naswot", "vkdnw")
 
 
@@ -43,7 +45,7 @@ def program_and_arguments(network, pixels, strategy, names, num_archs=6):
     return make, (np.array([len(rows)], np.int32), archs[rows], draw, batch)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES])
 def test_it_lowers_for_tpu(case):
     """Convolutions with operands in bfloat16, static shapes, no call to the host, no float64."""
     make, arguments = program_and_arguments(*CASES[case])

@@ -121,9 +121,9 @@ def test_a_proxy_added_later_is_scored_alone_and_nan_is_a_score(tmp_path, monkey
     score(tmp_path / "s", archs, proxies={"zeros": zeros})
     asked, iter_scores = [], jaxnas.store.iter_scores
 
-    def watched(network, archs, batch, proxies, config):
+    def watched(network, archs, batch, proxies, config, workers):
         asked.append((len(archs), *proxies))
-        return iter_scores(network, archs, batch, proxies, config)
+        return iter_scores(network, archs, batch, proxies, config, workers)
 
     monkeypatch.setattr(jaxnas.store, "iter_scores", watched)
     calls, _ = calls_of(tmp_path / "s", archs[:3], proxies={"zeros": zeros, "synflow": PROXIES["synflow"]})
