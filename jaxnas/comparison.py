@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.evaluation import Comparison, compare
-from jaxnas.files import atomic_write, check_same
+from jaxnas.evaluation import Comparison, bootstrap_interval, compare
+from jaxnas.files import atomic_write, check_same, read_bytes
+from jaxnas.frames import Frame, html_table, to_pandas
 from jaxnas.images import fingerprint
 from jaxnas.objectives.tabular import tabular_objective
 from jaxnas.parts import read_header, with_header
@@ -27,6 +28,7 @@ from jaxnas.store import make_environment
 from jaxnas.table import NORMALIZATIONS, normalize
 from jaxnas.workers import Here, Workers
 
+COMPARISON = "comparison.json"
 SEEDS_AT_ONCE = 10  # between two looks at progress; what a kill can cost
 
 
@@ -76,6 +78,57 @@ class MethodComparison(NamedTuple):
     config: CompareConfig
     runs: dict[str, MethodRuns]
     environment: dict[str, Any]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record per method: mean, deviation, interval of the mean, T0, and the paired test against the first."""
+        rows: list[dict[str, Any]] = []
+        for name, runs in self.runs.items():
+            values = self.measured(name)
+            rows.append(
+                {
+                    "method": name,
+                    "seeds": len(values),
+                    "observed": float(runs.best[:, -1].mean()),
+                    "mean": float(values.mean()),
+                    "std": float(values.std()),
+                    "interval": bootstrap_interval(values),
+                    "median": float(np.median(values)),
+                    "T0": float(runs.num_bo.mean()),
+                    "against_first": self.against_first(name)._asdict() if rows else None,
+                }
+            )
+        return rows
+
+    def to_pandas(self) -> Frame:
+        """One row per method and seed: index of what was selected, T0, best objective, test accuracy."""
+        names = ("seeds", "selected", "num_bo", "best", "test")
+        frames = [
+            dict(zip(names, (*runs[1:4], runs.best[:, -1], runs.test), strict=True)) for runs in self.runs.values()
+        ]
+        columns = {name: np.concatenate([frame[name] for frame in frames]) for name in names}
+        methods = [name for name, runs in self.runs.items() for _ in runs.seeds]
+        return to_pandas({"method": methods, **columns})
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{row['method']} {row['mean']:.2f}+-{row['std']:.2f} %" for row in self.rows())
+        return f"<MethodComparison of {self._seeds()} seeds: {means}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "method": row["method"],
+                "accuracy %": f"{row['mean']:.2f}+-{row['std']:.2f}",
+                "95 % interval": "{:.2f} to {:.2f}".format(*row["interval"]),
+                "T0": row["T0"],
+                "vs first": row["against_first"]["difference"] if row["against_first"] else np.nan,
+                "p": row["against_first"]["p_value"] if row["against_first"] else np.nan,
+            }
+            for row in self.rows()
+        ]
+        return html_table(f"{self._seeds()} seeds", rows)
+
+    def _seeds(self):
+        return len(next(iter(self.runs.values())).seeds)
 
     def measured(self, method: str) -> Float[np.ndarray, " S"]:
         """Test accuracy, or the best objective where the table has no test accuracy."""
@@ -165,13 +218,37 @@ def _to_runs(method: str, seeds: list[int], results: list[SearchResult], test: F
     return MethodRuns(method, np.array(seeds), selected, num_bo, best, test[selected])
 
 
+def load_comparison(folder: Path | str) -> MethodComparison:
+    """What `jaxnas compare` left in a folder: its methods, on the seeds that all of them have.
+
+    Raises: InputError where there is no comparison, or a file of it is missing or damaged.
+    """
+    path = Path(folder, COMPARISON)
+    if not path.exists():
+        raise InputError(f"{folder} is no finished comparison: it has no {COMPARISON}")
+    try:
+        record = json.loads(read_bytes(path))
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()
+        }
+        config, environment = CompareConfig(**fields), dict(record["environment"])
+        tables = {row["method"]: Path(folder, f"{row['method']}.parquet") for row in record["rows"]}
+        runs = {name: _to_columns(pq.read_table(table), name) for name, table in tables.items()}
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{folder} is no comparison that can be read ({error}): compare again") from error
+    shared = set.intersection(*(set(found.seeds.tolist()) for found in runs.values()))
+    if not shared:
+        raise InputError(f"the methods of {folder} have no seed in common: compare again")
+    return MethodComparison(config, {name: _choose(found, sorted(shared)) for name, found in runs.items()}, environment)
+
+
 def _join(known: MethodRuns | None, new: MethodRuns) -> MethodRuns:
     if known is None:
         return new
     return MethodRuns(new.method, *(np.concatenate(pair) for pair in zip(known[1:], new[1:], strict=True)))
 
 
-def _choose(runs: MethodRuns | None, seeds: range) -> MethodRuns:
+def _choose(runs: MethodRuns | None, seeds: Iterable[int]) -> MethodRuns:
     assert runs is not None
     rows = [int(np.flatnonzero(runs.seeds == seed)[0]) for seed in seeds]
     return MethodRuns(runs.method, *(column[rows] for column in runs[1:]))
@@ -195,5 +272,8 @@ def _read(path: Path, method: str, settings: dict[str, Any]) -> MethodRuns | Non
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
     check_same(path, provenance, json.loads(json.dumps(settings)))
-    columns = (np.array(table[name].to_pylist()) for name in MethodRuns._fields[1:])
-    return MethodRuns(method, *columns)
+    return _to_columns(table, method)
+
+
+def _to_columns(table: pa.Table, method: str) -> MethodRuns:
+    return MethodRuns(method, *(np.array(table[name].to_pylist()) for name in MethodRuns._fields[1:]))

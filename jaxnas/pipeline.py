@@ -1,9 +1,9 @@
 """The whole road from images to the selected architecture, as the command line walks it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,97 +12,21 @@ from flax import linen as nn
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.images import ImageData, load_images, minibatch, resize, standardize
 from jaxnas.networks import NETWORKS
-from jaxnas.objectives.sgd import check_config
 from jaxnas.objectives.tabular import Table, TabularObjective, load_nasbench201, load_table, tabular_objective
 from jaxnas.objectives.trainer import Progress
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Batch, expand_names, orient
-from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, get_proxies
-from jaxnas.search import Query, SearchResult, get_method, get_preset
+from jaxnas.run import Outcome, Run, RunConfig
+from jaxnas.scores import Scores
+from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
+from jaxnas.search import Query, get_method, get_preset
 from jaxnas.shipped import load_scores, shipped_scores
 from jaxnas.spaces import SearchSpace, get_space, sample
-from jaxnas.store import Scores, read_scores, score_to_store
-from jaxnas.table import NORMALIZATIONS, TableReport, normalize
+from jaxnas.store import make_environment, read_scores, score_to_store
+from jaxnas.table import normalize
 from jaxnas.tasks import get_task, task_batch
 from jaxnas.timing import Stopwatch
 from jaxnas.workers import Workers
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a search depends on; the defaults are the main job: scikit-learn's digits and a small network."""
-
-    space: str = "nasbench201"
-    data: str = "digits"  # name or path of the images
-    channels: int = 8
-    cells_per_stage: int = 1
-    proxies: tuple[str, ...] = DEFAULT_PROXIES
-    batch_size: int = 64  # images of the minibatch that proxies see
-    pool: int = 1000  # architectures drawn from the space, unless scores are given
-    normalization: str = "minmax"
-    preset: str = "default"  # settings of robot
-    method: str = "robot"
-    budget: int = 20
-    compare: str | None = None  # a second method with the same pool and budget
-    table: str | None = None  # where accuracies are looked up, instead of training
-    column: str = ""
-    test_column: str = ""
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    together: int | None = None  # candidates trained at once where the method foresees them; None: one on each device
-    at_once: int = 1  # proposed before any of them is trained; more is for workers, and another search
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        get_proxies(self.proxies)
-        get_method(self.method)
-        if self.compare:
-            get_method(self.compare)
-        get_preset(self.preset)
-        if self.normalization not in NORMALIZATIONS:
-            raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
-        if self.budget < 1:
-            raise InputError(f"budget {self.budget} is outside 1 to {self.pool}, the architectures of the pool")
-        check_config(self.training)
-        if self.at_once < 1 or (self.at_once > 1 and self.table):
-            raise InputError(f"{self.at_once} proposals at once: give 1, or more where candidates are trained")
-        if self.table and not self.column:
-            raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
-
-
-PAPER: dict[str, dict[str, Any]] = {
-    # He et al. 2024 (arXiv:2403.07591): on CIFAR-10, each candidate trained on half of the training images.
-    "darts": dict(
-        channels=16,
-        cells_per_stage=1,
-        pool=60_000,
-        budget=25,
-        training=TrainingConfig(
-            epochs=10,
-            batch_size=576,
-            learning_rate=0.1,
-            final_learning_rate=0.005,
-            nesterov=False,
-            weight_decay=3e-4,
-            clip_norm=5.0,
-            crop_padding=4,
-            flip=True,
-            drop_path=0.2,
-        ),
-    ),
-}
-
-
-def run_config(space: str, preset: str = "default", *, epochs: int | None = None, seed: int = 0, **given) -> RunConfig:
-    """The settings of a preset, with those that are `given` and not None in their places.
-
-    "paper" are the published settings of RoBoT and, where a space has some of its own, of its search.
-    """
-    fields = PAPER.get(space, {}) if preset == "paper" else {}
-    training = replace(fields.get("training", TrainingConfig()), seed=seed)
-    if epochs is not None:
-        training = replace(training, epochs=epochs)
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return RunConfig(**{**fields, **chosen, "training": training, "space": space, "preset": preset, "seed": seed})
 
 
 @dataclass(frozen=True)
@@ -114,34 +38,6 @@ class Events:
     on_damaged: Callable[[str, str], None] = lambda name, message: None
     on_progress: Callable[[list[int], Progress], None] = lambda indices, at: None
     on_query: Callable[[Query], None] = lambda query: None
-
-
-class Outcome(NamedTuple):
-    """What one method found."""
-
-    result: SearchResult
-    test_accuracy: float  # of the selected architecture, percent; NaN where the table has none
-
-
-class Run(NamedTuple):
-    """A finished search: the first outcome is that of config.method, a second that of config.compare."""
-
-    config: RunConfig
-    space: SearchSpace
-    scores: Scores
-    masked: TableReport
-    outcomes: dict[str, Outcome]
-    seconds: dict[str, float]  # by stage; tracing and compiling are not in the stages but apart
-
-    @property
-    def selected(self) -> str:
-        """The architecture that config.method selects, as text."""
-        return self.space.format(self.scores.archs[self.outcomes[self.config.method].result.selected])
-
-    @property
-    def test_accuracy(self) -> float:
-        """Of the selected architecture, percent."""
-        return self.outcomes[self.config.method].test_accuracy
 
 
 def load_standardized(name: str, folder: Path | None = None) -> ImageData:
@@ -215,7 +111,8 @@ def search_network(
     """`search_images` in the space of any network, on any standardised data.
 
     Args: network, which names its `space`; data, see `from_arrays` and `standardize`; folder, for scores, trained
-      candidates, and a later call that goes on; settings, further fields of `RunConfig`.
+      candidates, a later call that goes on, and the run's files (see `load_run`); settings, further fields of
+      `RunConfig`.
     Raises: InputError for settings that do not fit.
     """
     space: SearchSpace = network.space
@@ -223,7 +120,9 @@ def search_network(
     size = {name: getattr(network, name, 0) for name in ("channels", "cells_per_stage")}  # 0: it has no such field
     fields: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, **settings}
     config = RunConfig(space=space.name, data=data.name, training=training, **fields)
-    return _search(config, space, network, data, Path(folder), events, workers=workers)
+    run = _search(config, space, network, data, Path(folder), events, workers=workers)
+    run.save(folder)
+    return run
 
 
 def _search(config, space, network, data, folder, events, scores=None, table=None, workers=None):
@@ -255,7 +154,8 @@ def _search(config, space, network, data, folder, events, scores=None, table=Non
         outcomes = {
             method: Outcome(result, objective.test_accuracy(result.selected)) for method, result in results.items()
         }
-    return Run(config, space, scores, masked, outcomes, watch.seconds)
+    environment = make_environment(sum(watch.seconds.values()))
+    return Run(config, space, scores, masked, outcomes, watch.seconds, environment)
 
 
 def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Int, Int8
 
 from jaxnas.distributed import from_leader, wait_for_all
 from jaxnas.errors import InputError, unknown_name
@@ -24,6 +24,7 @@ from jaxnas.images import fingerprint
 from jaxnas.networks import describe
 from jaxnas.parts import KEYS, gather, merge_environments, open_parts, read_header, read_parts, with_header, write_part
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Batch, Proxy
+from jaxnas.scores import Scores
 from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, check_batch, get_proxies, iter_scores
 from jaxnas.spaces import SearchSpace, from_index, get_space, to_index
 from jaxnas.workers import Workers
@@ -31,16 +32,6 @@ from jaxnas.workers import Workers
 SAVE_INTERVAL, LONGEST_INTERVAL = 5.0, 60.0  # seconds between saves at first and at most: what a kill can cost
 DEFAULT_CONFIG = ScoringConfig()
 DECISIVE = ("seed", "init", "one_per_class", "precision")  # fields of ScoringConfig that decide scores
-
-
-class Scores(NamedTuple):
-    """Raw scores of architectures of one search space, and what made them."""
-
-    archs: Int8[np.ndarray, "A D"]
-    values: Float[np.ndarray, "A M"]  # NaN and inf as the proxy gave them
-    proxies: tuple[str, ...]
-    provenance: dict[str, Any]  # must agree for two rows to be comparable
-    environment: dict[str, Any]  # for the record: library versions, device, seconds of scoring
 
 
 def make_provenance(

@@ -73,13 +73,14 @@ def split_numbers(text: str) -> tuple[int, ...]:
 
 def score_table(scores) -> Table:
     """Per proxy: smallest, median and largest finite score, and how many are not finite."""
+    from jaxnas.scores import summarize
+
+    rows = summarize(scores)
     table = Table(title="raw scores")
-    for name in ("proxy", "min", "median", "max", "NaN or inf"):
+    for name in rows[0]:
         table.add_column(name, justify="left" if name == "proxy" else "right")
-    for name, column in zip(scores.proxies, scores.values.T, strict=True):
-        finite = column[np.isfinite(column)]
-        numbers = [f"{fn(finite):.4g}" if len(finite) else "-" for fn in (np.min, np.median, np.max)]
-        table.add_row(name, *numbers, str(len(column) - len(finite)))
+    for name, *values, unusable in map(dict.values, rows):
+        table.add_row(name, *("-" if np.isnan(value) else f"{value:.4g}" for value in values), str(unusable))
     return table
 
 
@@ -112,13 +113,12 @@ def _short(source):
 
 def print_run(run) -> None:
     """Every query with its phase and accuracy, the weights found, the winner, and where the time went."""
-    from jaxnas.report import query_rows
-
+    rows = run.rows()
     for method, outcome in run.outcomes.items():
         result = outcome.result
         console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
         console.print("query  phase      val. acc. %  seconds  architecture", highlight=False)
-        for row in query_rows(result, run.space, run.scores.archs):
+        for row in (row for row in rows if row["method"] == method):
             accuracy = f"{row['objective']:11.2f}" if np.isfinite(row["objective"]) else "   diverged"
             cost = f"{row['seconds']:7.1f}" if np.isfinite(row["seconds"]) else "      -"
             chosen = result.queries[row["query"] - 1] == result.selected

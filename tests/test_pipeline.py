@@ -1,6 +1,6 @@
 """Settings of a search by name: what a preset stands for, and what a user puts in its place."""
 
-from jaxnas.pipeline import RunConfig, run_config
+from jaxnas.run import RunConfig, run_config
 
 
 def test_the_published_search_of_darts():

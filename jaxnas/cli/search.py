@@ -83,9 +83,9 @@ def search(
       jaxnas search --data cifar10 --engine ray --workers 8
     """
     configure_jax(engine)
-    from jaxnas.pipeline import run_config, search_images
+    from jaxnas.pipeline import search_images
     from jaxnas.proxies import expand_names
-    from jaxnas.report import save_run
+    from jaxnas.run import run_config
     from jaxnas.scoring import DEFAULT_PROXIES
     from jaxnas.workers import open_workers
 
@@ -122,7 +122,7 @@ def search(
             workers=None if engine == "local" else staff,
             events=bars.events(),
         )
-    save_run(folder, run)
+    run.save(folder)
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
 
@@ -224,7 +224,7 @@ def compare(
     """
     configure_jax(engine)
     from jaxnas.comparison import CompareConfig, compare_methods
-    from jaxnas.report import comparison_rows, save_comparison
+    from jaxnas.report import save_comparison
     from jaxnas.workers import open_workers
 
     if table == "nasbench201":
@@ -254,7 +254,7 @@ def compare(
             on_seeds=lambda method, done, total: bars.advance(f"{method}: seeds", done, total),
         )
     picture = save_comparison(out, comparison)
-    console.print(comparison_table(comparison_rows(comparison)))
+    console.print(comparison_table(comparison.rows()))
     files = "comparison.json and comparison.png are" if picture else "comparison.json is"
     hint = "" if picture else "; install jaxnas[plot] for the picture"
     console.print(f"{files} in {out}{hint}", soft_wrap=True, highlight=False)

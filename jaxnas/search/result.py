@@ -1,14 +1,18 @@
 """What a search returns, and the bookkeeping of queries that all methods share."""
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnas.errors import InputError
+from jaxnas.files import atomic_write, read_bytes
+from jaxnas.frames import Frame, html_table, to_pandas
 
 
 class Query(NamedTuple):
@@ -24,7 +28,7 @@ class Query(NamedTuple):
     fidelity: int = 0  # which of the objective's columns; the last is the full training
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult:
     """One run. T queries of distinct architectures in the order they were paid for; T0 of them chosen by BO.
 
@@ -48,6 +52,12 @@ class SearchResult:
     fidelity: Int[np.ndarray, " T"]  # of each query; all 0 where there is one
     spent: Int[np.ndarray, " T"]  # queries' worth of the budget after each query
 
+    @property
+    def best(self) -> float:
+        """The objective of the selected architecture, at the highest fidelity that it has."""
+        at = np.flatnonzero((self.queries == self.selected) & np.isfinite(self.objective))
+        return float(self.objective[at[np.argmax(self.fidelity[at])]])
+
     def best_by_spending(self) -> Float[np.ndarray, " T"]:
         """Best finite objective, at the highest fidelity that has one, once 1 to T queries' worth is spent; or NaN."""
         best, incumbent = np.full(self.budget, np.nan), (-1, -np.inf)
@@ -62,6 +72,59 @@ class SearchResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, with None for NaN and inf: valid JSON."""
         return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SearchResult":
+        """The inverse of `to_dict`, but that inf is NaN."""
+        arrays = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
+        return cls(**{**values, **arrays, "phase": tuple(values["phase"])})
+
+    def save(self, path: Path | str) -> None:
+        """Write `to_dict` as JSON, atomically."""
+        with atomic_write(path) as partial:
+            partial.write_text(json.dumps(self.to_dict(), allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path | str) -> "SearchResult":
+        """What `save` wrote.
+
+        Raises: InputError for a file that is missing or something else.
+        """
+        content = read_bytes(path)
+        try:
+            return cls.from_dict(json.loads(content))
+        except (ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path} is no saved search result ({error}): save one with `result.save`") from error
+
+    def to_pandas(self) -> Frame:
+        """One row per query: index in the pool, phase, objective, seconds, fidelity, and the weights of BO.
+
+        The weights are those that first picked the architecture, a column for each proxy by its number.
+        """
+        columns = {"arch": self.queries, "phase": self.phase, "objective": self.objective, "seconds": self.cost}
+        weights = {f"weight_{number}": column for number, column in enumerate(self.query_weights.T)}
+        return to_pandas({**columns, "fidelity": self.fidelity, **weights})
+
+    def __repr__(self) -> str:
+        failed = f", {self.num_failed} failed" if self.num_failed else ""
+        queries = f"{len(self.queries)} queries, T0 = {self.num_bo}{failed}"
+        return f"<SearchResult {self.method}: architecture {self.selected}, {self.best:.4g} after {queries}>"
+
+    def _repr_html_(self) -> str:
+        columns = zip(self.queries, self.phase, self.objective, self.cost, strict=True)
+        names = ("arch", "phase", "objective", "seconds")
+        return html_table(repr(self)[1:-1], [dict(zip(names, row, strict=True)) for row in columns])
+
+
+_ARRAYS: dict[str, type] = {
+    "queries": int,
+    "objective": float,
+    "cost": float,
+    "query_weights": float,
+    "weights": float,
+    "fidelity": int,
+    "spent": int,
+}
 
 
 @dataclass

@@ -1,0 +1,5 @@
+"""Results for people: a page of HTML with pictures and tables, and the files of comparisons and experiments."""
+
+from jaxnas.report.files import draw_curves, save_comparison, save_results, save_trained
+
+__all__ = ["draw_curves", "save_comparison", "save_results", "save_trained"]

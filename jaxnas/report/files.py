@@ -1,0 +1,69 @@
+"""Results as files: a trained architecture, a comparison of methods, an experiment's table."""
+
+import json
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxnas.comparison import COMPARISON, MethodComparison
+from jaxnas.files import atomic_write
+from jaxnas.store import make_environment
+from jaxnas.train import TrainedArch
+
+
+def save_results(folder: Path | str, name: str, record: dict[str, Any], markdown: str) -> None:
+    """Write an experiment's record as NAME.json and its table as NAME.md, each atomically."""
+    for ending, text in (("json", json.dumps(record, indent=1) + "\n"), ("md", markdown)):
+        with atomic_write(Path(folder) / f"{name}.{ending}") as partial:
+            partial.write_text(text)
+
+
+def save_trained(folder: Path | str, trained: TrainedArch) -> None:
+    """Write result.json of one trained architecture: settings, losses and accuracies, versions, device; atomically."""
+    record = {**trained._asdict(), "config": asdict(trained.config), "environment": make_environment(trained.seconds)}
+    record["config"]["network"] = dict(trained.config.network)
+    for name in ("loss", "accuracy"):
+        record[name] = [value if np.isfinite(value) else None for value in record[name]]
+    record["test_accuracy"] = trained.test_accuracy if np.isfinite(trained.test_accuracy) else None
+    with atomic_write(Path(folder) / "result.json") as partial:
+        partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | None:
+    """Write comparison.json, and comparison.png if matplotlib is installed; the picture's path or None."""
+    record = {
+        "config": asdict(comparison.config),
+        "environment": comparison.environment,
+        "rows": comparison.rows(),
+        "curves": {name: np.nanmean(runs.best, axis=0).tolist() for name, runs in comparison.runs.items()},
+    }
+    with atomic_write(Path(folder) / COMPARISON) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
+    if find_spec("matplotlib") is None:
+        return None
+    path = Path(folder) / "comparison.png"
+    draw_curves({name: runs.best for name, runs in comparison.runs.items()}, path, comparison.config.column)
+    return path
+
+
+def draw_curves(best: dict[str, Float[np.ndarray, "S T"]], path: Path | str, label: str) -> None:
+    """The best objective found after every query, mean over seeds with its deviation, as a PNG."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in best.items():
+        queries = np.arange(1, values.shape[1] + 1)
+        mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+        (line,) = axes.plot(queries, mean, label=name)
+        axes.fill_between(queries, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set(xlabel="queries", ylabel=f"best {label}", title="mean and deviation over seeds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)
