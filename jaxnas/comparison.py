@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.evaluation import Comparison, bootstrap_interval, compare
+from jaxnas.evaluation import bootstrap_interval, compare
 from jaxnas.files import atomic_write, check_same, read_bytes
 from jaxnas.frames import Frame, html_table, to_pandas
 from jaxnas.images import fingerprint
@@ -71,6 +71,11 @@ class MethodRuns(NamedTuple):
     best: Float[np.ndarray, "S T"]  # best objective so far for every query's worth spent; NaN while all failed
     test: Float[np.ndarray, " S"]  # test accuracy of the selected architecture; NaN where the table has none
 
+    @property
+    def measured(self) -> Float[np.ndarray, " S"]:
+        """Test accuracy, or the best objective where the table has no test accuracy."""
+        return self.test if np.isfinite(self.test).all() else self.best[:, -1]
+
 
 class MethodComparison(NamedTuple):
     """All methods on the same seeds."""
@@ -80,24 +85,8 @@ class MethodComparison(NamedTuple):
     environment: dict[str, Any]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One record per method: mean, deviation, interval of the mean, T0, and the paired test against the first."""
-        rows: list[dict[str, Any]] = []
-        for name, runs in self.runs.items():
-            values = self.measured(name)
-            rows.append(
-                {
-                    "method": name,
-                    "seeds": len(values),
-                    "observed": float(runs.best[:, -1].mean()),
-                    "mean": float(values.mean()),
-                    "std": float(values.std()),
-                    "interval": bootstrap_interval(values),
-                    "median": float(np.median(values)),
-                    "T0": float(runs.num_bo.mean()),
-                    "against_first": self.against_first(name)._asdict() if rows else None,
-                }
-            )
-        return rows
+        """See `method_rows`."""
+        return method_rows(self.runs)
 
     def to_pandas(self) -> Frame:
         """One row per method and seed: index of what was selected, T0, best objective, test accuracy."""
@@ -130,15 +119,35 @@ class MethodComparison(NamedTuple):
     def _seeds(self):
         return len(next(iter(self.runs.values())).seeds)
 
-    def measured(self, method: str) -> Float[np.ndarray, " S"]:
-        """Test accuracy, or the best objective where the table has no test accuracy."""
-        runs = self.runs[method]
-        return runs.test if np.isfinite(runs.test).all() else runs.best[:, -1]
 
-    def against_first(self, method: str) -> Comparison:
-        """The method minus the first one, seed by seed."""
-        first = next(iter(self.runs))
-        return compare(self.measured(method), self.measured(first))
+def method_rows(runs: dict[str, MethodRuns]) -> list[dict[str, Any]]:
+    """One record per method: mean, deviation, interval of the mean, T0, and the paired test against the first.
+
+    The test is over the seeds that both have; None where they share none.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, of_method in runs.items():
+        values = of_method.measured
+        rows.append(
+            {
+                "method": name,
+                "seeds": len(values),
+                "observed": float(of_method.best[:, -1].mean()),
+                "mean": float(values.mean()),
+                "std": float(values.std()),
+                "interval": bootstrap_interval(values),
+                "median": float(np.median(values)),
+                "T0": float(of_method.num_bo.mean()),
+                "against_first": _paired(of_method, next(iter(runs.values()))) if rows else None,
+            }
+        )
+    return rows
+
+
+def _paired(runs: MethodRuns, first: MethodRuns) -> dict[str, Any] | None:
+    """The method minus the first one, seed by seed."""
+    _, ours, theirs = np.intersect1d(runs.seeds, first.seeds, return_indices=True)
+    return compare(runs.measured[ours], first.measured[theirs])._asdict() if len(ours) else None
 
 
 def compare_methods(

@@ -47,6 +47,11 @@ class RunConfig:
     at_once: int = 1  # proposed before any of them is trained; more is for workers, and another search
     seed: int = 0
 
+    @property
+    def measured_on(self) -> str:
+        """What candidates are trained on, or where they are looked up."""
+        return f"{Path(self.table).stem} ({self.column})" if self.table else self.data
+
     def __post_init__(self) -> None:
         get_proxies(self.proxies)
         get_method(self.method)
@@ -174,7 +179,7 @@ class Run(NamedTuple):
     def _title(self):
         outcome = self.outcomes[self.config.method]
         found = f"validation {outcome.result.best:.2f} %, test {outcome.test_accuracy:.2f} %"
-        return f"{self.config.method} on {self.config.data}, {len(outcome.result.queries)} queries, {found}"
+        return f"{self.config.method} on {self.config.measured_on}, {len(outcome.result.queries)} queries, {found}"
 
 
 def run_record(run: Run) -> dict[str, Any]:

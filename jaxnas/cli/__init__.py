@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jaxnas.cli.lists import data_app, list_proxies
+from jaxnas.cli.report import report
 from jaxnas.cli.score import score
 from jaxnas.cli.search import compare, search, train
 from jaxnas.errors import InputError
@@ -13,7 +14,7 @@ from jaxnas.progress import status
 from jaxnas.terminal import console
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
-for command in (score, search, train, compare):
+for command in (score, search, train, compare, report):
     app.command()(command)
 app.command("proxies")(list_proxies)
 app.add_typer(data_app, name="data")

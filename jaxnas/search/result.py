@@ -76,7 +76,7 @@ class SearchResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SearchResult":
         """The inverse of `to_dict`, but that inf is NaN."""
-        arrays = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
+        arrays: dict[str, Any] = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
         return cls(**{**values, **arrays, "phase": tuple(values["phase"])})
 
     def save(self, path: Path | str) -> None:
@@ -116,7 +116,7 @@ class SearchResult:
         return html_table(repr(self)[1:-1], [dict(zip(names, row, strict=True)) for row in columns])
 
 
-_ARRAYS: dict[str, type] = {
+_ARRAYS: dict[str, Any] = {
     "queries": int,
     "objective": float,
     "cost": float,

@@ -1,0 +1,179 @@
+"""A report: one HTML file that needs no network, of one search or of several."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnas.comparison import COMPARISON, MethodComparison, MethodRuns, load_comparison, method_rows
+from jaxnas.errors import InputError
+from jaxnas.files import atomic_write
+from jaxnas.report.cells import draw_arch
+from jaxnas.run import Run, load_run
+
+EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
+NOT_OF_METHOD = ("seed", "training", "method", "compare", "together")  # may differ within a group of runs
+
+
+def read_results(folder: Path | str) -> Run | MethodComparison:
+    """The finished search, or the finished comparison, whose folder this is."""
+    return load_comparison(folder) if Path(folder, COMPARISON).exists() else load_run(folder)
+
+
+def write_report(results: Run | MethodComparison | Sequence[Run | MethodComparison], path: Path | str) -> None:
+    """Write the report of one search or comparison, or of several, as one HTML file, atomically.
+
+    It shows of each search: what was found and how the search got there, every query, the weights, the selected cell,
+    how the proxies agree with each other and with what was measured, and everything needed to run it again. Several
+    searches and comparisons are set against each other first: curves with bands over seeds, and a paired test.
+
+    Raises: InputError where Altair is not installed (extra `report`), or there is nothing to report.
+    """
+    if find_spec("altair") is None or find_spec("vl_convert") is None:
+        raise InputError('a report needs Altair: pip install "jaxnas[report]"')
+    given = [results] if isinstance(results, Run | MethodComparison) else list(results)
+    if not given:
+        raise InputError("nothing to report: name at least one run folder")
+    with atomic_write(path) as partial:
+        partial.write_text(render(given), encoding="utf-8")
+
+
+def render(results: Sequence[Run | MethodComparison]) -> str:
+    """The page as text."""
+    import vl_convert
+    from jinja2 import Environment
+
+    from jaxnas.report.charts import curves_chart
+
+    runs = [found for found in results if isinstance(found, Run)]
+    groups = group_methods(results)
+    several = len(results) > 1 or len(groups) > 1
+    curves = [curves_chart(groups)] if several else []
+    sections = [_section(run, number) for number, run in enumerate(runs)]
+    pictures = [*curves, *(shown for section in sections for shown in section["pictures"])]
+    specs = {f"chart-{number}": shown.spec for number, shown in enumerate(pictures)}
+    names = {id(shown): name for name, shown in zip(specs, pictures, strict=True)}
+    folder = files("jaxnas.report")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = lambda value: f"{value:.2f}" if value is not None and np.isfinite(value) else "-"
+    environment.filters["chart"] = lambda shown: names[id(shown)]
+    return environment.from_string(folder.joinpath("page.html").read_text("utf-8")).render(
+        title=_title(results),
+        curves=curves,
+        rows=method_rows(groups) if several else [],
+        sections=sections,
+        comparisons=[_settings(found) for found in results if isinstance(found, MethodComparison)],
+        style=folder.joinpath("page.css").read_text("utf-8"),
+        script=folder.joinpath("page.js").read_text("utf-8"),
+        bundle=vl_convert.javascript_bundle(snippet=EXPOSED).replace("</script", "<\\/script"),
+        specs=json.dumps(specs).replace("<", "\\u003c"),
+    )
+
+
+def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, MethodRuns]:
+    """Each method over the seeds of all searches that differ in nothing else; a comparison brings its own.
+
+    Searches that do differ are told apart by what differs. Of two with the same seed the first counts.
+    """
+    runs = [found for found in results if isinstance(found, Run)]
+    settings = [{name: str(value) for name, value in asdict(run.config).items()} for run in runs]
+    differing = [
+        name
+        for name in (settings[0] if settings else ())
+        if name not in NOT_OF_METHOD and len({config[name] for config in settings}) > 1
+    ]
+    found: dict[str, dict[int, tuple[Run, str]]] = defaultdict(dict)
+    for run, config in zip(runs, settings, strict=True):
+        for method in run.outcomes:
+            label = ", ".join([method, *(f"{name} {config[name]}" for name in differing)])
+            found[label].setdefault(run.config.seed, (run, method))
+    groups = {label: _stack(label, members) for label, members in found.items()}
+    for comparison in (found for found in results if isinstance(found, MethodComparison)):
+        for name, of_method in comparison.runs.items():
+            groups[name if name not in groups else f"{name} on {comparison.config.table}"] = of_method
+    return groups
+
+
+def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
+    outcomes = [run.outcomes[method] for run, method in members.values()]
+    return MethodRuns(
+        label,
+        np.array(list(members)),
+        np.array([outcome.result.selected for outcome in outcomes]),
+        np.array([outcome.result.num_bo for outcome in outcomes]),
+        np.stack([outcome.result.best_by_spending() for outcome in outcomes]),
+        np.array([outcome.test_accuracy for outcome in outcomes]),
+    )
+
+
+def _section(run: Run, number: int) -> dict[str, Any]:
+    """What the page shows of one search."""
+    from jaxnas.report.charts import run_charts
+
+    config, outcome = run.config, run.outcomes[run.config.method]
+    return {
+        "id": f"run-{number}",
+        "title": f"{config.method} on {config.measured_on}, {config.space}, seed {config.seed}",
+        "selected": run.selected,
+        "validation": outcome.result.best,
+        "test": outcome.test_accuracy,
+        "facts": [
+            ("queries", f"{len(outcome.result.queries)}, of which {outcome.result.num_bo} by Bayesian optimisation"),
+            ("pool", f"{len(run.scores.archs):,} architectures, {len(run.scores.proxies)} proxies"),
+            ("time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())),
+        ],
+        "cells": draw_arch(run.space, run.scores.archs[outcome.result.selected]),
+        "pictures": run_charts(run),
+        "rows": run.rows(),
+        "chosen": {name: run.space.format(run.scores.archs[of.result.selected]) for name, of in run.outcomes.items()},
+        "masked": _masked(run),
+        "command": run.command,
+        "settings": _settings(run),
+    }
+
+
+def _masked(run: Run) -> list[str]:
+    """What the search could not use of the scores, in words."""
+    unusable = run.masked.num_nan + run.masked.num_posinf + run.masked.num_neginf
+    names = run.scores.proxies
+    notes = [f"{name}: {count} scores are NaN or inf" for name, count in zip(names, unusable, strict=True) if count]
+    constant = zip(names, run.masked.usable, strict=True)
+    return notes + [f"{name}: unused, it ranks nothing here" for name, usable in constant if not usable]
+
+
+def _settings(found: Run | MethodComparison) -> list[tuple[str, str]]:
+    """Configuration, versions and device, flat."""
+    config = asdict(found.config)
+    nested = config.pop("training", {})
+    scores = found.scores.provenance if isinstance(found, Run) else {}
+    pairs = [
+        *config.items(),
+        *((f"training, {name}", value) for name, value in nested.items()),
+        *((f"scores, {name}", value) for name, value in scores.items()),
+        *found.environment.items(),
+    ]
+    return [(str(name).replace("_", " "), _shown(value)) for name, value in pairs]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)
+
+
+def _title(results: Sequence[Run | MethodComparison]) -> str:
+    if len(results) == 1:
+        (found,) = results
+        return (
+            f"{found.config.method} on {found.config.measured_on}"
+            if isinstance(found, Run)
+            else "Search methods compared"
+        )
+    kinds = Counter("search" if isinstance(found, Run) else "comparison" for found in results)
+    return " and ".join(f"{count} {kind}{'es' if kind == 'search' else 's'}" for kind, count in kinds.items())
