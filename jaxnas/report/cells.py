@@ -62,9 +62,9 @@ def _skeleton(arch: Int8[np.ndarray, " D"]) -> Graph:
     for module in filter(None, arch.tolist()):
         channels, stride = channels * (2 if module in DOUBLES else 1), stride * (2 if module in HALVES else 1)
         nodes.append(f"{channels}, 1/{stride}" if stride > 1 else f"{channels}")
-        changes = ["channels x 2"] * (module in DOUBLES) + ["stride 2"] * (module in HALVES)
+        changes = ["C x 2"] * (module in DOUBLES) + ["stride 2"] * (module in HALVES)
         edges.append(Edge(len(nodes) - 2, len(nodes) - 1, ", ".join(changes) or "as it is"))
-    return Graph("skeleton: channels, height and width", tuple(nodes), tuple(edges))
+    return Graph("skeleton: channels C, height and width", tuple(nodes), tuple(edges))
 
 
 def _genotype(arch: Int8[np.ndarray, " D"]) -> list[Graph]:

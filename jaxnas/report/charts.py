@@ -143,7 +143,7 @@ def curves_chart(groups: dict[str, MethodRuns]) -> Picture:
             "method:N",
             scale=colours,
             sort=list(groups),
-            legend=alt.Legend(title=None, symbolType="square", symbolOpacity=1, columns=2, labelLimit=0),
+            legend=alt.Legend(title=None, symbolType="square", symbolOpacity=1, columns=4, labelLimit=0),
         ),
     )
     scale = alt.Scale(zero=False)

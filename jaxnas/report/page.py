@@ -1,7 +1,7 @@
 """A report: one HTML file that needs no network, of one search or of several."""
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -175,5 +175,7 @@ def _title(results: Sequence[Run | MethodComparison]) -> str:
             if isinstance(found, Run)
             else "Search methods compared"
         )
-    kinds = Counter("search" if isinstance(found, Run) else "comparison" for found in results)
-    return " and ".join(f"{count} {kind}{'es' if kind == 'search' else 's'}" for kind, count in kinds.items())
+    searches = sum(isinstance(found, Run) for found in results)
+    counts = {"search": searches, "comparison": len(results) - searches}
+    plural = {"search": "searches", "comparison": "comparisons"}
+    return " and ".join(f"{count} {plural[kind] if count > 1 else kind}" for kind, count in counts.items() if count)
