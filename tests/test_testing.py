@@ -8,8 +8,9 @@ from tiny import TINY, TinyNetwork
 
 from jaxnas.networks import NETWORKS
 from jaxnas.proxies import Batch
+from jaxnas.search import METHODS
 from jaxnas.spaces import SPACES, enumerate_archs
-from jaxnas.testing import check_network, check_proxy
+from jaxnas.testing import check_method, check_network, check_proxy
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
 
@@ -153,3 +154,29 @@ BAD_NETWORKS = {
 def test_bad_network_is_refused(change):
     with pytest.raises(AssertionError, match=BAD_NETWORKS[change]):
         check_network(Changed(change=change), TINY, IMAGES)
+
+
+QUICK_TO_COMPILE = ("random", "local_search")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK_TO_COMPILE else pytest.mark.slow)
+        for name, method in METHODS.items()
+        if not method.multi_fidelity
+    ],
+)
+def test_every_method_passes(name):
+    check_method(METHODS[name])
+
+
+def test_a_method_that_does_not_draw_from_its_key():
+    random_search = METHODS["random"]
+
+    def ask(state, history, pool, key, config):
+        seed = int(np.random.default_rng().integers(2**31))
+        return random_search.ask(state, history, pool, jax.random.key(seed), config)
+
+    with pytest.raises(AssertionError, match=r"draw from the key alone|are not pure"):
+        check_method(random_search._replace(ask=ask))

@@ -16,8 +16,9 @@ from jaxnas.proxies import orient
 from jaxnas.run import Run
 from jaxnas.table import combine, normalize
 
-PHASES = {"bo": "#3f78c9", "greedy": "#d0762f", "random": "#8a8a8a"}
 PALETTE = ("#3f78c9", "#d0762f", "#4c9f70", "#b5478f", "#8d5fc0", "#8a8a8a", "#b8a136", "#c94f4f", "#2f9bab", "#6b6bd6")
+PHASE_NAMES = ("bo", "greedy", "evolution", "policy", "neighbour", "random", "promotion", "density")
+PHASES = dict(zip(PHASE_NAMES, PALETTE, strict=False))
 NUM_BINS = 40
 COMBINED = "combined, with the weights found"
 
@@ -84,7 +85,7 @@ def progress_chart(run: Run, method: str) -> Picture:
         scale=alt.Scale(domain=[0.5, result.budget + 0.5], nice=False),
     )
     y = alt.Y("objective:Q", title="validation accuracy %", scale=alt.Scale(zero=False))
-    phases = {name: colour for name, colour in PHASES.items() if name in result.phase}
+    phases = {name: PHASES[name] for name in dict.fromkeys(result.phase)}
     line = (
         alt.Chart(_values(steps))
         .mark_line(interpolate="step-after", color="currentColor", strokeWidth=1.5, opacity=0.7)

@@ -1,0 +1,161 @@
+"""The contract of a network."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Float
+
+from jaxnas.networks import own_params
+from jaxnas.spaces import SearchSpace, sample
+from jaxnas.testing.rules import NUM_ARCHS, require, tolerance_of, traced
+
+_RUN_A_FEW_TIMES = {"xla_backend_optimization_level": 0}  # compiling is all the time that a check takes
+_SCALES = ("scales", "normalised_scales")
+_NEARLY = 0.01  # of what could be: the epsilon of a normalisation leaves about a thousandth
+
+
+def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "N H W C"]) -> None:
+    """Check that `network` offers what proxies and the engine read.
+
+    The architecture is a traced argument, and matters; logits are [N, K] and finite. The taps `scales` or
+    `normalised_scales` and `gates` (see `jaxnas.networks.layers`) are optional, lie at the paths of weights, and their
+    gradients add up to <w, dL/dw>, near 0 for the normalised, and to the sum of a dL/da of every layer.
+    `in_use` has the tree of params and is true wherever a gradient is not 0.
+    `relus` and `features` can be read, `train=False` reads `batch_stats`, and the same params fit
+    `network.clone(norm=...)` for "reduction" and "none".
+
+    Raises: AssertionError.
+    """
+    archs = [jnp.asarray(arch) for arch in sample(space, min(NUM_ARCHS, space.size), seed=0)]
+    init = jax.jit(network.init, compiler_options=_RUN_A_FEW_TIMES)
+    variables = traced("network", lambda: init(jax.random.key(0), images, archs[0]))
+    for name in ("params", "gates"):
+        require(name in variables, f"init yields no collection {name!r}: declare every kernel with weight_layer")
+    _check_taps(variables, len(images))
+    _check_variants(network, variables, images, archs[0])
+    gradients = _gradient_program(network, images)
+    taps = {name: variables[name] for name in (*_SCALES, "gates") if name in variables}
+    seen = []
+    for arch in archs:
+        params = own_params(network, variables["params"], arch)
+        logits, of_params, of_taps = traced("network", partial(gradients, params, taps, arch))
+        require(
+            logits.shape[:1] == images.shape[:1] and logits.ndim == 2,
+            f"logits have shape {logits.shape}, not [N, K] with N = {len(images)}",
+        )
+        require(bool(jnp.isfinite(logits).all()), f"logits of architecture {arch} are not finite at initialisation")
+        _check_tap_gradients(params, of_params, of_taps)
+        _check_in_use(network, params, of_params, arch)
+        seen.append(np.asarray(logits))
+    require(
+        any(not np.array_equal(seen[0], other) for other in seen[1:]),
+        f"the network ignores the architecture: equal logits for {len(seen)} of them",
+    )
+
+
+def _scales(variables):
+    flat = [flatten_dict(variables.get(name, {}), sep="/") for name in _SCALES]
+    require(not flat[0].keys() & flat[1].keys(), f"normalised and not: {sorted(flat[0].keys() & flat[1].keys())}")
+    return flat[0] | flat[1]
+
+
+def _check_taps(variables, num_images):
+    params, gates = (flatten_dict(variables[name], sep="/") for name in ("params", "gates"))
+    scales = _scales(variables)
+    require(scales.keys() == gates.keys(), f"scales and gates have different paths: {scales.keys() ^ gates.keys()}")
+    require(scales.keys() <= params.keys(), f"taps without a weight: {sorted(scales.keys() - params.keys())}")
+    for path, scale in scales.items():
+        kernel, stack = params[path].shape, scale.shape
+        require(
+            kernel[: len(stack)] == stack and len(kernel) - len(stack) in (2, 4),
+            f"scales of {path} have shape {stack}: not the axes that stack the kernel {kernel}, one scale per layer",
+        )
+        expected = (*stack, num_images, kernel[-1])
+        require(
+            gates[path].shape == expected, f"gates of {path} have shape {gates[path].shape}, not [..., N, O] {expected}"
+        )
+        require(bool((scale == 1).all() and (gates[path] == 1).all()), f"taps of {path} are not 1 at initialisation")
+
+
+def _check_variants(network, variables, images, arch):
+    """What can be said from shapes alone."""
+    params = {"params": variables["params"]}
+
+    def shapes(network, variables, **options):
+        return traced("network", lambda: jax.eval_shape(lambda v: network.apply(v, images, arch, **options), variables))
+
+    logits = shapes(network, params)
+    for norm in ("reduction", "none"):
+        require(hasattr(network, "norm"), "the network has no field `norm`, which synflow sets to 'reduction'")
+        of_norm = shapes(network.clone(norm=norm), params)
+        require(of_norm.shape == logits.shape, f"logits have another shape with norm={norm!r}: {of_norm.shape}")
+    if "batch_stats" in variables:
+        kept = {**params, "batch_stats": variables["batch_stats"]}
+        require(shapes(network, kept, train=False).shape == logits.shape, "logits have another shape if train=False")
+    _, sown = shapes(network, params, mutable=["relus", "features"])
+    require({"relus", "features"} <= sown.keys(), f"the network sows {sorted(sown)}, not relus and features")
+    for path, values in flatten_dict(sown, sep="/").items():
+        arrays = values if path.startswith("features") else [value[0] for value in values]
+        require(
+            all(array.ndim >= 4 and array.shape[-4] == len(images) for array in arrays),
+            f"{path} holds {[array.shape for array in arrays]}: give activations [..., N, H, W, C]",
+        )
+
+
+def _gradient_program(network, images):
+    @partial(jax.jit, compiler_options=_RUN_A_FEW_TIMES)
+    def program(params, taps, arch):
+        def total(params, taps):
+            logits = network.apply({"params": params, **taps}, images, arch)
+            return jnp.vdot(logits, jax.random.normal(jax.random.key(1), logits.shape)), logits
+
+        (_, logits), gradients = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, taps)
+        return logits, *gradients
+
+    return program
+
+
+def _check_tap_gradients(params, of_params, of_taps):
+    terms = flatten_dict(jax.tree.map(jnp.multiply, params, of_params), sep="/")  # w dL/dw
+    gates, normalised = (flatten_dict(of_taps.get(name, {}), sep="/") for name in ("gates", "normalised_scales"))
+    for path, of_scale in _scales(of_taps).items():
+        axes = tuple(range(of_scale.ndim, terms[path].ndim))
+        of_gate = gates[path].sum((-2, -1))
+        size = jnp.abs(terms[path]).sum(axes) + jnp.abs(gates[path]).sum((-2, -1))  # the sums below may cancel
+        tolerance = tolerance_of(of_scale.dtype) * size
+        along_kernel = terms[path].sum(axes)
+        require(
+            bool((jnp.abs(of_scale - along_kernel) <= tolerance).all()),
+            f"d/dscale of {path} is {of_scale}, not <w, dL/dw> = {along_kernel}: multiply the layer's output by it",
+        )
+        require(
+            path not in normalised or bool((jnp.abs(along_kernel) <= _NEARLY * jnp.abs(terms[path]).sum(axes)).all()),
+            f"{path} is declared normalised, but dL/dscale is {along_kernel}: the loss depends on its scale",
+        )
+        along_output = along_kernel + (terms[f"{path}_bias"].sum(-1) if f"{path}_bias" in terms else 0)
+        require(
+            bool((jnp.abs(of_gate - along_output) <= tolerance).all()),
+            f"d/dgate of {path} sums to {of_gate}, not to the sum of a dL/da = {along_output}",
+        )
+
+
+def _check_in_use(network, params, of_params, arch):
+    in_use, gradients = (flatten_dict(tree, sep="/") for tree in (network.in_use(params, arch), of_params))
+    require(
+        in_use.keys() == gradients.keys(),
+        f"in_use(params, arch) has not the tree of params: they differ in {sorted(in_use.keys() ^ gradients.keys())}",
+    )
+    for path, used in in_use.items():
+        gradient = np.asarray(gradients[path])
+        require(
+            gradient.shape[: used.ndim] == used.shape,
+            f"in_use of {path} has shape {used.shape}, not leading axes of {gradient.shape}",
+        )
+        require(
+            not np.any(gradient[~np.asarray(used)]),
+            f"in_use says that architecture {arch} does not use {path}, but its gradient is not zero",
+        )

@@ -1,0 +1,64 @@
+"""The contract of a proxy."""
+
+import gc
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int8, PyTree
+
+from jaxnas.proxies import Batch, Proxy, Quantities
+from jaxnas.testing.rules import require, tolerance_of, traced
+
+
+def check_proxy(proxy: Proxy, network: nn.Module, params: PyTree, archs: Int8[np.ndarray, "A D"], batch: Batch) -> None:
+    """Check that `proxy` is a pure function of the quantities of one architecture.
+
+    It must return one floating scalar; give the same again in a second call; leave `params` and `batch` alone and no
+    tracer behind; and give under `jit` and `vmap` what the plain loop over `archs` gives. Values may differ by the
+    square root of the machine epsilon of the images; NaN equals NaN.
+
+    Args: a few `archs` that differ, among them one of little use (all none): its score may be NaN, not an error.
+    Raises: AssertionError.
+    """
+
+    def score(arch):
+        return proxy(Quantities(network, params, arch, batch))
+
+    inputs = jax.tree.leaves((params, batch))
+    before = [np.array(leaf) for leaf in inputs]
+    shape = traced("proxy", lambda: _shape_and_no_leak(score, archs[0]))
+    require(
+        getattr(shape, "shape", None) == () and jnp.issubdtype(shape.dtype, jnp.floating),
+        f"the proxy returns {shape}, not one floating scalar",
+    )
+    one_by_one = jax.jit(score)
+    first = np.array([one_by_one(jnp.asarray(arch)) for arch in archs])
+    again = np.array(jax.jit(lambda arch: score(arch))(jnp.asarray(archs[0])))  # a new function: traced anew
+    require(
+        np.array_equal(first[0], again, equal_nan=True),
+        f"the proxy is not deterministic: {first[0]} and then {again} for architecture {archs[0]}",
+    )
+    unchanged = jax.tree.leaves((params, batch))
+    require(
+        len(unchanged) == len(before) and all(map(np.array_equal, unchanged, before)),
+        "the proxy changed params or batch in place",
+    )
+    batched = np.array(traced("proxy", lambda: jax.jit(jax.vmap(score))(jnp.asarray(archs))))
+    tolerance = tolerance_of(batch.images.dtype)
+    smallest = 1e-3 * tolerance * np.max(np.abs(first), initial=0, where=np.isfinite(first))
+    differ = np.flatnonzero(~np.isclose(batched, first, rtol=tolerance, atol=smallest, equal_nan=True))
+    require(
+        not len(differ),
+        f"the proxy gives {batched[differ]} under jit and vmap, {first[differ]} in a loop, for architectures {differ}",
+    )
+
+
+def _shape_and_no_leak(function, argument):
+    gc.freeze()  # for a leak JAX searches all objects that are not frozen: minutes in a large process
+    try:
+        with jax.checking_leaks():
+            return jax.eval_shape(function, argument)
+    finally:
+        gc.unfreeze()
