@@ -84,12 +84,14 @@ def progress_chart(run: Run, method: str) -> Picture:
         axis=alt.Axis(tickMinStep=1),
         scale=alt.Scale(domain=[0.5, result.budget + 0.5], nice=False),
     )
-    y = alt.Y("objective:Q", title="validation accuracy %", scale=alt.Scale(zero=False))
+    low, num_below = _floor(result.objective)
+    scale = alt.Scale(zero=False, domainMin=low, clamp=True) if num_below else alt.Scale(zero=False)
+    y = alt.Y("objective:Q", title="validation accuracy %", scale=scale)
     phases = {name: PHASES[name] for name in dict.fromkeys(result.phase)}
     line = (
         alt.Chart(_values(steps))
         .mark_line(interpolate="step-after", color="currentColor", strokeWidth=1.5, opacity=0.7)
-        .encode(x, alt.Y("best:Q", scale=alt.Scale(zero=False)))
+        .encode(x, alt.Y("best:Q", scale=scale))
     )
     dots = (
         alt.Chart(_values(points))
@@ -113,7 +115,7 @@ def progress_chart(run: Run, method: str) -> Picture:
     if ends and "greedy" in result.phase:
         rule = alt.Chart(_values([{"at": ends[-1] + 0.5, "label": "greedy alone"}]))
         layers.append(rule.mark_rule(strokeDash=[4, 4], color="currentColor", opacity=0.6).encode(x="at:Q"))
-        label = rule.mark_text(align="left", dx=5, dy=4, baseline="top").encode(
+        label = rule.mark_text(align="left", dx=5, dy=-5, baseline="bottom").encode(
             x="at:Q", y=alt.value(0), text="label:N"
         )
         layers.append(label)
@@ -124,7 +126,17 @@ def progress_chart(run: Run, method: str) -> Picture:
         f"{finite[-1]:.2f} %. {result.num_bo} queries are of Bayesian optimisation.{failed}"
     )
     caption = "Each point is an architecture that was paid for; the line is the best so far."
+    if num_below:
+        caption += f" On the lower edge: {num_below} that lie below it."
     return picture(f"Best found against queries: {method}", caption, text, alt.layer(*layers))
+
+
+def _floor(objective: Float[np.ndarray, " T"]) -> tuple[float, int]:
+    """Where the axis begins, so that a few failures leave room for the rest, and how many lie below."""
+    finite = objective[np.isfinite(objective)]
+    quarter = np.quantile(finite, 0.25)
+    low = float(np.floor(quarter - 2 * (finite.max() - quarter)))
+    return low, int((finite < low).sum())
 
 
 def curves_chart(groups: dict[str, MethodRuns]) -> Picture:

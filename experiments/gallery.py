@@ -1,0 +1,65 @@
+"""The README's pictures of a report: the main job against random search, as headless Chromium shows its page.
+
+    python experiments/gallery.py [RUN]
+
+Needs the extra `test` and Chromium with its driver (Debian packages chromium, chromium-driver). A run that is there is
+taken as it is; without one the main job runs first (two minutes of two cores). Writes results/report-light.png,
+-dark.png and -narrow.png beside this file.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from jaxnas.files import atomic_write
+from jaxnas.pipeline import search_images
+from jaxnas.report import read_results, write_report
+from jaxnas.run import RunConfig
+from jaxnas.terminal import configure_jax
+
+RESULTS = Path(__file__).parent / "results"
+SHOTS = {"light": (1100, 1500, "light"), "dark": (1100, 1500, "dark"), "narrow": (390, 1500, "light")}
+
+
+def main(run: Annotated[Path | None, typer.Argument(help="Folder of a finished search.")] = None) -> None:
+    """Write the pictures."""
+    configure_jax()
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "report.html")
+        write_report(read_results(run) if run else search_images(RunConfig(compare="random"), Path(folder)), page)
+        browser = open_browser()
+        for name, shot in SHOTS.items():
+            with atomic_write(RESULTS / f"report-{name}.png") as partial:
+                partial.write_bytes(picture(browser, page, *shot))
+        browser.quit()
+
+
+def open_browser() -> webdriver.Chrome:
+    """Headless Chromium with the driver that is installed."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
+    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
+        options.add_argument(argument)
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+
+
+def picture(browser: webdriver.Chrome, page: Path, width: int, height: int, scheme: str) -> bytes:
+    """The top of a page as PNG, once its charts are drawn."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    colours = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": colours})
+    browser.get(page.as_uri())
+    browser.execute_script("document.querySelectorAll('.chart').forEach(draw)")
+    drawn = "return [...document.querySelectorAll('.chart')].every(c => c.dataset.ready || !c.offsetParent)"
+    WebDriverWait(browser, 30).until(lambda shown: shown.execute_script(drawn))
+    return browser.get_screenshot_as_png()
+
+
+if __name__ == "__main__":
+    typer.run(main)
