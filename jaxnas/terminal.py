@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from jaxnas.errors import InputError
 from jaxnas.host import num_cores
 
 console = Console()
-
+NO_BREAK = "\xa0"
 
 LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
 
@@ -71,6 +72,17 @@ def split_numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, names))
 
 
+def _fill(text, indent=""):
+    """Print as many lines as the words need; a no-break space breaks none."""
+    lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent="  ", break_long_words=False)
+    console.print(lines.replace(NO_BREAK, " "), markup=False, highlight=False, soft_wrap=True)
+
+
+def _fill_with(title, parts):
+    """Print a list, broken between its parts alone."""
+    _fill(f"{title} {', '.join(part.replace(' ', NO_BREAK) for part in parts)}")
+
+
 def score_table(scores) -> Table:
     """Per proxy: smallest, median and largest finite score, and how many are not finite."""
     from jaxnas.scores import summarize
@@ -86,22 +98,24 @@ def score_table(scores) -> Table:
 
 def print_proxies(lines, sets) -> None:
     """What there is to know of every proxy, and the names of sets."""
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("proxy", "passes", "sees", "better", "equal", "source"):
-        table.add_column(name, no_wrap=name != "source")
+        table.add_column(name, no_wrap=True)
     for line in lines:
-        passes = f"{line.forward:.1g} + {line.backward:.1g}" if line.forward else "-"
-        better, equal = ("higher" if line.higher_is_better else "lower"), ("exactly" if line.exact else "by draw")
+        passes = f"{line.forward:.1g}+{line.backward:.1g}" if line.forward else "-"
+        better, equal = ("higher" if line.higher_is_better else "lower"), ("exact" if line.exact else "draw")
         table.add_row(line.name, passes, line.sees, better, equal, _short(line.source))
     console.print(table)
     console.print(
-        "passes: over a minibatch of 64, forward + backward, of the proxy by itself; proxies that read the same share "
-        "them.\nsees: what of the data. equal: isomorphic architectures score equal, exactly or but for which weights "
-        "were drawn. source: first author, year, arXiv.",
+        "\npasses: over a minibatch of 64, forward + backward, of the proxy by itself; proxies that read the same "
+        "share them.\nsees: what of the data. equal: isomorphic architectures score equal, exactly or but for which "
+        "weights were drawn. source: first author, year, arXiv.",
         highlight=False,
     )
+    table = Table.grid("name", "members", padding=(0, 1, 0, 0))
     for name, members in sets.items():
-        console.print(f"{name}: {', '.join(members) if name != 'all' else 'every one'}", highlight=False)
+        table.add_row(f"{name}:", ", ".join(members) if name != "all" else "every one")
+    console.print(table)
 
 
 def _short(source):
@@ -117,25 +131,35 @@ def print_run(run) -> None:
     for method, outcome in run.outcomes.items():
         result = outcome.result
         console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
-        console.print("query  phase      val. acc. %  seconds  architecture", highlight=False)
-        for row in (row for row in rows if row["method"] == method):
-            accuracy = f"{row['objective']:11.2f}" if np.isfinite(row["objective"]) else "   diverged"
-            cost = f"{row['seconds']:7.1f}" if np.isfinite(row["seconds"]) else "      -"
-            chosen = result.queries[row["query"] - 1] == result.selected
-            line = f"{row['query']:5d}  {row['phase']:9s}  {accuracy}  {cost}  {row['arch']}"
-            console.print(line, style="green" if chosen else None, highlight=False, soft_wrap=True, markup=False)
+        console.print(_query_table([row for row in rows if row["method"] == method], result))
     _print_weights(run)
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
         best = np.nanmax(np.where(np.isfinite(outcome.result.objective), outcome.result.objective, np.nan))
-        console.print(f"{method} selects {selected}", highlight=False, soft_wrap=True)
+        console.print(f"{method} selects", highlight=False)
+        console.print(f"  {selected}", highlight=False, soft_wrap=True, markup=False)
         console.print(
             f"  validation accuracy {best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %", highlight=False
         )
         if outcome.result.num_failed:
             console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
-    times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())
-    console.print(f"{len(run.scores.archs)} architectures; {times}", highlight=False, soft_wrap=True)
+    times = [f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items()]
+    _fill_with(f"{len(run.scores.archs)} architectures;", times)
+
+
+def _query_table(rows, result):
+    """One line per query; architectures too long for one are told by their index in the space."""
+    fits = max(len(row["arch"]) for row in rows) <= console.width - 40
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("query", "phase", "val. acc. %", "seconds", "architecture" if fits else "index"):
+        table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", no_wrap=True)
+    for row in rows:
+        accuracy = f"{row['objective']:.2f}" if np.isfinite(row["objective"]) else "diverged"
+        cost = f"{row['seconds']:.1f}" if np.isfinite(row["seconds"]) else "-"
+        chosen = result.queries[row["query"] - 1] == result.selected
+        cells = (str(row["query"]), row["phase"], accuracy, cost, row["arch"] if fits else str(row["index"]))
+        table.add_row(*cells, style="green" if chosen else None)
+    return table
 
 
 def print_trained(trained) -> None:
@@ -156,11 +180,11 @@ def _print_weights(run):
             f"{name} {weight:+.2f}" if use else f"{name} unused (constant)"
             for name, weight, use in zip(run.scores.proxies, weights, usable, strict=True)
         ]
-        console.print("weights: " + ", ".join(parts), highlight=False, soft_wrap=True)
+        _fill_with("weights:", parts)
     masked = run.masked.num_nan + run.masked.num_posinf + run.masked.num_neginf
     if masked.any():
         parts = [f"{name} {count}" for name, count in zip(run.scores.proxies, masked, strict=True) if count]
-        console.print("scores that are NaN or inf: " + ", ".join(parts), highlight=False, soft_wrap=True)
+        _fill_with("scores that are NaN or inf:", parts)
 
 
 def comparison_table(rows) -> Table:
@@ -210,7 +234,8 @@ def print_data(statuses) -> None:
         mark = "present" if entry.present else "missing"
         size = f"{data.size / 1e6:,.1f} MB" if data.size else "embedded"
         console.print(f"{data.name} ({data.kind}, {size}): {mark}", style="green" if entry.present else None)
-        for line in (data.about, f"licence: {data.licence}", f"address: {data.address}"):
-            console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
-        if entry.path is not None:
-            console.print(f"  place: {entry.path}", highlight=False, soft_wrap=True, markup=False)
+        for line in (data.about, f"licence: {data.licence}"):
+            _fill(line, indent="  ")
+        for kind, place in (("address", data.address), ("place", entry.path)):
+            if place is not None:
+                console.print(f"  {kind}: {place}", highlight=False, soft_wrap=True, markup=False)

@@ -1,6 +1,7 @@
 """The command line as a user meets it: the main job, resuming, tables, and one clear line for every mistake."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def test_search_trains_reports_and_resumes(run, tmp_path):
     code, out, err = run(*SEARCH, "--compare", "random")
     assert code == 0
     assert "robot: 5 queries" in out
-    assert "random selects |" in out
+    assert "random selects\n  |" in out
     assert "weights: snip" in out
     assert "compiling" in out
     assert "query  5/5" in err
@@ -139,7 +140,7 @@ def test_search_in_a_table_finds_its_best_with_the_whole_budget(run, table):
     code, out, _ = run(*args, "--proxies", "synflow", *SMALL)
     assert code == 0
     assert "validation accuracy 29.00 %, test accuracy 129.00 %" in out
-    assert f"robot selects {jaxnas.NASBENCH201.format(table[29])}" in out
+    assert f"robot selects\n  {jaxnas.NASBENCH201.format(table[29])}" in out
 
 
 COMPARE = ["compare", "--table", "mine.csv", "--column", "val", "--budget", "6", "--methods", "random,rea,single_proxy"]
@@ -220,7 +221,7 @@ def test_a_space_without_network_is_searched_on_tables(run, tmp_path, skeletons)
     args = ["search", *OTHER_SPACE[1:6], "--column", "val"]
     code, out, _ = run(*args, "--budget", "5")
     assert code == 0
-    assert f"robot selects {skeletons[34]}" in out
+    assert f"robot selects\n  {skeletons[34]}" in out
 
 
 def test_preset_of_robot(run, tmp_path, table):
@@ -278,7 +279,7 @@ def test_json_lines_tell_everything(run, tmp_path):
     assert code == 0
     assert [event["event"] for event in (events[0], events[-2], events[-1])] == ["start", "progress", "done"]
     assert (events[0]["total"], events[0]["found"], events[-2]["done"]) == (20, 0, 20)
-    assert events[-2].keys() == {"event", "done", "total", "rate", "eta_s", "rss_mb", "device_mb"}
+    assert events[-2].keys() == {"event", "stage", "done", "total", "rate", "eta_s", "rss_mb", "device_mb"}
     assert events[-1]["out"] == "scores"
     assert 0 <= events[-1]["compile_s"] <= events[-1]["seconds"]
     (tmp_path / "scores" / "parts" / "0.parquet").write_bytes(b"")
@@ -291,19 +292,24 @@ def test_json_lines_tell_everything(run, tmp_path):
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
 STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
-STOPPED = "stopped: all that is finished is kept, the same command goes on\n"
+
+
+def stopped(place, *args):
+    """What a stopped command says."""
+    return f"stopped: finished work is kept in {place}; go on with: {shlex.join(['jaxnas', *args])}\n"
 
 
 def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(tmp_path):
     lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # all would take half a minute
-    args = [sys.executable, "-c", STOPPABLE, "score", "--all", "--proxies", "synflow", "--json", *lasting]
-    process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    args = ["score", "--all", "--proxies", "synflow", "--json", *lasting]
+    command = [sys.executable, "-c", STOPPABLE, *args]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = [process.stdout.readline() for _ in range(2)]
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert '"progress"' in lines[1]
     assert process.returncode == 130
-    assert err == STOPPED
+    assert err == stopped("scores", *args)
     assert 0 < len(jaxnas.read_scores(tmp_path / "scores").archs) < 15625
 
 
@@ -318,7 +324,7 @@ def test_ctrl_c_keeps_the_seeds_of_a_comparison(run, tmp_path, table):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.splitlines()[-1] + "\n") == (130, STOPPED)
+    assert (process.returncode, err.splitlines()[-1] + "\n") == (130, stopped("runs/compare", *args, "100000"))
     found = kept.read_bytes()
     assert 10 <= pq.read_metadata(kept).num_rows < 100_000
     assert run(*args, "5")[0] == 0

@@ -8,12 +8,15 @@ import typer
 from jaxnas.cli.lists import data_app, list_proxies
 from jaxnas.cli.report import report
 from jaxnas.cli.score import score
-from jaxnas.cli.search import compare, search, train
+from jaxnas.cli.search import compare, search
+from jaxnas.cli.train import train
 from jaxnas.errors import InputError
 from jaxnas.progress import status
 from jaxnas.terminal import console
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+)
 for command in (score, search, train, compare, report):
     app.command()(command)
 app.command("proxies")(list_proxies)

@@ -1,18 +1,19 @@
 """`jaxnas report`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jaxnas.cli.options import JsonOption
+from jaxnas.progress import emit
 from jaxnas.terminal import console
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished searches and comparisons.")],
     out: Annotated[Path | None, typer.Option(help="File to write; default report.html in the first folder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a line.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page about a search, or about several side by side (extra: report).
 
@@ -29,6 +30,6 @@ def report(
     path = out or runs[0] / "report.html"
     write_report([read_results(folder) for folder in runs], path)
     if as_json:
-        print(json.dumps({"event": "done", "out": str(path), "bytes": path.stat().st_size}))
+        emit("done", out=str(path), bytes=path.stat().st_size)
     else:
         console.print(f"the report is in {path} ({path.stat().st_size / 1e6:.1f} MB)", soft_wrap=True, highlight=False)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from jaxnas.cli import completion
+from jaxnas.cli.completion import one_of
 from jaxnas.cli.options import (
     AddressOption,
     BatchOption,
@@ -15,16 +17,17 @@ from jaxnas.cli.options import (
     DataOption,
     EngineOption,
     FolderOption,
+    JsonOption,
     NumProcessesOption,
     ProcessIdOption,
     ProxiesOption,
     SeedOption,
     SpaceArgument,
     WorkersOption,
-    stoppable,
 )
+from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.errors import InputError
-from jaxnas.progress import JsonLines, Silence, emit, progress, status, warn
+from jaxnas.progress import Silence, emit, progress, status, warn
 from jaxnas.terminal import configure_jax, console, print_estimate, score_table, split_names
 
 
@@ -40,21 +43,40 @@ def score(
     everything: Annotated[bool, typer.Option("--all", help="Score the whole space instead.")] = False,
     archs: Annotated[Path | None, typer.Option(help="Score those of a text file instead, one on each line.")] = None,
     proxies: ProxiesOption = "",
-    channels: ChannelsOption = 8,
-    cells: CellsOption = 1,
+    channels: ChannelsOption = None,
+    cells: CellsOption = None,
     batch_size: BatchOption = 64,
     task: Annotated[
-        str, typer.Option(help="Task of TransNAS-Bench-101, such as jigsaw: its head and labels instead of the data's.")
+        str,
+        typer.Option(
+            help="Task of TransNAS-Bench-101, such as jigsaw: its head and labels instead of the data's.",
+            autocompletion=one_of(completion.TASKS),
+        ),
     ] = "",
     pixels: Annotated[
         int | None, typer.Option(help="Resize images to this height and width; default: as they are.", min=1)
     ] = None,
     seed: SeedOption = 0,
     init: Annotated[
-        str, typer.Option(help="Params: shared, one draw for all, or independent, one for each.")
+        str,
+        typer.Option(
+            help="Params: shared, one draw for all, or independent, one for each.",
+            autocompletion=one_of(completion.INITS),
+        ),
     ] = "shared",
-    precision: Annotated[str, typer.Option(help="Of convolutions: float32, tensorfloat32 or bfloat16.")] = "float32",
-    strategy: Annotated[str, typer.Option(help="loop, grouped, or auto: loop on CPUs, grouped elsewhere.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Of convolutions: float32, tensorfloat32 or bfloat16.", autocompletion=one_of(completion.PRECISIONS)
+        ),
+    ] = "float32",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="loop, grouped, or auto: loop on CPUs, grouped elsewhere.",
+            autocompletion=one_of(completion.STRATEGIES),
+        ),
+    ] = "auto",
     memory: Annotated[
         float | None, typer.Option(help="GB of a device that grouped scoring may take; default: most of what is free.")
     ] = None,
@@ -70,7 +92,7 @@ def score(
         float | None,
         typer.Option(help="Architectures a second of one device, for the plan; default: as the store was filled."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print progress as JSON lines on stdout, no tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Score architectures at initialisation with zero-cost proxies.
 
@@ -105,7 +127,7 @@ def score(
     else:
         pool = spaces.enumerate_archs(search_space) if everything else spaces.sample(search_space, sample, seed)
     images = pipeline.load_standardized(data, data_folder)
-    network = pipeline.make_network(space, images, channels, cells, task)
+    network = pipeline.make_network(space, images, channels or 8, cells or 1, task)
     batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
     config = ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory)
     if plan:
@@ -127,8 +149,13 @@ def score(
         print(json.dumps(found._asdict())) if as_json else print_estimate(found)
         return
     watch = Stopwatch()
-    with progress() as bars, open_workers(engine, address, workers, warn) as staff, watch.stage("scoring"):
-        show = Silence() if not distributed.is_leader() else JsonLines() if as_json else bars
+    with (
+        keeping(out),
+        progress(as_json) as shown,
+        open_workers(engine, address, workers, warn) as staff,
+        watch.stage("scoring"),
+    ):
+        show = shown if distributed.is_leader() else Silence()
         show.start("scoring")
         fill_store(
             out,

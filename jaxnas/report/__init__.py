@@ -1,6 +1,14 @@
 """Results for people: a page of HTML with pictures and tables, and the files of comparisons and experiments."""
 
-from jaxnas.report.files import draw_curves, save_comparison, save_results, save_trained
+from jaxnas.report.files import draw_curves, save_comparison, save_results, save_trained, trained_record
 from jaxnas.report.page import read_results, write_report
 
-__all__ = ["draw_curves", "read_results", "save_comparison", "save_results", "save_trained", "write_report"]
+__all__ = [
+    "draw_curves",
+    "read_results",
+    "save_comparison",
+    "save_results",
+    "save_trained",
+    "trained_record",
+    "write_report",
+]

@@ -22,15 +22,20 @@ def save_results(folder: Path | str, name: str, record: dict[str, Any], markdown
             partial.write_text(text)
 
 
-def save_trained(folder: Path | str, trained: TrainedArch) -> None:
-    """Write result.json of one trained architecture: settings, losses and accuracies, versions, device; atomically."""
+def trained_record(trained: TrainedArch) -> dict[str, Any]:
+    """One trained architecture as plain JSON values: settings, losses and accuracies, versions, device."""
     record = {**trained._asdict(), "config": asdict(trained.config), "environment": make_environment(trained.seconds)}
     record["config"]["network"] = dict(trained.config.network)
     for name in ("loss", "accuracy"):
         record[name] = [value if np.isfinite(value) else None for value in record[name]]
     record["test_accuracy"] = trained.test_accuracy if np.isfinite(trained.test_accuracy) else None
+    return record
+
+
+def save_trained(folder: Path | str, trained: TrainedArch) -> None:
+    """Write result.json of one trained architecture (`trained_record`), atomically."""
     with atomic_write(Path(folder) / "result.json") as partial:
-        partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(trained_record(trained), indent=1, allow_nan=False) + "\n")
 
 
 def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | None:
