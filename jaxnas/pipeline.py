@@ -1,7 +1,7 @@
 """The whole road from images to the selected architecture, as the command line walks it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,26 @@ from jaxnas.workers import Workers
 class Events:
     """Called while a search runs; each does nothing by default."""
 
+    on_start: Callable[[RunConfig, SearchSpace, np.ndarray], None] = lambda config, space, archs: None  # the pool's
     on_stage: Callable[[str], None] = lambda stage: None
     on_scored: Callable[[int, int], None] = lambda done, total: None
     on_damaged: Callable[[str, str], None] = lambda name, message: None
     on_progress: Callable[[list[int], Progress], None] = lambda indices, at: None
     on_query: Callable[[Query], None] = lambda query: None
+    on_done: Callable[[Run], None] = lambda run: None
+
+    def also(self, other: "Events") -> "Events":
+        """Both: each callback of this one, then that of the other."""
+
+        def both(first, second):
+            def call(*event):
+                first(*event)
+                second(*event)
+
+            return call
+
+        pairs = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        return Events(**{name: both(*pair) for name, pair in pairs.items()})
 
 
 def load_standardized(name: str, folder: Path | None = None) -> ImageData:
@@ -136,6 +151,7 @@ def _search(config, space, network, data, folder, events, scores=None, table=Non
         objective = TrainingObjective(network, pool, data, config.training, record, events.on_progress, **how)
     else:
         objective = tabular_objective(table, space, pool, config.column, config.test_column)
+    events.on_start(config, space, pool)
     watch = Stopwatch()
     with watch.stage("scoring"):
         if scores is None:
@@ -155,7 +171,9 @@ def _search(config, space, network, data, folder, events, scores=None, table=Non
             method: Outcome(result, objective.test_accuracy(result.selected)) for method, result in results.items()
         }
     environment = make_environment(sum(watch.seconds.values()))
-    return Run(config, space, scores, masked, outcomes, watch.seconds, environment)
+    run = Run(config, space, scores, masked, outcomes, watch.seconds, environment)
+    events.on_done(run)
+    return run
 
 
 def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:

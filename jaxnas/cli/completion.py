@@ -27,6 +27,7 @@ INITS = ("shared", "independent")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 STRATEGIES = ("auto", "loop", "grouped")
 TABLES = ("nasbench201",)
+TRACKERS = ("tensorboard", "mlflow")
 
 
 def one_of(names: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -51,6 +52,7 @@ def some_of(names: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 def shipped(context: typer.Context, incomplete: str) -> list[str]:
     """Complete a data set of which there are shipped scores of the command's space."""
-    space = context.params.get("space") or SPACES[0]
+    given = [*context.args, context.params.get("space")]  # the former where a last option has no value yet
+    space = next((name for name in given if name in SPACES), SPACES[0])
     files = sorted(Path(__file__).parents[1].glob(f"shipped/{space}-{incomplete}*.parquet"))
     return [path.stem.removeprefix(f"{space}-") for path in files]

@@ -34,7 +34,7 @@ from jaxnas.cli.options import (
     WorkersOption,
     columns_of,
 )
-from jaxnas.cli.stop import keeping, stoppable
+from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.progress import emit, progress, warn
 from jaxnas.terminal import (
     comparison_table,
@@ -82,6 +82,14 @@ def search(
         typer.Option(help="Candidates proposed before any of them is trained; of ray default: one for each worker."),
     ] = None,
     seed: SeedOption = 0,
+    follow: Annotated[
+        str,
+        typer.Option(
+            "--track",
+            help="Log to the run folder for tensorboard, mlflow or both, comma-separated (extras of these names).",
+            autocompletion=some_of(completion.TRACKERS),
+        ),
+    ] = "",
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,6 +103,7 @@ def search(
       jaxnas search --data cifar10 --channels 16 --compare random
       jaxnas search darts --data cifar10 --pool 300 --budget 10 --epochs 1
       jaxnas search --table nasbench201
+      jaxnas search --track tensorboard,mlflow
       jaxnas search --data cifar10 --engine ray --workers 8
     """
     configure_jax(engine)
@@ -102,6 +111,7 @@ def search(
     from jaxnas.proxies import expand_names
     from jaxnas.run import run_config, run_record
     from jaxnas.scoring import DEFAULT_PROXIES
+    from jaxnas.tracking import how_to_look, track
     from jaxnas.workers import open_workers
 
     column, test_column = columns_of(table, column, test_column)
@@ -127,6 +137,8 @@ def search(
         at_once=at_once,
     )
     folder = out or Path("runs", f"{space}-{Path(table or data).stem}-seed{seed}")
+    trackers = split_names(follow)
+    tracking = track(trackers, folder)
     with keeping(folder), progress(as_json) as shown, open_workers(engine, address, workers, warn) as staff:
         if engine == "ray" and at_once is None and not table:
             config = replace(config, at_once=staff.num_workers)
@@ -136,13 +148,15 @@ def search(
             data_folder=data_folder,
             scores_path=scores,
             workers=None if engine == "local" else staff,
-            events=shown.events(),
-        )
+            events=shown.events().also(tracking),
+        )._replace(command=this_command())
         run.save(folder)
     if as_json:
         return emit("done", out=str(folder), result=run_record(run))
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
+    for name in trackers:
+        console.print(f"look at it with: {how_to_look(name, folder)}", soft_wrap=True, highlight=False, markup=False)
 
 
 @stoppable()
