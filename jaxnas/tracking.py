@@ -8,6 +8,7 @@ the same steps and values.
 import hashlib
 import json
 import logging
+import math
 import os
 import shlex
 import time
@@ -30,7 +31,7 @@ def tensorboard(folder: Path | str) -> Events:
 
     Raises: InputError where the package is missing.
     """
-    _check("tensorboard", "tensorboardX")
+    _check("tensorboard", "tensorboard")
     return _events(_TensorBoard(folder))
 
 
@@ -79,7 +80,7 @@ class _Log(Protocol):
         """A search of these settings begins, or goes on."""
 
     def numbers(self, values: dict[str, float], step: int) -> None:
-        """Values by their names, at a step."""
+        """Finite values by their names, at a step."""
 
     def text(self, name: str, value: str, step: int) -> None:
         """A text, at a step."""
@@ -92,6 +93,9 @@ def _events(log: _Log) -> Events:
     """What is logged of each event."""
     known: dict[str, Any] = {"stage": "", "looked": 0.0}
 
+    def numbers(values, step):
+        log.numbers({name: float(value) for name, value in values.items() if math.isfinite(value)}, step)
+
     def on_start(config, space, archs):
         known.update(space=space, archs=archs)
         log.open(config)
@@ -102,25 +106,25 @@ def _events(log: _Log) -> Events:
     def on_scored(done, total):
         if done == total or time.monotonic() - known["looked"] > INTERVAL:
             known["looked"] = time.monotonic()
-            log.numbers({"scoring/architectures": done}, done)
+            numbers({"scoring/architectures": done}, done)
 
     def on_progress(indices, at):
-        values = {}
+        values: dict[str, float] = {}
         for index, loss, accuracy in zip(indices, at.loss, at.accuracy, strict=True):
-            values[f"training/{index}/loss"] = float(loss)
-            values[f"training/{index}/accuracy"] = float(accuracy)
-        log.numbers(values, (at.epoch - 1) * at.steps + at.step)
+            values |= {f"training/{index}/loss": loss, f"training/{index}/accuracy": accuracy}
+        numbers(values, (at.epoch - 1) * at.steps + at.step)
 
     def on_query(query):
         arch = known["space"].format(known["archs"][query.arch])
+        failed = "" if math.isfinite(query.objective) else " (diverged)"
         values = {"validation_accuracy": query.objective, "best": query.best, "seconds": query.cost}
-        log.text(f"{known['stage']}/query", f"{query.phase}: {arch}", query.number)
-        log.numbers({f"{known['stage']}/{name}": value for name, value in values.items()}, query.number)
+        log.text(f"{known['stage']}/query", f"{query.phase}: {arch}{failed}", query.number)
+        numbers({f"{known['stage']}/{name}": value for name, value in values.items()}, query.number)
 
     def on_done(run):
         for method, outcome in run.outcomes.items():
             queries = len(outcome.result.queries)
-            log.numbers({f"{method}/test_accuracy": outcome.test_accuracy}, queries)
+            numbers({f"{method}/test_accuracy": outcome.test_accuracy}, queries)
             log.text(f"{method}/selected", run.space.format(run.scores.archs[outcome.result.selected]), queries)
         log.close(run)
 
@@ -139,18 +143,26 @@ class _TensorBoard:
         self.folder = folder
 
     def open(self, config):
-        from tensorboardX import SummaryWriter
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self.writer = SummaryWriter(str(self.folder))
-        self.writer.add_text("settings", f"```\n{json.dumps(asdict(config), indent=1)}\n```")
+        self.writer = EventFileWriter(str(self.folder))
+        self.text("settings", json.dumps(asdict(config), indent=1), 0)
 
     def numbers(self, values, step):
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-        self.writer.flush()  # a kill takes nothing back
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._write(Summary(value=[Summary.Value(tag=name, simple_value=values[name]) for name in values]), step)
 
     def text(self, name, value, step):
-        self.writer.add_text(name, f"`{value}`", step)
+        from tensorboard.plugins.text.summary_v2 import text_pb
+
+        self._write(text_pb(name, f"```\n{value}\n```"), step)
+
+    def _write(self, summary, step):
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self.writer.flush()  # a kill takes nothing back
 
     def close(self, run):
         self.writer.close()
@@ -190,9 +202,7 @@ class _MLflow:
         from mlflow.entities import Metric
 
         now = round(1000 * time.time())
-        self.client.log_batch(
-            self.run, metrics=[Metric(name, float(value), now, step) for name, value in values.items()]
-        )
+        self.client.log_batch(self.run, metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
     def text(self, name, value, step):
         self.client.set_tag(self.run, f"{name}/{step:03d}", value)

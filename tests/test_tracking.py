@@ -13,6 +13,8 @@ from jaxnas.errors import InputError
 from jaxnas.objectives.training import TrainingConfig
 from jaxnas.pipeline import Events, search_images
 from jaxnas.run import RunConfig
+from jaxnas.search import Query
+from jaxnas.spaces import NASBENCH201, sample
 from jaxnas.tracking import how_to_look, track
 
 CONFIG = RunConfig(
@@ -26,9 +28,7 @@ def from_tensorboard(folder):
     tags = found.Tags()
     scalars = {name: {event.step: event.value for event in found.Scalars(name)} for name in tags["scalars"]}
     texts = {
-        name.removesuffix("/text_summary"): {
-            event.step: make_ndarray(event.tensor_proto)[0].decode() for event in found.Tensors(name)
-        }
+        name: {event.step: make_ndarray(event.tensor_proto).item().decode() for event in found.Tensors(name)}
         for name in tags["tensors"]
     }
     return scalars, texts
@@ -97,6 +97,17 @@ def test_other_settings_are_another_run(tmp_path):
         tracking.mlflow(tmp_path).on_start(RunConfig(seed=seed), None, None)  # and is stopped
     runs = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
     assert sorted((run.data.params["seed"], run.info.status) for run in runs) == [("0", "RUNNING"), ("1", "RUNNING")]
+
+
+def test_what_diverged_has_no_number(tmp_path, capfd):
+    events = track(("tensorboard", "mlflow"), tmp_path)
+    events.on_start(RunConfig(), NASBENCH201, sample(NASBENCH201, 2, seed=0))
+    events.on_stage("robot")
+    events.on_query(Query(1, 2, "bo", 1, np.nan, 0.5, np.nan))
+    scalars, texts = from_tensorboard(tmp_path / "tensorboard")
+    assert scalars == {"robot/seconds": {1: 0.5}}
+    assert texts["robot/query"][1].endswith(" (diverged)\n```")
+    assert capfd.readouterr().err == ""
 
 
 def test_nothing_is_written_before_the_search_starts(tmp_path):
