@@ -16,7 +16,7 @@ from jaxnas import cli
 from jaxnas.cli.stop import keeping, stoppable, this_command
 
 SMALL = ["--channels", "2", "--batch-size", "16", "--proxies", "snip,synflow"]
-SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", *SMALL, "--out", "a"]
+SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", *SMALL, "--track", "tensorboard", "--out", "a"]
 TRAIN = ["train", "a", "--data", "digits", "--channels", "2", "--cells", "1", "--epochs", "1", "--out", "b"]
 COMPARE = ["compare", "--table", "t.csv", "--column", "val", "--budget", "3", "--methods", "rank_aggregation,random"]
 COMPARE += ["--seeds", "2", "--out", "c"]
@@ -65,6 +65,7 @@ def test_80_columns_are_enough(run, args):
     assert code == 0
     assert [line for line in out.splitlines() if len(line) > 80 and not may_be_long(line)] == []
     assert "…" not in out
+    assert ("look at it with: tensorboard --logdir a/tensorboard" in out) == (args is SEARCH)
     assert "\x1b" not in out + err  # no terminal, no colours
 
 
@@ -106,7 +107,15 @@ def test_json_of_the_others(run, folder):
 
 
 @pytest.mark.parametrize(
-    "args", [["search", "nowhere"], ["train", "x"], ["compare", "--methods", "x"], ["data", "get", "x"], ["score", "x"]]
+    "args",
+    [
+        ["search", "nowhere"],
+        ["train", "x"],
+        ["compare", "--methods", "x"],
+        ["data", "get", "x"],
+        ["score", "x"],
+        ["search", "--track", "x"],
+    ],
 )
 def test_a_mistake_under_json_is_one_line_on_stderr(run, args):
     code, out, err = run(*args, "--json")
