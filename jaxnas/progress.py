@@ -1,6 +1,7 @@
 """Progress of a command: on stderr bars in a terminal and lines elsewhere, or JSON lines on stdout."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -202,10 +202,10 @@ class Bars:
     def queried(self, query) -> None:
         """A query was answered."""
         self._stop_waiting()
-        outcome = f"{query.objective:6.2f} %" if np.isfinite(query.objective) else "diverged, the search goes on"
-        cost = f"   {query.cost:.1f} s" if np.isfinite(query.cost) else ""
+        outcome = f"{query.objective:6.2f} %" if math.isfinite(query.objective) else "diverged, the search goes on"
+        cost = f"   {query.cost:.1f} s" if math.isfinite(query.cost) else ""
         line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %{cost}"
-        if np.isfinite(query.cost) and query.number < query.budget:
+        if math.isfinite(query.cost) and query.number < query.budget:
             self.cost = self.cost + query.cost if query.number > 1 else query.cost
             left = (query.budget - query.number) * self.cost / query.number
             line += f"   about {timedelta(seconds=round(left))} to go"

@@ -1,5 +1,6 @@
 """What the command line prints: results, on stdout."""
 
+import math
 import os
 import re
 from contextlib import suppress
@@ -7,7 +8,6 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -73,6 +73,8 @@ def split_numbers(text: str) -> tuple[int, ...]:
 
 def score_table(scores) -> Table:
     """Per proxy: smallest, median and largest finite score, and how many are not finite."""
+    import numpy as np
+
     table = Table(title="raw scores")
     for name in ("proxy", "min", "median", "max", "NaN or inf"):
         table.add_column(name, justify="left" if name == "proxy" else "right")
@@ -119,15 +121,15 @@ def print_run(run) -> None:
         console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
         console.print("query  phase      val. acc. %  seconds  architecture", highlight=False)
         for row in query_rows(result, run.space, run.scores.archs):
-            accuracy = f"{row['objective']:11.2f}" if np.isfinite(row["objective"]) else "   diverged"
-            cost = f"{row['seconds']:7.1f}" if np.isfinite(row["seconds"]) else "      -"
+            accuracy = f"{row['objective']:11.2f}" if math.isfinite(row["objective"]) else "   diverged"
+            cost = f"{row['seconds']:7.1f}" if math.isfinite(row["seconds"]) else "      -"
             chosen = result.queries[row["query"] - 1] == result.selected
             line = f"{row['query']:5d}  {row['phase']:9s}  {accuracy}  {cost}  {row['arch']}"
             console.print(line, style="green" if chosen else None, highlight=False, soft_wrap=True, markup=False)
     _print_weights(run)
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
-        best = np.nanmax(np.where(np.isfinite(outcome.result.objective), outcome.result.objective, np.nan))
+        best = max(filter(math.isfinite, outcome.result.objective), default=math.nan)
         console.print(f"{method} selects {selected}", highlight=False, soft_wrap=True)
         console.print(
             f"  validation accuracy {best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %", highlight=False
@@ -144,14 +146,14 @@ def print_trained(trained) -> None:
     last = f"loss {trained.loss[-1]:.3f}, training accuracy {trained.accuracy[-1]:.2f} %"
     epochs = f"{len(trained.loss)} of {trained.config.training.epochs} epochs"
     console.print(f"  {trained.num_params:,} parameters; {epochs}, {last}", highlight=False, soft_wrap=True)
-    tested = f"test accuracy {trained.test_accuracy:.2f} %" if np.isfinite(trained.test_accuracy) else "diverged"
+    tested = f"test accuracy {trained.test_accuracy:.2f} %" if math.isfinite(trained.test_accuracy) else "diverged"
     console.print(f"  {tested}; trained for {trained.seconds:.1f} s", highlight=False)
 
 
 def _print_weights(run):
     weights = next(iter(run.outcomes.values())).result.weights
     usable = run.masked.usable
-    if np.isfinite(weights).any():
+    if any(map(math.isfinite, weights)):
         parts = [
             f"{name} {weight:+.2f}" if use else f"{name} unused (constant)"
             for name, weight, use in zip(run.scores.proxies, weights, usable, strict=True)

@@ -1,0 +1,53 @@
+"""The public names of jaxnas, and the module of each: `__init__.py` imports a name when it is first used."""
+
+from .catalogue import DATASETS as DATASETS
+from .catalogue import data_folder as data_folder
+from .catalogue import download as download
+from .errors import InputError as InputError
+from .images import ImageData as ImageData
+from .images import from_arrays as from_arrays
+from .images import load_images as load_images
+from .images import minibatch as minibatch
+from .images import split_validation as split_validation
+from .images import standardize as standardize
+from .networks import NETWORKS as NETWORKS
+from .networks import DeclaredNetwork as DeclaredNetwork
+from .networks import NASBench201Network as NASBench201Network
+from .networks import num_params as num_params
+from .objectives.tabular import align as align
+from .objectives.tabular import load_nasbench201 as load_nasbench201
+from .objectives.tabular import load_proxy_scores as load_proxy_scores
+from .objectives.tabular import load_table as load_table
+from .objectives.tabular import tabular_objective as tabular_objective
+from .objectives.training import TrainingConfig as TrainingConfig
+from .objectives.training import TrainingObjective as TrainingObjective
+from .pipeline import search_network as search_network
+from .proxies import PROXIES as PROXIES
+from .proxies import Batch as Batch
+from .proxies import Quantities as Quantities
+from .scoring import ScoringConfig as ScoringConfig
+from .scoring import score_archs as score_archs
+from .search import METHODS as METHODS
+from .search import PRESETS as PRESETS
+from .search import RobotConfig as RobotConfig
+from .search import SearchResult as SearchResult
+from .search import random_search as random_search
+from .search import robot as robot
+from .shipped import load_scores as load_scores
+from .spaces import NASBENCH201 as NASBENCH201
+from .spaces import SPACES as SPACES
+from .spaces import SearchSpace as SearchSpace
+from .spaces import enumerate_archs as enumerate_archs
+from .spaces import from_index as from_index
+from .spaces import mutate as mutate
+from .spaces import sample as sample
+from .spaces import to_index as to_index
+from .store import Scores as Scores
+from .store import read_score_table as read_score_table
+from .store import read_scores as read_scores
+from .store import score_to_store as score_to_store
+from .store import write_scores as write_scores
+from .table import combine as combine
+from .table import normalize as normalize
+
+__version__: str
