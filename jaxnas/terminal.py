@@ -1,5 +1,6 @@
 """What the command line prints: results, on stdout."""
 
+import math
 import os
 import re
 import textwrap
@@ -8,7 +9,6 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -92,7 +92,7 @@ def score_table(scores) -> Table:
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "proxy" else "right")
     for name, *values, unusable in map(dict.values, rows):
-        table.add_row(name, *("-" if np.isnan(value) else f"{value:.4g}" for value in values), str(unusable))
+        table.add_row(name, *("-" if math.isnan(value) else f"{value:.4g}" for value in values), str(unusable))
     return table
 
 
@@ -135,12 +135,10 @@ def print_run(run) -> None:
     _print_weights(run)
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
-        best = np.nanmax(np.where(np.isfinite(outcome.result.objective), outcome.result.objective, np.nan))
         console.print(f"{method} selects", highlight=False)
         console.print(f"  {selected}", highlight=False, soft_wrap=True, markup=False)
-        console.print(
-            f"  validation accuracy {best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %", highlight=False
-        )
+        found = f"validation accuracy {outcome.result.best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %"
+        console.print(f"  {found}", highlight=False)
         if outcome.result.num_failed:
             console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
     times = [f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items()]
@@ -154,8 +152,8 @@ def _query_table(rows, result):
     for name in ("query", "phase", "val. acc. %", "seconds", "architecture" if fits else "index"):
         table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", no_wrap=True)
     for row in rows:
-        accuracy = f"{row['objective']:.2f}" if np.isfinite(row["objective"]) else "diverged"
-        cost = f"{row['seconds']:.1f}" if np.isfinite(row["seconds"]) else "-"
+        accuracy = f"{row['objective']:.2f}" if math.isfinite(row["objective"]) else "diverged"
+        cost = f"{row['seconds']:.1f}" if math.isfinite(row["seconds"]) else "-"
         chosen = result.queries[row["query"] - 1] == result.selected
         cells = (str(row["query"]), row["phase"], accuracy, cost, row["arch"] if fits else str(row["index"]))
         table.add_row(*cells, style="green" if chosen else None)
@@ -168,14 +166,14 @@ def print_trained(trained) -> None:
     last = f"loss {trained.loss[-1]:.3f}, training accuracy {trained.accuracy[-1]:.2f} %"
     epochs = f"{len(trained.loss)} of {trained.config.training.epochs} epochs"
     console.print(f"  {trained.num_params:,} parameters; {epochs}, {last}", highlight=False, soft_wrap=True)
-    tested = f"test accuracy {trained.test_accuracy:.2f} %" if np.isfinite(trained.test_accuracy) else "diverged"
+    tested = f"test accuracy {trained.test_accuracy:.2f} %" if math.isfinite(trained.test_accuracy) else "diverged"
     console.print(f"  {tested}; trained for {trained.seconds:.1f} s", highlight=False)
 
 
 def _print_weights(run):
     weights = next(iter(run.outcomes.values())).result.weights
     usable = run.masked.usable
-    if np.isfinite(weights).any():
+    if any(map(math.isfinite, weights)):
         parts = [
             f"{name} {weight:+.2f}" if use else f"{name} unused (constant)"
             for name, weight, use in zip(run.scores.proxies, weights, usable, strict=True)
