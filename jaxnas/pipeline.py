@@ -165,7 +165,7 @@ def _search(config, space, network, data, folder, events, scores=None, table=Non
             results[method] = _run_method(method, config, pool, normalized, objective, events)
     if isinstance(objective, TrainingObjective):
         watch.seconds["training"] = objective.seconds_trained
-        watch.seconds["searching"] -= objective.seconds_trained
+        watch.seconds["searching"] = max(0.0, watch.seconds["searching"] - objective.seconds_trained)  # two clocks
     with watch.stage("testing"):  # the test images are not touched before
         outcomes = {
             method: Outcome(result, objective.test_accuracy(result.selected)) for method, result in results.items()
