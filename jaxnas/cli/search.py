@@ -1,5 +1,6 @@
 """`jaxnas search` and `jaxnas compare`."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -155,8 +156,8 @@ def search(
         return emit("done", out=str(folder), result=run_record(run))
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
-    for name in trackers:
-        console.print(f"look at it with: {how_to_look(name, folder)}", soft_wrap=True, highlight=False, markup=False)
+    for command in (shlex.join(["jaxnas", "report", str(folder)]), *(how_to_look(name, folder) for name in trackers)):
+        console.print(f"look at it with: {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 @stoppable()
