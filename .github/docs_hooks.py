@@ -40,15 +40,16 @@ def proxy_table() -> str:
     """A row for each proxy, as `jaxnas proxies` lists them."""
     from jaxnas.proxies import PROXIES, about
 
-    head = "| proxy | reads | passes forward / backward | sees of the data | better | source |\n|---|---|---|---|---|---|\n"
-    rows = []
+    rows = ["| proxy | reads | passes forward / backward | sees | better | source |", "|---|---|---|---|---|---|"]
     for name, proxy in PROXIES.items():
         line = about(name)
         link = f"[`{name}`][{proxy.__module__}.{proxy.__name__}]"
         needs = ", ".join(f"`{need}`" for need in line.needs)
         better = "higher" if line.higher_is_better else "lower"
-        rows.append(f"| {link} | {needs} | {line.forward:g} / {line.backward:g} | {line.sees} | {better} | {line.source} |")
-    return head + "\n".join(rows) + "\n"
+        rows.append(
+            f"| {link} | {needs} | {line.forward:g} / {line.backward:g} | {line.sees} | {better} | {line.source} |"
+        )
+    return "\n".join(rows) + "\n"
 
 
 def proxy_sets() -> str:
@@ -78,9 +79,7 @@ def name_table() -> str:
     return "| name | defined in |\n|---|---|\n" + "\n".join(rows) + "\n"
 
 
-GENERATED = {
-    function.__name__: function for function in (command_line, proxy_table, proxy_sets, name_table)
-}
+GENERATED = {function.__name__: function for function in (command_line, proxy_table, proxy_sets, name_table)}
 
 
 def on_page_markdown(markdown, page, config, files):

@@ -6,8 +6,8 @@ print, line by line: spaces and seconds may differ, and a line "..." stands for 
 `<!-- prints: like -->` all numbers and architectures may differ: they come from a training.
 """
 
-import ast
 import contextlib
+import importlib
 import importlib.util
 import io
 import itertools
@@ -33,6 +33,7 @@ PORT = "9876"
 
 needs_report = pytest.mark.skipif(not hasattr(jaxnas, "load_run"), reason="waits for jaxnas.load_run and reports")
 MARKS = {
+    "differences.md": (),
     "index.md": pytest.mark.slow,  # the main job
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
@@ -111,6 +112,79 @@ def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch
         printed = run_python(code, names, page) if language == "python" else run_bash(code, port)
         if said is not None:
             check_printed(said, printed, like)
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(DOCS / "tutorials/first-search.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=_at(tmp_path)).execute()
+
+
+def test_notebook_is_stored_with_outputs_and_no_path():
+    text = (DOCS / "tutorials/first-search.ipynb").read_text()
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert any(cell["outputs"] for cell in cells)
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text)
+    kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
+    assert kinds <= {"stream", "execute_result", "display_data"}, "an error, or something unknown, is stored"
+
+
+def _at(folder):
+    return {"metadata": {"path": str(folder)}}
+
+
+def directives():
+    """Modules with an entry on a page of the reference."""
+    pages = (DOCS / "reference").glob("*.md")
+    return {name for page in pages for name in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE)}
+
+
+def test_reference_has_every_public_module():
+    """The commands have their help texts instead."""
+    found = pkgutil.walk_packages(jaxnas.__path__, "jaxnas.")
+    public = {module.name for module in found if "._" not in module.name and not module.name.startswith("jaxnas.cli")}
+    assert directives() == public
+
+
+def test_reference_has_every_public_name():
+    """In the module that defines it, which has an entry."""
+    names = hooks().public_names()
+    assert set(names) == set(jaxnas.__all__)
+    assert set(names.values()) <= directives()
+    for name, module in names.items():
+        assert getattr(importlib.import_module(module), name) is getattr(jaxnas, name)
+
+
+def test_reference_has_every_proxy_and_command():
+    from jaxnas.proxies import PROXIES, PROXY_SETS
+
+    made = hooks()
+    assert re.findall(r"^\| \[`(\w+)`\]", made.proxy_table(), re.MULTILINE) == list(PROXIES)
+    assert re.findall(r"^\| `(\w+)` \|", made.proxy_sets(), re.MULTILINE) == list(PROXY_SETS)
+    commands = re.findall(r"^## `jaxnas (.*)`", made.command_line(), re.MULTILINE)
+    assert {"search", "score", "train", "compare", "proxies", "data", "data get"} <= set(commands)
+
+
+def hooks():
+    """What the site's builder calls."""
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS.parent / "docs_hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_numbers_name_every_script_and_no_other():
+    named = set(re.findall(r"experiments/(\w+\.py)", (DOCS / "numbers.md").read_text()))
+    assert named == {path.name for path in (ROOT / "experiments").glob("*.py")}
+
+
+def test_files_that_pages_name_are_there():
+    for page in DOCS.rglob("*.md"):
+        for path in re.findall(r"\b((?:experiments|tests|jaxnas)/[\w/-]+\.(?:py|md|png|sh))\b", page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 
 def test_pages_with_code_are_known():
