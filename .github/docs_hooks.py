@@ -106,13 +106,15 @@ def notebook_page(notebook: dict, name: str) -> str:
             parts.append(source)
             continue
         parts.append(f"```python\n{source}\n```")
+        text = ""
         for output in cell["outputs"]:
             data = output.get("data", {})
-            text = "".join(output.get("text", data.get("text/plain", "")))
             if "image/png" in data:
                 parts.append(f"![what the cell draws](data:image/png;base64,{''.join(data['image/png']).strip()})")
-            elif text:
-                parts.append(f"```text\n{text.rstrip()}\n```")
+            else:
+                text += "".join(output.get("text", data.get("text/plain", "")))
+        if text:
+            parts.append(f"```text\n{text.rstrip()}\n```")
     return "\n\n".join([*parts, f"[This page as a notebook]({name})"]) + "\n"
 
 
