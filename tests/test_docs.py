@@ -1,0 +1,195 @@
+"""The site's pages: their code runs and prints what they say, the reference is complete, every script has its numbers.
+
+Blocks of a page run from top to bottom in one folder: `python` in one namespace, `bash` blocks with a line that calls
+`jaxnas` by bash, with the real command; the port in them becomes a free one. A `text` block that follows is what they
+print, line by line: spaces and seconds may differ, and a line "..." stands for any lines. Behind the comment
+`<!-- prints: like -->` all numbers and architectures may differ: they come from a training.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import itertools
+import json
+import os
+import pkgutil
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxnas
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / ".github" / "docs"
+if not DOCS.is_dir():
+    pytest.skip("a source distribution has no pages", allow_module_level=True)
+
+BLOCK = re.compile(r"^```(python|bash|text)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^jaxnas ", re.MULTILINE)  # of a block that is run
+LIKE = "<!-- prints: like -->"
+PORT = "9876"
+
+MARKS = {
+    "differences.md": (),
+    "index.md": pytest.mark.slow,  # the main job
+    "tutorials/first-search.ipynb": pytest.mark.slow,
+    "tutorials/own-images.md": pytest.mark.slow,
+    "tutorials/own-method.md": (),
+    "tutorials/own-proxy.md": (),
+    "tutorials/own-space.md": (),
+    "tutorials/read-a-report.md": pytest.mark.slow,
+    "tutorials/reproduce-the-paper.md": pytest.mark.data,
+    "tutorials/scale-out.md": pytest.mark.slow,
+}
+
+
+def blocks_of(page):
+    """(language, code, what it prints or None) of every block that runs."""
+    text = re.sub(r"^( +)```.*?^\1```$", "", (DOCS / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = list(BLOCK.finditer(text))
+    for block, after in itertools.zip_longest(found, found[1:]):
+        if block[1] == "python" or (block[1] == "bash" and COMMAND.search(block[2])):
+            between = text[block.end() : after.start()].strip() if after and after[1] == "text" else None
+            said = after[2] if between in ("", LIKE) else None
+            yield block[1], block[2], said, between == LIKE
+
+
+def run_python(code, names, page):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, page, "exec"), names)
+    return out.getvalue()
+
+
+def run_bash(code, port):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", code.replace(PORT, str(port))]
+    environment = {**os.environ, "PATH": path, "COLUMNS": "80"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def comparable(text, like):
+    """Its lines, without what may differ."""
+    text = re.sub(r"\d+(\.\d+)? s\b", "_ s", text)
+    if like:
+        text = re.sub(r"(?<=,)\n  (?=\S)", " ", text)  # where a line is broken depends on the numbers in it
+        text = re.sub(r"\|[\w~|+]+\|", "architecture", text)
+        text = re.sub(r"[+-]?\d+(\.\d+)?(?![\w.])", "_", text)
+        text = re.sub(r"\b(bo|greedy)\b", "phase", text)
+    return [" ".join(line.split()) for line in text.strip().splitlines() if line.strip()]
+
+
+def check_printed(said, printed, like):
+    said, left = comparable(said, like), comparable(printed, like)
+    for number, line in enumerate(said):
+        if line == "...":
+            rest = said[number + 1 :]
+            left = left[len(left) - len(rest) :] if "..." not in rest else left[left.index(rest[0]) :]
+        else:
+            assert left, f"printed was not: {line}\nof\n{printed}"
+            assert line == left.pop(0), f"the page says {line!r}, printed was\n{printed}"
+    assert not left, f"the page does not say {left}"
+
+
+PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+PAGES = [page for page in PAGES if any(True for _ in blocks_of(page))]
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=MARKS.get(page, ()), id=page) for page in PAGES])
+def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch, request):
+    if page == "tutorials/reproduce-the-paper.md":
+        request.getfixturevalue("data_folder")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    for language, code, said, like in blocks_of(page):
+        printed = run_python(code, names, page) if language == "python" else run_bash(code, port)
+        if said is not None:
+            check_printed(said, printed, like)
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(DOCS / "tutorials/first-search.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=_at(tmp_path)).execute()
+
+
+def test_notebook_is_stored_with_outputs_and_no_path():
+    text = (DOCS / "tutorials/first-search.ipynb").read_text()
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert any(cell["outputs"] for cell in cells)
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text)
+    kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
+    assert kinds <= {"stream", "execute_result", "display_data"}, "an error, or something unknown, is stored"
+
+
+def _at(folder):
+    return {"metadata": {"path": str(folder)}}
+
+
+def directives():
+    """Modules with an entry on a page of the reference."""
+    pages = (DOCS / "reference").glob("*.md")
+    return {name for page in pages for name in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE)}
+
+
+def test_reference_has_every_public_module():
+    """The commands have their help texts instead."""
+    found = pkgutil.walk_packages(jaxnas.__path__, "jaxnas.")
+    public = {module.name for module in found if "._" not in module.name and not module.name.startswith("jaxnas.cli")}
+    assert directives() == public
+
+
+def test_reference_has_every_public_name():
+    """In the module that defines it, which has an entry."""
+    names = hooks().public_names()
+    assert set(names) == set(jaxnas.__all__)
+    assert set(names.values()) <= directives()
+    for name, module in names.items():
+        assert getattr(importlib.import_module(module), name) is getattr(jaxnas, name)
+
+
+def test_reference_has_every_proxy_and_command():
+    from jaxnas.proxies import PROXIES, PROXY_SETS
+
+    made = hooks()
+    assert re.findall(r"^\| \[`(\w+)`\]", made.proxy_table(), re.MULTILINE) == list(PROXIES)
+    assert re.findall(r"^\| `(\w+)` \|", made.proxy_sets(), re.MULTILINE) == list(PROXY_SETS)
+    commands = re.findall(r"^## `jaxnas (.*)`", made.command_line(), re.MULTILINE)
+    assert {"search", "score", "train", "compare", "proxies", "data", "data get"} <= set(commands)
+
+
+def hooks():
+    """What the site's builder calls."""
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS.parent / "docs_hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_numbers_name_every_script_and_no_other():
+    named = set(re.findall(r"experiments/(\w+\.py)", (DOCS / "numbers.md").read_text()))
+    assert named == {path.name for path in (ROOT / "experiments").glob("*.py")}
+
+
+def test_files_that_pages_name_are_there():
+    for page in DOCS.rglob("*.md"):
+        for path in re.findall(r"\b((?:experiments|tests|jaxnas)/[\w/-]+\.(?:py|md|png|sh))\b", page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_pages_with_code_are_known():
+    """A new page with code is to be marked, or named, above."""
+    assert set(PAGES) | {"tutorials/first-search.ipynb"} == set(MARKS)
