@@ -293,8 +293,14 @@ def scatter_chart(run: Run) -> Picture:
     return picture("Proxies against validation accuracy", caption, text, chart)
 
 
+def combined_scores(run: Run) -> Float[np.ndarray, " A"] | None:
+    """Of each architecture of the pool, with the weights that config.method found; None where it found none."""
+    table, names = _table(run)
+    return table[:, -1] if names[-1] == COMBINED else None
+
+
 def _table(run: Run) -> tuple[Float[np.ndarray, "A M"], list[str]]:
-    """The score table as the search saw it, and first the combination with the weights found, where there are some."""
+    """The score table as the search saw it, and last the combination with the weights found, where there are some."""
     table, _ = normalize(orient(run.scores.values, run.scores.proxies), run.config.normalization)
     weights = run.outcomes[run.config.method].result.weights
     names = list(run.scores.proxies)

@@ -114,8 +114,10 @@ def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
 
 def _section(run: Run, number: int) -> dict[str, Any]:
     """What the page shows of one search."""
-    from jaxnas.report.charts import run_charts
+    from jaxnas.report.charts import combined_scores, run_charts
 
+    scores = combined_scores(run)
+    queries = [arch for outcome in run.outcomes.values() for arch in outcome.result.queries]
     config, outcome = run.config, run.outcomes[run.config.method]
     return {
         "id": f"run-{number}",
@@ -130,7 +132,10 @@ def _section(run: Run, number: int) -> dict[str, Any]:
         ],
         "cells": draw_arch(run.space, run.scores.archs[outcome.result.selected]),
         "pictures": run_charts(run),
-        "rows": run.rows(),
+        "rows": [
+            {**row, "score": np.nan if scores is None else scores[arch]}
+            for row, arch in zip(run.rows(), queries, strict=True)
+        ],
         "chosen": {name: run.space.format(run.scores.archs[of.result.selected]) for name, of in run.outcomes.items()},
         "masked": _masked(run),
         "command": run.command,

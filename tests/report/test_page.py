@@ -85,6 +85,15 @@ def test_one_file_without_a_network_of_less_than_three_megabytes(search, page):
         assert said in text
 
 
+def test_the_table_has_the_score_of_every_query(search, page):
+    run = search(compare="random")
+    table, _ = normalize(run.scores.values)
+    scores = combine(table, run.outcomes["robot"].result.weights)
+    for outcome in run.outcomes.values():
+        for arch in outcome.result.queries:
+            assert f'data-value="{scores[arch]}"' in page.read_text()
+
+
 def test_every_chart_has_a_text_and_every_id_is_there_once(page):
     text = page.read_text()
 
