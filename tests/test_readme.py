@@ -12,6 +12,18 @@ TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```\n(?:\n((?:    [^\n]+\n)+))?", TEXT, re.DOTALL)
 
 
+NUMBER = re.compile(r"\b\d+\.\d+(?= %)")  # an accuracy
+SPREAD = 2.0  # percent; another kind of processor sums in another order: 96.90 and 97.46 were seen
+
+
+def assert_like(printed, said):
+    """Equal but for accuracies, which may differ a little."""
+    lines = "\n".join(line.strip() for line in said.splitlines())
+    assert NUMBER.sub("_", printed.strip()) == NUMBER.sub("_", lines)
+    for ours, theirs in zip(NUMBER.findall(printed), NUMBER.findall(lines), strict=True):
+        assert abs(float(ours) - float(theirs)) <= SPREAD
+
+
 @pytest.mark.slow
 def test_examples_print_what_they_say(tmp_path, monkeypatch):
     """One after another, as a reader would type them; data of one's own are the digits."""
@@ -25,7 +37,7 @@ def test_examples_print_what_they_say(tmp_path, monkeypatch):
         with contextlib.redirect_stdout(out):
             exec(compile(code, "README.md", "exec"), names)
         if printed:
-            assert out.getvalue().splitlines() == [line.strip() for line in printed.splitlines()]
+            assert_like(out.getvalue(), printed)
         else:
             assert out.getvalue().count("|") == 9  # a cell, and its accuracy
     assert TEXT[: TEXT.index(EXAMPLES[0][1])].count("\n") < 40
