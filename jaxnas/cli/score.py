@@ -130,18 +130,13 @@ def score(
     network = pipeline.make_network(space, images, channels or 8, cells or 1, task)
     batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
     config = ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory)
+    job, data_name = (out, search_space, network, pool, batch, names, config), f"{task} of {data}" if task else data
     if plan:
         if throughput is not None and not throughput > 0:
             raise InputError(f"throughput {throughput} is no pace: give architectures a second, more than 0")
         found = estimate(
-            out,
-            search_space,
-            network,
-            pool,
-            batch,
-            names,
-            config,
-            data_name=f"{task} of {data}" if task else data,
+            *job,
+            data_name=data_name,
             devices=devices,
             throughput=throughput,
             processes=num_processes or workers or 1,
@@ -158,14 +153,8 @@ def score(
         show = shown if distributed.is_leader() else Silence()
         show.start("scoring")
         fill_store(
-            out,
-            search_space,
-            network,
-            pool,
-            batch,
-            names,
-            config,
-            data_name=f"{task} of {data}" if task else data,
+            *job,
+            data_name=data_name,
             workers=None if engine == "local" else staff,
             on_chunk=show.scored,
             on_damaged=show.damaged,

@@ -2,8 +2,8 @@
 
 from jaxnas.networks.darts import DARTSNetwork
 from jaxnas.networks.declared import DeclaredNetwork
-from jaxnas.networks.layers import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params, own_params
 from jaxnas.networks.nasbench201 import NASBench201Network
+from jaxnas.networks.params import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params, own_params
 from jaxnas.networks.transnas101 import TransNAS101MicroNetwork
 from jaxnas.networks.transnas101_macro import TransNAS101MacroNetwork
 

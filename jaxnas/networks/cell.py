@@ -20,13 +20,13 @@ from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
     apply_taps,
-    average_pool_3x3,
     batch_norm_layer,
     end_of_block,
     record_statistics,
     rescaled,
     weight_layer,
 )
+from jaxnas.networks.pools import average_pool_3x3
 from jaxnas.spaces.cell import EDGES, NONE, NUM_NODES
 from jaxnas.spaces.nasbench201 import AVG_POOL_3X3, NOR_CONV_1X1, NOR_CONV_3X3, SKIP_CONNECT
 

@@ -22,16 +22,15 @@ from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_depthwise,
     apply_layer,
-    average_pool_3x3,
     batch_norm_layer,
     end_of_block,
     global_average,
-    max_pool_3x3,
     record_statistics,
     rescaled,
     start_exponent,
     weight_layer,
 )
+from jaxnas.networks.pools import average_pool_3x3, max_pool_3x3
 from jaxnas.spaces.darts import CELLS, DARTS, NODES, OP_NAMES, PAIRS
 
 NUM_EDGES = 2 * len(NODES)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
 from jaxnas.networks.flow import Flow
-from jaxnas.networks.layers import apply_layer, average_pool_2x2, global_average, weight_layer
+from jaxnas.networks.layers import apply_layer, global_average, weight_layer
 from jaxnas.networks.ops import (
     Choice,
     Choose,
@@ -39,6 +39,7 @@ from jaxnas.networks.ops import (
     choice,
     width_choices,
 )
+from jaxnas.networks.pools import average_pool_2x2
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 

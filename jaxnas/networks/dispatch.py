@@ -27,7 +27,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Int
 
 from jaxnas.networks.convolution import conv, conv_input, conv_kernel
-from jaxnas.networks.layers import average_pool_3x3, average_pool_3x3_transpose
+from jaxnas.networks.pools import average_pool_3x3, average_pool_3x3_transpose
 
 Kind = Literal["zero", "identity", "pool"] | int  # an int is the size of a convolution's kernel
 

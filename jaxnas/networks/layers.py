@@ -23,16 +23,13 @@ global average; `exponent` the last one of a network that keeps its range, see `
 means and variances, updated when mutable and read when `train=False`.
 """
 
-import dataclasses
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int, Int8, Int64, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float
 
 from jaxnas.networks.convolution import conv, conv_upwards
 from jaxnas.networks.depthwise import depthwise
@@ -40,7 +37,6 @@ from jaxnas.networks.depthwise import depthwise
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
 _LARGEST_STEP = 100  # of an exponent: powers of 2 that float32 has, and their inverses
-_NOISE = 0x6E6F6973  # sets the generator of proxies apart from that of params
 OF_LAYERS = (
     "params",
     "batch_stats",
@@ -301,47 +297,6 @@ def record_statistics(module: nn.Module, name: str, norm: BatchNorm) -> None:
         module.put_variable("batch_stats", f"{name}_variance", norm.variance)
 
 
-def average_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """Mean over the 3x3 neighbourhood, stride 1, counting only pixels inside the image."""
-    return _sum_of_three(_sum_of_three(x, 1), 2) / _neighbours(x.shape[1:3]).astype(x.dtype)
-
-
-def max_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """Maximum over the 3x3 neighbourhood, stride 1, of pixels inside the image."""
-    for axis in (1, 2):
-        padding = [(0, 0)] * 4
-        padding[axis] = (1, 1)
-        padded, size = jnp.pad(x, padding, constant_values=-jnp.inf), x.shape[axis]
-        rows = [jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)]
-        x = jnp.maximum(jnp.maximum(rows[0], rows[1]), rows[2])
-    return x
-
-
-def average_pool_3x3_transpose(g: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """The transpose of `average_pool_3x3`, which as a sum over neighbours is its own, but for the counts."""
-    return _sum_of_three(_sum_of_three(g / _neighbours(g.shape[1:3]).astype(g.dtype), 1), 2)
-
-
-def _sum_of_three(x, axis):
-    padding = [(0, 0)] * x.ndim
-    padding[axis] = (1, 1)
-    padded = jnp.pad(x, padding)
-    size = x.shape[axis]
-    return sum(jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3))
-
-
-def _neighbours(shape):
-    rows, columns = (3 - (jnp.arange(n) == 0) - (jnp.arange(n) == n - 1) for n in shape)
-    return (rows[:, None] * columns[None, :])[None, :, :, None]
-
-
-def average_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
-    """Mean over disjoint 2x2 blocks, h = ceil(H / 2); an odd last row or column makes blocks of its own."""
-    n, h, w, c = x.shape
-    x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
-    return x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c).mean((2, 4))
-
-
 def global_average(module: nn.Module, x: Float[Array, "N H W C"], live: Any = None) -> Float[Array, "N C"]:
     """Mean over pixels. Its window counts as (H + 1)(W + 1) pixels, as NAS-Bench-Suite-Zero has it.
 
@@ -350,74 +305,3 @@ def global_average(module: nn.Module, x: Float[Array, "N H W C"], live: Any = No
     batch, height, width, channels = x.shape
     module.sow("pools", "global", 1.0 * batch * (height + 1) * (width + 1) * (channels if live is None else live))
     return x.mean((1, 2))
-
-
-def init_variables(
-    network: nn.Module, image_shape: tuple[int, ...], num_decisions: int, seed: int
-) -> dict[str, PyTree]:
-    """Initial `params` and `batch_stats`, drawn from `seed` for all architectures alike: each uses those of its ops."""
-    return _init(network, tuple(image_shape), num_decisions, jax.random.key(seed))
-
-
-class Draw(NamedTuple):
-    """What is random about a score."""
-
-    params: PyTree
-    key: PRNGKeyArray  # of what proxies draw themselves
-
-
-def draw_for_all(network: nn.Module, image_shape: tuple[int, ...], num_decisions: int, seed: int) -> Draw:
-    """One draw from `seed` for all architectures alike."""
-    key = jax.random.key(seed)
-    return Draw(_init(network, tuple(image_shape), num_decisions, key)["params"], jax.random.fold_in(key, _NOISE))
-
-
-def draw_for_each(
-    network: nn.Module, image_shape: tuple[int, ...], num_decisions: int, seed: int, indices: Int64[np.ndarray, " A"]
-) -> Draw:
-    """A draw for each architecture, from `seed` and its index, with an axis [A] in front."""
-    words = jnp.asarray(np.stack([indices >> 32, indices & 0xFFFFFFFF], axis=1).astype(np.uint32))
-    keys = jax.vmap(lambda word: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), word[0]), word[1]))(words)
-    params = _init_of_each(network, tuple(image_shape), num_decisions, keys)["params"]
-    return Draw(params, jax.vmap(lambda key: jax.random.fold_in(key, _NOISE))(keys))
-
-
-def _draw(network, image_shape, num_decisions, key):
-    variables = network.init(key, jnp.zeros((2, *image_shape)), jnp.zeros(num_decisions, jnp.int8))
-    return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
-
-
-# LLVM's optimisation of some twenty inlined random generators would take longer than everything else in the program.
-_compiled = partial(
-    jax.jit,
-    static_argnames=("network", "image_shape", "num_decisions"),
-    compiler_options={"xla_backend_optimization_level": 0},
-)
-_init = _compiled(_draw)
-
-
-@_compiled
-def _init_of_each(network, image_shape, num_decisions, keys):
-    return jax.lax.map(partial(_draw, network, image_shape, num_decisions), keys)
-
-
-def own_params(network: nn.Module, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
-    """`params`, drawn for all architectures, as this one has them; networks without widths to choose take all as drawn.
-
-    A network whose tensors are larger than an architecture needs has a method of this name.
-    """
-    return network.own_params(params, arch) if hasattr(network, "own_params") else params
-
-
-def describe(network: nn.Module) -> dict[str, Any]:
-    """The network's class and fields by name, for records of what a result was made with."""
-    hidden = ("parent", "name", "capacity", "reverse", "keeps_range")  # of flax, and of how it computes
-    names = [field.name for field in dataclasses.fields(network) if field.name not in hidden]
-    return {"network": type(network).__name__, **{f"network.{name}": getattr(network, name) for name in names}}
-
-
-def num_params(network: nn.Module, params: PyTree, arch: Int8[Array, " D"]) -> Int[Array, ""]:
-    """Number of parameters (weights, biases, gammas, betas) that `arch` uses; `params` may hold shapes alone."""
-    in_use = network.in_use(params, arch)
-    counts = jax.tree.map(lambda p, used: used.sum() * math.prod(p.shape[used.ndim :]), params, in_use)
-    return jax.tree.reduce(jnp.add, counts)

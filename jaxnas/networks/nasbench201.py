@@ -17,7 +17,6 @@ from jaxnas.networks.cell import edges_in_use, scan_cells
 from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
-    average_pool_2x2,
     batch_norm_layer,
     end_of_block,
     global_average,
@@ -27,6 +26,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
+from jaxnas.networks.pools import average_pool_2x2
 from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 

@@ -12,14 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxnas.errors import InputError
-from jaxnas.networks.layers import (
-    apply_batch_norm,
-    apply_layer,
-    average_pool_3x3,
-    batch_norm_layer,
-    max_pool_3x3,
-    weight_layer,
-)
+from jaxnas.networks.layers import apply_batch_norm, apply_layer, batch_norm_layer, weight_layer
+from jaxnas.networks.pools import average_pool_3x3, max_pool_3x3
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
-from jaxnas.networks.layers import num_params
+from jaxnas.networks.params import num_params
 from jaxnas.proxies.passes import layer_axes, spread, sum_over_weights
 from jaxnas.proxies.quantities import Quantities
 

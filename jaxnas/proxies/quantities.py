@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float, Int8, PRNGKeyArray, PyTree
 
 from jaxnas.errors import InputError
-from jaxnas.networks.layers import own_params
+from jaxnas.networks.params import own_params
 from jaxnas.proxies import draws, passes
 from jaxnas.proxies.draws import Noise, Response
 from jaxnas.proxies.finish import Unfinished

@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 from jaxnas.networks.convolution import conv
 from jaxnas.networks.dispatch import Dispatch, add_switch, add_switch_backwards, mixed
-from jaxnas.networks.layers import average_pool_3x3
+from jaxnas.networks.pools import average_pool_3x3
 
 DISPATCH = Dispatch(("zero", "identity", 1, 3, "pool"))
 PLAIN = (

@@ -9,7 +9,8 @@ import pytest
 
 from jaxnas.networks import DARTSNetwork, NASBench201Network, TransNAS101MacroNetwork, TransNAS101MicroNetwork
 from jaxnas.networks.declared import Choose, Conv, DeclaredNetwork, Dense, Repeat, Residual, Skip, choice
-from jaxnas.networks.layers import in_units, init_variables, rescaled
+from jaxnas.networks.layers import in_units, rescaled
+from jaxnas.networks.params import init_variables
 from jaxnas.proxies import PROXIES, Quantities
 from jaxnas.proxies.finish import Unfinished
 from jaxnas.proxies.loss import Batch

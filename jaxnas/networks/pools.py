@@ -1,0 +1,46 @@
+"""Pooling, in forms whose gradients are fast on CPUs too."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def average_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+    """Mean over the 3x3 neighbourhood, stride 1, counting only pixels inside the image."""
+    return _sum_of_three(_sum_of_three(x, 1), 2) / _neighbours(x.shape[1:3]).astype(x.dtype)
+
+
+def max_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+    """Maximum over the 3x3 neighbourhood, stride 1, of pixels inside the image."""
+    for axis in (1, 2):
+        padding = [(0, 0)] * 4
+        padding[axis] = (1, 1)
+        padded, size = jnp.pad(x, padding, constant_values=-jnp.inf), x.shape[axis]
+        rows = [jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)]
+        x = jnp.maximum(jnp.maximum(rows[0], rows[1]), rows[2])
+    return x
+
+
+def average_pool_3x3_transpose(g: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+    """The transpose of `average_pool_3x3`, which as a sum over neighbours is its own, but for the counts."""
+    return _sum_of_three(_sum_of_three(g / _neighbours(g.shape[1:3]).astype(g.dtype), 1), 2)
+
+
+def _sum_of_three(x, axis):
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (1, 1)
+    padded = jnp.pad(x, padding)
+    size = x.shape[axis]
+    return sum(jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3))
+
+
+def _neighbours(shape):
+    rows, columns = (3 - (jnp.arange(n) == 0) - (jnp.arange(n) == n - 1) for n in shape)
+    return (rows[:, None] * columns[None, :])[None, :, :, None]
+
+
+def average_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
+    """Mean over disjoint 2x2 blocks, h = ceil(H / 2); an odd last row or column makes blocks of its own."""
+    n, h, w, c = x.shape
+    x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    return x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c).mean((2, 4))
