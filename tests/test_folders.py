@@ -240,7 +240,7 @@ def test_the_command_scores_into_an_object_store(s3, tmp_path):
         )
         assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert events[0] == {"event": "start", "total": 6, "found": 6}
+    assert events[0] == {"event": "start", "stage": "scoring", "total": 6, "found": 6}
     assert events[-1]["out"] == s3
     assert len(read_scores(f"{s3}/scores.parquet").archs) == 6
     folder = open_folder(s3)
