@@ -18,7 +18,7 @@ from jaxnas.report.cells import draw_arch
 from jaxnas.run import Run, load_run
 
 EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
-NOT_OF_METHOD = ("seed", "training", "method", "compare", "together")  # may differ within a group of runs
+NOT_OF_METHOD = ("seed", "training seed", "method", "compare", "together")  # may differ within a group of runs
 
 
 def read_results(folder: Path | str) -> Run | MethodComparison:
@@ -82,7 +82,7 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
     Searches that do differ are told apart by what differs. Of two with the same seed the first counts.
     """
     runs = [found for found in results if isinstance(found, Run)]
-    settings = [{name: str(value) for name, value in asdict(run.config).items()} for run in runs]
+    settings = [{name: str(value) for name, value in _flat(run).items()} for run in runs]
     differing = [
         name
         for name in (settings[0] if settings else ())
@@ -98,6 +98,13 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
         for name, of_method in comparison.runs.items():
             groups[name if name not in groups else f"{name} on {comparison.config.table}"] = of_method
     return groups
+
+
+def _flat(run: Run) -> dict[str, Any]:
+    """All that was set, and what the scores are of."""
+    config = asdict(run.config)
+    training = {f"training {name}": value for name, value in config.pop("training").items()}
+    return {**config, **training, "scores": run.scores.provenance.get("data")}
 
 
 def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:

@@ -10,6 +10,7 @@ import pytest
 from jaxnas.comparison import CompareConfig, MethodComparison, method_rows
 from jaxnas.errors import InputError
 from jaxnas.evaluation import spearman
+from jaxnas.objectives.training import TrainingConfig
 from jaxnas.report import read_results, write_report
 from jaxnas.report.charts import COMBINED, run_charts
 from jaxnas.report.page import group_methods, render
@@ -133,6 +134,8 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(search):
     )
     mixed = group_methods([search(), search(normalization="rank")])
     assert list(mixed) == ["robot, normalization minmax", "robot, normalization rank"]
+    longer = search(1, training=TrainingConfig(epochs=7, seed=1))  # the seed of a training goes with that of the search
+    assert list(group_methods([search(), longer])) == ["robot, training epochs 6", "robot, training epochs 7"]
 
 
 def test_the_paired_test_is_over_seeds_that_both_have(search):
