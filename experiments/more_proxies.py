@@ -128,6 +128,7 @@ def main(seeds: Annotated[int, typer.Option(help="Of every row, from 0 on.", min
                 for preset in PRESETS
                 for budget in (20, 100)
             ]
+    todo.sort(key=lambda settings: settings["budget"])  # seconds a row, before those of a minute and more
     compute_rows("more_proxies", todo, run, to_markdown)
 
 
