@@ -102,12 +102,11 @@ def to_markdown(rows: list[dict]) -> str:
             for name in CHOICES
         ]
         lines.append(f"| {' | '.join(map(str, key))} | {' | '.join(cells)} |")
-    for preset in PRESETS:
-        for budget in (20, 100):
-            chosen = [shares for key, shares in by_key.items() if key[2:] == (preset, budget)]
-            means = [np.mean([shares[name] for shares in chosen if name in shares] or [np.nan]) for name in CHOICES]
-            if chosen:
-                lines.append(f"| mean | - | {preset} | {budget} | {' | '.join(f'{mean:.2f}' for mean in means)} |")
+    for space, preset, budget in dict.fromkeys((key[0], *key[2:]) for key in by_key):
+        chosen = [shares for key, shares in by_key.items() if (key[0], *key[2:]) == (space, preset, budget)]
+        means = [np.mean([shares.get(name, np.nan) for shares in chosen]) for name in CHOICES]  # NaN: not of all tasks
+        shown = " | ".join("-" if np.isnan(mean) else f"{mean:.2f}" for mean in means)
+        lines.append(f"| {space} | mean | {preset} | {budget} | {shown} |")
     return "\n".join(lines) + "\n"
 
 
