@@ -82,7 +82,8 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
     Searches that do differ are told apart by what differs. Of two with the same seed the first counts.
     """
     runs = [found for found in results if isinstance(found, Run)]
-    settings = [{name: str(value) for name, value in _flat(run).items()} for run in runs]
+    configs = [{**_flat(run), "scores": run.scores.provenance.get("data")} for run in runs]
+    settings = [{name: str(value) for name, value in config.items()} for config in configs]
     differing = [
         name
         for name in (settings[0] if settings else ())
@@ -100,11 +101,11 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
     return groups
 
 
-def _flat(run: Run) -> dict[str, Any]:
-    """All that was set, and what the scores are of."""
-    config = asdict(run.config)
-    training = {f"training {name}": value for name, value in config.pop("training").items()}
-    return {**config, **training, "scores": run.scores.provenance.get("data")}
+def _flat(found: Run | MethodComparison) -> dict[str, Any]:
+    """The configuration, that of the training beside the rest."""
+    config = asdict(found.config)
+    training = config.pop("training", {})
+    return {**config, **{f"training {name}": value for name, value in training.items()}}
 
 
 def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
@@ -161,13 +162,10 @@ def _masked(run: Run) -> list[str]:
 
 def _settings(found: Run | MethodComparison) -> list[tuple[str, str]]:
     """Configuration, versions and device, flat."""
-    config = asdict(found.config)
-    nested = config.pop("training", {})
     scores = found.scores.provenance if isinstance(found, Run) else {}
     pairs = [
-        *config.items(),
-        *((f"training, {name}", value) for name, value in nested.items()),
-        *((f"scores, {name}", value) for name, value in scores.items()),
+        *_flat(found).items(),
+        *((f"scores {name}", value) for name, value in scores.items()),
         *found.environment.items(),
     ]
     return [(str(name).replace("_", " "), _shown(value)) for name, value in pairs]
