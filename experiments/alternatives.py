@@ -4,12 +4,11 @@
 
 NAS-Bench-201 cells without dead edges, drawn at random; 16 channels, 5 cells per stage, 64 CIFAR-10 images, one seed.
 Each alternative is a function of `Quantities`, as a proxy of your own would be: it changes one quantity and calls ours.
-Told are the Spearman correlation of the two with each other, and of each with test accuracy after 200 epochs. Resumes:
-runs/alternatives has the scores. Writes results/alternatives.json and .md beside this file.
+Told are the Spearman correlation of the two with each other, and of each with test accuracy after 200 epochs. Resumes.
+Writes results/alternatives.json and .md beside this file.
 """
 
 import copy
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
-from zoo import RESULTS, ranks, sample_cells
+from rows import compute_rows
+from zoo import ranks, sample_cells
 
 import jaxnas
 from jaxnas import Quantities
@@ -25,9 +25,7 @@ from jaxnas.evaluation import spearman
 from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.progress import progress
 from jaxnas.proxies import PROXIES, Batch, Proxy, draws, orient, passes
-from jaxnas.report import save_results
 from jaxnas.spaces import NASBENCH201
-from jaxnas.store import make_environment
 from jaxnas.terminal import configure_jax
 
 
@@ -87,7 +85,7 @@ def triangular_root(logits):
 
 
 def swap_by_itself(q: Quantities):
-    """Of a minibatch of the 16 images alone, as published."""
+    """Of a minibatch of the 16 images alone, as published: normalisation sees no others."""
     few = Batch(q.batch.images[:16], q.batch.labels[:16])
     return PROXIES["swap"](Quantities(q.network, q.params, q.arch, few, q.key))
 
@@ -115,6 +113,29 @@ ALTERNATIVES: dict[str, tuple[str, Proxy]] = {  # name -> ours, the other
 }
 
 
+def compare(name: str, num: int) -> dict:
+    """Spearman of ours and of the other with test accuracy, and with each other."""
+    ours, function = ALTERNATIVES[name]
+    images, archs = load_standardized("cifar10"), sample_cells(num)
+    network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
+    functions, store = {ours: PROXIES[ours], name: function}, Path("runs", "alternatives")
+    with progress() as bars:
+        bars.start("scoring")
+        scores = jaxnas.score_to_store(
+            store, NASBENCH201, network, archs, batch, functions, data_name="cifar10", on_chunk=bars.scored
+        )
+    accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, archs, "c10_full_test_200")
+    one, other = (ranks(column) for column in orient(scores.values, [ours, ours]).T)
+    return {
+        "proxy": ours,
+        "about": " ".join((function.__doc__ or "").split()),
+        "ours": float(spearman(one, accuracy)),
+        "other": float(spearman(other, accuracy)),
+        "together": float(spearman(one, other)),
+        "provenance": scores.provenance,
+    }
+
+
 def to_markdown(rows: list[dict]) -> str:
     """A line for each alternative."""
     lines = ["| proxy | ours with accuracy | the other | with accuracy | ours with the other |", "|---" * 5 + "|"]
@@ -125,37 +146,9 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 def main(num: Annotated[int, typer.Option(help="Architectures.", min=3)] = 100) -> None:
-    """Score both, compare, write."""
+    """Score both of each pair that is missing, compare, write."""
     configure_jax()
-    started = time.perf_counter()
-    images, archs = load_standardized("cifar10"), sample_cells(num)
-    network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
-    functions = {ours: PROXIES[ours] for ours, _ in ALTERNATIVES.values()}
-    functions |= {name: other for name, (_, other) in ALTERNATIVES.items()}
-    with progress() as bars:
-        bars.start("scoring")
-        store = Path("runs", "alternatives")
-        scores = jaxnas.score_to_store(
-            store, NASBENCH201, network, archs, batch, functions, data_name="cifar10", on_chunk=bars.scored
-        )
-    accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, archs, "c10_full_test_200")
-    known = dict(zip(scores.proxies, scores.values.T, strict=True))
-    rows = []
-    for name, (ours, function) in ALTERNATIVES.items():
-        one, other = (ranks(column) for column in orient(np.stack([known[ours], known[name]], 1), [ours, ours]).T)
-        rows.append(
-            {
-                "proxy": ours,
-                "about": " ".join((function.__doc__ or "").split()),
-                "ours": float(spearman(one, accuracy)),
-                "other": float(spearman(other, accuracy)),
-                "together": float(spearman(one, other)),
-            }
-        )
-    record = {"num": num, "rows": rows, "provenance": scores.provenance}
-    record["environment"] = make_environment(time.perf_counter() - started)
-    save_results(RESULTS, "alternatives", record, to_markdown(rows))
-    print(to_markdown(rows))
+    compute_rows("alternatives", [{"name": name, "num": num} for name in ALTERNATIVES], compare, to_markdown)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def correlate_zoo(data: str) -> list[dict]:
         return []
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, zoo.archs, TEST_COLUMNS[data])
     columns = dict(zip(zoo.proxies, orient(zoo.scores, zoo.proxies).T, strict=True))
-    columns[CONVOLUTIONS] = sum(times * (zoo.archs == op).sum(axis=1) for op, times in KERNELS.items())
+    columns[CONVOLUTIONS] = count_convolutions(zoo.archs)
     for name, (members, scale) in AGGREGATES.items():
         if set(PROXY_SETS[members]) <= columns.keys():
             columns[name] = sum(scale(ranks(columns[proxy])) for proxy in PROXY_SETS[members])
@@ -105,6 +105,11 @@ def correlate_zoo(data: str) -> list[dict]:
             row["public"] = {"spearman": of_theirs["spearman"], "agreement": agreement["spearman"]}
         rows.append(row)
     return rows
+
+
+def count_convolutions(archs: np.ndarray) -> np.ndarray:
+    """Flops of the convolutions in the cells, in those of a 1x1 convolution."""
+    return sum(times * (archs == op).sum(axis=1) for op, times in KERNELS.items())
 
 
 def measure(column: np.ndarray, accuracy: np.ndarray) -> dict[str, float]:
