@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray
 
 from jaxnas.errors import InputError
-from jaxnas.host import num_cores
+from jaxnas.host import num_cores, one_blas_thread
 from jaxnas.precision import in_float64
 from jaxnas.search.result import Query, SearchResult, open_ledger
 
@@ -192,7 +192,7 @@ class Method(NamedTuple):
             return jax.tree.map(np.asarray, found)
 
         results = []
-        with ThreadPoolExecutor(num_cores()) as threads:
+        with one_blas_thread(), ThreadPoolExecutor(num_cores()) as threads:
             try:
                 for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
                     columns = (column[: history.count] for column in (history.item, history.phase, history.weights))

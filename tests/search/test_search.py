@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from jaxnas.errors import InputError
 from jaxnas.search import METHODS, PRESETS, RobotConfig, get_method, get_preset, robot
@@ -285,3 +286,18 @@ def test_published_protocol_on_nasbench201(data_folder):
     assert np.median([bench["robot_c10_test"][pool][result.selected] for result in results]) == pytest.approx(
         94.37, abs=0.01
     )
+
+
+def test_seeds_run_on_one_blas_thread_each(table, objective):
+    """Several for each would wait for each other's cores, and split small factors otherwise on other machines."""
+
+    def blas_threads():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before, during = blas_threads(), []
+    METHODS["random"].run_seeds(
+        table, objective, budget=1, seeds=[0, 1], on_query=lambda _: during.extend(blas_threads())
+    )
+    assert before
+    assert set(during) == {1}
+    assert blas_threads() == before
