@@ -111,6 +111,13 @@ def to_markdown(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def in_order(row: dict) -> tuple:
+    """Rows of seconds before those of minutes; of these the default first, scores of other images last."""
+    if row["budget"] == 20:
+        return (20,)
+    return (row["budget"], row["preset"] != "default", row["task"] == "ImageNet16-120")
+
+
 def main(seeds: Annotated[int, typer.Option(help="Of every row, from 0 on.", min=1)] = 100) -> None:
     """Run what is missing, write JSON and Markdown."""
     spaces = {"NAS-Bench-201": tuple(tasks.TEST_COLUMNS), **dict.fromkeys(("micro", "macro"), tasks.TRANSNAS_TASKS)}
@@ -129,8 +136,7 @@ def main(seeds: Annotated[int, typer.Option(help="Of every row, from 0 on.", min
                 for budget in (20, 100)
                 if budget == 20 or choice not in SMALL_BUDGET_ONLY
             ]
-    # Those of seconds before those of a minute; last those with scores of other images than the accuracy.
-    todo.sort(key=lambda row: (row["budget"], row["budget"] > 20 and row["task"] == "ImageNet16-120"))
+    todo.sort(key=in_order)
     compute_rows("more_proxies", todo, run, to_markdown)
 
 
