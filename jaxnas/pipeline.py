@@ -177,13 +177,15 @@ def _search(config, space, network, data, folder, events, scores=None, table=Non
 
 
 def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:
-    """Scores of a store, of a file, or shipped ones by their data set; all proxies unless some are named.
+    """Scores of a store, of a file, or shipped ones by their data set, of the proxies named.
 
-    A CSV has a column `arch` of the space's strings and one of numbers for each proxy, an empty cell being NaN.
+    By default all that a store or file has, and of shipped ones RoBoT's six: more are not better, see
+    experiments/README.md. A CSV has a column `arch` of the space's strings and one of numbers for each proxy, an empty
+    cell being NaN.
     """
     path, proxies = Path(scores), expand_names(proxies)
     if not path.exists() and (space, str(scores)) in shipped_scores():
-        return load_scores(space, str(scores), proxies)
+        return load_scores(space, str(scores), proxies or DEFAULT_PROXIES)
     if path.suffix.lower() != ".csv":
         return read_scores(scores, proxies)
     table = load_table(path, get_space(space))

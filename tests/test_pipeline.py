@@ -1,6 +1,8 @@
 """Settings of a search by name: what a preset stands for, and what a user puts in its place."""
 
+from jaxnas.pipeline import load_pool_scores
 from jaxnas.run import RunConfig, run_config
+from jaxnas.scoring import DEFAULT_PROXIES
 
 
 def test_the_published_search_of_darts():
@@ -16,3 +18,8 @@ def test_the_published_search_of_darts():
 def test_elsewhere_a_preset_is_one_of_robot_alone():
     assert run_config("nasbench201", "paper") == RunConfig(preset="paper")
     assert run_config("darts") == RunConfig(space="darts")
+
+
+def test_of_shipped_scores_the_default_are_those_of_robot():
+    assert load_pool_scores("transnas101-micro", "jigsaw").proxies == DEFAULT_PROXIES
+    assert load_pool_scores("transnas101-micro", "jigsaw", ("nwot", "snip")).proxies == ("nwot", "snip")

@@ -24,7 +24,7 @@ FolderOption = Annotated[
 ProxiesOption = Annotated[
     str,
     typer.Option(
-        help="Comma-separated proxies or sets, see `jaxnas proxies`; default: robot, or all that given scores have.",
+        help="Comma-separated proxies or sets, see `jaxnas proxies`; default: robot, or all of given scores of yours.",
         autocompletion=some_of(completion.PROXIES),
     ),
 ]
