@@ -95,8 +95,9 @@ def score_again(folder, space, data, proxies, num):
 
 
 @pytest.mark.data
-def test_the_present_engine_gives_the_same_synflow(data_folder):
-    shipped, present = score_again(data_folder, "nasbench201", "cifar10", ("synflow",), 12)
+def test_the_present_engine_gives_the_same_without_a_minibatch(data_folder):
+    proxies = ("synflow", "flops", "params", "l2_norm", "num_layers")
+    shipped, present = score_again(data_folder, "nasbench201", "cifar10", proxies, 12)
     np.testing.assert_allclose(present, shipped, rtol=1e-6)
 
 
