@@ -62,25 +62,37 @@ AGGREGATES: dict[str, tuple[str, Callable]] = {  # a set of proxies, and what is
 
 
 def correlate(data: str) -> list[dict]:
-    """One row per proxy and set of architectures."""
+    """One row per proxy, or ranking by several, and set of architectures."""
     scores = jaxnas.load_scores("nasbench201", data)
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, scores.archs, TEST_COLUMNS[data])
-    rows = []
-    for proxy, column in zip(scores.proxies, scores.values.T, strict=True):
-        for name, chosen in make_sets(scores.archs).items():
-            finite = chosen & np.isfinite(column) & np.isfinite(accuracy)
+    sets, rows = make_sets(scores.archs), []
+    columns = {name: add_rankings(scores.proxies, scores.values[chosen]) for name, chosen in sets.items()}
+    for proxy in columns[OF_PUBLISHED]:
+        for name, chosen in sets.items():
+            column, of_set = columns[name][proxy], accuracy[chosen]
+            finite = np.isfinite(column) & np.isfinite(of_set)
+            pair = column[finite], of_set[finite]
             rows.append(
                 {
                     "data": data,
                     "proxy": proxy,
                     "set": name,
                     "architectures": int(finite.sum()),
-                    "kendall": float(kendalltau(column[finite], accuracy[finite]).statistic),
-                    "spearman": float(spearmanr(column[finite], accuracy[finite]).statistic),
+                    "kendall": float(kendalltau(*pair).statistic),
+                    "spearman": float(spearmanr(*pair).statistic),
                     "published": PUBLISHED.get(proxy, {}).get(data) if name == OF_PUBLISHED else None,
                 }
             )
     return rows
+
+
+def add_rankings(proxies: tuple[str, ...], scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of which higher is better, those of `AGGREGATES` behind them where all members are there."""
+    columns = dict(zip(proxies, orient(scores, proxies).T, strict=True))
+    for name, (members, scale) in AGGREGATES.items():
+        if columns.keys() >= set(PROXY_SETS[members]):
+            columns[name] = sum(scale(ranks(columns[proxy])) for proxy in PROXY_SETS[members])
+    return columns
 
 
 def correlate_zoo(data: str) -> list[dict]:
@@ -89,11 +101,7 @@ def correlate_zoo(data: str) -> list[dict]:
     if zoo is None:
         return []
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, zoo.archs, TEST_COLUMNS[data])
-    columns = dict(zip(zoo.proxies, orient(zoo.scores, zoo.proxies).T, strict=True))
-    columns[CONVOLUTIONS] = count_convolutions(zoo.archs)
-    for name, (members, scale) in AGGREGATES.items():
-        if set(PROXY_SETS[members]) <= columns.keys():
-            columns[name] = sum(scale(ranks(columns[proxy])) for proxy in PROXY_SETS[members])
+    columns = {**add_rankings(zoo.proxies, zoo.scores), CONVOLUTIONS: count_convolutions(zoo.archs)}
     _, public = jaxnas.load_proxy_scores(None, PUBLIC_DATA[data], tuple(PUBLIC.values()))
     theirs = dict(zip(PUBLIC, public[to_index(NASBENCH201, zoo.archs)].T, strict=True))
     rows = []

@@ -1,0 +1,116 @@
+"""What scoring costs on the accelerator of this machine, and how far its scores are from those of CPUs.
+
+    python experiments/accelerator.py [--proxies robot] [--num 384] [--chunk 48] [--precision float32] [--data cifar10]
+
+NAS-Bench-201 cells without dead edges at full size (16 channels, 5 cells per stage, batch 64), one of each network
+class. The first chunk compiles, or takes the program from the cache; the pace is the median of the others. The scores
+of CPUs are those that the package ships and those that `zoo.py` wrote, of the same params and images, in float32.
+Scoring does without gpjax, so that a newer JAX will do. Adds a row to results/accelerator.json and .md beside this
+file, or takes the row of an equal run from there.
+"""
+
+import json
+import time
+from itertools import pairwise
+from typing import Annotated
+
+import jax
+import numpy as np
+import typer
+from rows import compute_rows
+from zoo import RESULTS, load_zoo, sample_cells
+
+import jaxnas
+from jaxnas.evaluation import spearman
+from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.proxies import expand_names
+from jaxnas.scoring import ScoringConfig, iter_scores
+from jaxnas.spaces import NASBENCH201, to_index
+from jaxnas.store import make_environment
+from jaxnas.terminal import configure_jax
+
+
+def measure(proxies: str, data: str, num: int, chunk: int, precision: str, device: str) -> dict:
+    """Seconds until the first chunk, networks a second from then on, and agreement with CPUs."""
+    del device  # the one that computes: it tells rows apart
+    names = expand_names(proxies.split(","))
+    images, archs = load_standardized(data), sample_cells(num)
+    network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
+    config = ScoringConfig(precision=precision, chunk_size=chunk)
+    scores, laps, started = np.empty((len(archs), len(names))), [], time.perf_counter()
+    for rows, values in iter_scores(network, archs, batch, names, config):
+        laps.append((time.perf_counter() - started, len(np.unique(NASBENCH201.network_class(archs[rows])))))
+        scores[rows] = values
+        print(f"{laps[-1][0]:.1f} s: {laps[-1][1]} networks", flush=True)
+    paces = [networks / (end - start) for (start, _), (end, networks) in pairwise(laps)]
+    return {
+        "first_chunk_seconds": laps[0][0],
+        "networks_per_second": float(np.median(paces)) if paces else None,
+        "networks": sum(networks for _, networks in laps),
+        "agreement": compare(archs, dict(zip(names, scores.T, strict=True)), data),
+        "environment": make_environment(time.perf_counter() - started),
+    }
+
+
+def compare(archs: np.ndarray, scores: dict[str, np.ndarray], data: str) -> dict[str, dict]:
+    """Of each proxy that CPUs scored: relative differences and Spearman, over the cells that both have."""
+    index, agreement = to_index(NASBENCH201, archs), {}
+    tables = [jaxnas.load_scores("nasbench201", data), load_zoo(data)]
+    for name, ours in scores.items():
+        table = next((table for table in tables if table is not None and name in table.proxies), None)
+        if table is None:
+            continue
+        theirs = np.full(NASBENCH201.size, np.nan)
+        values = table.scores if hasattr(table, "scores") else table.values
+        theirs[to_index(NASBENCH201, table.archs)] = values[:, table.proxies.index(name)]
+        both = np.isfinite(ours) & np.isfinite(theirs[index])
+        theirs, ours = theirs[index][both], ours[both]
+        with np.errstate(invalid="ignore"):
+            difference = np.nan_to_num(np.abs(ours - theirs) / np.abs(theirs))  # 0 / 0
+        agreement[name] = {
+            "architectures": len(ours),
+            "median": float(np.median(difference)),
+            "p99": float(np.quantile(difference, 0.99)),
+            "spearman": float(spearman(ours, theirs)),
+        }
+    return agreement
+
+
+def to_markdown(rows: list[dict]) -> str:
+    """A line for each run, then one for each of its proxies."""
+    lines = ["| device | proxies | precision | chunk | first chunk, s | networks a second |", "|---" * 6 + "|"]
+    for row in rows:
+        of = row["settings"]
+        names = ", ".join(of["proxies"].split(","))
+        pace = "-" if row["networks_per_second"] is None else f"{row['networks_per_second']:.1f}"
+        seconds = f"{row['first_chunk_seconds']:.0f}"
+        lines.append(f"| {of['device']} | {names} | {of['precision']} | {of['chunk']} | {seconds} | {pace} |")
+    lines += ["", "| proxy | precision | relative difference, median | 99 % below | Spearman | cells |"]
+    lines.append("|---" * 6 + "|")
+    for row in rows:
+        for name, found in row["agreement"].items():
+            lines.append(
+                f"| {name} | {row['settings']['precision']} | {found['median']:.0e} | {found['p99']:.0e} "
+                f"| {found['spearman']:.4f} | {found['architectures']} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main(
+    proxies: Annotated[str, typer.Option(help="Comma-separated proxies or sets.")] = "robot",
+    data: Annotated[str, typer.Option(help="Images.")] = "cifar10",
+    num: Annotated[int, typer.Option(help="Cells.", min=2)] = 384,
+    chunk: Annotated[int, typer.Option(help="Networks at once.", min=2)] = 48,
+    precision: Annotated[str, typer.Option(help="Of convolutions.")] = "float32",
+) -> None:
+    """Measure this run, print all there are."""
+    configure_jax()
+    settings = dict(proxies=proxies, data=data, num=num, chunk=chunk, precision=precision)
+    path = RESULTS / "accelerator.json"
+    known = [row["settings"] for row in json.loads(path.read_text())["rows"]] if path.exists() else []
+    asked = settings | {"device": jax.devices()[0].device_kind}
+    compute_rows("accelerator", [*known, *([] if asked in known else [asked])], measure, to_markdown)
+
+
+if __name__ == "__main__":
+    typer.run(main)
