@@ -4,7 +4,7 @@
 
 NAS-Bench-201 cells without dead edges at full size (16 channels, 5 cells per stage, batch 64), one of each network
 class. The first chunk compiles, or takes the program from the cache; the pace is the median of the others. The scores
-of CPUs are those that the package ships and those that `zoo.py` wrote, of the same params and images, in float32.
+of CPUs are those of the cells that `zoo.py` scored, of the same params and images, in float32.
 Scoring does without gpjax, so that a newer JAX will do. Adds a row to results/accelerator.json and .md beside this
 file, or takes the row of an equal run from there.
 """
@@ -53,9 +53,9 @@ def measure(proxies: str, data: str, num: int, chunk: int, precision: str, devic
 
 
 def compare(archs: np.ndarray, scores: dict[str, np.ndarray], data: str) -> dict[str, dict]:
-    """Of each proxy that CPUs scored: relative differences and Spearman, over the cells that both have."""
+    """Of each proxy: relative differences and Spearman, over the cells that both have."""
     index, agreement = to_index(NASBENCH201, archs), {}
-    tables = [jaxnas.load_scores("nasbench201", data), load_zoo(data)]
+    tables = [load_zoo(data), jaxnas.load_scores("nasbench201", data)]  # of the shipped ones a GPU scored some
     for name, ours in scores.items():
         table = next((table for table in tables if table is not None and name in table.proxies), None)
         if table is None:
