@@ -4,7 +4,7 @@ published settings.
     JAXNAS_DATA=folder python experiments/more_proxies.py [--seeds 100]
 
 On NAS-Bench-201 the pool are the 1,000 cells that `zoo.py` scored, or all 9,445 without dead edges by the proxies that
-the package ships of all (of tiny16, which stands for ImageNet16-120, fewer than of CIFAR), with the published
+the package ships of all (more of CIFAR-10 than of others), with the published
 observation (CIFAR-10, 12 epochs) and test accuracy; on TransNAS-Bench-101
 the architectures and scores that the package ships, nwot, flops and params beside the six. The share is the regret of
 the mean of all seeds, divided by that of random search with the same budget: 0 is the optimum of the pool, 1 no better
