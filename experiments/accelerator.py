@@ -20,7 +20,6 @@ import typer
 from rows import compute_rows
 from zoo import RESULTS, load_zoo, sample_cells
 
-import jaxnas
 from jaxnas.evaluation import spearman
 from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.proxies import expand_names
@@ -54,17 +53,16 @@ def measure(proxies: str, data: str, num: int, chunk: int, precision: str, devic
 
 def compare(archs: np.ndarray, scores: dict[str, np.ndarray], data: str) -> dict[str, dict]:
     """Of each proxy: relative differences and Spearman, over the cells that both have."""
-    index, agreement = to_index(NASBENCH201, archs), {}
-    tables = [load_zoo(data), jaxnas.load_scores("nasbench201", data)]  # of the shipped ones a GPU scored some
-    for name, ours in scores.items():
-        table = next((table for table in tables if table is not None and name in table.proxies), None)
-        if table is None:
-            continue
-        theirs = np.full(NASBENCH201.size, np.nan)
-        values = table.scores if hasattr(table, "scores") else table.values
-        theirs[to_index(NASBENCH201, table.archs)] = values[:, table.proxies.index(name)]
-        both = np.isfinite(ours) & np.isfinite(theirs[index])
-        theirs, ours = theirs[index][both], ours[both]
+    zoo = load_zoo(data)
+    if zoo is None:
+        return {}
+    both = (to_index(NASBENCH201, cells) for cells in (archs, zoo.archs))
+    _, rows, rows_of_zoo = np.intersect1d(*both, return_indices=True)
+    agreement = {}
+    for name in [name for name in scores if name in zoo.proxies]:
+        ours, theirs = scores[name][rows], zoo.scores[rows_of_zoo, zoo.proxies.index(name)]
+        finite = np.isfinite(ours) & np.isfinite(theirs)
+        ours, theirs = ours[finite], theirs[finite]
         with np.errstate(invalid="ignore"):
             difference = np.nan_to_num(np.abs(ours - theirs) / np.abs(theirs))  # 0 / 0
         agreement[name] = {

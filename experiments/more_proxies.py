@@ -4,11 +4,10 @@ published settings.
     JAXNAS_DATA=folder python experiments/more_proxies.py [--seeds 100]
 
 On NAS-Bench-201 the pool are the 1,000 cells that `zoo.py` scored, or all 9,445 without dead edges by the proxies that
-the package ships of all (more of CIFAR-10 than of others), with the published
-observation (CIFAR-10, 12 epochs) and test accuracy; on TransNAS-Bench-101
-the architectures and scores that the package ships, nwot, flops and params beside the six. The share is the regret of
-the mean of all seeds, divided by that of random search with the same budget: 0 is the optimum of the pool, 1 no better
-than random. Resumes. Writes results/more_proxies.json and .md beside this file.
+the package ships of all (more of CIFAR-10 than of others), with the published observation (CIFAR-10, 12 epochs) and
+test accuracy; on TransNAS-Bench-101 the architectures and scores that the package ships, nwot, flops and params beside
+the six. The share is the regret of the mean of all seeds, divided by that of random search with the same budget: 0 is
+the optimum of the pool, 1 no better than random. Resumes. Writes results/more_proxies.json and .md beside this file.
 """
 
 from functools import lru_cache
@@ -41,7 +40,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 SAMPLE, WHOLE = "NAS-Bench-201", "NAS-Bench-201, all"
 SMALL_BUDGET_ONLY = ("six, nwot, flops", "AZ-NAS's four", "synflow, nwot, flops")  # a row of 100 queries takes a minute
-FOUND_WITHOUT = ("six, zen", "six, zico", "six, swap", "six, AZ-NAS's four", "all of these")  # of WHOLE, by 100 queries
+FOUND_WITHOUT = ("six, zen", "six, zico", "six, swap", "six, AZ-NAS's four", "all of these")  # not of WHOLE by 100
 
 
 @lru_cache

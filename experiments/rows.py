@@ -21,22 +21,20 @@ def compute_rows(
     """A row {"settings": settings, **compute(**settings)} for each of the settings in `todo`, in their order.
 
     Rows that results/NAME.json has for equal settings are taken from there: delete it after a change of the code. After
-    every new row it is written again, with results/NAME.md beside it.
+    every new row it is written again, with results/NAME.md beside it of all rows asked for that there are.
     """
     path, started = RESULTS / f"{name}.json", time.perf_counter()
     before = json.loads(path.read_text()) if path.exists() else {"rows": [], "environment": {"seconds": 0.0}}
     known = {_key(row["settings"]): row for row in before["rows"]}
-    rows: list[dict[str, Any]] = []
-    for number, settings in enumerate(todo, start=1):
-        key = _key(settings)
-        is_new = key not in known
-        if is_new:
+    keys = [_key(settings) for settings in todo]
+    for number, (key, settings) in enumerate(zip(keys, todo, strict=True), start=1):
+        if key not in known:
             known[key] = {"settings": settings, **compute(**settings)}
-        rows.append(known[key])
-        if is_new:
             environment = make_environment(before["environment"]["seconds"] + time.perf_counter() - started)
-            save_results(RESULTS, name, {"environment": environment, "rows": list(known.values())}, to_markdown(rows))
+            markdown = to_markdown([known[key] for key in keys if key in known])
+            save_results(RESULTS, name, {"environment": environment, "rows": list(known.values())}, markdown)
             print(f"{number} of {len(todo)}: {', '.join(map(str, settings.values()))}", flush=True)
+    rows = [known[key] for key in keys]
     print(to_markdown(rows))
     return rows
 

@@ -37,3 +37,5 @@ def test_a_stopped_experiment_goes_on(monkeypatch, tmp_path):
     rows.compute_rows("squares", [{"number": 3}, {"number": 4}], compute, markdown)
     assert calls == [1, 2, 2, 3, 4]
     assert len(json.loads((tmp_path / "squares.json").read_text())["rows"]) == 4  # what was not asked for stays
+    rows.compute_rows("squares", [{"number": number} for number in (1, 5, 3)], compute, markdown)
+    assert (tmp_path / "squares.md").read_text() == "1\n25\n9\n"  # a new row hides none behind it
