@@ -20,13 +20,13 @@ import typer
 from rows import compute_rows
 from zoo import RESULTS, load_zoo, sample_cells
 
-from jaxnas.evaluation import spearman
-from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import expand_names
-from jaxnas.scoring import ScoringConfig, iter_scores
+from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.scoring.engine import ScoringConfig, iter_scores
 from jaxnas.spaces import NASBENCH201, to_index
-from jaxnas.store import make_environment
-from jaxnas.terminal import configure_jax
+from jaxnas.store.store import make_environment
+from jaxnas.table.evaluation import spearman
 
 
 def measure(proxies: str, data: str, num: int, chunk: int, precision: str, device: str) -> dict:

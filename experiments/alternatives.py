@@ -21,12 +21,12 @@ from zoo import ranks, sample_cells
 
 import jaxnas
 from jaxnas import Quantities
-from jaxnas.evaluation import spearman
-from jaxnas.pipeline import load_standardized, make_batch, make_network
-from jaxnas.progress import progress
+from jaxnas.cli.progress import progress
+from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, Batch, Proxy, draws, orient, passes
+from jaxnas.run.search import load_standardized, make_batch, make_network
 from jaxnas.spaces import NASBENCH201
-from jaxnas.terminal import configure_jax
+from jaxnas.table.evaluation import spearman
 
 
 def with_quantity(q: Quantities, name: str, value) -> Quantities:

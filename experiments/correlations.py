@@ -23,11 +23,11 @@ from zoo import RESULTS, load_zoo, ranks
 
 import jaxnas
 from jaxnas.errors import InputError
-from jaxnas.evaluation import kendall, ndcg, precision_at, spearman
 from jaxnas.proxies import PROXY_SETS, orient
 from jaxnas.report import save_results
 from jaxnas.spaces import NASBENCH201, to_index
-from jaxnas.store import make_environment
+from jaxnas.store.store import make_environment
+from jaxnas.table.evaluation import kendall, ndcg, precision_at, spearman
 
 TEST_COLUMNS = {"cifar10": "c10_full_test_200", "cifar100": "c100_test_200", "tiny16": "im120_test_200"}
 SETS = ("all finite", "no dead edge", "one of each class", "a live convolution")

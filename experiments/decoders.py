@@ -21,12 +21,12 @@ import typer
 from scipy.stats import spearmanr
 
 import jaxnas
-from jaxnas.host import num_cores
-from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.proxies import Quantities
 from jaxnas.report import save_results
-from jaxnas.scoring import ScoringConfig
-from jaxnas.store import make_environment
+from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.runtime.host import num_cores
+from jaxnas.scoring.engine import ScoringConfig
+from jaxnas.store.store import make_environment
 
 DECODED = ("segmentsemantic", "normal", "autoencoder")
 PROXIES = ("grad_norm", "snip", "fisher")

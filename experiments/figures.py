@@ -16,10 +16,10 @@ import tasks
 import typer
 
 import jaxnas
-from jaxnas.files import atomic_write
 from jaxnas.report import save_results
+from jaxnas.runtime.files import atomic_write
 from jaxnas.search import PRESETS, get_method
-from jaxnas.store import make_environment
+from jaxnas.store.store import make_environment
 
 PANELS = {
     "NAS-Bench-201, CIFAR-10": (20, lambda: tasks.load_nasbench201("cifar10")),

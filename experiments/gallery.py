@@ -16,11 +16,11 @@ import typer
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from jaxnas.files import atomic_write
-from jaxnas.pipeline import search_images
+from jaxnas.cli.terminal import configure_jax
 from jaxnas.report import read_results, write_report
-from jaxnas.run import RunConfig
-from jaxnas.terminal import configure_jax
+from jaxnas.run.run import RunConfig
+from jaxnas.run.search import search_images
+from jaxnas.runtime.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 SHOTS = {"light": (1100, 1500, "light"), "dark": (1100, 1500, "dark"), "narrow": (390, 1500, "light")}

@@ -22,8 +22,8 @@ from zoo import load_zoo
 import jaxnas
 from jaxnas.proxies import PROXY_SETS, ROBOT_PROXIES, orient
 from jaxnas.search import PRESETS, get_method
-from jaxnas.shipped import shipped_scores
 from jaxnas.spaces import NASBENCH201, get_space, to_index
+from jaxnas.store.shipped import shipped_scores
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "six": ROBOT_PROXIES,

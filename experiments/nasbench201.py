@@ -19,7 +19,7 @@ import typer
 from rows import compute_rows
 
 import jaxnas
-from jaxnas.scoring import DEFAULT_PROXIES
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, SingleProxyConfig, get_method
 from jaxnas.spaces import NASBENCH201, to_index
 

@@ -32,14 +32,14 @@ from zoo import RESULTS, load_zoo
 
 import jaxnas
 from jaxnas import Quantities
-from jaxnas.pipeline import load_standardized, make_batch, make_network
-from jaxnas.progress import progress
+from jaxnas.cli.progress import progress
+from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, Batch, passes
 from jaxnas.proxies.loss import loss_of
 from jaxnas.report import save_results
+from jaxnas.run.search import load_standardized, make_batch, make_network
 from jaxnas.spaces import NASBENCH201, enumerate_archs
-from jaxnas.store import make_environment
-from jaxnas.terminal import configure_jax
+from jaxnas.store.store import make_environment
 
 DIFFERENT = ("flops", "nwot", "grad_norm", "zen")  # off by more than 0.03 in results/correlations.md, grasp apart
 

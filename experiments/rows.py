@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnas.report import save_results
-from jaxnas.store import make_environment
+from jaxnas.store.store import make_environment
 
 RESULTS = Path(__file__).parent / "results"
 

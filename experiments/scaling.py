@@ -35,17 +35,17 @@ import pyarrow as pa
 import typer
 
 import jaxnas
-from jaxnas.estimate import estimate
-from jaxnas.folders import open_folder
-from jaxnas.host import num_cores
 from jaxnas.networks import NASBench201Network
-from jaxnas.networks.declared import Conv, DeclaredNetwork, choice
-from jaxnas.parts import open_parts, with_header, write_part
-from jaxnas.pipeline import load_standardized, make_network
+from jaxnas.networks.declared.network import Conv, DeclaredNetwork, choice
 from jaxnas.report import save_results
-from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
+from jaxnas.run.search import load_standardized, make_network
+from jaxnas.runtime.host import num_cores
+from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig
 from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index
-from jaxnas.store import fill_store, make_environment, make_provenance
+from jaxnas.store.estimate import estimate
+from jaxnas.store.folders import open_folder
+from jaxnas.store.parts import open_parts, with_header, write_part
+from jaxnas.store.store import fill_store, make_environment, make_provenance
 
 RESULTS = Path(__file__).parent / "results"
 PROCESSES, TIMES = (1, 2, 4), 5

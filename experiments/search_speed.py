@@ -27,16 +27,16 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import minimize_scalar
 
 import jaxnas
-from jaxnas.precision import in_float64
 from jaxnas.report import save_results
-from jaxnas.scoring import DEFAULT_PROXIES
+from jaxnas.runtime.precision import in_float64
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, RobotConfig, robot
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, maximise
 from jaxnas.search.bo import buffer_sizes
 from jaxnas.search.greedy import leader
-from jaxnas.store import make_environment
-from jaxnas.table import combine
+from jaxnas.store.store import make_environment
+from jaxnas.table.normalize import combine
 
 SEEDS, BUDGETS = list(range(10, 20)), (20, 100)
 PHASES = ("GP fit", "acquisition", "scoring")

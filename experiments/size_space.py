@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import jaxnas
-from jaxnas.networks.declared import Cell, Conv, DeclaredNetwork, Residual, Skip, choice
+from jaxnas.networks.declared.network import Cell, Conv, DeclaredNetwork, Residual, Skip, choice
 from jaxnas.testing import check_space
 
 WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64)

@@ -20,12 +20,12 @@ from zoo import RESULTS, ranks, sample_cells
 
 import jaxnas
 from jaxnas import ScoringConfig
-from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import EXACT, PROXIES
 from jaxnas.report import save_results
+from jaxnas.run.search import load_standardized, make_batch, make_network
 from jaxnas.spaces import NASBENCH201
-from jaxnas.store import make_environment
-from jaxnas.terminal import configure_jax
+from jaxnas.store.store import make_environment
 
 DATA, COUNTS, SIZES = "cifar10", (1, 3, 5), (16, 64, 128)
 NAMES = tuple(name for name in PROXIES if name not in EXACT)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sklearn.datasets import load_breast_cancer
 
 import jaxnas
-from jaxnas.networks.declared import Choose, DeclaredNetwork, Dense, Repeat, Residual, Skip, choice
+from jaxnas.networks.declared.network import Choose, DeclaredNetwork, Dense, Repeat, Residual, Skip, choice
 from jaxnas.testing import check_space
 
 

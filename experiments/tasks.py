@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 import jaxnas
-from jaxnas.catalogue import data_folder
+from jaxnas.data.catalogue import data_folder
 from jaxnas.errors import InputError
-from jaxnas.files import read_npz
-from jaxnas.scoring import DEFAULT_PROXIES
-from jaxnas.shipped import shipped_scores
+from jaxnas.runtime.files import read_npz
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import NASBENCH201, SPACES, to_index
+from jaxnas.store.shipped import shipped_scores
 
 SUITE_ZERO, OWN = "Suite-Zero", "jaxnas"
 OBSERVATION, COST = "c10_valid_val_12", "c10_cost_12_sec"  # published, for all three data sets

@@ -31,15 +31,15 @@ import numpy as np
 import typer
 
 import jaxnas
-from jaxnas.host import num_cores
 from jaxnas.networks import NASBench201Network, init_variables
-from jaxnas.pipeline import load_standardized, make_batch, make_network
 from jaxnas.proxies import expand_names
 from jaxnas.report import save_results
-from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig, iter_scores
+from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.runtime.host import num_cores
+from jaxnas.runtime.timing import Stopwatch
+from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig, iter_scores
 from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index
-from jaxnas.store import make_environment
-from jaxnas.timing import Stopwatch
+from jaxnas.store.store import make_environment
 
 CORES = num_cores()
 PER_DEVICE = 2  # times that a device scores an architecture: the fewest rows of a chunk

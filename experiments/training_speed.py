@@ -16,12 +16,12 @@ import numpy as np
 import typer
 
 import jaxnas
-from jaxnas.host import num_cores
 from jaxnas.networks import NETWORKS
 from jaxnas.objectives.sgd import Labelled
 from jaxnas.objectives.trainer import Trainer
 from jaxnas.report import save_results
-from jaxnas.store import make_environment
+from jaxnas.runtime.host import num_cores
+from jaxnas.store.store import make_environment
 
 SPACES = {"nasbench201": dict(channels=8, cells_per_stage=1), "darts": dict(channels=4, cells_per_stage=1)}
 WAYS: dict[str, dict] = {

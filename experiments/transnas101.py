@@ -21,9 +21,9 @@ from rows import compute_rows
 from scipy.stats import spearmanr
 
 import jaxnas
-from jaxnas.scoring import DEFAULT_PROXIES
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, SingleProxyConfig, get_method
-from jaxnas.shipped import shipped_scores
+from jaxnas.store.shipped import shipped_scores
 
 BUDGET = 100
 PROXIES = (*DEFAULT_PROXIES, "nwot", "flops", "params")

@@ -20,13 +20,13 @@ from scipy.stats import kendalltau, spearmanr
 
 import jaxnas
 from jaxnas import ScoringConfig
-from jaxnas.images import ImageData
-from jaxnas.pipeline import load_standardized, make_batch, make_network
+from jaxnas.cli.terminal import configure_jax
+from jaxnas.data.images import ImageData
 from jaxnas.report import save_results
-from jaxnas.scoring import DEFAULT_PROXIES
+from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import NASBENCH201, to_index
-from jaxnas.store import make_environment, make_provenance
-from jaxnas.terminal import configure_jax
+from jaxnas.store.store import make_environment, make_provenance
 
 DATA, COLUMN = "cifar10", "c10_full_test_200"
 

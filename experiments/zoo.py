@@ -16,14 +16,14 @@ import typer
 from scipy.stats import rankdata
 
 import jaxnas
-from jaxnas.folders import open_folder
-from jaxnas.parts import write_part
-from jaxnas.pipeline import load_standardized, make_batch, make_network
-from jaxnas.progress import progress
+from jaxnas.cli.progress import progress
+from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, ROBOT_PROXIES, expand_names
+from jaxnas.run.search import load_standardized, make_batch, make_network
 from jaxnas.spaces import NASBENCH201, enumerate_archs, to_index
-from jaxnas.store import read_score_table, read_scores, score_to_store, write_scores
-from jaxnas.terminal import configure_jax
+from jaxnas.store.folders import open_folder
+from jaxnas.store.parts import write_part
+from jaxnas.store.store import read_score_table, read_scores, score_to_store, write_scores
 
 RESULTS = Path(__file__).parent / "results"
 

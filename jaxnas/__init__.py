@@ -9,5 +9,8 @@ from importlib.metadata import version
 
 import lazy_loader
 
+from jaxnas.runtime import moved
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = version("jaxnas")
+moved.install()

@@ -1,16 +1,16 @@
 """The public names of jaxnas, and the module of each: `__init__.py` imports a name when it is first used."""
 
-from .catalogue import DATASETS as DATASETS
-from .catalogue import data_folder as data_folder
-from .catalogue import download as download
-from .comparison import load_comparison as load_comparison
+from .data.batch import Batch as Batch
+from .data.catalogue import DATASETS as DATASETS
+from .data.catalogue import data_folder as data_folder
+from .data.catalogue import download as download
+from .data.images import ImageData as ImageData
+from .data.images import from_arrays as from_arrays
+from .data.images import load_images as load_images
+from .data.images import minibatch as minibatch
+from .data.images import split_validation as split_validation
+from .data.images import standardize as standardize
 from .errors import InputError as InputError
-from .images import ImageData as ImageData
-from .images import from_arrays as from_arrays
-from .images import load_images as load_images
-from .images import minibatch as minibatch
-from .images import split_validation as split_validation
-from .images import standardize as standardize
 from .networks import NETWORKS as NETWORKS
 from .networks import DeclaredNetwork as DeclaredNetwork
 from .networks import NASBench201Network as NASBench201Network
@@ -22,24 +22,22 @@ from .objectives.tabular import load_table as load_table
 from .objectives.tabular import tabular_objective as tabular_objective
 from .objectives.training import TrainingConfig as TrainingConfig
 from .objectives.training import TrainingObjective as TrainingObjective
-from .pipeline import search_network as search_network
 from .proxies import PROXIES as PROXIES
-from .proxies import Batch as Batch
 from .proxies import Quantities as Quantities
 from .report import read_results as read_results
 from .report import write_report as write_report
-from .run import Run as Run
-from .run import load_run as load_run
-from .scores import Scores as Scores
-from .scoring import ScoringConfig as ScoringConfig
-from .scoring import score_archs as score_archs
+from .run.comparison import load_comparison as load_comparison
+from .run.run import Run as Run
+from .run.run import load_run as load_run
+from .run.search import search_network as search_network
+from .scoring.engine import ScoringConfig as ScoringConfig
+from .scoring.engine import score_archs as score_archs
 from .search import METHODS as METHODS
 from .search import PRESETS as PRESETS
 from .search import RobotConfig as RobotConfig
 from .search import SearchResult as SearchResult
 from .search import random_search as random_search
 from .search import robot as robot
-from .shipped import load_scores as load_scores
 from .spaces import NASBENCH201 as NASBENCH201
 from .spaces import SPACES as SPACES
 from .spaces import SearchSpace as SearchSpace
@@ -48,11 +46,13 @@ from .spaces import from_index as from_index
 from .spaces import mutate as mutate
 from .spaces import sample as sample
 from .spaces import to_index as to_index
-from .store import read_score_table as read_score_table
-from .store import read_scores as read_scores
-from .store import score_to_store as score_to_store
-from .store import write_scores as write_scores
-from .table import combine as combine
-from .table import normalize as normalize
+from .store.scores import Scores as Scores
+from .store.shipped import load_scores as load_scores
+from .store.store import read_score_table as read_score_table
+from .store.store import read_scores as read_scores
+from .store.store import score_to_store as score_to_store
+from .store.store import write_scores as write_scores
+from .table.normalize import combine as combine
+from .table.normalize import normalize as normalize
 
 __version__: str

@@ -16,8 +16,8 @@ from jaxnas.networks import (
 )
 from jaxnas.proxies import PROXIES, ROBOT_PROXIES, Batch
 from jaxnas.proxies.finish import finish_scores
+from jaxnas.scoring.plan import make_plan, make_program
 from jaxnas.spaces import sample
-from jaxnas.strategies import make_plan, make_program
 
 SMALL = dict(num_classes=3, channels=4, cells_per_stage=1)
 CASES = {  # network, pixels, strategy, proxies

@@ -12,10 +12,10 @@ import pytest
 
 import jaxnas
 from jaxnas.errors import InputError
-from jaxnas.folders import open_folder
 from jaxnas.networks import NASBench201Network
-from jaxnas.parts import write_part
-from jaxnas.store import read_score_table, score_to_store
+from jaxnas.store.folders import open_folder
+from jaxnas.store.parts import write_part
+from jaxnas.store.store import read_score_table, score_to_store
 
 PACKAGE = Path(jaxnas.__file__).parent
 RUNS_CODE = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny import TINY, TinyNetwork
 
+from jaxnas.data.batch import Batch
 from jaxnas.networks import NETWORKS
-from jaxnas.proxies import Batch
 from jaxnas.search import METHODS
 from jaxnas.spaces import SPACES, enumerate_archs
 from jaxnas.testing import check_method, check_network, check_proxy

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from jaxnas.cli.lists import data_app, list_proxies
+from jaxnas.cli.progress import status
 from jaxnas.cli.report import report
 from jaxnas.cli.score import score
 from jaxnas.cli.search import compare, search
+from jaxnas.cli.terminal import console
 from jaxnas.cli.train import train
 from jaxnas.errors import InputError
-from jaxnas.progress import status
-from jaxnas.terminal import console
 
 app = typer.Typer(
     pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
@@ -29,7 +29,7 @@ def main() -> None:
         app()
     except InputError as error:
         status.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        from jaxnas.distributed import leave
+        from jaxnas.runtime.distributed import leave
 
         leave(2)
 

@@ -54,5 +54,5 @@ def shipped(context: typer.Context, incomplete: str) -> list[str]:
     """Complete a data set of which there are shipped scores of the command's space."""
     given = [*context.args, context.params.get("space")]  # the former where a last option has no value yet
     space = next((name for name in given if name in SPACES), SPACES[0])
-    files = sorted(Path(__file__).parents[1].glob(f"shipped/{space}-{incomplete}*.parquet"))
+    files = sorted(Path(__file__).parents[1].glob(f"store/shipped/{space}-{incomplete}*.parquet"))
     return [path.stem.removeprefix(f"{space}-") for path in files]

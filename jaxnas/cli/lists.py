@@ -8,9 +8,9 @@ import typer
 from jaxnas.cli import completion
 from jaxnas.cli.completion import one_of
 from jaxnas.cli.options import FolderOption, JsonOption
+from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import stoppable
-from jaxnas.progress import emit, progress
-from jaxnas.terminal import console, print_data, print_proxies
+from jaxnas.cli.terminal import console, print_data, print_proxies
 
 data_app = typer.Typer(rich_markup_mode=None)
 
@@ -44,7 +44,7 @@ def data(context: typer.Context, data_folder: FolderOption = None, as_json: Json
       jaxnas data --json
       jaxnas data get cifar10
     """
-    from jaxnas.catalogue import list_data
+    from jaxnas.data.catalogue import list_data
 
     if context.invoked_subcommand is not None:
         return
@@ -73,7 +73,7 @@ def get(
     Example:
       jaxnas data get cifar10
     """
-    from jaxnas.catalogue import download
+    from jaxnas.data.catalogue import download
 
     with progress(as_json) as shown:
         path = download(name, data_folder, shown.downloaded, address)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from jaxnas.cli.options import JsonOption
-from jaxnas.progress import emit
-from jaxnas.terminal import console
+from jaxnas.cli.progress import emit
+from jaxnas.cli.terminal import console
 
 
 def report(

@@ -25,10 +25,10 @@ from jaxnas.cli.options import (
     SpaceArgument,
     WorkersOption,
 )
+from jaxnas.cli.progress import Silence, emit, progress, status, warn
 from jaxnas.cli.stop import keeping, stoppable
+from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table, split_names
 from jaxnas.errors import InputError
-from jaxnas.progress import Silence, emit, progress, status, warn
-from jaxnas.terminal import configure_jax, console, print_estimate, score_table, split_names
 
 
 @stoppable()
@@ -107,14 +107,16 @@ def score(
       jaxnas score --all --channels 16 --cells 5 --plan --devices 32 --strategy grouped --memory 14 --throughput 20
     """
     configure_jax(engine)
-    from jaxnas import distributed, pipeline, spaces
-    from jaxnas.estimate import estimate
-    from jaxnas.folders import file_in, without_secrets
+    from jaxnas import spaces
     from jaxnas.proxies import expand_names
-    from jaxnas.scoring import DEFAULT_PROXIES, ScoringConfig
-    from jaxnas.store import collect_scores, fill_store, read_score_table, write_score_table
-    from jaxnas.timing import Stopwatch
-    from jaxnas.workers import open_workers
+    from jaxnas.run import search as pipeline
+    from jaxnas.runtime import distributed
+    from jaxnas.runtime.timing import Stopwatch
+    from jaxnas.runtime.workers import open_workers
+    from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig
+    from jaxnas.store.estimate import estimate
+    from jaxnas.store.folders import file_in, without_secrets
+    from jaxnas.store.store import collect_scores, fill_store, read_score_table, write_score_table
 
     if engine != "local" and (coordinator, num_processes, process_id) != distributed.NEVER_JOINED:
         raise InputError("--engine ray brings its own processes: leave --coordinator and the like out")

@@ -35,9 +35,9 @@ from jaxnas.cli.options import (
     WorkersOption,
     columns_of,
 )
+from jaxnas.cli.progress import emit, progress, warn
 from jaxnas.cli.stop import keeping, stoppable, this_command
-from jaxnas.progress import emit, progress, warn
-from jaxnas.terminal import (
+from jaxnas.cli.terminal import (
     comparison_table,
     configure_jax,
     console,
@@ -108,12 +108,12 @@ def search(
       jaxnas search --data cifar10 --engine ray --workers 8
     """
     configure_jax(engine)
-    from jaxnas.pipeline import search_images
     from jaxnas.proxies import expand_names
-    from jaxnas.run import run_config, run_record
-    from jaxnas.scoring import DEFAULT_PROXIES
-    from jaxnas.tracking import how_to_look, track
-    from jaxnas.workers import open_workers
+    from jaxnas.report.tracking import how_to_look, track
+    from jaxnas.run.run import run_config, run_record
+    from jaxnas.run.search import search_images
+    from jaxnas.runtime.workers import open_workers
+    from jaxnas.scoring.engine import DEFAULT_PROXIES
 
     column, test_column = columns_of(table, column, test_column)
     config = run_config(
@@ -201,9 +201,9 @@ def compare(
       jaxnas compare --methods robot,bohb --budget 100 --longer c10_valid_val_200 --prices 17
     """
     configure_jax(engine)
-    from jaxnas.comparison import CompareConfig, compare_methods
     from jaxnas.report import save_comparison
-    from jaxnas.workers import open_workers
+    from jaxnas.run.comparison import CompareConfig, compare_methods
+    from jaxnas.runtime.workers import open_workers
 
     column, test_column = columns_of(table, column, test_column)
     config = CompareConfig(

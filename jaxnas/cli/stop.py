@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxnas.progress import status
+from jaxnas.cli.progress import status
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def keeping(place: Path | str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        from jaxnas.folders import without_secrets
+        from jaxnas.store.folders import without_secrets
 
         raise KeyboardInterrupt(without_secrets(str(place))) from stopped
 
@@ -51,7 +51,7 @@ def keeping(place: Path | str) -> Iterator[None]:
 def this_command() -> str:
     """The command line as it was given, but for what is secret in addresses."""
     if any("://" in argument for argument in sys.argv[1:]):
-        from jaxnas.folders import without_secrets
+        from jaxnas.store.folders import without_secrets
 
         told = [without_secrets(argument) if "://" in argument else argument for argument in sys.argv[1:]]
         note = "" if told == sys.argv[1:] else "  (with the credentials and options of its addresses, not told here)"

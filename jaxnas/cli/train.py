@@ -17,9 +17,9 @@ from jaxnas.cli.options import (
     OutOption,
     SeedOption,
 )
+from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import keeping, stoppable
-from jaxnas.progress import emit, progress
-from jaxnas.terminal import configure_jax, console, print_trained
+from jaxnas.cli.terminal import configure_jax, console, print_trained
 
 
 @stoppable()
@@ -54,7 +54,7 @@ def train(
     """
     configure_jax()
     from jaxnas.report import save_trained, trained_record
-    from jaxnas.train import train_arch, train_config
+    from jaxnas.run.train import train_arch, train_config
 
     config = train_config(
         arch,

@@ -1,7 +1,7 @@
 """Networks: flax modules whose call takes the architecture as an array, one per search space."""
 
 from jaxnas.networks.darts import DARTSNetwork
-from jaxnas.networks.declared import DeclaredNetwork
+from jaxnas.networks.declared.network import DeclaredNetwork
 from jaxnas.networks.nasbench201 import NASBench201Network
 from jaxnas.networks.params import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params, own_params
 from jaxnas.networks.transnas101 import TransNAS101MicroNetwork

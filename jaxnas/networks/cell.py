@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int8
 
 from jaxnas.networks.blocks import halve
-from jaxnas.networks.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
+from jaxnas.networks.kernels.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
+from jaxnas.networks.kernels.pools import average_pool_3x3
 from jaxnas.networks.layers import (
     OF_LAYERS,
     BatchNorm,
@@ -26,7 +27,6 @@ from jaxnas.networks.layers import (
     rescaled,
     weight_layer,
 )
-from jaxnas.networks.pools import average_pool_3x3
 from jaxnas.spaces.cell import EDGES, NONE, NUM_NODES
 from jaxnas.spaces.nasbench201 import AVG_POOL_3X3, NOR_CONV_1X1, NOR_CONV_3X3, SKIP_CONNECT
 

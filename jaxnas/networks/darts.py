@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.networks.blocks import ConvNorm, halve
-from jaxnas.networks.dispatch import add_switch, add_switch_backwards
+from jaxnas.networks.kernels.dispatch import add_switch, add_switch_backwards
+from jaxnas.networks.kernels.pools import average_pool_3x3, max_pool_3x3
 from jaxnas.networks.layers import (
     OF_LAYERS,
     apply_batch_norm,
@@ -30,7 +31,6 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.pools import average_pool_3x3, max_pool_3x3
 from jaxnas.spaces.darts import CELLS, DARTS, NODES, OP_NAMES, PAIRS
 
 NUM_EDGES = 2 * len(NODES)

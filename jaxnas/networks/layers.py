@@ -31,8 +31,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnas.networks.convolution import conv, conv_upwards
-from jaxnas.networks.depthwise import depthwise
+from jaxnas.networks.kernels.convolution import conv, conv_upwards
+from jaxnas.networks.kernels.depthwise import depthwise
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1

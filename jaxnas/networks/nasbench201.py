@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int8, PyTree
 from jaxnas.errors import InputError
 from jaxnas.networks.blocks import ConvNorm
 from jaxnas.networks.cell import edges_in_use, scan_cells
+from jaxnas.networks.kernels.pools import average_pool_2x2
 from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
@@ -26,7 +27,6 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.pools import average_pool_2x2
 from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 

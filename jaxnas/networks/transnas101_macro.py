@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.networks import heads
-from jaxnas.networks.dispatch import add_switch, add_switch_backwards
+from jaxnas.networks.kernels.dispatch import add_switch, add_switch_backwards
 from jaxnas.networks.layers import (
     OF_LAYERS,
     apply_batch_norm,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnas.errors import InputError
-from jaxnas.files import check_same
+from jaxnas.runtime.files import check_same
 
 
 class Checkpoints:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxnas.errors import InputError
-from jaxnas.files import atomic_write, check_same, read_bytes
+from jaxnas.runtime.files import atomic_write, check_same, read_bytes
 
 
 class Trained(NamedTuple):

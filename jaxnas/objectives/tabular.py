@@ -10,9 +10,9 @@ import pyarrow.csv
 import pyarrow.parquet
 from jaxtyping import Float64, Int8
 
-from jaxnas.catalogue import DATASETS, data_folder, find_data
+from jaxnas.data.catalogue import DATASETS, data_folder, find_data
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.files import read_bytes, read_npz, read_pickle
+from jaxnas.runtime.files import read_bytes, read_npz, read_pickle
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs, enumerate_archs
 
 FAILED = -1e8  # what NAS-Bench-Suite-Zero stores for a score that could not be computed

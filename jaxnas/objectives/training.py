@@ -24,15 +24,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int8
 
+from jaxnas.data.images import ImageData, fingerprint, split_validation
 from jaxnas.errors import InputError
-from jaxnas.images import ImageData, fingerprint, split_validation
 from jaxnas.networks import describe
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainingConfig, TrainState, check_config
 from jaxnas.objectives.trainer import Progress, Trainer, chunks
+from jaxnas.runtime.workers import Workers
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs
-from jaxnas.workers import Workers
 
 __all__ = ["TrainingConfig", "TrainingObjective"]
 

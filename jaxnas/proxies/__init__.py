@@ -1,12 +1,12 @@
 """Zero-cost proxies: pure functions from the quantities of one architecture to one score."""
 
+from jaxnas.data.batch import Batch
 from jaxnas.proxies.about import EXACT, About, about, orient, passes_of
 from jaxnas.proxies.activation import meco, near
 from jaxnas.proxies.blocks import az_expressivity, az_progressivity, az_trainability
 from jaxnas.proxies.counts import flops, l2_norm, num_layers, params
 from jaxnas.proxies.gradient import fisher, grad_norm, grasp, plain, snip
 from jaxnas.proxies.jacobian import epe_nas, jacob_cov
-from jaxnas.proxies.loss import Batch
 from jaxnas.proxies.noise import zen
 from jaxnas.proxies.ntk import ntk_condition, ntk_trace, vkdnw
 from jaxnas.proxies.quantities import Quantities

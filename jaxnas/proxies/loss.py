@@ -1,20 +1,8 @@
-"""The minibatch that proxies see, and its loss."""
-
-from typing import NamedTuple
+"""The loss of a minibatch."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-
-
-class Batch(NamedTuple):
-    """One labelled minibatch. The kind of labels decides the loss, see `loss_of`.
-
-    Images are [N, H, W, C], or puzzles [N, P, H, W, C]; labels classes [N] or [N, H, W], or images [N, H, W, K].
-    """
-
-    images: Float[Array, "N *P H W C"]
-    labels: Array  # int32 [N] or [N, H, W], or floats [N, H, W, K]
 
 
 def loss_of(outputs: Float[Array, "*N K"], labels: Array) -> Float[Array, ""]:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, PyTree
 
-from jaxnas.proxies.loss import Batch, loss_of
+from jaxnas.data.batch import Batch
+from jaxnas.proxies.loss import loss_of
 
 Weights = dict[str, Array]
 

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float, Int8, PRNGKeyArray, PyTree
 
+from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError
 from jaxnas.networks.params import own_params
 from jaxnas.proxies import draws, passes
 from jaxnas.proxies.draws import Noise, Response
 from jaxnas.proxies.finish import Unfinished
-from jaxnas.proxies.loss import Batch, loss_of
+from jaxnas.proxies.loss import loss_of
 from jaxnas.proxies.passes import Flow, Weights, sum_over_weights
 
 FEW = 16  # images of which each has a gradient of its own

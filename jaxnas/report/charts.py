@@ -10,11 +10,11 @@ import altair as alt
 import numpy as np
 from jaxtyping import Float
 
-from jaxnas.comparison import MethodRuns
-from jaxnas.evaluation import spearman
 from jaxnas.proxies import orient
-from jaxnas.run import Run
-from jaxnas.table import combine, normalize
+from jaxnas.run.comparison import MethodRuns
+from jaxnas.run.run import Run
+from jaxnas.table.evaluation import spearman
+from jaxnas.table.normalize import combine, normalize
 
 PALETTE = ("#3f78c9", "#d0762f", "#4c9f70", "#b5478f", "#8d5fc0", "#8a8a8a", "#b8a136", "#c94f4f", "#2f9bab", "#6b6bd6")
 PHASE_NAMES = ("bo", "greedy", "evolution", "policy", "neighbour", "random", "promotion", "density")

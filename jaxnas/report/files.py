@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxnas.comparison import COMPARISON, MethodComparison
-from jaxnas.files import atomic_write
-from jaxnas.store import make_environment
-from jaxnas.train import TrainedArch
+from jaxnas.run.comparison import COMPARISON, MethodComparison
+from jaxnas.run.train import TrainedArch
+from jaxnas.runtime.files import atomic_write
+from jaxnas.store.store import make_environment
 
 
 def save_results(folder: Path | str, name: str, record: dict[str, Any], markdown: str) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxnas.comparison import COMPARISON, MethodComparison, MethodRuns, load_comparison, method_rows
 from jaxnas.errors import InputError
-from jaxnas.files import atomic_write
 from jaxnas.report.cells import draw_arch
-from jaxnas.run import Run, load_run
+from jaxnas.run.comparison import COMPARISON, MethodComparison, MethodRuns, load_comparison, method_rows
+from jaxnas.run.run import Run, load_run
+from jaxnas.runtime.files import atomic_write
 
 EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
 NOT_OF_METHOD = ("seed", "training seed", "method", "compare", "together")  # may differ within a group of runs

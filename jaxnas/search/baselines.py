@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from jaxnas.errors import InputError
 from jaxnas.search.greedy import next_in_ranking
 from jaxnas.search.loop import PHASES, History, Method, Pool, Proposal, pick, unweighted
-from jaxnas.table import combine, mean_ranks
+from jaxnas.table.normalize import combine, mean_ranks
 
 RANDOM_PHASE, GREEDY_PHASE = PHASES.index("random"), PHASES.index("greedy")
 

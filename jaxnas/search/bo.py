@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.precision import in_float64
+from jaxnas.runtime.precision import in_float64
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, DOMAINS, maximise
 from jaxnas.search.greedy import leader
-from jaxnas.table import combine
+from jaxnas.table.normalize import combine
 
 SMALLEST = 16  # rows of the surrogate's shortest buffer
 NUM_ALTERNATIVES = 64  # points among which a distinct proposal is sought

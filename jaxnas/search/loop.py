@@ -19,8 +19,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray
 
 from jaxnas.errors import InputError
-from jaxnas.host import num_cores, one_blas_thread
-from jaxnas.precision import in_float64
+from jaxnas.runtime.host import num_cores, one_blas_thread
+from jaxnas.runtime.precision import in_float64
 from jaxnas.search.result import Query, SearchResult, open_ledger
 
 PHASES = (

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnas.errors import InputError
-from jaxnas.files import atomic_write, read_bytes
-from jaxnas.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.files import atomic_write, read_bytes
+from jaxnas.runtime.frames import Frame, html_table, to_pandas
 
 
 class Query(NamedTuple):

@@ -11,7 +11,7 @@ from jaxnas.search import bo
 from jaxnas.search.bo import BOState, RobotConfig
 from jaxnas.search.greedy import next_in_ranking
 from jaxnas.search.loop import PHASES, History, Method, Pool, Proposal, unweighted
-from jaxnas.table import combine
+from jaxnas.table.normalize import combine
 
 BO_PHASE, GREEDY_PHASE = PHASES.index("bo"), PHASES.index("greedy")
 

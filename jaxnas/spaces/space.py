@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 
 from jaxnas.errors import InputError
-from jaxnas.files import read_bytes
+from jaxnas.runtime.files import read_bytes
 
 Unchecked: TypeAlias = np.ndarray | Array | Sequence | int  # meant as integers, and checked to be
 

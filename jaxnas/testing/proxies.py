@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int8, PyTree
 
-from jaxnas.proxies import Batch, Proxy, Quantities
+from jaxnas.data.batch import Batch
+from jaxnas.proxies import Proxy, Quantities
 from jaxnas.testing.rules import require, tolerance_of, traced
 
 

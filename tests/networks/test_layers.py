@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnas.networks.kernels.pools import average_pool_2x2, average_pool_3x3
 from jaxnas.networks.layers import BatchNorm, apply_batch_norm, apply_layer, weight_layer
-from jaxnas.networks.pools import average_pool_2x2, average_pool_3x3
 
 
 @pytest.fixture(autouse=True)

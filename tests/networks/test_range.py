@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnas.data.batch import Batch
 from jaxnas.networks import DARTSNetwork, NASBench201Network, TransNAS101MacroNetwork, TransNAS101MicroNetwork
-from jaxnas.networks.declared import Choose, Conv, DeclaredNetwork, Dense, Repeat, Residual, Skip, choice
+from jaxnas.networks.declared.network import Choose, Conv, DeclaredNetwork, Dense, Repeat, Residual, Skip, choice
 from jaxnas.networks.layers import in_units, rescaled
 from jaxnas.networks.params import init_variables
 from jaxnas.proxies import PROXIES, Quantities
 from jaxnas.proxies.finish import Unfinished
-from jaxnas.proxies.loss import Batch
 from jaxnas.spaces import sample
 
 SMALL = dict(num_classes=3, channels=4, cells_per_stage=1)

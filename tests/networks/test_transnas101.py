@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxnas.data.tasks import TASKS
 from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, num_params
 from jaxnas.networks.heads import HEADS
 from jaxnas.spaces import SPACES
-from jaxnas.tasks import TASKS
 
 PUBLISHED_CLASSES = {"class_scene": 63, "class_object": 100}  # of the models whose parameters were counted
 CELLS = ("64-41414-3_21_103", "64-41414-1_02_310")

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import pytest
 
+from jaxnas.data.images import ImageData, load_images, split_validation, standardize
 from jaxnas.errors import InputError
-from jaxnas.images import ImageData, load_images, split_validation, standardize
 from jaxnas.networks import DARTSNetwork, NASBench201Network
 from jaxnas.objectives import trainer
 from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer, smoothed_cross_entropy

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxnas.proxies import Batch
+from jaxnas.data.batch import Batch
 
 
 @pytest.fixture(scope="session")

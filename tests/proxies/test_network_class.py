@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES
-from jaxnas.scoring import ScoringConfig, score_archs
+from jaxnas.scoring.engine import ScoringConfig, score_archs
 from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index
 from jaxnas.spaces.nasbench201 import NOR_CONV_1X1, NOR_CONV_3X3, canonicalize, network_class
 

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxnas.pipeline import search_images
-from jaxnas.run import Run, RunConfig
+from jaxnas.run.run import Run, RunConfig
+from jaxnas.run.search import search_images
 from jaxnas.spaces import NASBENCH201, sample
 
 POOL, PROXIES = 60, ("snip", "synflow", "mine")

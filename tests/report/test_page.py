@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from jaxnas.comparison import CompareConfig, MethodComparison, method_rows
 from jaxnas.errors import InputError
-from jaxnas.evaluation import spearman
 from jaxnas.objectives.training import TrainingConfig
 from jaxnas.report import read_results, write_report
 from jaxnas.report.charts import COMBINED, run_charts
 from jaxnas.report.page import group_methods, render
-from jaxnas.table import combine, normalize
+from jaxnas.run.comparison import CompareConfig, MethodComparison, method_rows
+from jaxnas.table.evaluation import spearman
+from jaxnas.table.normalize import combine, normalize
 
 
 @pytest.fixture(scope="module")

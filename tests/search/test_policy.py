@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas.evaluation import compare
 from jaxnas.search import ReinforceConfig, random_search, reinforce
 from jaxnas.search.loop import Pool, Proposal
+from jaxnas.table.evaluation import compare
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=2)), np.int8)
 POOL = Pool(np.zeros((9, 1)), ARCHS, np.arange(3))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.evaluation import compare
 from jaxnas.search import PredictorConfig, predictor_bo, random_search
 from jaxnas.search.loop import Pool
 from jaxnas.search.predictor import encode
+from jaxnas.table.evaluation import compare
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
 TABLE = np.random.default_rng(0).random((len(ARCHS), 2))

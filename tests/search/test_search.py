@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_info
 
 from jaxnas.errors import InputError
 from jaxnas.search import METHODS, PRESETS, RobotConfig, get_method, get_preset, robot
-from jaxnas.table import combine
+from jaxnas.table.normalize import combine
 
 A, M, T = 12, 2, 4
 ARCHS = np.array(list(itertools.product(range(2), range(2), range(3))), np.int8)
@@ -273,7 +273,7 @@ def test_smallest_pools_of_equal_architectures(name, num_archs, num_proxies, bud
 @pytest.mark.data
 def test_published_protocol_on_nasbench201(data_folder):
     """Of ten seeds most must reach architecture 13714, the best of the observed column."""
-    from jaxnas.table import normalize
+    from jaxnas.table.normalize import normalize
 
     bench, proxies = (np.load(data_folder / "nb201" / f"nb201_{part}.npz") for part in ("table", "proxies"))
     pool = np.flatnonzero(bench["canonical_idx"] == np.arange(15_625))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.precision import in_float64
+from jaxnas.runtime.precision import in_float64
 from jaxnas.search import surrogate as gp
 
 T, M = 8, 3

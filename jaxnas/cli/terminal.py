@@ -1,0 +1,239 @@
+"""What the command line prints: results, on stdout."""
+
+import math
+import os
+import re
+import textwrap
+from contextlib import suppress
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from jaxnas.errors import InputError
+from jaxnas.runtime.host import num_cores
+
+console = Console()
+NO_BREAK = "\xa0"
+
+LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
+
+
+def configure_jax(engine: str = "local") -> None:
+    """Keep compiled programs in the user's cache folder, and make every core of a CPU a device.
+
+    Of another engine than this process its accelerators are left to the workers.
+    The environment variables JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES take precedence.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu"))):
+            remove_large_programs(cache)
+    if engine != "local":
+        jax.config.update("jax_platforms", "cpu")
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def remove_large_programs(cache: Path) -> None:
+    """Remove the programs that XLA:CPU could not load again, so that they are compiled anew.
+
+    Loading links their kernels one within the other, and with about a thousand its thread's stack is full (jaxlib
+    0.10.2): a process that resumes to score decoders of TransNAS-Bench-101 macro would crash.
+    """
+    for entry in cache.glob("*-cache"):
+        with suppress(OSError):  # another process may do the same
+            if entry.stat().st_size > LARGEST_PROGRAM:
+                entry.unlink()
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def split_numbers(text: str) -> tuple[int, ...]:
+    """The prices of a comma-separated list.
+
+    Raises: InputError for one that is no whole number.
+    """
+    names = split_names(text)
+    for name in names:
+        if not name.isdecimal():
+            raise InputError(
+                f"price {name!r} is no whole number: say how many queries of --column the longer training costs"
+            )
+    return tuple(map(int, names))
+
+
+def _fill(text, indent=""):
+    """Print as many lines as the words need; a no-break space breaks none."""
+    lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent="  ", break_long_words=False)
+    console.print(lines.replace(NO_BREAK, " "), markup=False, highlight=False, soft_wrap=True)
+
+
+def _fill_with(title, parts):
+    """Print a list, broken between its parts alone."""
+    _fill(f"{title} {', '.join(part.replace(' ', NO_BREAK) for part in parts)}")
+
+
+def score_table(scores) -> Table:
+    """Per proxy: smallest, median and largest finite score, and how many are not finite."""
+    from jaxnas.store.scores import summarize
+
+    rows = summarize(scores)
+    table = Table(title="raw scores")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name == "proxy" else "right")
+    for name, *values, unusable in map(dict.values, rows):
+        table.add_row(name, *("-" if math.isnan(value) else f"{value:.4g}" for value in values), str(unusable))
+    return table
+
+
+def print_proxies(lines, sets) -> None:
+    """What there is to know of every proxy, and the names of sets."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("proxy", "passes", "sees", "better", "equal", "source"):
+        table.add_column(name, no_wrap=True)
+    for line in lines:
+        passes = f"{line.forward:.1g}+{line.backward:.1g}" if line.forward else "-"
+        better, equal = ("higher" if line.higher_is_better else "lower"), ("exact" if line.exact else "draw")
+        table.add_row(line.name, passes, line.sees, better, equal, _short(line.source))
+    console.print(table)
+    console.print(
+        "\npasses: over a minibatch of 64, forward + backward, of the proxy by itself; proxies that read the same "
+        "share them.\nsees: what of the data. equal: isomorphic architectures score equal, exactly or but for which "
+        "weights were drawn. source: first author, year, arXiv.",
+        highlight=False,
+    )
+    table = Table.grid("name", "members", padding=(0, 1, 0, 0))
+    for name, members in sets.items():
+        table.add_row(f"{name}:", ", ".join(members) if name != "all" else "every one")
+    console.print(table)
+
+
+def _short(source):
+    """First author, year, and arXiv id if there is one, as in "Lee 2019 1810.02340"."""
+    found = re.match(r"([\w-]+).*?(\d{4})\b", source)
+    number = re.search(r"arXiv:([\d.]+)", source)
+    return " ".join([*(found.groups() if found else [source]), *(number.groups() if number else [])])
+
+
+def print_run(run) -> None:
+    """Every query with its phase and accuracy, the weights found, the winner, and where the time went."""
+    rows = run.rows()
+    for method, outcome in run.outcomes.items():
+        result = outcome.result
+        console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
+        console.print(_query_table([row for row in rows if row["method"] == method], result))
+    _print_weights(run)
+    for method, outcome in run.outcomes.items():
+        selected = run.space.format(run.scores.archs[outcome.result.selected])
+        console.print(f"{method} selects", highlight=False)
+        console.print(f"  {selected}", highlight=False, soft_wrap=True, markup=False)
+        found = f"validation accuracy {outcome.result.best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %"
+        console.print(f"  {found}", highlight=False)
+        if outcome.result.num_failed:
+            console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
+    times = [f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items()]
+    _fill_with(f"{len(run.scores.archs)} architectures;", times)
+
+
+def _query_table(rows, result):
+    """One line per query; architectures too long for one are told by their index in the space."""
+    fits = max(len(row["arch"]) for row in rows) <= console.width - 40
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("query", "phase", "val. acc. %", "seconds", "architecture" if fits else "index"):
+        table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", no_wrap=True)
+    for row in rows:
+        accuracy = f"{row['objective']:.2f}" if math.isfinite(row["objective"]) else "diverged"
+        cost = f"{row['seconds']:.1f}" if math.isfinite(row["seconds"]) else "-"
+        chosen = result.queries[row["query"] - 1] == result.selected
+        cells = (str(row["query"]), row["phase"], accuracy, cost, row["arch"] if fits else str(row["index"]))
+        table.add_row(*cells, style="green" if chosen else None)
+    return table
+
+
+def print_trained(trained) -> None:
+    """The architecture, its size, what the last epoch gave, and its test accuracy."""
+    console.print(trained.config.arch, highlight=False, soft_wrap=True, markup=False)
+    last = f"loss {trained.loss[-1]:.3f}, training accuracy {trained.accuracy[-1]:.2f} %"
+    epochs = f"{len(trained.loss)} of {trained.config.training.epochs} epochs"
+    console.print(f"  {trained.num_params:,} parameters; {epochs}, {last}", highlight=False, soft_wrap=True)
+    tested = f"test accuracy {trained.test_accuracy:.2f} %" if math.isfinite(trained.test_accuracy) else "diverged"
+    console.print(f"  {tested}; trained for {trained.seconds:.1f} s", highlight=False)
+
+
+def _print_weights(run):
+    weights = next(iter(run.outcomes.values())).result.weights
+    usable = run.masked.usable
+    if any(map(math.isfinite, weights)):
+        parts = [
+            f"{name} {weight:+.2f}" if use else f"{name} unused (constant)"
+            for name, weight, use in zip(run.scores.proxies, weights, usable, strict=True)
+        ]
+        _fill_with("weights:", parts)
+    masked = run.masked.num_nan + run.masked.num_posinf + run.masked.num_neginf
+    if masked.any():
+        parts = [f"{name} {count}" for name, count in zip(run.scores.proxies, masked, strict=True) if count]
+        _fill_with("scores that are NaN or inf:", parts)
+
+
+def comparison_table(rows) -> Table:
+    """Per method: mean and deviation over seeds, interval of the mean, T0, and the paired test against the first."""
+    table = Table(title=f"{rows[0]['seeds']} seeds, accuracy in %", box=SIMPLE)
+    for name in ("method", "accuracy", "95 % interval", "T0", "vs first", "p"):
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for row in rows:
+        low, high = row["interval"]
+        against = row["against_first"]
+        table.add_row(
+            row["method"],
+            f"{row['mean']:.2f}+-{row['std']:.2f}",
+            f"{low:.2f} to {high:.2f}",
+            f"{row['T0']:.1f}" if row["T0"] else "-",
+            f"{against['difference']:+.2f}" if against else "-",
+            f"{against['p_value']:.2g}" if against else "-",
+        )
+    return table
+
+
+def print_estimate(job) -> None:
+    """The plan of a scoring job."""
+    time = "unknown: give --throughput, or score some first"
+    if job.seconds is not None:
+        pace = f"{job.throughput:.3g}/s of a device ({job.throughput_from})"
+        time = f"{timedelta(seconds=round(job.seconds))} without compiling, at {pace}"
+    parts = "?" if job.parts is None else f"{job.parts:,}"
+    lines = {
+        "architectures": f"{job.architectures:,}, of which the store has {job.known:,}; to score {job.to_score:,}",
+        "shards": f"{job.devices:,} of {job.shard:,}, in {job.chunks:,} chunks of {job.chunk:,} ({job.strategy})",
+        "memory of a device": f"about {job.bytes_per_device / 1e9:.2f} GB",
+        "operations": f"about {job.flops / 1e12:.3g} TFLOP, {job.flops_per_arch / 1e9:.3g} GFLOP each",
+        "time": time,
+        "store": f"{parts} parts, {job.store_bytes / 1e6:,.1f} MB at most",
+    }
+    table = Table(box=SIMPLE, show_header=False)
+    for name, line in lines.items():
+        table.add_row(name, line)
+    console.print(table)
+
+
+def print_data(statuses) -> None:
+    """One block of lines per data set."""
+    for entry in statuses:
+        data = entry.data
+        mark = "present" if entry.present else "missing"
+        size = f"{data.size / 1e6:,.1f} MB" if data.size else "embedded"
+        console.print(f"{data.name} ({data.kind}, {size}): {mark}", style="green" if entry.present else None)
+        for line in (data.about, f"licence: {data.licence}"):
+            _fill(line, indent="  ")
+        for kind, place in (("address", data.address), ("place", entry.path)):
+            if place is not None:
+                console.print(f"  {kind}: {place}", highlight=False, soft_wrap=True, markup=False)

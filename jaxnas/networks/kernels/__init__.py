@@ -1,0 +1,1 @@
+"""Fast forms of the operations that networks are built from, each tested against a plain reference."""

@@ -1,0 +1,115 @@
+"""One architecture trained for its final accuracy, as `jaxnas train` does it."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnas.errors import InputError
+from jaxnas.networks import NETWORKS, num_params
+from jaxnas.objectives.checkpoint import Checkpoints
+from jaxnas.objectives.recipes import get_recipe
+from jaxnas.objectives.sgd import Labelled, TrainingConfig, check_config
+from jaxnas.objectives.trainer import Progress, Trainer, chunks
+from jaxnas.objectives.training import check_fit, describe_training
+from jaxnas.run.search import load_standardized
+from jaxnas.runtime.files import read_bytes
+from jaxnas.spaces import SPACES, get_space
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What the training of one architecture depends on."""
+
+    space: str
+    arch: str
+    data: str = "cifar10"
+    network: tuple[tuple[str, Any], ...] = ()  # fields of the space's network
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+class TrainedArch(NamedTuple):
+    """One architecture trained on all training images."""
+
+    config: TrainConfig
+    num_params: int
+    loss: list[float]  # mean of each epoch, nats
+    accuracy: list[float]  # of the training images, as they were augmented, in each epoch, percent
+    test_accuracy: float  # percent, NaN if training diverged
+    seconds: float  # of training, without compiling
+
+
+def train_config(
+    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, Any] = {}, **training
+) -> TrainConfig:
+    """The published recipe of the architecture's space, with what is given and not None in its place.
+
+    `arch`: text of some space, or the folder of a search, whose selected architecture is meant.
+
+    Raises: InputError where no space knows the text, or a setting is out of range.
+    """
+    found, arch = _selected(Path(arch)) if os.path.isdir(arch) else ("", arch)
+    space = space or found or _space_of(arch)
+    recipe = get_recipe(space)
+    config = replace(recipe.training, **{name: value for name, value in training.items() if value is not None})
+    check_config(config)
+    fields = {**recipe.network, **{name: value for name, value in network.items() if value is not None}}
+    if "auxiliary" in fields:
+        fields["auxiliary"] = config.auxiliary_weight > 0
+    canonical = get_space(space).format(get_space(space).parse(arch))
+    return TrainConfig(space, canonical, data, tuple(sorted(fields.items())), config)
+
+
+def train_arch(
+    config: TrainConfig,
+    folder: Path,
+    *,
+    data_folder: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda at: None,
+) -> TrainedArch:
+    """Train one architecture on all training images, then look at the test images.
+
+    Checkpoints lie in `folder`/checkpoint, where a killed training goes on; the last one is kept.
+
+    Raises: InputError for settings that do not fit, or a checkpoint that other settings made.
+    """
+    space, data = get_space(config.space), load_standardized(config.data, data_folder)
+    network = NETWORKS[config.space](num_classes=data.num_classes, **dict(config.network))
+    check_fit(network, data, config.training, len(space.num_choices))
+    arch = space.parse(config.arch)
+    made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}
+    trainer = Trainer(network, config.training, Labelled(data.train_images, data.train_labels), len(arch))
+    checkpoints = Checkpoints(folder / "checkpoint", keeps_last=True)
+    fitted = trainer.fit(arch[None], on_progress, checkpoints, made_with)
+    (state,), losses = fitted.states, fitted.loss[:, 0].tolist()
+    diverged = not np.isfinite(losses).all()
+    accuracy = np.nan if diverged else trainer.accuracy(state, arch, chunks(data.test_images, data.test_labels))
+    size = int(num_params(network, state.params, jnp.asarray(arch)))
+    return TrainedArch(config, size, losses, fitted.accuracy[:, 0].tolist(), accuracy, round(fitted.seconds, 3))
+
+
+def _selected(folder):
+    """Space and architecture of a finished search."""
+    path = folder / "result.json"
+    if not path.exists():
+        raise InputError(f"{folder} is no finished search: it has no result.json")
+    try:
+        record = json.loads(read_bytes(path))
+        return str(record["config"]["space"]), str(next(iter(record["outcomes"].values()))["selected"])
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+        raise InputError(f"{path} is damaged or of something else than a search ({error})") from error
+
+
+def _space_of(text):
+    """The space that can read the text of an architecture."""
+    for name, space in SPACES.items():
+        with suppress(InputError):
+            space.parse(text)
+            return name
+    raise InputError(f"no space has an architecture {text!r:.80}: name the space, whose error says more, with --space")

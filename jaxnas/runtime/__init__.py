@@ -1,0 +1,1 @@
+"""What a computation runs on: processes and workers, cores, files, numeric precision, timing."""

@@ -1,0 +1,155 @@
+"""Two ways through a list of architectures, behind one interface: one by one, or in groups that share an op.
+
+"loop", for CPUs: every device scores its share one architecture after another, so that only the chosen op of each edge
+runs, its memory is reused, and the program is the same for any number of architectures. "grouped", for accelerators:
+a device scores a whole chunk at once under `vmap`. Chunks are put together so that each op is chosen nearly equally
+often at every edge of every chunk; the network then runs each op once, on those that chose it (`networks.dispatch`).
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
+from jaxtyping import Int, Int8
+
+from jaxnas.data.batch import Batch
+from jaxnas.proxies import Proxy, Quantities
+from jaxnas.proxies.finish import Unfinished
+from jaxnas.runtime.distributed import from_leader, mesh
+
+Chunks = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device takes at once
+SPLIT, WHOLE = PartitionSpec("archs"), PartitionSpec()  # over the devices of the job
+
+LOOP_CHUNK = 16  # architectures between two looks at the results
+WINDOW = 4096  # architectures among which chunks are balanced, so that planning takes linear time
+PER_RELU = 1.5  # bytes of a grouped program for each byte that a ReLU sees: 336 MB at full size
+SAFE_SHARE = 0.7  # of the memory that a device reports, for what an estimate misses
+
+
+class Plan(NamedTuple):
+    """What the devices do."""
+
+    network: nn.Module
+    chunks: Chunks
+    size: int  # of every chunk once padded
+
+
+def make_plan(
+    network: Any,
+    archs: Int8[np.ndarray, "A D"],
+    batch: Batch,
+    strategy: str,
+    size: int | None,
+    memory: float | None,
+) -> Plan:
+    """Chunks of at most `size` architectures, or as many as fit into `memory` (GB of one device), in all processes."""
+    size = int(from_leader(lambda: np.array([chunk_size(network, batch, strategy, size, memory)]), (1,), np.int32)[0])
+    share = max(1, min(size, math.ceil(len(archs) / mesh().size)))
+    if strategy == "loop":  # always padded to `size`: one program for any number of architectures
+        chunks = [np.arange(start, min(start + share, len(archs))) for start in range(0, len(archs), share)]
+        return Plan(network, chunks, size)
+    size = max(2, share)
+    num_ops = max(network.space.num_choices)
+    chunks = balanced_chunks(archs, size, num_ops)
+    if hasattr(network, "capacity"):  # else `vmap` computes every op for every architecture
+        most = np.max([count_ops(archs[rows], num_ops) for rows in chunks], axis=0, initial=0)
+        network = network.clone(capacity=tuple(map(tuple, most.tolist())))
+    return Plan(network, chunks, size)
+
+
+def count_ops(archs: Int8[np.ndarray, "A D"], num_ops: int) -> Int[np.ndarray, "D ops"]:
+    """How many of the architectures choose each op, for every decision."""
+    return (archs[:, :, None] == np.arange(num_ops)).sum(axis=0)
+
+
+def balanced_chunks(archs: Int8[np.ndarray, "A D"], size: int, num_ops: int) -> Chunks:
+    """Chunks of at most `size` rows in which the ops of every decision are spread as evenly as among all rows.
+
+    Greedy: each architecture in turn joins the chunk, among those with room, in which its ops are the rarest. That
+    leaves 2 to 6 % between the fullest chunk and the mean for chunks of 192 to 64 NAS-Bench-201 cells.
+    """
+    chunks = []
+    decisions = np.arange(archs.shape[1])
+    for start in range(0, len(archs), WINDOW):
+        window = archs[start : start + WINDOW]
+        num_chunks = math.ceil(len(window) / size)
+        counts = np.zeros((num_chunks, archs.shape[1], num_ops), np.int32)
+        joined = np.empty(len(window), int)
+        room = np.full(num_chunks, size)
+        for row, arch in enumerate(window):
+            crowd = np.where(room > 0, counts[:, decisions, arch].sum(axis=1), np.iinfo(np.int32).max)
+            joined[row] = chunk = int(np.argmin(crowd))
+            room[chunk] -= 1
+            counts[chunk, decisions, arch] += 1
+        chunks += [start + np.flatnonzero(joined == chunk) for chunk in range(num_chunks)]
+    return [rows for rows in chunks if len(rows)]
+
+
+def chunk_size(network: Any, batch: Batch, strategy: str, size: int | None, memory: float | None) -> int:
+    """`size`, or as many architectures at once as fit into `memory` GB or into the free memory of a device."""
+    if size is not None or strategy == "loop":
+        return max(2, size or LOOP_CHUNK)  # XLA would unroll a loop over one row
+    if memory is None:
+        stats = jax.local_devices()[0].memory_stats() or {}
+        memory = SAFE_SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]) / 1e9 if "bytes_limit" in stats else 4.0
+    return max(2, int(memory * 1e9 / bytes_per_arch(network, batch)))
+
+
+def bytes_per_arch(network: Any, batch: Batch) -> float:
+    """Estimate of the device memory that one architecture of a chunk takes, from what all its ReLUs see."""
+    arch = jax.ShapeDtypeStruct((len(network.space.num_choices),), jnp.int8)
+    images = jax.ShapeDtypeStruct(batch.images.shape, jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), images, arch)
+    apply = partial(network.apply, mutable=["relus"])
+    _, sown = jax.eval_shape(apply, {"params": variables["params"]}, images, arch)
+    return PER_RELU * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(sown) if leaf.ndim >= 4)
+
+
+@lru_cache(maxsize=8)
+def make_program(
+    network: nn.Module, functions: tuple[tuple[str, Proxy], ...], strategy: str, draw_of_each: bool, float64: bool
+) -> Callable:
+    """Compiled (counts [devices], archs [A D], draw, batch) -> what each proxy gave, over the devices of the job.
+
+    That is for each a float64 [A], or where the devices have no `float64` what `finish_scores` takes. Each device takes
+    an equal share of the rows, of which the first `count` matter. `draw_of_each`: the leaves of the draw have an axis
+    [A] of their own.
+    """
+
+    def of_one(draw, batch, arch):
+        quantities = Quantities(network, draw.params, arch, batch, draw.key, float64)
+        scores = [fn(quantities) for _, fn in functions]
+        return [score if isinstance(score, Unfinished) else quantities.widen(jnp.asarray(score)) for score in scores]
+
+    def one_by_one(counts, archs, draw, batch):
+        def own(row):
+            return jax.tree.map(lambda leaf: leaf[row], draw) if draw_of_each else draw
+
+        def step(row, out):
+            scores = of_one(own(row), batch, archs[row])
+            with jax.enable_x64(float64):
+                return jax.tree.map(lambda all, one: lax.dynamic_update_index_in_dim(all, one, row, 0), out, scores)
+
+        shapes = jax.eval_shape(lambda: of_one(own(0), batch, archs[0]))
+        with jax.enable_x64(float64):
+            out = jax.tree.map(lambda leaf: jnp.zeros((len(archs), *leaf.shape), leaf.dtype), shapes)
+        return lax.fori_loop(0, counts[0], step, out)
+
+    def all_at_once(counts, archs, draw, batch):
+        return jax.vmap(of_one, (0 if draw_of_each else None, None, 0))(draw, batch, archs)
+
+    sharded = jax.shard_map(
+        one_by_one if strategy == "loop" else all_at_once,
+        mesh=mesh(),
+        in_specs=(SPLIT, SPLIT, SPLIT if draw_of_each else WHOLE, WHOLE),
+        out_specs=SPLIT,
+        check_vma=False,
+    )
+    return jax.jit(sharded)

@@ -1,0 +1,148 @@
+"""What a job of scoring will take, before anything is compiled or run."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Int8
+
+from jaxnas.data.batch import Batch
+from jaxnas.proxies import Quantities, flops, passes_of
+from jaxnas.runtime.files import check_same
+from jaxnas.scoring.engine import ScoringConfig, get_proxies, representatives, strategy_of
+from jaxnas.scoring.plan import bytes_per_arch, chunk_size
+from jaxnas.spaces import SearchSpace, to_index
+from jaxnas.store.folders import is_address, open_folder
+from jaxnas.store.parts import MANIFEST, gather, read_parts
+from jaxnas.store.store import DEFAULT_CONFIG, LONGEST_INTERVAL, make_provenance
+
+FEW = 64  # architectures whose operations are counted
+BACKWARD = 2  # forward passes that a backward one takes: it has two products for each
+EARLY_PARTS = 75  # of a process, before it saves once a minute
+BYTES_PER_NUMBER = 8
+
+
+class Estimate(NamedTuple):
+    """A job of scoring. What is not known is None."""
+
+    architectures: int  # distinct ones asked for
+    known: int  # of them in the store, with every proxy
+    to_score: int  # the others, one of each network class where that is enough
+    proxies: int
+    devices: int
+    strategy: str
+    shard: int  # architectures of each device
+    chunk: int  # that a device takes at once
+    chunks: int  # of each device, one after another
+    bytes_per_device: int  # about: params, minibatch, and what the architectures of a chunk keep
+    flops_per_arch: float  # about, mean
+    flops: float
+    throughput: float | None  # architectures a second, of one device
+    throughput_from: str
+    seconds: float | None  # without compiling
+    parts: int | None  # of the store, from now on
+    store_bytes: int  # of them, before compression
+
+
+def estimate(
+    folder: Path | str,
+    space: SearchSpace,
+    network: Any,
+    archs: Int8[np.ndarray, "A D"],
+    batch: Batch,
+    proxies: Sequence[str],
+    config: ScoringConfig = DEFAULT_CONFIG,
+    *,
+    data_name: str,
+    devices: int | None = None,
+    throughput: float | None = None,
+    processes: int = 1,
+) -> Estimate:
+    """Shards, memory, operations, time and parts of `fill_store` with these arguments; nothing is compiled or written.
+
+    Args: devices of the job, default those of this process; throughput, architectures a second of one device, default
+      that of the store's parts; processes, of the job.
+    Operations are the multiply-adds of convolutions and linear layers of a few of the architectures, twice, for each
+    pass over the minibatch; `bytes_per_device` is the estimate by which chunks are cut, see `strategies`.
+
+    Raises: InputError as `fill_store` where something does not fit, such as a store of other settings.
+    """
+    functions, devices = get_proxies(proxies), devices or jax.device_count()
+    index, first = np.unique(to_index(space, archs), return_index=True)
+    archs = archs[first]
+    provenance = make_provenance(space, network, data_name, batch, config)
+    known, measured = _known(folder, provenance, index, tuple(functions))
+    left = archs[~known]
+    chosen, _ = representatives(space, left, functions, config) if len(left) else (left, [])
+    strategy = strategy_of(network, config)
+    shard = math.ceil(len(chosen) / devices)
+    chunk = min(max(2, shard), chunk_size(network, batch, strategy, config.chunk_size, config.memory))
+    at_once = chunk if strategy == "grouped" else 1
+    constant = sum(leaf.size * 4 for leaf in jax.tree.leaves((_param_shapes(network, archs, batch), batch)))
+    per_arch = flops_per_arch(network, chosen, batch, tuple(functions)) if len(chosen) else 0.0
+    num_rows = len(chosen) if throughput else len(left)  # a part has those of a class too
+    pace, source = (throughput, "given") if throughput else (measured, "the store's parts")
+    seconds = None if pace is None else num_rows / (pace * devices)
+    return Estimate(
+        architectures=len(archs),
+        known=int(known.sum()),
+        to_score=len(chosen),
+        proxies=len(functions),
+        devices=devices,
+        strategy=strategy,
+        shard=shard,
+        chunk=chunk,
+        chunks=math.ceil(shard / chunk),
+        bytes_per_device=int(constant + at_once * bytes_per_arch(network, batch)),
+        flops_per_arch=per_arch,
+        flops=per_arch * len(chosen),
+        throughput=pace,
+        throughput_from=source if pace else "unknown",
+        seconds=seconds,
+        parts=None if seconds is None else _num_parts(seconds, processes),
+        store_bytes=len(left) * (BYTES_PER_NUMBER * (len(functions) + 1) + _text_length(space, left)),
+    )
+
+
+def flops_per_arch(network: Any, archs: Int8[np.ndarray, "A D"], batch: Batch, names: Sequence[str]) -> float:
+    """Mean operations of one architecture, a multiply-add being two; of some, evenly spread over those given."""
+    some = archs[np.linspace(0, len(archs) - 1, min(FEW, len(archs))).astype(int)]
+    one = jax.tree.map(lambda leaf: np.asarray(leaf[:1]), batch)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _param_shapes(network, archs, batch))
+    count = jax.jit(lambda arch: flops(Quantities(network, params, arch, one)))
+    forward = 2e6 * float(np.mean([count(arch) for arch in some])) * len(batch.labels)
+    passes = passes_of(names)
+    return forward * (passes[0] + BACKWARD * passes[1])
+
+
+def _param_shapes(network, archs, batch):
+    images = jax.ShapeDtypeStruct((2, *batch.images.shape[1:]), np.float32)
+    arch = jax.ShapeDtypeStruct(archs.shape[1:], np.int8)
+    return jax.eval_shape(network.init, jax.random.key(0), images, arch)["params"]
+
+
+def _known(folder, provenance, index, names):
+    """Which architectures the store has, and how many each device scored a second; none where there is no store."""
+    if not is_address(folder) and not Path(folder).is_dir():
+        return np.zeros(len(index), bool), None
+    place = open_folder(folder)
+    if not place.exists(MANIFEST):
+        return np.zeros(len(index), bool), None
+    made_with, parts = read_parts(place)
+    check_same(str(place), made_with, provenance)
+    known = gather(parts, index, names)[1].all(axis=1)
+    made_in = [part.environment for part in parts]
+    seconds = sum(made["seconds"] * int(made["device"].partition(" x ")[0]) for made in made_in)
+    return known, sum(len(part.indices) for part in parts) / seconds if seconds else None
+
+
+def _num_parts(seconds, processes):
+    """A process saves at first every few seconds, then each minute."""
+    return processes * max(1, math.ceil(min(EARLY_PARTS, seconds / 5) + max(0.0, seconds / LONGEST_INTERVAL - 50)))
+
+
+def _text_length(space, archs):
+    return len(space.format(archs[0])) if len(archs) else 0

@@ -1,0 +1,286 @@
+"""Scores on disk: a store, which is a folder that grows while scoring and is resumed after a kill, or a single file."""
+
+import io
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int, Int8
+
+from jaxnas.data.batch import Batch
+from jaxnas.data.images import fingerprint
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.networks import describe
+from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
+from jaxnas.runtime.distributed import from_leader, wait_for_all
+from jaxnas.runtime.workers import Workers
+from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig, check_batch, get_proxies, iter_scores
+from jaxnas.spaces import SearchSpace, from_index, get_space, to_index
+from jaxnas.store.folders import is_address, open_folder, split_file, without_secrets
+from jaxnas.store.parts import (
+    KEYS,
+    gather,
+    merge_environments,
+    open_parts,
+    read_header,
+    read_parts,
+    with_header,
+    write_part,
+)
+from jaxnas.store.scores import Scores
+
+SAVE_INTERVAL, LONGEST_INTERVAL = 5.0, 60.0  # seconds between saves at first and at most: what a kill can cost
+DEFAULT_CONFIG = ScoringConfig()
+DECISIVE = ("seed", "init", "one_per_class", "precision")  # fields of ScoringConfig that decide scores
+
+
+def make_provenance(
+    space: SearchSpace, network: nn.Module, data_name: str, batch: Batch, config: ScoringConfig
+) -> dict[str, Any]:
+    """Everything but the proxy that a score depends on, as plain JSON values."""
+    fields = {
+        "space": space.name,
+        **describe(network),
+        "data": data_name,
+        "data.fingerprint": fingerprint(np.asarray(batch.images), np.asarray(batch.labels)),
+        "batch_size": len(batch.labels),
+        **{name: getattr(config, name) for name in DECISIVE if hasattr(config, name)},
+        "jaxnas": version("jaxnas"),
+    }
+    return json.loads(json.dumps(fields, default=str))  # as it is read back
+
+
+def make_environment(seconds: float) -> dict[str, Any]:
+    """Library versions, device and seconds spent: recorded beside every result, never compared."""
+    installed = {name: find_spec(name) for name in ("jax", "flax", "gpjax", "numpy")}  # scoring runs without gpjax
+    device = jax.local_devices()[0]
+    return {
+        **{name: version(name) for name, spec in installed.items() if spec is not None},
+        "device": f"{jax.local_device_count()} x {device.device_kind} ({device.platform})",
+        "seconds": round(seconds, 3),
+    }
+
+
+def write_scores(path: Path | str, scores: Scores, space: SearchSpace | None = None) -> None:
+    """Write a single file to hand on, atomically: a row per architecture, its index, its string, a column per proxy.
+
+    `space` is needed where it is none of SPACES, here and below.
+    """
+    space = space or get_space(scores.provenance["space"])
+    columns = dict(zip(scores.proxies, scores.values.T, strict=True))
+    table = _make_table(space, to_index(space, scores.archs), columns)
+    write_score_table(path, with_header(table, scores.provenance, scores.environment))
+
+
+def write_score_table(path: Path | str, table: pa.Table) -> None:
+    """Write what `read_score_table` gave as a single file, atomically; `path` may be an address."""
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    folder, name = split_file(path)
+    open_folder(folder).write(name, content.getvalue())
+
+
+def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.Table:
+    """All scores of a store, or of a single file: a row per architecture, null where a proxy was not scored.
+
+    Columns are `index`, `arch` and one of float64 per proxy, where NaN is a score. A store's rows come by index; where
+    two processes scored the same row, the part with the later name counts.
+
+    Raises: InputError when there is nothing, or something damaged or of another origin, naming it.
+    """
+    if without_secrets(str(path)).endswith(".parquet") if is_address(path) else not Path(path).is_dir():
+        return _read_file(path)
+    provenance, parts = read_parts(open_folder(path))
+    index = np.unique(np.concatenate([np.empty(0, np.int64), *(part.indices for part in parts)]))
+    names = sorted({name for part in parts for name in part.columns}, key=_rank)
+    values, known = gather(parts, index, names)
+    columns = {name: pa.array(values[:, i], mask=~known[:, i]) for i, name in enumerate(names)}
+    table = _make_table(space or get_space(provenance["space"]), index, columns)
+    return with_header(table, provenance, merge_environments(parts))
+
+
+def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpace | None = None) -> Scores:
+    """Scores of a store or of a single file, of the architectures that have every one of `proxies`, default all.
+
+    The others are left out here and stay where they are: `read_score_table` gives them.
+
+    Raises: InputError as `read_score_table`; for an unknown proxy; when no architecture has all the proxies.
+    """
+    table = read_score_table(path, space)
+    provenance, environment = read_header(table)
+    known = [name for name in table.column_names if name not in KEYS]
+    for name in proxies:
+        if name not in known:
+            raise unknown_name("proxy", name, known)
+    names = tuple(proxies) or tuple(known)
+    complete = table.select(["index", *names]).drop_null()
+    if not names or not len(complete):
+        listed = ", ".join(names) or "none was scored"
+        raise InputError(
+            f"no architecture of {without_secrets(str(path))} has every proxy asked for ({listed}): score them first"
+        )
+    archs = from_index(space or get_space(provenance["space"]), complete["index"].to_numpy())
+    values = np.stack([complete[name].to_numpy() for name in names], axis=1)
+    return Scores(archs, values, names, provenance, environment)
+
+
+def score_to_store(
+    folder: Path | str,
+    space: SearchSpace,
+    network: nn.Module,
+    archs: Int8[np.ndarray, "A D"],
+    batch: Batch,
+    proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
+    config: ScoringConfig = DEFAULT_CONFIG,
+    **options: Any,
+) -> Scores:
+    """Scores of `archs`, in their order, through the store at `folder`: `fill_store`, whose options these are, and then
+    `collect_scores`."""
+    fill_store(folder, space, network, archs, batch, proxies, config, **options)
+    return collect_scores(folder, space, archs, tuple(get_proxies(proxies)))
+
+
+def fill_store(
+    folder: Path | str,
+    space: SearchSpace,
+    network: nn.Module,
+    archs: Int8[np.ndarray, "A D"],
+    batch: Batch,
+    proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
+    config: ScoringConfig = DEFAULT_CONFIG,
+    *,
+    data_name: str,
+    workers: Workers | None = None,
+    on_chunk: Callable[[int, int], None] = lambda done, total: None,
+    on_damaged: Callable[[str, str], None] = lambda name, message: warnings.warn(message, stacklevel=3),
+) -> None:
+    """Score `archs` into the store at `folder`: what it knows is not scored again.
+
+    Every few seconds what came is added to the store, which keeps other architectures and proxies too. Several
+    processes may use one store. A function of your own is known there by its name: name it anew when you change it.
+    In a job of several processes all call this with the same arguments; each scores its share and adds its own parts.
+
+    Args: `workers`, which score instead of this process; `on_chunk(done, total)` counts distinct architectures and is
+      called first with those that the store knew; in a job it goes by the pace of this process; `on_damaged(name,
+      message)` for each damaged file, which is set aside and whose rows are scored again, in process 0.
+
+    Raises: InputError when the store was made with other settings, naming them; when the batch or a name does not fit.
+    """
+    place = open_folder(folder)
+    functions = get_proxies(proxies)
+    for name, function in functions.items():
+        if name in KEYS or PROXIES.get(name, function) is not function:
+            raise InputError(f"{name!r} means something else in a store: give your proxy another name")
+    check_batch(network, batch)
+    provenance = make_provenance(space, network, data_name, batch, config)
+    index, first = np.unique(to_index(space, archs), return_index=True)
+
+    def look_up():
+        return gather(open_parts(place, provenance, on_damaged), index, tuple(functions))[1]
+
+    known = from_leader(look_up, (len(index), len(functions)), bool)
+    found, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
+
+    def count(num_scores: int) -> None:
+        nonlocal scored
+        scored += num_scores * jax.process_count()
+        on_chunk(found + (total - found) * min(scored, missing) // missing, total)
+
+    on_chunk(found, total)
+    for names, rows in _pending(functions, known, first, config):
+        chosen = {name: functions[name] for name in names}
+        chunks = iter_scores(network, archs[first[rows]], batch, chosen, config, workers)
+        _save_chunks(place, space, provenance, index[rows], names, chunks, count)
+    wait_for_all("scored")
+
+
+def collect_scores(
+    folder: Path | str, space: SearchSpace, archs: Int8[np.ndarray, "A D"], proxies: Sequence[str]
+) -> Scores:
+    """Scores of `archs`, in their order, from a store that has them all.
+
+    Raises: InputError where it lacks some.
+    """
+    index, inverse = np.unique(to_index(space, archs), return_inverse=True)
+    provenance, parts = read_parts(open_folder(folder))
+    values, known = gather(parts, index, proxies)
+    if not known.all():
+        raise InputError(f"{int((~known).sum())} scores are not in {without_secrets(str(folder))}: score again")
+    return Scores(archs, values[inverse], tuple(proxies), provenance, merge_environments(parts))
+
+
+def _pending(functions, known, first, config) -> Iterator[tuple[list[str], Int[np.ndarray, " a"]]]:
+    """Names and rows that are to be scored together, rows in the caller's order.
+
+    With one architecture scored per class, functions of the live network are kept apart from others, which are scored
+    for each architecture: their scores then do not depend on what else was asked for.
+    """
+    for pattern in np.unique(known[~known.all(axis=1)], axis=0):
+        rows = np.flatnonzero((known == pattern).all(axis=1))
+        rows = rows[np.argsort(first[rows])]
+        names = [name for name, is_known in zip(functions, pattern, strict=True) if not is_known]
+        of_class = [name for name in names if config.one_per_class and functions[name] in OF_LIVE_NETWORK]
+        others = [name for name in names if name not in of_class]
+        yield from ((group, rows) for group in (of_class, others) if group)
+
+
+def _save_chunks(place, space, provenance, index, names, chunks, count) -> None:
+    """Take (rows, values) from `chunks` and add parts: every few seconds, at the end, and on any exception."""
+    unsaved: list[tuple[np.ndarray, np.ndarray]] = []
+    started = saved = time.monotonic()
+
+    def save():
+        nonlocal saved
+        now = time.monotonic()
+        rows, values = (np.concatenate(pieces) for pieces in zip(*unsaved, strict=True))
+        table = _make_table(space, index[rows], dict(zip(names, values.T, strict=True)))
+        write_part(place, with_header(table, provenance, make_environment(now - saved)))
+        unsaved.clear()
+        saved = now
+
+    try:
+        for rows, values in chunks:
+            unsaved.append((rows, values))
+            count(values.size)
+            now = time.monotonic()
+            if now - saved > min(LONGEST_INTERVAL, max(SAVE_INTERVAL, (now - started) / 50)):
+                save()
+    finally:
+        if unsaved:
+            save()
+
+
+def _make_table(space, index, columns) -> pa.Table:
+    archs = [space.format(arch) for arch in from_index(space, index)]
+    return pa.table({"index": pa.array(index, pa.int64()), "arch": pa.array(archs, pa.string()), **columns})
+
+
+def _read_file(path: Path | str) -> pa.Table:
+    folder, name = split_file(path)
+    place, shown = open_folder(folder), without_secrets(str(path))
+    if not place.exists(name):
+        raise InputError(f"no score file {shown}: make a folder of scores with `jaxnas score --out {shown}`")
+    content = place.read(name)
+    try:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+        read_header(table)
+        table.validate(full=True)
+        return table
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{shown} is not a score file that can be read ({problem}): make it again") from error
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """The order of columns: proxies as PROXIES has them, then others by name."""
+    return (list(PROXIES).index(name) if name in PROXIES else len(PROXIES), name)

@@ -1,0 +1,130 @@
+"""What a search logs, read back with TensorBoard's and MLflow's own readers."""
+
+import json
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
+from jaxnas.errors import InputError
+from jaxnas.objectives.training import TrainingConfig
+from jaxnas.report import tracking
+from jaxnas.report.tracking import how_to_look, track
+from jaxnas.run.run import RunConfig
+from jaxnas.run.search import Events, search_images
+from jaxnas.search import Query
+from jaxnas.spaces import NASBENCH201, sample
+
+CONFIG = RunConfig(
+    channels=2, batch_size=16, pool=12, budget=4, proxies=("snip", "synflow"), training=TrainingConfig(epochs=1)
+)
+
+
+def from_tensorboard(folder):
+    """Scalars {name: {step: value}} and texts {name: {step: text}}; of a step logged twice the last value."""
+    found = EventAccumulator(str(folder)).Reload()
+    tags = found.Tags()
+    scalars = {name: {event.step: event.value for event in found.Scalars(name)} for name in tags["scalars"]}
+    texts = {
+        name: {event.step: make_ndarray(event.tensor_proto).item().decode() for event in found.Tensors(name)}
+        for name in tags["tensors"]
+    }
+    return scalars, texts
+
+
+def from_mlflow(folder):
+    """The one run of the store, its metrics {name: {step: value}}, and its record."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder.absolute()}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
+    history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    metrics = {name: {one.step: one.value for one in values} for name, values in history.items()}
+    return run, metrics, client.download_artifacts(run.info.run_id, "result.json")
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """A folder, the same search twice in it, and what was told of the first."""
+    folder = tmp_path_factory.mktemp("run")
+    told = []
+    listener = Events(on_query=told.append, on_done=lambda run: told.append(run.selected))
+    runs = [
+        search_images(CONFIG, folder, events=track(("tensorboard", "mlflow"), folder).also(events))
+        for events in (listener, Events())
+    ]
+    return folder, runs, told
+
+
+def test_both_trackers_log_every_query(followed):
+    folder, (run, again), told = followed
+    assert again.selected == run.selected
+    result = run.outcomes["robot"].result
+    steps = range(1, 5)
+    expected = {
+        "robot/validation_accuracy": dict(zip(steps, result.objective, strict=True)),
+        "robot/best": dict(zip(steps, np.maximum.accumulate(result.objective), strict=True)),
+        "robot/seconds": dict(zip(steps, result.cost, strict=True)),
+        "robot/test_accuracy": {4: run.test_accuracy},
+    }
+    scalars, texts = from_tensorboard(folder / "tensorboard")
+    stored, metrics, record = from_mlflow(folder / "mlflow")
+    for name, values in expected.items():
+        assert scalars[name] == pytest.approx(values)
+        assert metrics[name] == pytest.approx(values)
+    assert scalars["scoring/architectures"][12] == metrics["scoring/architectures"][12] == 12
+    for row in run.rows():
+        said = f"{row['phase']}: {row['arch']}"
+        assert said in texts["robot/query"][row["query"]]
+        assert stored.data.tags[f"robot/query/{row['query']:03d}"] == said
+    for index in result.queries:
+        assert metrics[f"training/{index}/loss"].keys() == scalars[f"training/{index}/loss"].keys() != set()
+        assert 0 < max(metrics[f"training/{index}/accuracy"].values()) <= 100
+    assert run.selected in texts["robot/selected"][4]
+    assert stored.data.tags["robot/selected/004"] == run.selected
+    assert (stored.data.params["method"], stored.data.params["training.epochs"]) == ("robot", "1")
+    assert '"method": "robot"' in texts["settings"][0]
+    assert stored.info.status == "FINISHED"
+    with open(record) as file:
+        assert json.load(file)["outcomes"]["robot"]["selected"] == run.selected
+    assert [query.number for query in told[:4]] == [1, 2, 3, 4]  # `also`
+    assert told[4] == run.selected
+
+
+def test_other_settings_are_another_run(tmp_path):
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    for seed in (0, 1, 1):
+        tracking.mlflow(tmp_path).on_start(RunConfig(seed=seed), None, None)  # and is stopped
+    runs = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
+    assert sorted((run.data.params["seed"], run.info.status) for run in runs) == [("0", "RUNNING"), ("1", "RUNNING")]
+
+
+def test_what_diverged_has_no_number(tmp_path, capfd):
+    events = track(("tensorboard", "mlflow"), tmp_path)
+    events.on_start(RunConfig(), NASBENCH201, sample(NASBENCH201, 2, seed=0))
+    events.on_stage("robot")
+    events.on_query(Query(1, 2, "bo", 1, np.nan, 0.5, np.nan))
+    scalars, texts = from_tensorboard(tmp_path / "tensorboard")
+    assert scalars == {"robot/seconds": {1: 0.5}}
+    assert texts["robot/query"][1].endswith(" (diverged)\n```")
+    assert capfd.readouterr().err == ""
+
+
+def test_nothing_is_written_before_the_search_starts(tmp_path):
+    track(("tensorboard", "mlflow"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="unknown tracker 'mlfow': did you mean 'mlflow'"):
+        track(("mlfow",), tmp_path)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    for name in ("tensorboard", "mlflow"):
+        with pytest.raises(InputError, match=rf'pip install "jaxnas\[{name}\]"'):
+            track((name,), tmp_path)
+
+
+def test_the_commands_that_show_it(tmp_path):
+    folder = tmp_path / "a run"
+    assert how_to_look("tensorboard", folder) == f"tensorboard --logdir '{folder}/tensorboard'"
+    assert how_to_look("mlflow", folder) == f"mlflow ui --backend-store-uri 'sqlite:///{folder}/mlflow/mlflow.db'"

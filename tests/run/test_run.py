@@ -1,0 +1,153 @@
+"""A run that is saved and read back is the same run, also of a space of one's own; results look right in notebooks."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.report import save_comparison
+from jaxnas.run.comparison import CompareConfig, compare_methods, load_comparison
+from jaxnas.run.run import Outcome, Run, RunConfig, load_run
+from jaxnas.runtime.frames import html_table, to_pandas
+from jaxnas.search import SearchResult, random_search
+from jaxnas.spaces import NASBENCH201, sample, to_index
+from jaxnas.spaces.declared import choice_space
+from jaxnas.store.scores import Scores
+from jaxnas.table.normalize import normalize
+
+
+def make_run(space, pool=12) -> Run:
+    """A random search over drawn scores, one of them NaN; its third candidate diverged."""
+    draw = np.random.default_rng(3)
+    values, accuracy = draw.normal(size=(pool, 2)), draw.uniform(50, 90, pool)
+    values[4, 1] = np.nan
+    table, masked = normalize(values)
+    accuracy[random_search(table, accuracy, budget=6, seed=0).queries[2]] = np.nan
+    result = random_search(table, accuracy, budget=6, seed=0)
+    scores = Scores(sample(space, pool, seed=2), values, ("snip", "mine"), {"space": space.name, "data": "x"}, {})
+    config = RunConfig(space=space.name, method="random", budget=6)
+    return Run(config, space, scores, masked, {"random": Outcome(result, 71.25)}, {"scoring": 1.5}, {"jax": "0"})
+
+
+SPACES = [NASBENCH201, choice_space("mine", ((8, 16), ("conv", "pool"), (1, 2, 3, 4)))]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=["nasbench201", "own"])
+def test_a_run_is_read_back(tmp_path, space):
+    run = make_run(space)
+    run.save(tmp_path)
+    again = load_run(tmp_path)
+    assert (again.config, again.seconds, again.environment) == (run.config, run.seconds, run.environment)
+    assert again.selected == run.selected
+    assert again.test_accuracy == run.test_accuracy
+    assert str(again.rows()) == str(run.rows())  # NaN prints as itself
+    np.testing.assert_array_equal(again.scores.archs, run.scores.archs)
+    np.testing.assert_array_equal(again.scores.values, run.scores.values)
+    np.testing.assert_array_equal(again.masked.num_nan, [0, 1])
+    ours, theirs = run.outcomes["random"].result, again.outcomes["random"].result
+    for name in ("queries", "objective", "cost", "query_weights", "weights", "fidelity", "spent"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        assert getattr(ours, name).dtype == getattr(theirs, name).dtype
+    again.save(tmp_path / "again")
+    for name in ("result.json", "pool.parquet", "queries.parquet"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_an_own_space_is_known_by_its_pool_alone(tmp_path):
+    run = make_run(SPACES[1])
+    run.save(tmp_path)
+    space = load_run(tmp_path).space
+    outside = next(arch for arch in sample(SPACES[1], 16, seed=0) if not (run.scores.archs == arch).all(1).any())
+    with pytest.raises(InputError, match="not in the pool"):
+        space.parse(SPACES[1].format(outside))
+    assert load_run(tmp_path, SPACES[1]).space is SPACES[1]
+    record = json.loads((tmp_path / "result.json").read_text())
+    record["space"]["has_order"] = True
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="give the space"):
+        load_run(tmp_path)
+
+
+def test_what_is_no_run(tmp_path):
+    with pytest.raises(InputError, match="no finished search"):
+        load_run(tmp_path)
+    make_run(NASBENCH201).save(tmp_path)
+    record = json.loads((tmp_path / "result.json").read_text())
+    for damaged in ("{", "[]", json.dumps({**record, "outcomes": {"random": {}}}), json.dumps({**record, "config": 3})):
+        (tmp_path / "result.json").write_text(damaged)
+        with pytest.raises(InputError, match="is damaged or not of a search"):
+            load_run(tmp_path)
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    (tmp_path / "pool.parquet").unlink()
+    with pytest.raises(InputError, match=r"pool\.parquet"):
+        load_run(tmp_path)
+
+
+def test_data_frames():
+    run = make_run(NASBENCH201)
+    frame = run.to_pandas()
+    assert frame.columns.tolist() == ["method", "query", "phase", "index", "arch", "objective", "seconds"]
+    queried = run.scores.archs[run.outcomes["random"].result.queries]
+    assert frame["arch"].tolist() == [NASBENCH201.format(arch) for arch in queried]
+    assert frame["objective"].isna().tolist() == [False, False, True, False, False, False]
+    scores = run.scores.to_pandas()
+    np.testing.assert_array_equal(scores["index"], to_index(NASBENCH201, run.scores.archs))
+    np.testing.assert_array_equal(scores[["snip", "mine"]], run.scores.values)
+    result = run.outcomes["random"].result
+    assert result.to_pandas()["arch"].tolist() == result.queries.tolist()
+
+
+def test_without_pandas(monkeypatch):
+    monkeypatch.setattr("jaxnas.runtime.frames.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"jaxnas\[pandas\]"):
+        to_pandas({})
+
+
+def test_representations_are_short_and_safe():
+    run = make_run(NASBENCH201)
+    for shown in (run, run.scores, run.outcomes["random"].result):
+        assert len(repr(shown)) < 200
+        assert repr(shown)[0] + repr(shown)[-1] == "<>"
+        page = shown._repr_html_()
+        assert page.startswith("<table>")
+        assert page.endswith("</table>")
+    assert "71.25 %" in repr(run)
+    assert run.selected in repr(run)
+    assert "<td>-</td>" in run._repr_html_()  # the one that diverged
+    assert html_table("<a>", [{"<b>": "<c>"}]).count("&lt;") == 3
+
+
+def test_a_search_result_is_saved(tmp_path):
+    result = make_run(NASBENCH201).outcomes["random"].result
+    result.save(tmp_path / "result.json")
+    again = SearchResult.load(tmp_path / "result.json")
+    assert again.to_dict() == result.to_dict()
+    assert again.best == result.best == np.nanmax(result.objective)
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(InputError, match="no saved search result"):
+        SearchResult.load(tmp_path / "result.json")
+
+
+def test_a_comparison_is_read_back(tmp_path):
+    texts = [NASBENCH201.format(arch) for arch in sample(NASBENCH201, 30, seed=0)]
+    rows = [f"{text},{number},{number % 7}" for number, text in enumerate(texts)]
+    for name, columns in (("scores", "arch,snip,mine"), ("table", "arch,valid,test")):
+        (tmp_path / f"{name}.csv").write_text("\n".join([columns, *rows]))
+    scores, table = (str(tmp_path / f"{name}.csv") for name in ("scores", "table"))
+    config = CompareConfig(scores=scores, table=table, column="valid", test_column="test", budget=5)
+    comparison = compare_methods(("single_proxy", "random"), config, range(3), tmp_path / "out")
+    save_comparison(tmp_path / "out", comparison)
+    again = load_comparison(tmp_path / "out")
+    assert again.config == config
+    assert list(again.runs) == ["single_proxy", "random"]
+    assert again.rows() == comparison.rows()
+    frame = again.to_pandas()
+    assert frame["method"].tolist() == 3 * ["single_proxy"] + 3 * ["random"]
+    assert "3 seeds" in repr(again)
+    assert again._repr_html_().count("<tr>") == 3
+    (tmp_path / "out" / "random.parquet").unlink()
+    with pytest.raises(InputError, match="no comparison that can be read"):
+        load_comparison(tmp_path / "out")
+    with pytest.raises(InputError, match="no finished comparison"):
+        load_comparison(tmp_path)
