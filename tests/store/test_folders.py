@@ -16,7 +16,6 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from test_store import NASBENCH201, calls_of, same, sample, score
 
 import jaxnas.store.folders
 import jaxnas.store.store
@@ -24,6 +23,7 @@ from jaxnas.errors import InputError
 from jaxnas.store.folders import LocalFolder, RemoteFolder, file_in, open_folder, without_secrets
 from jaxnas.store.parts import open_parts, read_parts
 from jaxnas.store.store import read_score_table, read_scores, write_score_table
+from tests.store.test_store import NASBENCH201, calls_of, same, sample, score
 
 SECRET = "c0nfidential"
 
