@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxnas.cli import completion
+from jaxnas import names
 from jaxnas.cli.completion import one_of
 from jaxnas.cli.options import FolderOption, JsonOption
 from jaxnas.cli.progress import emit, progress
@@ -61,7 +61,7 @@ def data(context: typer.Context, data_folder: FolderOption = None, as_json: Json
 def get(
     name: Annotated[
         str,
-        typer.Argument(help="Name of the data set, see `jaxnas data`.", autocompletion=one_of(completion.DOWNLOADS)),
+        typer.Argument(help="Name of the data set, see `jaxnas data`.", autocompletion=one_of(names.DownloadName)),
     ],
     data_folder: FolderOption = None,
     address: Annotated[str | None, typer.Option(help="Another server's folder that has the files.")] = None,

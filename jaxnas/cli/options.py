@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
+from jaxnas import names
 from jaxnas.cli import completion
 from jaxnas.cli.completion import one_of, some_of
 
-SpaceArgument = Annotated[str, typer.Argument(help="Search space.", autocompletion=one_of(completion.SPACES))]
+SpaceArgument = Annotated[str, typer.Argument(help="Search space.", autocompletion=one_of(names.SpaceName))]
 DataOption = Annotated[
     str,
     typer.Option(
         "--data",
         help="digits, cifar10, cifar100, tiny16, or the path of an npz.",
-        autocompletion=one_of(completion.IMAGES),
+        autocompletion=one_of(names.ImageName),
     ),
 ]
 FolderOption = Annotated[
@@ -25,7 +26,7 @@ ProxiesOption = Annotated[
     str,
     typer.Option(
         help="Comma-separated proxies or sets, see `jaxnas proxies`; default: robot, or all of given scores of yours.",
-        autocompletion=some_of(completion.PROXIES),
+        autocompletion=some_of(names.ProxyOrSet),
     ),
 ]
 _AS_PUBLISHED = "of `train` and --preset paper as published"
@@ -46,7 +47,7 @@ ScoresOption = Annotated[str, _scores]
 OptionalScoresOption = Annotated[str | None, _scores]
 _table = typer.Option(
     help="Where accuracies are looked up: nasbench201, or a CSV or Parquet file.",
-    autocompletion=one_of(completion.TABLES),
+    autocompletion=one_of(names.TableName),
 )
 TableOption = Annotated[str, _table]
 OptionalTableOption = Annotated[str | None, _table]
@@ -61,12 +62,12 @@ PresetOption = Annotated[
     str,
     typer.Option(
         help="default, or paper: robot as published; `search darts` also with its pool, budget and training.",
-        autocompletion=one_of(completion.PRESETS),
+        autocompletion=one_of(names.PresetName),
     ),
 ]
 NormalizationOption = Annotated[
     str,
-    typer.Option(help="minmax, rank, zrank, clip or log.", autocompletion=one_of(completion.NORMALIZATIONS)),
+    typer.Option(help="minmax, rank, zrank, clip or log.", autocompletion=one_of(names.Normalization)),
 ]
 
 CoordinatorOption = Annotated[
@@ -78,7 +79,7 @@ ProcessIdOption = Annotated[int | None, typer.Option(help="Which of them this is
 EngineOption = Annotated[
     str,
     typer.Option(
-        help="local, or ray: processes that may come and go (extra: ray).", autocompletion=one_of(completion.ENGINES)
+        help="local, or ray: processes that may come and go (extra: ray).", autocompletion=one_of(names.Engine)
     ),
 ]
 AddressOption = Annotated[

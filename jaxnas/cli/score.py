@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jaxnas.cli import completion
+from jaxnas import names
 from jaxnas.cli.completion import one_of
 from jaxnas.cli.options import (
     AddressOption,
@@ -50,7 +50,7 @@ def score(
         str,
         typer.Option(
             help="Task of TransNAS-Bench-101, such as jigsaw: its head and labels instead of the data's.",
-            autocompletion=one_of(completion.TASKS),
+            autocompletion=one_of(names.Task),
         ),
     ] = "",
     pixels: Annotated[
@@ -61,20 +61,20 @@ def score(
         str,
         typer.Option(
             help="Params: shared, one draw for all, or independent, one for each.",
-            autocompletion=one_of(completion.INITS),
+            autocompletion=one_of(names.Init),
         ),
     ] = "shared",
     precision: Annotated[
         str,
         typer.Option(
-            help="Of convolutions: float32, tensorfloat32 or bfloat16.", autocompletion=one_of(completion.PRECISIONS)
+            help="Of convolutions: float32, tensorfloat32 or bfloat16.", autocompletion=one_of(names.Precision)
         ),
     ] = "float32",
     strategy: Annotated[
         str,
         typer.Option(
             help="loop, grouped, or auto: loop on CPUs, grouped elsewhere.",
-            autocompletion=one_of(completion.STRATEGIES),
+            autocompletion=one_of(names.Strategy),
         ),
     ] = "auto",
     memory: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jaxnas.cli import completion
+from jaxnas import names
 from jaxnas.cli.completion import one_of, some_of
 from jaxnas.cli.options import (
     AddressOption,
@@ -52,7 +52,7 @@ def search(
     space: SpaceArgument = "nasbench201",
     data: DataOption = "digits",
     data_folder: FolderOption = None,
-    method: Annotated[str, typer.Option(help="Search method.", autocompletion=one_of(completion.METHODS))] = "robot",
+    method: Annotated[str, typer.Option(help="Search method.", autocompletion=one_of(names.MethodName))] = "robot",
     budget: BudgetOption = None,
     pool: Annotated[int | None, typer.Option(help="Architectures drawn and scored; default 1000.")] = None,
     scores: OptionalScoresOption = None,
@@ -72,7 +72,7 @@ def search(
     compare: Annotated[
         str | None,
         typer.Option(
-            help="Run this method too, with the same budget: random.", autocompletion=one_of(completion.METHODS)
+            help="Run this method too, with the same budget: random.", autocompletion=one_of(names.MethodName)
         ),
     ] = None,
     engine: EngineOption = "local",
@@ -88,7 +88,7 @@ def search(
         typer.Option(
             "--track",
             help="Log to the run folder for tensorboard, mlflow or both, comma-separated (extras of these names).",
-            autocompletion=some_of(completion.TRACKERS),
+            autocompletion=some_of(names.Tracker),
         ),
     ] = "",
     out: OutOption = None,
@@ -166,7 +166,7 @@ def compare(
         str,
         typer.Option(
             help="Comma-separated search methods; all are compared with the first.",
-            autocompletion=some_of(completion.METHODS),
+            autocompletion=some_of(names.MethodName),
         ),
     ] = "robot,rea,random",
     scores: ScoresOption = "cifar10",

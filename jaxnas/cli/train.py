@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jaxnas.cli import completion
+from jaxnas import names
 from jaxnas.cli.completion import one_of
 from jaxnas.cli.options import (
     CellsOption,
@@ -27,7 +27,7 @@ def train(
     arch: Annotated[str, typer.Argument(help="Architecture, such as a genotype, or the folder of a search.")],
     space: Annotated[
         str,
-        typer.Option(help="Its space; default: the one that can read it.", autocompletion=one_of(completion.SPACES)),
+        typer.Option(help="Its space; default: the one that can read it.", autocompletion=one_of(names.SpaceName)),
     ] = "",
     data: DataOption = "cifar10",
     data_folder: FolderOption = None,

@@ -18,9 +18,10 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.names import Engine, names
 from jaxnas.runtime.host import num_cores
 
-ENGINES = ("local", "ray")
+ENGINES = names(Engine)
 AHEAD = 2  # pieces given out for each worker, so that none waits for the driver
 RETRIES = 4  # of a piece whose worker died
 LOOPBACK = "127.0.0.1"

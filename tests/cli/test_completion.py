@@ -11,32 +11,9 @@ import pytest
 import typer
 
 import jaxnas
-from jaxnas.cli import app, completion
-from jaxnas.data.catalogue import DATASETS
-from jaxnas.data.tasks import TASKS
-from jaxnas.proxies import PROXY_SETS
-from jaxnas.report.tracking import TRACKERS
-from jaxnas.runtime.workers import ENGINES
-from jaxnas.scoring.engine import _KNOWN
-from jaxnas.search import METHODS, PRESETS
-from jaxnas.table.normalize import NORMALIZATIONS
+from jaxnas.cli import app
 
 JAXNAS = Path(sys.executable).with_name("jaxnas")
-
-
-def test_the_names_are_those_of_the_library():
-    assert tuple(jaxnas.SPACES) == completion.SPACES
-    assert tuple(METHODS) == completion.METHODS
-    assert (*jaxnas.PROXIES, *PROXY_SETS) == completion.PROXIES
-    assert tuple(name for name, data in DATASETS.items() if data.kind == "images") == completion.IMAGES
-    assert tuple(name for name, data in DATASETS.items() if data.files) == completion.DOWNLOADS
-    assert tuple(TASKS) == completion.TASKS
-    assert tuple(PRESETS) == completion.PRESETS
-    assert tuple(NORMALIZATIONS) == completion.NORMALIZATIONS
-    assert completion.ENGINES == ENGINES
-    assert tuple(TRACKERS) == completion.TRACKERS
-    found = (completion.INITS, completion.PRECISIONS, completion.STRATEGIES)
-    assert found == tuple(_KNOWN[name] for name in ("init", "precision", "strategy"))
 
 
 def complete(line, shell="bash", **variables):

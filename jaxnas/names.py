@@ -1,0 +1,75 @@
+"""The names of every choice as types, for configs, the command line and type checkers.
+
+This module imports nothing but `typing`: the command line reads it where importing JAX would take a second. Tests
+assert that each alias lists the keys of the dictionary that it describes, in the same order.
+"""
+
+from typing import Literal, get_args
+
+SpaceName = Literal["nasbench201", "transnas101-micro", "transnas101-macro", "darts"]
+MethodName = Literal[
+    "robot",
+    "predictor_bo",
+    "rank_aggregation",
+    "rank_sum",
+    "single_proxy",
+    "random",
+    "rea",
+    "reinforce",
+    "local_search",
+    "hyperband",
+    "bohb",
+]
+PresetName = Literal["default", "paper"]
+Normalization = Literal["minmax", "rank", "zrank", "clip", "log"]
+
+ProxyName = Literal[
+    "grad_norm",
+    "snip",
+    "grasp",
+    "fisher",
+    "synflow",
+    "jacob_cov",
+    "nwot",
+    "flops",
+    "params",
+    "epe_nas",
+    "l2_norm",
+    "plain",
+    "zen",
+    "synflow_no_bn",
+    "synflow_bn",
+    "logsynflow",
+    "zico",
+    "grad_sign",
+    "ntk_condition",
+    "ntk_trace",
+    "vkdnw",
+    "naswot",
+    "swap",
+    "linear_regions",
+    "meco",
+    "near",
+    "az_expressivity",
+    "az_progressivity",
+    "az_trainability",
+    "num_layers",
+]
+ProxySet = Literal["robot", "nbsz", "az_nas", "vkdnw_agg", "te_nas", "all"]
+ProxyOrSet = Literal[ProxyName, ProxySet]
+
+Init = Literal["shared", "independent"]
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
+Strategy = Literal["auto", "loop", "grouped"]
+Engine = Literal["local", "ray"]
+
+ImageName = Literal["digits", "cifar10", "cifar100", "tiny16"]
+DownloadName = Literal["cifar10", "cifar100", "robot"]
+TableName = Literal["nasbench201"]
+Task = Literal["class_scene", "class_object", "room_layout", "jigsaw", "segmentsemantic", "normal", "autoencoder"]
+Tracker = Literal["tensorboard", "mlflow"]
+
+
+def names(alias: object) -> tuple[str, ...]:
+    """Return the names that a `Literal` alias of this module lists, in its order."""
+    return get_args(alias)
