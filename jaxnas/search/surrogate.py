@@ -35,6 +35,7 @@ class Surrogate(NamedTuple):
     posterior: Any  # gpjax ExactPosterior of the standardised objective
     whitening: Float[Array, "T T"]  # inverse of the Cholesky factor of K + s^2 I: products, where a solve is slow
     lengthscale: Float[Array, " L"]
+    log_evidence: Float[Array, ""]  # log p(y) of the standardised objective at that lengthscale, in nats; without prior
     offset: Float[Array, ""]  # mean of the objective
     scale: Float[Array, ""]  # standard deviation of the objective, 1 where it is 0
     noise: float  # variance of the standardised objective
@@ -76,7 +77,15 @@ def fit(
     if ard:
         lengthscale = _fit_ard(condition, jnp.broadcast_to(lengthscale, weights.shape[1]))
     posterior = condition(lengthscale)
-    return Surrogate(posterior, _invert(posterior.cholesky_factor), lengthscale, offset, scale, noise)
+    return Surrogate(
+        posterior=posterior,
+        whitening=_invert(posterior.cholesky_factor),
+        lengthscale=lengthscale,
+        log_evidence=posterior.log_marginal_likelihood - _padding_evidence(used, noise),
+        offset=offset,
+        scale=scale,
+        noise=noise,
+    )
 
 
 def predict(surrogate: Surrogate, points: Float[Array, "Q M"]) -> tuple[Float[Array, " Q"], Float[Array, " Q"]]:
@@ -105,6 +114,11 @@ def _pad(
     """Unused rows lie far away, each apart from all others, with target 0."""
     far = FAR * jnp.arange(1, len(used) + 1, dtype=weights.dtype)
     return jnp.where(used[:, None], weights, far[:, None]), jnp.where(used, targets, 0.0)
+
+
+def _padding_evidence(used: Bool[Array, " T"], noise: float) -> Float[Array, ""]:
+    """Log density of the unused rows: each is independent of all others, with target 0 and variance 1 + noise."""
+    return -0.5 * math.log(2 * math.pi * (1 + noise)) * jnp.sum(~used)
 
 
 def _condition(

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxnas.runtime.precision import in_float64
 from jaxnas.search import surrogate as gp
@@ -38,7 +39,7 @@ def make(ard):
     @jax.jit
     def run(inputs, objective, count, points):
         surrogate = gp.fit(inputs, objective, count, ard=ard, noise=NOISE)
-        return surrogate.lengthscale, *gp.predict(surrogate, points)
+        return surrogate.lengthscale, *gp.predict(surrogate, points), surrogate.log_evidence
 
     return lambda *args: [np.asarray(value) for value in run(*args)]
 
@@ -59,7 +60,7 @@ def data():
 @pytest.mark.parametrize("kind", ["isotropic", "ard"])
 def test_matches_dense_process_at_its_lengthscale(fits, data, kind):
     inputs, objective, points = data
-    lengthscale, mean, std = fits[kind](inputs, objective, T, points)
+    lengthscale, mean, std, _ = fits[kind](inputs, objective, T, points)
     assert lengthscale.shape == ((M,) if kind == "ard" else (1,))
     expected_mean, expected_std = dense_gp(inputs, objective, points, lengthscale)
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-6)
@@ -80,14 +81,25 @@ def test_lengthscale_maximises_the_posterior(fits, data):
 @pytest.mark.parametrize("kind", ["isotropic", "ard"])
 def test_padding_has_no_influence(fits, data, kind):
     inputs, objective, points = data
-    lengthscale, mean, std = fits[kind](inputs, objective, 5, points)
+    lengthscale, mean, std, evidence = fits[kind](inputs, objective, 5, points)
     inputs, objective = inputs.copy(), objective.copy()
     inputs[5:], objective[5:] = 0.123, -1e6
-    for value, other in zip((lengthscale, mean, std), fits[kind](inputs, objective, 5, points), strict=True):
+    for value, other in zip((lengthscale, mean, std, evidence), fits[kind](inputs, objective, 5, points), strict=True):
         np.testing.assert_array_equal(value, other)
     expected_mean, expected_std = dense_gp(inputs[:5], objective[:5], points, lengthscale)  # 5 rows, no padding
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-6)
     np.testing.assert_allclose(std, expected_std, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 5, T])
+def test_log_evidence_is_the_density_of_the_used_rows(fits, data, count):
+    inputs, objective, points = data
+    (lengthscale,), *_, evidence = fits["isotropic"](inputs, objective, count, points)
+    spread = objective[:count].std() if count > 1 else 1.0
+    targets = (objective[:count] - objective[:count].mean()) / spread
+    covariance = matern52(inputs[:count], inputs[:count], lengthscale) + NOISE * np.eye(count)
+    expected = stats.multivariate_normal(np.zeros(count), covariance).logpdf(targets)
+    np.testing.assert_allclose(evidence, expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "ard"])
@@ -99,7 +111,7 @@ def test_degenerate_data_stay_finite(fits, data, kind, case):
         inputs = np.tile(inputs[:1], (T, 1))
     if case in ("duplicates", "constant"):
         objective = np.full(T, 71.5)
-    lengthscale, mean, std = fits[kind](inputs, objective, count, np.concatenate([points, inputs[:1]]))
+    lengthscale, mean, std, _ = fits[kind](inputs, objective, count, np.concatenate([points, inputs[:1]]))
     assert np.isfinite(mean).all()
     assert np.isfinite(std).all()
     assert (std >= 0).all()
