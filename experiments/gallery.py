@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.report import read_results, write_report
-from jaxnas.run.run import RunConfig
+from jaxnas.run.config import run_config
 from jaxnas.run.search import search_images
 from jaxnas.runtime.files import atomic_write
 
@@ -31,7 +31,7 @@ def main(run: Annotated[Path | None, typer.Argument(help="Folder of a finished s
     configure_jax()
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "report.html")
-        write_report(read_results(run) if run else search_images(RunConfig(compare="random"), Path(folder)), page)
+        write_report(read_results(run) if run else search_images(run_config(compare="random"), Path(folder)), page)
         browser = open_browser()
         for name, shot in SHOTS.items():
             with atomic_write(RESULTS / f"report-{name}.png") as partial:

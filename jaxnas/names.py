@@ -57,6 +57,8 @@ ProxyName = Literal[
 ]
 ProxySet = Literal["robot", "nbsz", "az_nas", "vkdnw_agg", "te_nas", "all"]
 ProxyOrSet = Literal[ProxyName, ProxySet]
+ROBOT_PROXIES: tuple[ProxyName, ...] = ("grad_norm", "snip", "grasp", "fisher", "synflow", "jacob_cov")
+"""The six proxies of He et al. 2024 (arXiv:2403.07591), which are the default."""
 
 Init = Literal["shared", "independent"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]

@@ -11,7 +11,7 @@ from jaxnas.data.tasks import TASKS
 from jaxnas.proxies import PROXIES, PROXY_SETS
 from jaxnas.report.tracking import TRACKERS
 from jaxnas.runtime.workers import ENGINES
-from jaxnas.scoring.engine import _KNOWN
+from jaxnas.scoring.engine import _KNOWN, DEFAULT_PROXIES
 from jaxnas.search import METHODS, PRESETS
 from jaxnas.spaces import SPACES
 from jaxnas.table.normalize import NORMALIZATIONS
@@ -46,3 +46,7 @@ def test_names_import_nothing():
     code = "import sys; before = set(sys.modules); import jaxnas.names; print(*set(sys.modules) - before)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert not {"jax", "numpy", "pyarrow", "typer"} & set(loaded)
+
+
+def test_the_default_proxies_are_the_set_of_robot():
+    assert names.ROBOT_PROXIES == PROXY_SETS["robot"] == DEFAULT_PROXIES

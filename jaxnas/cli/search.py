@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -110,7 +110,8 @@ def search(
     configure_jax(engine)
     from jaxnas.proxies import expand_names
     from jaxnas.report.tracking import how_to_look, track
-    from jaxnas.run.run import run_config, run_record
+    from jaxnas.run.config import run_config
+    from jaxnas.run.run import run_record
     from jaxnas.run.search import search_images
     from jaxnas.runtime.workers import open_workers
     from jaxnas.scoring.engine import DEFAULT_PROXIES
@@ -118,7 +119,7 @@ def search(
     column, test_column = columns_of(table, column, test_column)
     config = run_config(
         space,
-        preset,
+        cast(Any, preset),
         epochs=epochs,
         seed=seed,
         together=together,
@@ -142,7 +143,7 @@ def search(
     tracking = track(trackers, folder)
     with keeping(folder), progress(as_json) as shown, open_workers(engine, address, workers, warn) as staff:
         if engine == "ray" and at_once is None and not table:
-            config = replace(config, at_once=staff.num_workers)
+            config = replace(config, search=replace(config.search, at_once=staff.num_workers))
         run = search_images(
             config,
             folder,
@@ -202,7 +203,8 @@ def compare(
     """
     configure_jax(engine)
     from jaxnas.report import save_comparison
-    from jaxnas.run.comparison import CompareConfig, compare_methods
+    from jaxnas.run.comparison import compare_methods
+    from jaxnas.run.config import CompareConfig
     from jaxnas.runtime.workers import open_workers
 
     column, test_column = columns_of(table, column, test_column)
@@ -210,8 +212,8 @@ def compare(
         space=space,
         scores=scores,
         proxies=split_names(proxies),
-        preset=preset,
-        normalization=normalization,
+        preset=cast(Any, preset),
+        normalization=cast(Any, normalization),
         table=table,
         column=column,
         longer=split_names(longer),

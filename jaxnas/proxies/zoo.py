@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from jaxtyping import Array, Float
 
+from jaxnas.names import ROBOT_PROXIES
 from jaxnas.proxies.activation import meco, near
 from jaxnas.proxies.blocks import az_expressivity, az_progressivity, az_trainability
 from jaxnas.proxies.counts import flops, l2_norm, num_layers, params
@@ -50,8 +51,6 @@ PROXIES: dict[str, Proxy] = {
     "az_trainability": az_trainability,
     "num_layers": num_layers,
 }
-
-ROBOT_PROXIES = ("grad_norm", "snip", "grasp", "fisher", "synflow", "jacob_cov")  # those of He et al. 2024, the default
 
 PROXY_SETS: dict[str, tuple[str, ...]] = {
     "robot": ROBOT_PROXIES,

@@ -294,15 +294,15 @@ def scatter_chart(run: Run) -> Picture:
 
 
 def combined_scores(run: Run) -> Float[np.ndarray, " A"] | None:
-    """Of each architecture of the pool, with the weights that config.method found; None where it found none."""
+    """Of each architecture of the pool, with the weights that config.search.method found; None where it found none."""
     table, names = _table(run)
     return table[:, -1] if names[-1] == COMBINED else None
 
 
 def _table(run: Run) -> tuple[Float[np.ndarray, "A M"], list[str]]:
     """The score table as the search saw it, and last the combination with the weights found, where there are some."""
-    table, _ = normalize(orient(run.scores.values, run.scores.proxies), run.config.normalization)
-    weights = run.outcomes[run.config.method].result.weights
+    table, _ = normalize(orient(run.scores.values, run.scores.proxies), run.config.search.normalization)
+    weights = run.outcomes[run.config.search.method].result.weights
     names = list(run.scores.proxies)
     if not np.isfinite(weights).all():
         return table, names

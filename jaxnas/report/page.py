@@ -103,9 +103,9 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
 
 def _flat(found: Run | MethodComparison) -> dict[str, Any]:
     """The configuration, that of the training beside the rest."""
-    config = asdict(found.config)
-    training = config.pop("training", {})
-    return {**config, **{f"training {name}": value for name, value in training.items()}}
+    config = found.config.record() if isinstance(found, Run) else asdict(found.config)
+    parts = {name: config.pop(name, {}) for name in ("training", "scoring")}
+    return {**config, **{f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}}
 
 
 def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
@@ -126,10 +126,10 @@ def _section(run: Run, number: int) -> dict[str, Any]:
 
     scores = combined_scores(run)
     queries = [arch for outcome in run.outcomes.values() for arch in outcome.result.queries]
-    config, outcome = run.config, run.outcomes[run.config.method]
+    config, outcome = run.config, run.outcomes[run.config.search.method]
     return {
         "id": f"run-{number}",
-        "title": f"{config.method} on {config.measured_on}, {config.space}, seed {config.seed}",
+        "title": f"{config.search.method} on {config.measured_on}, {config.problem.space}, seed {config.seed}",
         "selected": run.selected,
         "validation": outcome.result.best,
         "test": outcome.test_accuracy,
@@ -181,7 +181,7 @@ def _title(results: Sequence[Run | MethodComparison]) -> str:
     if len(results) == 1:
         (found,) = results
         return (
-            f"{found.config.method} on {found.config.measured_on}"
+            f"{found.config.search.method} on {found.config.measured_on}"
             if isinstance(found, Run)
             else "Search methods compared"
         )

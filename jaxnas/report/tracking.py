@@ -13,14 +13,14 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.run.run import Run, RunConfig, run_record
+from jaxnas.run.config import RunConfig
+from jaxnas.run.run import Run, run_record
 from jaxnas.run.search import Events
 
 INTERVAL = 1.0  # seconds between two looks at how far scoring is
@@ -146,7 +146,7 @@ class _TensorBoard:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self.writer = EventFileWriter(str(self.folder))
-        self.text("settings", json.dumps(asdict(config), indent=1), 0)
+        self.text("settings", json.dumps(config.record(), indent=1), 0)
 
     def numbers(self, values, step):
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -187,15 +187,15 @@ class _MLflow:
         number = found.experiment_id if found else self.client.create_experiment(self.experiment, **where)
         self.run = self._run(number, config)
         self.client.update_run(self.run, status="RUNNING")
-        self.client.log_batch(self.run, params=[Param(name, str(value)) for name, value in _flat(asdict(config))])
+        self.client.log_batch(self.run, params=[Param(name, str(value)) for name, value in _flat(config.record())])
 
     def _run(self, experiment, config):
         """The run of these settings, or a new one."""
-        settings = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+        settings = hashlib.sha256(json.dumps(config.record(), sort_keys=True).encode()).hexdigest()
         found = self.client.search_runs([experiment], f"tags.`jaxnas.settings` = '{settings}'", max_results=1)
         if found:
             return found[0].info.run_id
-        name = f"{config.method}-{config.space}-{config.measured_on}-seed{config.seed}"
+        name = f"{config.search.method}-{config.problem.space}-{config.measured_on}-seed{config.seed}"
         return self.client.create_run(experiment, tags={"jaxnas.settings": settings}, run_name=name).info.run_id
 
     def numbers(self, values, step):

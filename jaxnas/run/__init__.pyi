@@ -1,20 +1,23 @@
 """The public names of `jaxnas.run`, imported when first used."""
 
-from .comparison import CompareConfig as CompareConfig
 from .comparison import MethodComparison as MethodComparison
 from .comparison import MethodRuns as MethodRuns
 from .comparison import compare_methods as compare_methods
 from .comparison import load_comparison as load_comparison
+from .config import CompareConfig as CompareConfig
+from .config import NetworkConfig as NetworkConfig
+from .config import ProblemConfig as ProblemConfig
+from .config import RunConfig as RunConfig
+from .config import SearchConfig as SearchConfig
+from .config import TrainConfig as TrainConfig
+from .config import run_config as run_config
 from .run import Outcome as Outcome
 from .run import Run as Run
-from .run import RunConfig as RunConfig
 from .run import load_run as load_run
-from .run import run_config as run_config
 from .run import run_record as run_record
 from .search import Events as Events
 from .search import search_images as search_images
 from .search import search_network as search_network
-from .train import TrainConfig as TrainConfig
 from .train import TrainedArch as TrainedArch
 from .train import train_arch as train_arch
 from .train import train_config as train_config

@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from jaxnas.data.images import fingerprint
-from jaxnas.errors import InputError, unknown_name
+from jaxnas.errors import InputError
 from jaxnas.objectives.tabular import tabular_objective
 from jaxnas.proxies import orient
+from jaxnas.run.config import CompareConfig
 from jaxnas.run.search import load_accuracies, load_pool_scores
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
@@ -26,39 +27,10 @@ from jaxnas.spaces import get_space, to_index
 from jaxnas.store.parts import read_header, with_header
 from jaxnas.store.store import make_environment
 from jaxnas.table.evaluation import bootstrap_interval, compare
-from jaxnas.table.normalize import NORMALIZATIONS, normalize
+from jaxnas.table.normalize import normalize
 
 COMPARISON = "comparison.json"
 SEEDS_AT_ONCE = 10  # between two looks at progress; what a kill can cost
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """What a comparison depends on, but for the methods and how many seeds."""
-
-    space: str = "nasbench201"
-    scores: str = "cifar10"  # data set of shipped scores, or path of a store or file
-    proxies: tuple[str, ...] = ()  # default: all that the scores have
-    normalization: str = "minmax"
-    preset: str = "default"  # settings of robot
-    table: str = "nasbench201"
-    column: str = "c10_valid_val_12"
-    longer: tuple[str, ...] = ()  # columns of longer trainings, for hyperband and bohb
-    prices: tuple[int, ...] = ()  # what one of each costs, in queries of `column`
-    test_column: str = "robot_c10_test"  # empty: report what is searched
-    budget: int = 20
-
-    def __post_init__(self) -> None:
-        get_space(self.space)
-        get_preset(self.preset)
-        if self.normalization not in NORMALIZATIONS:
-            raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
-        if not self.column:
-            raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
-        if len(self.longer) != len(self.prices):
-            raise InputError(
-                f"{len(self.longer)} columns of longer training and {len(self.prices)} prices: give one each"
-            )
 
 
 class MethodRuns(NamedTuple):

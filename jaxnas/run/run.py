@@ -1,7 +1,6 @@
 """A search from its settings to what it found, and its files: the run folder can be read back."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,100 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxnas.errors import InputError, unknown_name
-from jaxnas.objectives.sgd import TrainingConfig, check_config
+from jaxnas.errors import InputError
+from jaxnas.run.config import RunConfig, from_record
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
-from jaxnas.scoring.engine import DEFAULT_PROXIES, get_proxies
-from jaxnas.search import SearchResult, get_method, get_preset
+from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
 from jaxnas.store.scores import Scores
 from jaxnas.store.store import read_score_table, read_scores, write_scores
-from jaxnas.table.normalize import NORMALIZATIONS, TableReport
+from jaxnas.table.normalize import TableReport
 
 RESULT, POOL = "result.json", "pool.parquet"  # files of a run folder
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a search depends on; the defaults are the main job: scikit-learn's digits and a small network."""
-
-    space: str = "nasbench201"
-    data: str = "digits"  # name or path of the images
-    channels: int = 8
-    cells_per_stage: int = 1
-    proxies: tuple[str, ...] = DEFAULT_PROXIES
-    batch_size: int = 64  # images of the minibatch that proxies see
-    pool: int = 1000  # architectures drawn from the space, unless scores are given
-    normalization: str = "minmax"
-    preset: str = "default"  # settings of robot
-    method: str = "robot"
-    budget: int = 20
-    compare: str | None = None  # a second method with the same pool and budget
-    table: str | None = None  # where accuracies are looked up, instead of training
-    column: str = ""
-    test_column: str = ""
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    together: int | None = None  # candidates trained at once where the method foresees them; None: one on each device
-    at_once: int = 1  # proposed before any of them is trained; more is for workers, and another search
-    seed: int = 0
-
-    @property
-    def measured_on(self) -> str:
-        """What candidates are trained on, or where they are looked up."""
-        return f"{Path(self.table).stem} ({self.column})" if self.table else self.data
-
-    def __post_init__(self) -> None:
-        get_proxies(self.proxies)
-        get_method(self.method)
-        if self.compare:
-            get_method(self.compare)
-        get_preset(self.preset)
-        if self.normalization not in NORMALIZATIONS:
-            raise unknown_name("normalization", self.normalization, NORMALIZATIONS)
-        if self.budget < 1:
-            raise InputError(f"budget {self.budget} is outside 1 to {self.pool}, the architectures of the pool")
-        check_config(self.training)
-        if self.at_once < 1 or (self.at_once > 1 and self.table):
-            raise InputError(f"{self.at_once} proposals at once: give 1, or more where candidates are trained")
-        if self.table and not self.column:
-            raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
-
-
-PAPER: dict[str, dict[str, Any]] = {
-    # He et al. 2024 (arXiv:2403.07591): on CIFAR-10, each candidate trained on half of the training images.
-    "darts": dict(
-        channels=16,
-        cells_per_stage=1,
-        pool=60_000,
-        budget=25,
-        training=TrainingConfig(
-            epochs=10,
-            batch_size=576,
-            learning_rate=0.1,
-            final_learning_rate=0.005,
-            nesterov=False,
-            weight_decay=3e-4,
-            clip_norm=5.0,
-            crop_padding=4,
-            flip=True,
-            drop_path=0.2,
-        ),
-    ),
-}
-
-
-def run_config(space: str, preset: str = "default", *, epochs: int | None = None, seed: int = 0, **given) -> RunConfig:
-    """The settings of a preset, with those that are `given` and not None in their places.
-
-    "paper" are the published settings of RoBoT and, where a space has some of its own, of its search.
-    """
-    fields = PAPER.get(space, {}) if preset == "paper" else {}
-    training = replace(fields.get("training", TrainingConfig()), seed=seed)
-    if epochs is not None:
-        training = replace(training, epochs=epochs)
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return RunConfig(**{**fields, **chosen, "training": training, "space": space, "preset": preset, "seed": seed})
 
 
 class Outcome(NamedTuple):
@@ -127,12 +43,12 @@ class Run(NamedTuple):
     @property
     def selected(self) -> str:
         """The architecture that config.method selects, as text."""
-        return self.space.format(self.scores.archs[self.outcomes[self.config.method].result.selected])
+        return self.space.format(self.scores.archs[self.outcomes[self.config.search.method].result.selected])
 
     @property
     def test_accuracy(self) -> float:
         """Of the selected architecture, percent."""
-        return self.outcomes[self.config.method].test_accuracy
+        return self.outcomes[self.config.search.method].test_accuracy
 
     def rows(self) -> list[dict[str, Any]]:
         """One record per query of every method, in order.
@@ -173,20 +89,24 @@ class Run(NamedTuple):
 
     def _repr_html_(self) -> str:
         shown = ("query", "phase", "arch", "objective", "seconds")
-        rows = [{name: row[name] for name in shown} for row in self.rows() if row["method"] == self.config.method]
+        rows = [
+            {name: row[name] for name in shown} for row in self.rows() if row["method"] == self.config.search.method
+        ]
         return html_table(f"{self._title()}: {self.selected}", rows)
 
     def _title(self):
-        outcome = self.outcomes[self.config.method]
+        outcome = self.outcomes[self.config.search.method]
         found = f"validation {outcome.result.best:.2f} %, test {outcome.test_accuracy:.2f} %"
-        return f"{self.config.method} on {self.config.measured_on}, {len(outcome.result.queries)} queries, {found}"
+        return (
+            f"{self.config.search.method} on {self.config.measured_on}, {len(outcome.result.queries)} queries, {found}"
+        )
 
 
 def run_record(run: Run) -> dict[str, Any]:
     """Everything about a run but its scores as plain JSON values, None for NaN."""
     return {
         "command": run.command,
-        "config": asdict(run.config),
+        "config": run.config.record(),
         "environment": run.environment,
         "seconds": {stage: round(seconds, 3) for stage, seconds in run.seconds.items()},
         "pool": len(run.scores.archs),
@@ -216,10 +136,9 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
         record = json.loads(read_bytes(folder / RESULT))
         space = space or _recorded_space(record["space"], folder)
         scores = read_scores(folder / POOL, space=space)
-        config = {**record["config"], "training": TrainingConfig(**record["config"]["training"])}
         row_of = {text: row for row, text in enumerate(map(space.format, scores.archs))}
         return Run(
-            config=RunConfig(**{**config, "proxies": tuple(config["proxies"])}),
+            config=from_record(record["config"]),
             space=space,
             scores=scores,
             masked=TableReport(**{name: np.array(column) for name, column in record["masked"].items()}),

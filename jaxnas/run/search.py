@@ -1,7 +1,7 @@
 """The whole road from images to the selected architecture, as the command line walks it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from jaxnas.objectives.tabular import Table, TabularObjective, load_nasbench201,
 from jaxnas.objectives.trainer import Progress
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import expand_names, orient
-from jaxnas.run.run import Outcome, Run, RunConfig
+from jaxnas.run.config import RunConfig, run_config
+from jaxnas.run.run import Outcome, Run
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
-from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import Query, get_method, get_preset
 from jaxnas.spaces import SearchSpace, get_space, sample
 from jaxnas.store.scores import Scores
@@ -96,18 +97,19 @@ def search_images(
 
     Scores and trained candidates are kept in the run folder as they come: a search that was killed goes on there.
     `scores_path`, a store or a file, here or in an object store, or the name of shipped scores, brings a pool with its
-    scores, all of them unless `config.proxies` is another choice than the default; otherwise `pool` architectures are
-    drawn, from the table's if there is one, and scored. `workers` score and train instead of this process.
+    scores, all of them unless `config.search.proxies` is another choice than the default; otherwise `pool`
+    architectures are drawn, from the table's if there is one, and scored. `workers` score and train instead of this
+    process.
 
     Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
     """
-    space = get_space(config.space)
+    space = get_space(config.problem.space)
     network = data = None
-    if scores_path is None or config.table is None:  # else nothing is scored or trained
-        data = load_standardized(config.data, data_folder)
-        network = make_network(config.space, data, config.channels, config.cells_per_stage)
-    scores = None if scores_path is None else load_pool_scores(config.space, scores_path, _chosen(config))
-    table = None if config.table is None else load_accuracies(config.table, space, data_folder)
+    if scores_path is None or config.problem.table is None:  # else nothing is scored or trained
+        data = load_standardized(config.problem.data, data_folder)
+        network = make_network(config.problem.space, data, config.network.channels, config.network.cells_per_stage)
+    scores = None if scores_path is None else load_pool_scores(config.problem.space, scores_path, _chosen(config))
+    table = None if config.problem.table is None else load_accuracies(config.problem.table, space, data_folder)
     return _search(config, space, network, data, folder, events, scores, table, workers)
 
 
@@ -127,15 +129,14 @@ def search_network(
     """`search_images` in the space of any network, on any standardised data.
 
     Args: network, which names its `space`; data, see `from_arrays` and `standardize`; folder, for scores, trained
-      candidates, a later call that goes on, and the run's files (see `load_run`); settings, further fields of
-      `RunConfig`.
+      candidates, a later call that goes on, and the run's files (see `load_run`); settings, further flat names of
+      `run_config`.
     Raises: InputError for settings that do not fit.
     """
     space: SearchSpace = network.space
-    training = replace(training or TrainingConfig(), seed=seed)
     size = {name: getattr(network, name, 0) for name in ("channels", "cells_per_stage")}  # 0: it has no such field
-    fields: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, **settings}
-    config = RunConfig(space=space.name, data=data.name, training=training, **fields)
+    fields: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
+    config = run_config(space.name, **{"preset": "default", "data": data.name, **fields})
     run = _search(config, space, network, data, Path(folder), events, workers=workers)
     run.save(folder)
     return run
@@ -143,24 +144,24 @@ def search_network(
 
 def _search(config, space, network, data, folder, events, scores=None, table=None, workers=None):
     pool = _draw_pool(config, space, table) if scores is None else scores.archs
-    if config.budget > len(pool):
-        raise InputError(f"budget {config.budget} is outside 1 to {len(pool)}, the architectures of the pool")
+    if config.search.budget > len(pool):
+        raise InputError(f"budget {config.search.budget} is outside 1 to {len(pool)}, the architectures of the pool")
     objective: TrainingObjective | TabularObjective  # made before scoring, so that what does not fit is said at once
     if table is None:
         record = folder / "training.jsonl"
-        how = dict(space=space, together=config.together, workers=workers)
+        how = dict(space=space, together=config.search.together, workers=workers)
         objective = TrainingObjective(network, pool, data, config.training, record, events.on_progress, **how)
     else:
-        objective = tabular_objective(table, space, pool, config.column, config.test_column)
+        objective = tabular_objective(table, space, pool, config.problem.column, config.problem.test_column)
     events.on_start(config, space, pool)
     watch = Stopwatch()
     with watch.stage("scoring"):
         if scores is None:
             events.on_stage("scoring")
             scores = _score(config, space, network, pool, data, folder, events, workers)
-        normalized, masked = normalize(orient(scores.values, scores.proxies), config.normalization)
+        normalized, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
     results = {}
-    for method in dict.fromkeys(filter(None, [config.method, config.compare])):
+    for method in dict.fromkeys(filter(None, [config.search.method, config.search.compare])):
         events.on_stage(method)
         with watch.stage("searching"):
             results[method] = _run_method(method, config, pool, normalized, objective, events)
@@ -205,13 +206,13 @@ def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) 
 
 
 def _chosen(config):
-    return () if config.proxies == DEFAULT_PROXIES else config.proxies  # by default all that there are
+    return () if config.search.proxies == DEFAULT_PROXIES else config.search.proxies  # by default all that there are
 
 
 def _draw_pool(config, space, table):
     if table is None:
-        return sample(space, config.pool, config.seed)
-    rows = np.random.default_rng(config.seed).permutation(len(table.archs))[: config.pool]
+        return sample(space, config.search.pool, config.seed)
+    rows = np.random.default_rng(config.seed).permutation(len(table.archs))[: config.search.pool]
     return table.archs[rows]
 
 
@@ -221,10 +222,10 @@ def _score(config, space, network, pool, data, folder, events, workers):
         space,
         network,
         pool,
-        make_batch(data, config.batch_size, config.seed),
-        config.proxies,
-        ScoringConfig(seed=config.seed),
-        data_name=config.data,
+        make_batch(data, config.search.batch_size, config.seed),
+        config.search.proxies,
+        config.scoring,
+        data_name=config.problem.data,
         workers=workers,
         on_chunk=events.on_scored,
         on_damaged=events.on_damaged,
@@ -237,11 +238,11 @@ def _run_method(method, config, pool, table, objective, events):
     return get_method(method)(
         table,
         objective if trained else objective.values,
-        budget=config.budget,
+        budget=config.search.budget,
         seed=config.seed,
-        config=get_preset(config.preset) if method == "robot" else None,
+        config=get_preset(config.search.preset) if method == "robot" else None,
         on_query=events.on_query,
         costs=objective.cost if trained else None,
         archs=pool,
-        at_once=config.at_once,
+        at_once=config.search.at_once,
     )

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,23 +15,13 @@ from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.recipes import get_recipe
-from jaxnas.objectives.sgd import Labelled, TrainingConfig, check_config
+from jaxnas.objectives.sgd import Labelled, check_config
 from jaxnas.objectives.trainer import Progress, Trainer, chunks
 from jaxnas.objectives.training import check_fit, describe_training
+from jaxnas.run.config import TrainConfig
 from jaxnas.run.search import load_standardized
 from jaxnas.runtime.files import read_bytes
 from jaxnas.spaces import SPACES, get_space
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What the training of one architecture depends on."""
-
-    space: str
-    arch: str
-    data: str = "cifar10"
-    network: tuple[tuple[str, Any], ...] = ()  # fields of the space's network
-    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 class TrainedArch(NamedTuple):

@@ -350,7 +350,7 @@ def test_data_lists_every_set(run):
         (["search", "--normalization", "minmx"], "unknown normalization 'minmx': did you mean 'minmax'?"),
         (["search", "--data", "digts"], "unknown image set 'digts': did you mean 'digits'?"),
         (["search", "--data", "cifar10"], "jaxnas data get cifar10"),
-        (["search", "--budget", "0"], "budget 0 is outside 1 to 1000"),
+        (["search", "--budget", "0"], "`budget` must be at least 1, got 0"),
         (["search", "--budget", "1001"], "budget 1001 is outside 1 to 1000"),
         (["search", "--pool", "20000", "--budget", "20"], "15625"),
         (["search", "--epochs", "0"], "epochs is 0"),

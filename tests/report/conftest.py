@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxnas.run.run import Run, RunConfig
+from jaxnas.run.config import run_config
+from jaxnas.run.run import Run
 from jaxnas.run.search import search_images
 from jaxnas.spaces import NASBENCH201, sample
 
@@ -36,7 +37,7 @@ def search(table_files, tmp_path_factory):
     def run(seed=0, **settings) -> Run:
         key = (seed, *sorted(settings.items()))
         if key not in known:
-            config = RunConfig(table=str(table), column="valid", test_column="test", budget=8, seed=seed, **settings)
+            config = run_config(table=str(table), column="valid", test_column="test", budget=8, seed=seed, **settings)
             known[key] = search_images(config, tmp_path_factory.mktemp("run"), scores_path=scores)
         return known[key]
 

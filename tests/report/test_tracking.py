@@ -12,12 +12,12 @@ from jaxnas.errors import InputError
 from jaxnas.objectives.training import TrainingConfig
 from jaxnas.report import tracking
 from jaxnas.report.tracking import how_to_look, track
-from jaxnas.run.run import RunConfig
+from jaxnas.run.config import run_config
 from jaxnas.run.search import Events, search_images
 from jaxnas.search import Query
 from jaxnas.spaces import NASBENCH201, sample
 
-CONFIG = RunConfig(
+CONFIG = run_config(
     channels=2, batch_size=16, pool=12, budget=4, proxies=("snip", "synflow"), training=TrainingConfig(epochs=1)
 )
 
@@ -94,14 +94,14 @@ def test_both_trackers_log_every_query(followed):
 def test_other_settings_are_another_run(tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     for seed in (0, 1, 1):
-        tracking.mlflow(tmp_path).on_start(RunConfig(seed=seed), None, None)  # and is stopped
+        tracking.mlflow(tmp_path).on_start(run_config(seed=seed), None, None)  # and is stopped
     runs = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
     assert sorted((run.data.params["seed"], run.info.status) for run in runs) == [("0", "RUNNING"), ("1", "RUNNING")]
 
 
 def test_what_diverged_has_no_number(tmp_path, capfd):
     events = track(("tensorboard", "mlflow"), tmp_path)
-    events.on_start(RunConfig(), NASBENCH201, sample(NASBENCH201, 2, seed=0))
+    events.on_start(run_config(), NASBENCH201, sample(NASBENCH201, 2, seed=0))
     events.on_stage("robot")
     events.on_query(Query(1, 2, "bo", 1, np.nan, 0.5, np.nan))
     scalars, texts = from_tensorboard(tmp_path / "tensorboard")

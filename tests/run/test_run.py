@@ -7,8 +7,9 @@ import pytest
 
 from jaxnas.errors import InputError
 from jaxnas.report import save_comparison
-from jaxnas.run.comparison import CompareConfig, compare_methods, load_comparison
-from jaxnas.run.run import Outcome, Run, RunConfig, load_run
+from jaxnas.run.comparison import compare_methods, load_comparison
+from jaxnas.run.config import CompareConfig, run_config
+from jaxnas.run.run import Outcome, Run, load_run
 from jaxnas.runtime.frames import html_table, to_pandas
 from jaxnas.search import SearchResult, random_search
 from jaxnas.spaces import NASBENCH201, sample, to_index
@@ -26,7 +27,7 @@ def make_run(space, pool=12) -> Run:
     accuracy[random_search(table, accuracy, budget=6, seed=0).queries[2]] = np.nan
     result = random_search(table, accuracy, budget=6, seed=0)
     scores = Scores(sample(space, pool, seed=2), values, ("snip", "mine"), {"space": space.name, "data": "x"}, {})
-    config = RunConfig(space=space.name, method="random", budget=6)
+    config = run_config(space=space.name, method="random", budget=6)
     return Run(config, space, scores, masked, {"random": Outcome(result, 71.25)}, {"scoring": 1.5}, {"jax": "0"})
 
 

@@ -17,7 +17,8 @@ import jaxnas
 from jaxnas import TrainingConfig, TrainingObjective
 from jaxnas.errors import InputError
 from jaxnas.networks import NASBench201Network
-from jaxnas.run.comparison import CompareConfig, compare_methods
+from jaxnas.run.comparison import compare_methods
+from jaxnas.run.config import CompareConfig
 from jaxnas.run.search import load_standardized, make_batch
 from jaxnas.runtime.workers import RETRIES, Here, open_workers
 from jaxnas.search import robot

@@ -1,0 +1,330 @@
+"""What a search, a comparison and a final training depend on: frozen configurations, imported without JAX.
+
+Flat names, as `run_config(space, budget=10, epochs=2)` takes them and result.json keeps them, have one place each in a
+nested `RunConfig`.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.names import (
+    ROBOT_PROXIES,
+    ImageName,
+    MethodName,
+    Normalization,
+    PresetName,
+    ProxyOrSet,
+    SpaceName,
+    TableName,
+)
+from jaxnas.objectives.sgd import TrainingConfig, check_config
+from jaxnas.runtime.settings import check, setting
+from jaxnas.scoring.engine import ScoringConfig
+
+
+def _find_method(name: str) -> None:
+    from jaxnas.search import get_method
+
+    get_method(name)
+
+
+def _find_preset(name: str) -> None:
+    from jaxnas.search import get_preset
+
+    get_preset(name)
+
+
+def _find_proxy(name: str) -> None:
+    from jaxnas.scoring.engine import get_proxies
+
+    get_proxies((name,))
+
+
+_PUBLISHED = "as published with `train` and --preset paper"
+_SPACE, _DATA = "Search space.", "Images by name, or the path of an .npz file."
+_TABLE = "Table where accuracies are looked up: by name, or a CSV or Parquet file."
+_COLUMN = "Column of the table that the search maximises."
+_TEST_COLUMN = "Column of the table that is reported at the end."
+_PROXIES = "Comma-separated proxies or sets of them, see `jaxnas proxies`."
+_NORMALIZATION = "How scores of different proxies are brought to one scale."
+_PRESET = "Settings of robot: `paper` as published; `search darts` also with its pool, budget and training."
+_BUDGET = "Architectures to train, or to look up."
+_VALIDATION, _TEST = "c10_valid_val_12 of nasbench201", "robot_c10_test of nasbench201"
+
+
+@dataclass(frozen=True)
+class ProblemConfig:
+    """What is searched, and what measures an architecture.
+
+    Attributes:
+      space: name of the search space.
+      data: name or path of the images.
+      table: where accuracies are looked up instead of training; None trains.
+      column: column of the table that the search maximises.
+      test_column: column of the table that is reported at the end; empty reports none.
+    """
+
+    space: str = setting("nasbench201", _SPACE, known=SpaceName, kind="search space", argument=True)
+    data: str = setting("digits", _DATA, "Data", suggestions=ImageName)
+    table: str | None = setting(None, _TABLE, "Data", suggestions=TableName, shown="train instead")
+    column: str = setting("", _COLUMN, "Data", shown=_VALIDATION)
+    test_column: str = setting("", _TEST_COLUMN, "Data", shown=_TEST)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """How large the network is; 0 where a network of the caller has no such size.
+
+    Attributes:
+      channels: channels of the first stage.
+      cells_per_stage: cells of every stage.
+    """
+
+    channels: int = setting(8, "Channels of the first stage.", minimum=1, shown=f"8; {_PUBLISHED}")
+    cells_per_stage: int = setting(1, "Cells per stage.", flag="--cells", minimum=1, shown=f"1; {_PUBLISHED}")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How architectures are chosen.
+
+    Attributes:
+      method: search method.
+      compare: a second method with the same pool and budget, or None.
+      proxies: names of proxies or of sets.
+      normalization: how `normalize` scales the scores.
+      preset: settings of robot.
+      batch_size: images of the minibatch that proxies see.
+      pool: architectures drawn from the space, unless scores are given.
+      budget: architectures that are trained or looked up.
+      together: candidates trained at once where the method foresees them; None: one on each device.
+      at_once: proposals before any of them is trained; more than 1 is for workers, and is another search.
+    """
+
+    method: MethodName = setting("robot", "Search method.", lookup=_find_method)
+    compare: MethodName | None = setting(
+        None, "Second method with the same pool and budget.", kind="method", lookup=_find_method
+    )
+    proxies: tuple[str, ...] = setting(
+        ROBOT_PROXIES, _PROXIES, known=ProxyOrSet, kind="proxy", lookup=_find_proxy, shown="robot, or all given scores"
+    )
+    normalization: Normalization = setting("minmax", _NORMALIZATION)
+    preset: PresetName = setting("default", _PRESET, lookup=_find_preset)
+    batch_size: int = setting(64, "Images of the minibatch that proxies see.", "Data")
+    pool: int = setting(1000, "Architectures drawn and scored.", "Budget")
+    budget: int = setting(20, _BUDGET, "Budget", minimum=1)
+    together: int | None = setting(
+        None, "Candidates trained at once.", "Hardware", shown="one on each core or accelerator"
+    )
+    at_once: int = setting(
+        1,
+        "Candidates proposed before any of them is trained.",
+        "Hardware",
+        minimum=1,
+        shown="1; with ray one for each worker",
+    )
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        if not self.proxies:
+            raise InputError(f"`proxies` must name at least one proxy: choose from {', '.join(ROBOT_PROXIES)}, ...")
+        check(self)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a search depends on; the defaults search NAS-Bench-201 on scikit-learn's digits with a small network.
+
+    `run_config` builds one from flat names.
+
+    Attributes:
+      problem: space, images or table.
+      network: size of the network.
+      search: method, proxies, pool and budget.
+      scoring: how the proxies are computed.
+      training: how candidates are trained.
+      seed: of everything drawn at random; it takes the place of those in `scoring` and `training`.
+    """
+
+    problem: ProblemConfig = field(default_factory=ProblemConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = setting(0, "Seed of everything drawn at random.", minimum=0)
+
+    def __post_init__(self) -> None:
+        """Check the parts together, and give them the seed."""
+        check(self)
+        for part in ("scoring", "training"):
+            object.__setattr__(self, part, replace(getattr(self, part), seed=self.seed))
+        check_config(self.training)
+        table, at_once = self.problem.table, self.search.at_once
+        if table and at_once > 1:
+            raise InputError(f"`at_once` must be 1 where accuracies are looked up in a table, got {at_once}")
+        if table and not self.problem.column:
+            raise InputError(f"table {table} needs the column that the search maximises: give --column")
+
+    @property
+    def measured_on(self) -> str:
+        """What candidates are trained on, or the table and column where they are looked up."""
+        problem = self.problem
+        return f"{Path(problem.table).stem} ({problem.column})" if problem.table else problem.data
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings under their flat names as plain values, those of scoring and training one level below."""
+        flat = {**asdict(self.problem), **asdict(self.network), **asdict(self.search)}
+        scoring = asdict(self.scoring)
+        del scoring["seed"]
+        return {**flat, "seed": self.seed, "training": asdict(self.training), "scoring": scoring}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Find a flat name of version 0.1 in the part that has it now."""
+            if name not in PLACES:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            warnings.warn(f"RunConfig.{name} is now RunConfig.{PLACES[name]}.{name}", DeprecationWarning, stacklevel=2)
+            return getattr(getattr(self, PLACES[name]), name)
+
+
+def _places() -> dict[str, str]:
+    """Return the part of a `RunConfig` that has each flat name."""
+    parts = {"problem": ProblemConfig, "network": NetworkConfig, "search": SearchConfig, "scoring": ScoringConfig}
+    places = {one.name: part for part, kind in parts.items() for one in fields(kind)}
+    del places["seed"]
+    return {**places, "epochs": "training"}
+
+
+PLACES = _places()
+PAPER: dict[str, dict[str, Any]] = {
+    # He et al. 2024 (arXiv:2403.07591): on CIFAR-10, each candidate trained on half of the training images.
+    "darts": dict(
+        channels=16,
+        cells_per_stage=1,
+        pool=60_000,
+        budget=25,
+        training=TrainingConfig(
+            epochs=10,
+            batch_size=576,
+            learning_rate=0.1,
+            final_learning_rate=0.005,
+            nesterov=False,
+            weight_decay=3e-4,
+            clip_norm=5.0,
+            crop_padding=4,
+            flip=True,
+            drop_path=0.2,
+        ),
+    ),
+}
+
+
+def run_config(space: str = "nasbench201", preset: PresetName = "default", **flat: Any) -> RunConfig:
+    """Build the settings of a search from flat names, on top of a preset.
+
+    Args:
+      space: search space.
+      preset: "paper" stands for the published settings of RoBoT and, where the space has its own, of its search.
+      **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig` and `ScoringConfig`, `epochs`, `seed`, or whole
+        parts, `scoring` and `training`; None leaves the preset's value.
+
+    Raises:
+      InputError: an unknown name, or a value that does not fit.
+    """
+    published = PAPER.get(space, {}) if preset == "paper" else {}
+    chosen = {name: value for name, value in flat.items() if value is not None}
+    return _nest({**published, **chosen, "space": space, "preset": preset})
+
+
+def from_record(record: Mapping[str, Any]) -> RunConfig:
+    """Read back what `RunConfig.record` returned, also through JSON, here or in an earlier version.
+
+    Raises:
+      InputError: an unknown name, or a value that does not fit.
+      TypeError, LookupError: not the record of a configuration.
+    """
+    parts = {"training": TrainingConfig(**record["training"]), "scoring": ScoringConfig(**record.get("scoring", {}))}
+    return _nest({**record, **parts, "proxies": tuple(record["proxies"])})
+
+
+def _nest(flat: Mapping[str, Any]) -> RunConfig:
+    whole = {name: flat[name] for name in ("scoring", "training", "seed") if name in flat}
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name in flat.keys() - whole.keys():
+        if name not in PLACES:
+            raise unknown_name("setting", name, [*PLACES, "scoring", "training", "seed"])
+        parts[PLACES[name]][name] = flat[name]
+    return RunConfig(
+        problem=ProblemConfig(**parts["problem"]),
+        network=NetworkConfig(**parts["network"]),
+        search=SearchConfig(**parts["search"]),
+        scoring=replace(whole.get("scoring", ScoringConfig()), **parts["scoring"]),
+        training=replace(whole.get("training", TrainingConfig()), **parts["training"]),
+        seed=whole.get("seed", 0),
+    )
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What a comparison depends on, apart from the methods and how many seeds.
+
+    Attributes:
+      space: name of the search space.
+      scores: data set of shipped scores, or path of a store or file.
+      proxies: names of proxies; empty stands for all that the scores have.
+      normalization: how `normalize` scales the scores.
+      preset: settings of robot.
+      table: NAS-Bench-201's by name, or a CSV or Parquet file.
+      column: column of the table that the search maximises.
+      longer: columns of longer trainings, for hyperband and bohb.
+      prices: what one of each costs, in queries of `column`.
+      test_column: column that is reported; empty reports `column`.
+      budget: architectures that are looked up.
+    """
+
+    space: str = setting("nasbench201", _SPACE, known=SpaceName, kind="search space", argument=True)
+    scores: str = setting("cifar10", "Scores.", "Data")
+    proxies: tuple[str, ...] = setting((), _PROXIES, suggestions=ProxyOrSet, shown="robot, or all given scores")
+    normalization: Normalization = setting("minmax", _NORMALIZATION)
+    preset: PresetName = setting("default", _PRESET, lookup=_find_preset)
+    table: str = setting("nasbench201", _TABLE, "Data", suggestions=TableName)
+    column: str = setting("c10_valid_val_12", _COLUMN, "Data", shown=_VALIDATION)
+    longer: tuple[str, ...] = setting((), "Comma-separated columns of longer training, for hyperband and bohb.", "Data")
+    prices: tuple[int, ...] = setting((), "What one of each costs, in queries of --column, such as 17.", "Budget")
+    test_column: str = setting("robot_c10_test", _TEST_COLUMN, "Data", shown=_TEST)
+    budget: int = setting(20, _BUDGET, "Budget")
+
+    def __post_init__(self) -> None:
+        """Check names and numbers."""
+        check(self)
+        if not self.column:
+            raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
+        if len(self.longer) != len(self.prices):
+            raise InputError(
+                f"{len(self.longer)} columns of longer training and {len(self.prices)} prices: give one each"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What the training of one architecture depends on.
+
+    Attributes:
+      space: name of its search space.
+      arch: the architecture, as the space formats it.
+      data: name or path of the images.
+      network: names and values of the fields of the space's network.
+      training: hyperparameters.
+    """
+
+    space: str
+    arch: str
+    data: str = setting("cifar10", _DATA, "Data", suggestions=ImageName)
+    network: tuple[tuple[str, Any], ...] = ()
+    training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -1,0 +1,136 @@
+"""Declare the fields of a configuration once: default, range and help, for dataclasses and the command line.
+
+This module imports the standard library alone, as the command line reads configurations before JAX.
+"""
+
+import types
+from collections.abc import Callable
+from dataclasses import MISSING, Field, field, fields
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.names import names
+
+T = TypeVar("T")
+Panel = Literal["What", "Budget", "Data", "Hardware", "Output"]
+REQUIRED: Any = MISSING  # the default of a field that has none
+KEY = "setting"
+
+
+class Setting(NamedTuple):
+    """What is known of a field beside its name, type and default.
+
+    Attributes:
+      help: one line for the command line's help.
+      panel: the group of options it belongs to.
+      flag: the option, such as "--all"; by default made of the field's name.
+      minimum: the least value, or None.
+      known: a `Literal` alias of the only names that the command line takes, where Python takes any text.
+      suggestions: a `Literal` alias, or a function, of names to complete where other text is possible too.
+      kind: what an error calls the value, such as "search space"; by default the field's name.
+      argument: whether the command line takes it by position.
+      lookup: raises InputError for names that are neither listed by the `Literal` type nor added by the program.
+      default: how the help describes the default; by default as it is.
+      hidden: whether the help leaves it out.
+    """
+
+    help: str
+    panel: Panel
+    flag: str
+    minimum: float | None
+    known: object
+    suggestions: object
+    kind: str
+    argument: bool
+    lookup: Callable[[str], object] | None
+    default: str
+    hidden: bool
+
+
+def setting(
+    default: T,
+    help: str,
+    panel: Panel = "What",
+    *,
+    flag: str = "",
+    minimum: float | None = None,
+    known: object = None,
+    suggestions: object = None,
+    kind: str = "",
+    argument: bool = False,
+    lookup: Callable[[str], object] | None = None,
+    shown: str = "",
+    hidden: bool = False,
+) -> T:
+    """Declare a field of a frozen dataclass, with what `Setting` lists; `shown` is its `default`."""
+    about = Setting(help, panel, flag, minimum, known, suggestions, kind, argument, lookup, shown, hidden)
+    return field(default=default, metadata={KEY: about})
+
+
+def settings_of(config: type, *only: str) -> dict[str, tuple[Field[Any], Setting]]:
+    """Return the fields of a dataclass that were declared by `setting`, all or those named."""
+    declared = {one.name: (one, one.metadata[KEY]) for one in fields(config) if KEY in one.metadata}
+    return {name: declared[name] for name in only} if only else declared
+
+
+def types_of(config: type) -> dict[str, Any]:
+    """Return the type of each field, where `X | None` counts as X."""
+    return {name: _required(hint) for name, hint in get_type_hints(config).items()}
+
+
+def _required(hint: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(kind for kind in get_args(hint) if kind is not type(None))
+    return hint
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """Return the names that a type allows: of a `Literal`, or of the members of a tuple; empty for any other type."""
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return names(kind) if get_origin(kind) is Literal else ()
+
+
+def check(config: object) -> None:
+    """Check the fields of a dataclass that were declared by `setting`; None always fits.
+
+    Raises:
+      InputError: a name that the field's `Literal` type does not list and `lookup` does not find, or a number below its
+        minimum.
+    """
+    for name, (_, about) in settings_of(type(config)).items():
+        value = getattr(config, name)
+        listed = choices(types_of(type(config))[name])
+        if about.lookup is None:
+            check_names(name, about, value, listed)
+        else:
+            for unlisted in set(_members(value)) - {*listed, *names(about.known)}:
+                about.lookup(unlisted)
+        check_minimum(name, about, value)
+
+
+def check_names(name: str, about: Setting, value: Any, known: tuple[str, ...]) -> None:
+    """Check that a text, or every member of a tuple, is one of the known names, if there are any.
+
+    Raises:
+      InputError: with the nearest name.
+    """
+    for member in _members(value):
+        if known and member not in known:
+            raise unknown_name(about.kind or name, member, known)
+
+
+def check_minimum(name: str, about: Setting, value: Any) -> None:
+    """Check that a number is not below the least value.
+
+    Raises:
+      InputError: it is.
+    """
+    if about.minimum is not None and value is not None and not value >= about.minimum:
+        raise InputError(f"`{name}` must be at least {about.minimum:g}, got {value:g}")
+
+
+def _members(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)

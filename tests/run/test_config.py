@@ -1,0 +1,93 @@
+"""Nested settings and their flat names: one place for each value, the same record in every version."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.objectives.training import TrainingConfig
+from jaxnas.run.config import CompareConfig, RunConfig, SearchConfig, from_record, run_config
+from jaxnas.scoring.engine import ScoringConfig
+from jaxnas.search import PRESETS, RobotConfig
+
+RECORDED = """{
+ "space": "nasbench201", "data": "digits", "channels": 2, "cells_per_stage": 1, "proxies": ["snip", "synflow"],
+ "batch_size": 16, "pool": 12, "normalization": "rank", "preset": "paper", "method": "robot", "budget": 5,
+ "compare": "random", "table": null, "column": "", "test_column": "",
+ "training": {"epochs": 1, "batch_size": 64, "learning_rate": 0.02, "final_learning_rate": 0.0, "momentum": 0.9,
+  "nesterov": true, "weight_decay": 0.0005, "clip_norm": 5.0, "crop_padding": 0, "flip": false, "cutout": 0,
+  "label_smoothing": 0.0, "drop_path": 0.0, "auxiliary_weight": 0.0, "validation_fraction": 0.5, "seed": 7},
+ "together": 2, "at_once": 1, "seed": 7
+}"""  # of result.json, written by version 0.1 before settings were nested
+
+
+def test_a_record_of_flat_settings_is_read_and_written_as_it_was():
+    recorded = json.loads(RECORDED)
+    config = from_record(recorded)
+    expected = run_config(
+        preset="paper",
+        channels=2,
+        proxies=("snip", "synflow"),
+        batch_size=16,
+        pool=12,
+        normalization="rank",
+        budget=5,
+        compare="random",
+        epochs=1,
+        together=2,
+        seed=7,
+    )
+    assert config == expected
+    written = json.loads(json.dumps(config.record()))
+    del written["scoring"]
+    assert written == recorded
+
+
+def test_a_record_is_read_back():
+    config = run_config("darts", "paper", precision="bfloat16", memory=2.5, seed=3)
+    assert from_record(json.loads(json.dumps(config.record()))) == config
+    assert config.scoring == ScoringConfig(seed=3, precision="bfloat16", memory=2.5)
+
+
+def test_the_seed_has_one_place():
+    config = RunConfig(scoring=ScoringConfig(seed=1), training=TrainingConfig(seed=2), seed=3)
+    assert (config.scoring.seed, config.training.seed) == (3, 3)
+    assert replace(config, seed=4) == RunConfig(seed=4)
+
+
+def test_flat_names_of_attributes_are_found_with_a_warning():
+    config = run_config(budget=7)
+    with pytest.warns(DeprecationWarning, match=r"RunConfig\.budget is now RunConfig\.search\.budget"):
+        assert config.budget == 7
+    with pytest.raises(AttributeError, match="bugdet"):
+        _ = config.bugdet
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(bugdet=3), "unknown setting 'bugdet': did you mean 'budget'?"),
+        (dict(method="robt"), "unknown method 'robt': did you mean 'robot'?"),
+        (dict(compare="randm"), "unknown method 'randm': did you mean 'random'?"),
+        (dict(preset="papr"), "unknown preset 'papr': did you mean 'paper'?"),
+        (dict(normalization="minmx"), "unknown normalization 'minmx': did you mean 'minmax'?"),
+        (dict(proxies=("snip", "synflo")), "unknown proxy 'synflo': did you mean 'synflow'?"),
+        (dict(proxies=()), "`proxies` must name at least one proxy"),
+        (dict(budget=0), "`budget` must be at least 1, got 0"),
+        (dict(at_once=0), "`at_once` must be at least 1, got 0"),
+        (dict(seed=-1), "`seed` must be at least 0, got -1"),
+        (dict(table="a.csv"), "needs the column that the search maximises"),
+        (dict(table="a.csv", column="a", at_once=2), "`at_once` must be 1 where accuracies are looked up"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(settings, message):
+    with pytest.raises(InputError) as error:
+        run_config(**settings)
+    assert str(error.value).startswith(message) or message in str(error.value)
+
+
+def test_what_a_program_added_by_name_is_accepted(monkeypatch):
+    monkeypatch.setitem(PRESETS, "mine", RobotConfig(kappa=1.0))
+    assert run_config(preset="mine").search == SearchConfig(preset="mine")
+    assert CompareConfig(preset="mine").preset == "mine"
