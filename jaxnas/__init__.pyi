@@ -15,12 +15,12 @@ from .networks import NETWORKS as NETWORKS
 from .networks import DeclaredNetwork as DeclaredNetwork
 from .networks import NASBench201Network as NASBench201Network
 from .networks import num_params as num_params
+from .objectives.config import TrainingConfig as TrainingConfig
 from .objectives.tabular import align as align
 from .objectives.tabular import load_nasbench201 as load_nasbench201
 from .objectives.tabular import load_proxy_scores as load_proxy_scores
 from .objectives.tabular import load_table as load_table
 from .objectives.tabular import tabular_objective as tabular_objective
-from .objectives.training import TrainingConfig as TrainingConfig
 from .objectives.training import TrainingObjective as TrainingObjective
 from .proxies import PROXIES as PROXIES
 from .proxies import Quantities as Quantities
@@ -30,7 +30,7 @@ from .run.comparison import load_comparison as load_comparison
 from .run.run import Run as Run
 from .run.run import load_run as load_run
 from .run.search import search_network as search_network
-from .scoring.engine import ScoringConfig as ScoringConfig
+from .scoring.config import ScoringConfig as ScoringConfig
 from .scoring.engine import score_archs as score_archs
 from .search import METHODS as METHODS
 from .search import PRESETS as PRESETS

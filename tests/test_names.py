@@ -11,7 +11,7 @@ from jaxnas.data.tasks import TASKS
 from jaxnas.proxies import PROXIES, PROXY_SETS
 from jaxnas.report.tracking import TRACKERS
 from jaxnas.runtime.workers import ENGINES
-from jaxnas.scoring.engine import _KNOWN, DEFAULT_PROXIES
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import METHODS, PRESETS
 from jaxnas.spaces import SPACES
 from jaxnas.table.normalize import NORMALIZATIONS
@@ -27,9 +27,6 @@ from jaxnas.table.normalize import NORMALIZATIONS
         "ProxyName": PROXIES,
         "ProxySet": PROXY_SETS,
         "ProxyOrSet": [*PROXIES, *PROXY_SETS],
-        "Init": _KNOWN["init"],
-        "Precision": _KNOWN["precision"],
-        "Strategy": _KNOWN["strategy"],
         "Engine": ENGINES,
         "ImageName": [name for name, data in DATASETS.items() if data.kind == "images"],
         "DownloadName": [name for name, data in DATASETS.items() if data.files],

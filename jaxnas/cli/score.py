@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -113,7 +113,8 @@ def score(
     from jaxnas.runtime import distributed
     from jaxnas.runtime.timing import Stopwatch
     from jaxnas.runtime.workers import open_workers
-    from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig
+    from jaxnas.scoring.config import ScoringConfig
+    from jaxnas.scoring.engine import DEFAULT_PROXIES
     from jaxnas.store.estimate import estimate
     from jaxnas.store.folders import file_in, without_secrets
     from jaxnas.store.store import collect_scores, fill_store, read_score_table, write_score_table
@@ -131,7 +132,8 @@ def score(
     images = pipeline.load_standardized(data, data_folder)
     network = pipeline.make_network(space, images, channels or 8, cells or 1, task)
     batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
-    config = ScoringConfig(seed=seed, init=init, precision=precision, strategy=strategy, memory=memory)
+    options: dict[str, Any] = dict(init=init, precision=precision, strategy=strategy, memory=memory)
+    config = ScoringConfig(seed=seed, **options)
     job, data_name = (out, search_space, network, pool, batch, names, config), f"{task} of {data}" if task else data
     if plan:
         if throughput is not None and not throughput > 0:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxnas.objectives.sgd import TrainingConfig
+from jaxnas.objectives.config import TrainingConfig
 
 NEVER = 1e9  # a norm at which no gradient is clipped
 

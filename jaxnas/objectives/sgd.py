@@ -3,8 +3,6 @@
 The architecture is an argument of the programs, so that each is compiled once for all candidates.
 """
 
-import math
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -17,31 +15,9 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Float32, Int, Int8, Int32, PRNGKeyArray
 
-from jaxnas.errors import InputError
 from jaxnas.networks import init_variables
+from jaxnas.objectives.config import TrainingConfig
 from jaxnas.proxies.loss import cross_entropy
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """SGD as NAS-Bench-201 trains: Nesterov momentum, cosine, decay of all parameters. The defaults suit digits."""
-
-    epochs: int = 6
-    batch_size: int = 64  # an epoch drops its last, incomplete batch; each epoch has an order of its own
-    learning_rate: float = 0.02  # of the first step
-    final_learning_rate: float = 0.0  # which the cosine reaches one step after the last
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4  # times the parameter, added to the clipped gradient
-    clip_norm: float = 5.0  # largest L2 norm of the gradient of all parameters
-    crop_padding: int = 0  # pixels by which a random crop may shift the image; 0 = off
-    flip: bool = False  # mirror left-right with probability 1/2
-    cutout: int = 0  # side in pixels of a square that is set to 0, its centre anywhere in the image; 0 = off
-    label_smoothing: float = 0.0  # share of the target that is spread over all classes
-    drop_path: float = 0.0  # rate after the last epoch, rising from 0 in proportion; for networks that can
-    auxiliary_weight: float = 0.0  # of the loss of the second head, for networks that have one
-    validation_fraction: float = 0.5  # of the training images of each class
-    seed: int = 0
 
 
 class Labelled(NamedTuple):
@@ -59,28 +35,6 @@ class TrainState(NamedTuple):
     optimizer: Any
     loss: Float[Array, ""]  # sum over the steps of this epoch of the loss before the step, nats
     hits: Float[Array, ""]  # training images of this epoch whose largest logit was their label's
-
-
-def check_config(config: TrainingConfig) -> None:
-    """InputError naming the first hyperparameter that is out of range."""
-    rules = {
-        "epochs": (config.epochs >= 1, "at least 1"),
-        "batch_size": (config.batch_size >= 2, "at least 2, which batch normalisation needs"),
-        "learning_rate": (0 < config.learning_rate < math.inf, "above 0"),
-        "final_learning_rate": (0 <= config.final_learning_rate <= config.learning_rate, "from 0 to learning_rate"),
-        "momentum": (0 <= config.momentum < 1, "from 0 to below 1"),
-        "weight_decay": (0 <= config.weight_decay < math.inf, "at least 0"),
-        "clip_norm": (0 < config.clip_norm < math.inf, "above 0 (a huge one never clips)"),
-        "crop_padding": (config.crop_padding >= 0, "at least 0"),
-        "cutout": (config.cutout >= 0, "at least 0"),
-        "label_smoothing": (0 <= config.label_smoothing < 1, "from 0 to below 1"),
-        "drop_path": (0 <= config.drop_path < 1, "from 0 to below 1"),
-        "auxiliary_weight": (0 <= config.auxiliary_weight < math.inf, "at least 0"),
-        "seed": (config.seed >= 0, "at least 0"),
-    }
-    for name, (fits, rule) in rules.items():
-        if not fits:
-            raise InputError(f"training {name} is {getattr(config, name)}: it must be {rule}")
 
 
 def make_optimizer(config: TrainingConfig, steps: int) -> optax.GradientTransformation:

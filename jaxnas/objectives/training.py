@@ -28,8 +28,9 @@ from jaxnas.data.images import ImageData, fingerprint, split_validation
 from jaxnas.errors import InputError
 from jaxnas.networks import describe
 from jaxnas.objectives.checkpoint import Checkpoints
+from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.record import Trained, read_record, write_record
-from jaxnas.objectives.sgd import Labelled, TrainingConfig, TrainState, check_config
+from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Progress, Trainer, chunks
 from jaxnas.runtime.workers import Workers
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs
@@ -78,7 +79,6 @@ class TrainingObjective:
         named: SearchSpace = getattr(network, "space", NASBENCH201)
         self._space = space or named
         self.archs = check_archs(self._space, archs)
-        check_config(self.config)
         rest, *validation = split_validation(data, self.config.validation_fraction, self.config.seed)
         check_fit(network, rest, self.config, len(self._space.num_choices))
         if together is not None and together < 1:

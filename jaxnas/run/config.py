@@ -22,9 +22,9 @@ from jaxnas.names import (
     SpaceName,
     TableName,
 )
-from jaxnas.objectives.sgd import TrainingConfig, check_config
+from jaxnas.objectives.config import TrainingConfig
 from jaxnas.runtime.settings import check, setting
-from jaxnas.scoring.engine import ScoringConfig
+from jaxnas.scoring.config import ScoringConfig
 
 
 def _find_method(name: str) -> None:
@@ -163,7 +163,6 @@ class RunConfig:
         check(self)
         for part in ("scoring", "training"):
             object.__setattr__(self, part, replace(getattr(self, part), seed=self.seed))
-        check_config(self.training)
         table, at_once = self.problem.table, self.search.at_once
         if table and at_once > 1:
             raise InputError(f"`at_once` must be 1 where accuracies are looked up in a table, got {at_once}")

@@ -15,7 +15,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.recipes import get_recipe
-from jaxnas.objectives.sgd import Labelled, check_config
+from jaxnas.objectives.sgd import Labelled
 from jaxnas.objectives.trainer import Progress, Trainer, chunks
 from jaxnas.objectives.training import check_fit, describe_training
 from jaxnas.run.config import TrainConfig
@@ -48,7 +48,6 @@ def train_config(
     space = space or found or _space_of(arch)
     recipe = get_recipe(space)
     config = replace(recipe.training, **{name: value for name, value in training.items() if value is not None})
-    check_config(config)
     fields = {**recipe.network, **{name: value for name, value in network.items() if value is not None}}
     if "auxiliary" in fields:
         fields["auxiliary"] = config.auxiliary_weight > 0

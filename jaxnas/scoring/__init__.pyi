@@ -1,7 +1,7 @@
 """The public names of `jaxnas.scoring`, imported when first used."""
 
+from .config import ScoringConfig as ScoringConfig
 from .engine import DEFAULT_PROXIES as DEFAULT_PROXIES
-from .engine import ScoringConfig as ScoringConfig
 from .engine import check_batch as check_batch
 from .engine import get_proxies as get_proxies
 from .engine import iter_scores as iter_scores

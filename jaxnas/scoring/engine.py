@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, 
 from jaxnas.proxies.finish import finish_scores
 from jaxnas.runtime.distributed import gather_rows, mesh, own_devices, own_share, to_job
 from jaxnas.runtime.workers import Workers
+from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.plan import SPLIT, WHOLE, make_plan, make_program
 from jaxnas.spaces import SearchSpace, check_archs, from_index, to_index
 
@@ -39,49 +39,6 @@ def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy
     if not proxies:
         raise InputError(f"no proxy was named: choose from {', '.join(PROXIES)}")
     return {name: PROXIES[name] for name in proxies}
-
-
-@dataclass(frozen=True)
-class ScoringConfig:
-    """How to score: the first three decide the scores, the others how they come.
-
-    Attributes:
-      seed: of the initial params, and of what proxies draw themselves.
-      init: "shared" draws one set of params, from which every architecture takes those of its ops; "independent" draws
-        a set for each, from the seed and the architecture's index in its space.
-      precision: of the convolutions' operands; sums are float32. "tensorfloat32" is float32 where there is none.
-      one_per_class: score one architecture of each network class, without its dead edges, and give its score to the
-        others, where every proxy is a function of the live network alone. False scores each as it stands, which for
-        synflow and fisher is another number where a dead convolution is fed with zeros (2,140 of NAS-Bench-201).
-      strategy: "loop" scores one by one, "grouped" many at once (see `strategies`); "auto" loops on CPUs, and for
-        networks that cannot choose ops for groups.
-      chunk_size: architectures that a device takes at once; None: as many as memory allows.
-      memory: GB of one device that a chunk may take; None: most of what is free.
-    """
-
-    seed: int = 0
-    init: str = "shared"
-    precision: str = "float32"
-    one_per_class: bool = True
-    strategy: str = "auto"
-    chunk_size: int | None = None
-    memory: float | None = None
-
-    def __post_init__(self) -> None:
-        for field, known in _KNOWN.items():
-            if getattr(self, field) not in known:
-                raise unknown_name(field, getattr(self, field), known)
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise InputError(f"chunk_size {self.chunk_size} is no number of architectures: give 1 or more")
-        if self.memory is not None and not self.memory > 0:
-            raise InputError(f"memory {self.memory} is no size: give GB of one device, more than 0")
-
-
-_KNOWN = {
-    "init": ("shared", "independent"),
-    "precision": ("float32", "tensorfloat32", "bfloat16"),
-    "strategy": ("auto", "loop", "grouped"),
-}
 
 
 def score_archs(

@@ -1,14 +1,16 @@
 """Nested settings and their flat names: one place for each value, the same record in every version."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.objectives.training import TrainingConfig
+from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, SearchConfig, from_record, run_config
-from jaxnas.scoring.engine import ScoringConfig
+from jaxnas.scoring.config import ScoringConfig
 from jaxnas.search import PRESETS, RobotConfig
 
 RECORDED = """{
@@ -91,3 +93,8 @@ def test_what_a_program_added_by_name_is_accepted(monkeypatch):
     monkeypatch.setitem(PRESETS, "mine", RobotConfig(kappa=1.0))
     assert run_config(preset="mine").search == SearchConfig(preset="mine")
     assert CompareConfig(preset="mine").preset == "mine"
+
+
+def test_settings_are_read_without_jax():
+    code = "import sys, jaxnas.run.config; print({'jax', 'numpy', 'pyarrow'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"

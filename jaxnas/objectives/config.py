@@ -1,0 +1,79 @@
+"""How candidates are trained: a frozen configuration, imported without JAX."""
+
+import math
+from dataclasses import dataclass
+
+from jaxnas.errors import InputError
+from jaxnas.runtime.settings import setting
+
+_EPOCHS = "6; as published with `train` and --preset paper"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """SGD as NAS-Bench-201 trains: Nesterov momentum, cosine, decay of all parameters. The defaults suit digits.
+
+    Attributes:
+      epochs: epochs of a training.
+      batch_size: images of a step; an epoch drops its last, incomplete batch, and each epoch has another order.
+      learning_rate: of the first step.
+      final_learning_rate: which the cosine reaches one step after the last.
+      momentum: share of the last update that is added to the next.
+      nesterov: whether the momentum is Nesterov's.
+      weight_decay: times the parameter, added to the clipped gradient.
+      clip_norm: largest L2 norm of the gradient of all parameters.
+      crop_padding: pixels by which a random crop may shift the image; 0 turns it off.
+      flip: mirror left-right with probability 1/2.
+      cutout: side in pixels of a square that is set to 0, its centre anywhere in the image; 0 turns it off.
+      label_smoothing: share of the target that is spread over all classes.
+      drop_path: rate after the last epoch, rising from 0 in proportion; for networks that can drop paths.
+      auxiliary_weight: weight of the loss of the second head, for networks that have one.
+      validation_fraction: share of the training images of each class that validates.
+      seed: of the initial parameters, the order of images and everything else drawn at random.
+    """
+
+    epochs: int = setting(6, "Epochs of a training.", "Budget", shown=_EPOCHS)
+    batch_size: int = setting(64, "Images of a training step.", "Budget", shown="of the recipe; of darts 96")
+    learning_rate: float = setting(
+        0.02, "Learning rate of the first step.", "Budget", shown="of the recipe; of darts 0.025"
+    )
+    final_learning_rate: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    clip_norm: float = 5.0
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = setting(
+        0, "Side in pixels of the square cut out of images.", "Budget", shown="of the recipe; of darts 16"
+    )
+    label_smoothing: float = 0.0
+    drop_path: float = setting(
+        0.0, "Rate of dropped paths after the last epoch.", "Budget", shown="of the recipe; of darts 0.2"
+    )
+    auxiliary_weight: float = setting(
+        0.0, "Weight of the loss of the second head.", "Budget", shown="of the recipe; of darts 0.4"
+    )
+    validation_fraction: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the range of every hyperparameter."""
+        rules = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 2, "at least 2, which batch normalisation needs"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
+            "final_learning_rate": (0 <= self.final_learning_rate <= self.learning_rate, "from 0 to learning_rate"),
+            "momentum": (0 <= self.momentum < 1, "from 0 to below 1"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
+            "clip_norm": (0 < self.clip_norm < math.inf, "above 0 (a huge one never clips)"),
+            "crop_padding": (self.crop_padding >= 0, "at least 0"),
+            "cutout": (self.cutout >= 0, "at least 0"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            "drop_path": (0 <= self.drop_path < 1, "from 0 to below 1"),
+            "auxiliary_weight": (0 <= self.auxiliary_weight < math.inf, "at least 0"),
+            "seed": (self.seed >= 0, "at least 0"),
+        }
+        for name, (fits, rule) in rules.items():
+            if not fits:
+                raise InputError(f"training {name} is {getattr(self, name)}: it must be {rule}")
