@@ -1,5 +1,6 @@
 """The command `jaxnas`: parses, shows progress, prints. Everything it does is a call of the library."""
 
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from jaxnas.cli.train import train
 from jaxnas.errors import InputError
 
 app = typer.Typer(
-    pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+    pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
 )
 for command in (score, search, train, compare, report):
     app.command()(command)
@@ -29,6 +30,8 @@ def main() -> None:
         app()
     except InputError as error:
         status.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        if "jaxnas.runtime.distributed" not in sys.modules:  # nothing that imports JAX ran
+            sys.exit(2)
         from jaxnas.runtime.distributed import leave
 
         leave(2)
@@ -44,4 +47,4 @@ def common(
         console.print(version("jaxnas"), highlight=False)
         raise typer.Exit
     if context.invoked_subcommand is None:
-        console.print(context.get_help(), markup=False, highlight=False)
+        context.get_help()  # prints it

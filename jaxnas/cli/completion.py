@@ -1,6 +1,6 @@
 """Shell completion of options that take a known name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
@@ -8,22 +8,22 @@ import typer
 from jaxnas.names import SpaceName, names
 
 
-def one_of(alias: object) -> Callable[[str], list[str]]:
-    """Complete a name that the `Literal` alias lists."""
+def one_of(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Complete a known name."""
 
     def complete(incomplete: str) -> list[str]:
-        return [name for name in names(alias) if name.startswith(incomplete)]
+        return [name for name in known if name.startswith(incomplete)]
 
     return complete
 
 
-def some_of(alias: object) -> Callable[[str], list[str]]:
+def some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
     """Complete the last name of a comma-separated list with those that the list does not have yet."""
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
         listed = before.split(",")
-        return [f"{before}{comma}{name}" for name in names(alias) if name.startswith(last) and name not in listed]
+        return [f"{before}{comma}{name}" for name in known if name.startswith(last) and name not in listed]
 
     return complete
 

@@ -1,21 +1,23 @@
 """`jaxnas proxies` and `jaxnas data`."""
 
 import json
-from typing import Annotated
+from dataclasses import dataclass
 
 import typer
 
-from jaxnas import names
-from jaxnas.cli.completion import one_of
-from jaxnas.cli.options import FolderOption, JsonOption
+from jaxnas.cli.command import takes
+from jaxnas.cli.options import DataOptions, JsonOptions
 from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import console, print_data, print_proxies
+from jaxnas.names import DownloadName
+from jaxnas.runtime.settings import REQUIRED, setting
 
-data_app = typer.Typer(rich_markup_mode=None)
+data_app = typer.Typer(rich_markup_mode="rich")
 
 
-def list_proxies(as_json: JsonOption = False) -> None:
+@takes("as_json", output=JsonOptions)
+def list_proxies(output: JsonOptions) -> None:
     """List the zero-cost proxies: what each reads and costs, which way is better, and who published it.
 
     \b
@@ -27,13 +29,14 @@ def list_proxies(as_json: JsonOption = False) -> None:
     from jaxnas.proxies import PROXIES, PROXY_SETS, about
 
     lines = [about(name) for name in PROXIES]
-    if not as_json:
+    if not output.as_json:
         return print_proxies(lines, PROXY_SETS)
     print(*(json.dumps(line._asdict()) for line in lines), sep="\n")
 
 
 @data_app.callback(invoke_without_command=True)
-def data(context: typer.Context, data_folder: FolderOption = None, as_json: JsonOption = False) -> None:
+@takes("data_folder", "as_json", place=DataOptions, output=JsonOptions)
+def data(context: typer.Context, place: DataOptions, output: JsonOptions) -> None:
     """List public tables and image sets; get one.
 
     Of each: what it is, size, licence, public address, where it is looked for, present or not.
@@ -48,35 +51,36 @@ def data(context: typer.Context, data_folder: FolderOption = None, as_json: Json
 
     if context.invoked_subcommand is not None:
         return
-    found = list_data(data_folder)
-    if not as_json:
+    found = list_data(place.data_folder)
+    if not output.as_json:
         return print_data(found)
     for data, present, path in found:
         told = {field: getattr(data, field) for field in ("name", "kind", "about", "size", "licence", "address")}
         print(json.dumps({**told, "present": present, "place": path and str(path)}))
 
 
+@dataclass(frozen=True)
+class DownloadOptions:
+    """What is downloaded, and from where."""
+
+    name: str = setting(REQUIRED, "Name of the data set, see `jaxnas data`.", argument=True, suggestions=DownloadName)
+    server: str | None = setting(None, "Folder of another server that has the files.", "Data", flag="--address")
+
+
 @data_app.command()
+@takes("server", "data_folder", "as_json", download=DownloadOptions, place=DataOptions, output=JsonOptions)
 @stoppable()
-def get(
-    name: Annotated[
-        str,
-        typer.Argument(help="Name of the data set, see `jaxnas data`.", autocompletion=one_of(names.DownloadName)),
-    ],
-    data_folder: FolderOption = None,
-    address: Annotated[str | None, typer.Option(help="Another server's folder that has the files.")] = None,
-    as_json: JsonOption = False,
-) -> None:
+def get(download: DownloadOptions, place: DataOptions, output: JsonOptions) -> None:
     """Download a data set into the data folder, with its checksum verified.
 
     \b
     Example:
       jaxnas data get cifar10
     """
-    from jaxnas.data.catalogue import download
+    from jaxnas.data import catalogue
 
-    with progress(as_json) as shown:
-        path = download(name, data_folder, shown.downloaded, address)
-    if as_json:
-        return emit("done", name=name, place=str(path))
-    console.print(f"{name} is in {path}", soft_wrap=True, highlight=False)
+    with progress(output.as_json) as shown:
+        path = catalogue.download(download.name, place.data_folder, shown.downloaded, download.server)
+    if output.as_json:
+        return emit("done", name=download.name, place=str(path))
+    console.print(f"{download.name} is in {path}", soft_wrap=True, highlight=False)

@@ -1,19 +1,29 @@
 """`jaxnas report`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jaxnas.cli.options import JsonOption
+from jaxnas.cli.command import takes
+from jaxnas.cli.options import JsonOptions
 from jaxnas.cli.progress import emit
 from jaxnas.cli.terminal import console
+from jaxnas.runtime.settings import setting
 
 
+@dataclass(frozen=True)
+class PageOptions(JsonOptions):
+    """Where the page is written."""
+
+    out: Path | None = setting(None, "File to write.", "Output", shown="report.html in the first folder")
+
+
+@takes("out", "as_json", output=PageOptions)
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished searches and comparisons.")],
-    out: Annotated[Path | None, typer.Option(help="File to write; default report.html in the first folder.")] = None,
-    as_json: JsonOption = False,
+    output: PageOptions,
 ) -> None:
     """Write one HTML page about a search, or about several side by side (extra: report).
 
@@ -27,9 +37,9 @@ def report(
     """
     from jaxnas.report import read_results, write_report
 
-    path = out or runs[0] / "report.html"
+    path = output.out or runs[0] / "report.html"
     write_report([read_results(folder) for folder in runs], path)
-    if as_json:
+    if output.as_json:
         emit("done", out=str(path), bytes=path.stat().st_size)
     else:
         console.print(f"the report is in {path} ({path.stat().st_size / 1e6:.1f} MB)", soft_wrap=True, highlight=False)

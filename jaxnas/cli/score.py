@@ -1,98 +1,99 @@
 """`jaxnas score`."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from jaxnas import names
-from jaxnas.cli.completion import one_of
-from jaxnas.cli.options import (
-    AddressOption,
-    BatchOption,
-    CellsOption,
-    ChannelsOption,
-    CoordinatorOption,
-    DataOption,
-    EngineOption,
-    FolderOption,
-    JsonOption,
-    NumProcessesOption,
-    ProcessIdOption,
-    ProxiesOption,
-    SeedOption,
-    SpaceArgument,
-    WorkersOption,
-)
+from jaxnas.cli.command import Given, only, takes
+from jaxnas.cli.options import DataOptions, JsonOptions, WorkerOptions
 from jaxnas.cli.progress import Silence, emit, progress, status, warn
 from jaxnas.cli.stop import keeping, stoppable
-from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table, split_names
+from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
 from jaxnas.errors import InputError
+from jaxnas.names import Task
+from jaxnas.run.config import NetworkConfig, ProblemConfig, RunConfig, SearchConfig, run_config
+from jaxnas.runtime.settings import setting
+from jaxnas.scoring.config import ScoringConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int8
+
+    from jaxnas.spaces import SearchSpace
 
 
+@dataclass(frozen=True)
+class PoolOptions:
+    """Which architectures are scored, on what."""
+
+    sample: int = setting(1000, "Score this many architectures, drawn at random.", "Budget", minimum=1)
+    everything: bool = setting(False, "Score the whole space instead.", "Budget", flag="--all")
+    archs: Path | None = setting(None, "Score those of a text file instead, one on each line.", "Budget")
+    task: Task | None = setting(
+        None, "Task of TransNAS-Bench-101, whose head and labels replace those of the data.", shown="that of the data"
+    )
+    pixels: int | None = setting(
+        None, "Resize images to this height and width.", "Data", minimum=1, shown="as they are"
+    )
+
+
+@dataclass(frozen=True)
+class ProcessOptions:
+    """Which process of a job of several this is."""
+
+    coordinator: str | None = setting(
+        None, "HOST:PORT of process 0, where several processes score together without a launcher.", "Hardware"
+    )
+    num_processes: int | None = setting(None, "How many processes score together.", "Hardware", minimum=1)
+    process_id: int | None = setting(None, "Which of them this is, counted from 0.", "Hardware", minimum=0)
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Whether the job is only planned, and for what."""
+
+    plan: bool = setting(False, "Print what the job will take, and run nothing.", "Output")
+    devices: int | None = setting(None, "Devices of the planned job.", "Hardware", minimum=1, shown="those here")
+    throughput: float | None = setting(
+        None, "Architectures a second of one device, for the plan.", "Hardware", shown="as the store was filled"
+    )
+
+
+@dataclass(frozen=True)
+class ScoreOutput(JsonOptions):
+    """Where scores are written."""
+
+    out: str = setting(
+        "scores", "Folder to write, also an address such as s3://bucket/folder; a stopped job resumes there.", "Output"
+    )
+
+
+@takes(
+    *("data", "proxies", "out"),
+    settings=(
+        only(ProblemConfig, "space", "data"),
+        only(SearchConfig, "proxies", "batch_size"),
+        NetworkConfig,
+        ScoringConfig,
+        only(RunConfig, "seed"),
+    ),
+    pool=PoolOptions,
+    data=DataOptions,
+    processes=ProcessOptions,
+    hardware=WorkerOptions,
+    planned=PlanOptions,
+    output=ScoreOutput,
+)
 @stoppable()
 def score(
-    out: Annotated[
-        str, typer.Option(help="Folder to write, or to go on with; also an address, such as s3://bucket/folder.")
-    ] = "scores",
-    space: SpaceArgument = "nasbench201",
-    data: DataOption = "digits",
-    data_folder: FolderOption = None,
-    sample: Annotated[int, typer.Option(help="Score this many architectures, drawn at random.")] = 1000,
-    everything: Annotated[bool, typer.Option("--all", help="Score the whole space instead.")] = False,
-    archs: Annotated[Path | None, typer.Option(help="Score those of a text file instead, one on each line.")] = None,
-    proxies: ProxiesOption = "",
-    channels: ChannelsOption = None,
-    cells: CellsOption = None,
-    batch_size: BatchOption = 64,
-    task: Annotated[
-        str,
-        typer.Option(
-            help="Task of TransNAS-Bench-101, such as jigsaw: its head and labels instead of the data's.",
-            autocompletion=one_of(names.Task),
-        ),
-    ] = "",
-    pixels: Annotated[
-        int | None, typer.Option(help="Resize images to this height and width; default: as they are.", min=1)
-    ] = None,
-    seed: SeedOption = 0,
-    init: Annotated[
-        str,
-        typer.Option(
-            help="Params: shared, one draw for all, or independent, one for each.",
-            autocompletion=one_of(names.Init),
-        ),
-    ] = "shared",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Of convolutions: float32, tensorfloat32 or bfloat16.", autocompletion=one_of(names.Precision)
-        ),
-    ] = "float32",
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="loop, grouped, or auto: loop on CPUs, grouped elsewhere.",
-            autocompletion=one_of(names.Strategy),
-        ),
-    ] = "auto",
-    memory: Annotated[
-        float | None, typer.Option(help="GB of a device that grouped scoring may take; default: most of what is free.")
-    ] = None,
-    coordinator: CoordinatorOption = None,
-    num_processes: NumProcessesOption = None,
-    process_id: ProcessIdOption = None,
-    engine: EngineOption = "local",
-    address: AddressOption = None,
-    workers: WorkersOption = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print what the job will take, and run nothing.")] = False,
-    devices: Annotated[int | None, typer.Option(help="Of the planned job; default: those here.", min=1)] = None,
-    throughput: Annotated[
-        float | None,
-        typer.Option(help="Architectures a second of one device, for the plan; default: as the store was filled."),
-    ] = None,
-    as_json: JsonOption = False,
+    settings: Given,
+    pool: PoolOptions,
+    data: DataOptions,
+    processes: ProcessOptions,
+    hardware: WorkerOptions,
+    planned: PlanOptions,
+    output: ScoreOutput,
 ) -> None:
     """Score architectures at initialisation with zero-cost proxies.
 
@@ -106,52 +107,70 @@ def score(
       jaxnas score --all --out s3://bucket/nb201 --engine ray --address auto
       jaxnas score --all --channels 16 --cells 5 --plan --devices 32 --strategy grouped --memory 14 --throughput 20
     """
-    configure_jax(engine)
+    configure_jax(hardware.engine)
     from jaxnas import spaces
     from jaxnas.proxies import expand_names
     from jaxnas.run import search as pipeline
     from jaxnas.runtime import distributed
+    from jaxnas.store.estimate import estimate
+
+    joined = (processes.coordinator, processes.num_processes, processes.process_id)
+    if hardware.engine != "local" and joined != distributed.NEVER_JOINED:
+        raise InputError("--engine ray brings its own processes: leave --coordinator and the like out")
+    if hardware.engine == "local" and not planned.plan and distributed.join(*joined):
+        status.print(distributed.describe(), highlight=False, soft_wrap=True)
+    config = run_config(**{**settings, "proxies": expand_names(settings.get("proxies", ())) or None})
+    problem, network, task = config.problem, config.network, pool.task or ""
+    space = spaces.get_space(problem.space)
+    archs = _choose(space, pool, config.seed)
+    images = pipeline.load_standardized(problem.data, data.data_folder)
+    job = (
+        output.out,
+        space,
+        pipeline.make_network(problem.space, images, network.channels, network.cells_per_stage, task),
+        archs,
+        pipeline.make_batch(images, config.search.batch_size, config.seed, task, pool.pixels),
+        config.search.proxies,
+        config.scoring,
+    )
+    data_name = f"{task} of {problem.data}" if task else problem.data
+    if not planned.plan:
+        return _fill(job, data_name, hardware, output)
+    if planned.throughput is not None and not planned.throughput > 0:
+        raise InputError(f"`throughput` must be above 0 architectures a second, got {planned.throughput}")
+    plan = estimate(
+        *job,
+        data_name=data_name,
+        devices=planned.devices,
+        throughput=planned.throughput,
+        processes=processes.num_processes or hardware.workers or 1,
+    )
+    print(json.dumps(plan._asdict())) if output.as_json else print_estimate(plan)
+
+
+def _choose(space: "SearchSpace", pool: PoolOptions, seed: int) -> "Int8[np.ndarray, 'A D']":
+    """Return the architectures to score."""
+    from jaxnas import spaces
+
+    if pool.archs is not None:
+        return spaces.read_archs(pool.archs, space)
+    return spaces.enumerate_archs(space) if pool.everything else spaces.sample(space, pool.sample, seed)
+
+
+def _fill(job, data_name: str, hardware: WorkerOptions, output: ScoreOutput) -> None:
+    """Score what the store does not have, write one table, and print a summary."""
+    from jaxnas.runtime import distributed
     from jaxnas.runtime.timing import Stopwatch
     from jaxnas.runtime.workers import open_workers
-    from jaxnas.scoring.config import ScoringConfig
-    from jaxnas.scoring.engine import DEFAULT_PROXIES
-    from jaxnas.store.estimate import estimate
     from jaxnas.store.folders import file_in, without_secrets
     from jaxnas.store.store import collect_scores, fill_store, read_score_table, write_score_table
 
-    if engine != "local" and (coordinator, num_processes, process_id) != distributed.NEVER_JOINED:
-        raise InputError("--engine ray brings its own processes: leave --coordinator and the like out")
-    if engine == "local" and not plan and distributed.join(coordinator, num_processes, process_id):
-        status.print(distributed.describe(), highlight=False, soft_wrap=True)
-    search_space = spaces.get_space(space)
-    names = expand_names(split_names(proxies)) or DEFAULT_PROXIES
-    if archs is not None:
-        pool = spaces.read_archs(archs, search_space)
-    else:
-        pool = spaces.enumerate_archs(search_space) if everything else spaces.sample(search_space, sample, seed)
-    images = pipeline.load_standardized(data, data_folder)
-    network = pipeline.make_network(space, images, channels or 8, cells or 1, task)
-    batch = pipeline.make_batch(images, batch_size, seed, task, pixels)
-    options: dict[str, Any] = dict(init=init, precision=precision, strategy=strategy, memory=memory)
-    config = ScoringConfig(seed=seed, **options)
-    job, data_name = (out, search_space, network, pool, batch, names, config), f"{task} of {data}" if task else data
-    if plan:
-        if throughput is not None and not throughput > 0:
-            raise InputError(f"throughput {throughput} is no pace: give architectures a second, more than 0")
-        found = estimate(
-            *job,
-            data_name=data_name,
-            devices=devices,
-            throughput=throughput,
-            processes=num_processes or workers or 1,
-        )
-        print(json.dumps(found._asdict())) if as_json else print_estimate(found)
-        return
+    out, space, _, archs, _, proxies, _ = job
     watch = Stopwatch()
     with (
         keeping(out),
-        progress(as_json) as shown,
-        open_workers(engine, address, workers, warn) as staff,
+        progress(output.as_json) as shown,
+        open_workers(hardware.engine, hardware.address, hardware.workers, warn) as staff,
         watch.stage("scoring"),
     ):
         show = shown if distributed.is_leader() else Silence()
@@ -159,7 +178,7 @@ def score(
         fill_store(
             *job,
             data_name=data_name,
-            workers=None if engine == "local" else staff,
+            workers=None if hardware.engine == "local" else staff,
             on_chunk=show.scored,
             on_damaged=show.damaged,
         )
@@ -167,13 +186,10 @@ def score(
         return
     write_score_table(file_in(out, "scores.parquet"), read_score_table(out))
     compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
-    if as_json:
-        emit(
-            "done", seconds=compiling + scoring, compile_s=compiling, architectures=len(pool), out=without_secrets(out)
-        )
+    place = without_secrets(out)
+    if output.as_json:
+        emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(archs), out=place)
     else:
-        console.print(score_table(collect_scores(out, search_space, pool, names)))
-        line = (
-            f"{len(pool)} architectures in {without_secrets(out)}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
-        )
+        console.print(score_table(collect_scores(out, space, archs, proxies)))
+        line = f"{len(archs)} architectures in {place}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
         console.print(line, soft_wrap=True, highlight=False)

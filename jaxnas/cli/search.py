@@ -1,98 +1,58 @@
 """`jaxnas search` and `jaxnas compare`."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, cast
 
-import typer
-
-from jaxnas import names
-from jaxnas.cli.completion import one_of, some_of
-from jaxnas.cli.options import (
-    AddressOption,
-    BatchOption,
-    BudgetOption,
-    CellsOption,
-    ChannelsOption,
-    ColumnOption,
-    DataOption,
-    EngineOption,
-    EpochsOption,
-    FolderOption,
-    JsonOption,
-    NormalizationOption,
-    OptionalScoresOption,
-    OptionalTableOption,
-    OutOption,
-    PresetOption,
-    ProxiesOption,
-    ScoresOption,
-    SeedOption,
-    SpaceArgument,
-    TableOption,
-    TestColumnOption,
-    WorkersOption,
-    columns_of,
-)
+from jaxnas.cli.command import Given, only, takes
+from jaxnas.cli.completion import shipped
+from jaxnas.cli.options import DataOptions, OutputOptions, WorkerOptions, columns_of
 from jaxnas.cli.progress import emit, progress, warn
 from jaxnas.cli.stop import keeping, stoppable, this_command
-from jaxnas.cli.terminal import (
-    comparison_table,
-    configure_jax,
-    console,
-    print_run,
-    split_names,
-    split_numbers,
+from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
+from jaxnas.names import MethodName, Tracker
+from jaxnas.objectives.config import TrainingConfig
+from jaxnas.run.config import CompareConfig, NetworkConfig, ProblemConfig, RunConfig, SearchConfig, run_config
+from jaxnas.runtime.settings import setting
+from jaxnas.scoring.config import ScoringConfig
+
+SCORES = "Search among the architectures of these scores: a folder, file or address, or a shipped data set."
+
+
+@dataclass(frozen=True)
+class ScoresOptions:
+    """Where scores come from."""
+
+    scores: str | None = setting(None, SCORES, "Data", suggestions=shipped, shown="score a pool")
+
+
+@dataclass(frozen=True)
+class SearchOutput(OutputOptions):
+    """Where a search is written and logged."""
+
+    track: tuple[Tracker, ...] = setting(
+        (), "Comma-separated trackers that log to the run folder (extras of these names).", "Output", kind="tracker"
+    )
+
+
+@takes(
+    *("data", "budget", "out"),
+    settings=(
+        ProblemConfig,
+        SearchConfig,
+        NetworkConfig,
+        ScoringConfig,
+        only(TrainingConfig, "epochs"),
+        only(RunConfig, "seed"),
+    ),
+    source=ScoresOptions,
+    data=DataOptions,
+    hardware=WorkerOptions,
+    output=SearchOutput,
 )
-
-
 @stoppable()
 def search(
-    space: SpaceArgument = "nasbench201",
-    data: DataOption = "digits",
-    data_folder: FolderOption = None,
-    method: Annotated[str, typer.Option(help="Search method.", autocompletion=one_of(names.MethodName))] = "robot",
-    budget: BudgetOption = None,
-    pool: Annotated[int | None, typer.Option(help="Architectures drawn and scored; default 1000.")] = None,
-    scores: OptionalScoresOption = None,
-    table: OptionalTableOption = None,
-    column: ColumnOption = "",
-    test_column: TestColumnOption = "",
-    proxies: ProxiesOption = "",
-    preset: PresetOption = "default",
-    normalization: NormalizationOption = "minmax",
-    channels: ChannelsOption = None,
-    cells: CellsOption = None,
-    batch_size: BatchOption = 64,
-    epochs: EpochsOption = None,
-    together: Annotated[
-        int | None, typer.Option(help="Candidates trained at once; default: one on each core or accelerator.")
-    ] = None,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            help="Run this method too, with the same budget: random.", autocompletion=one_of(names.MethodName)
-        ),
-    ] = None,
-    engine: EngineOption = "local",
-    address: AddressOption = None,
-    workers: WorkersOption = None,
-    at_once: Annotated[
-        int | None,
-        typer.Option(help="Candidates proposed before any of them is trained; of ray default: one for each worker."),
-    ] = None,
-    seed: SeedOption = 0,
-    follow: Annotated[
-        str,
-        typer.Option(
-            "--track",
-            help="Log to the run folder for tensorboard, mlflow or both, comma-separated (extras of these names).",
-            autocompletion=some_of(names.Tracker),
-        ),
-    ] = "",
-    out: OutOption = None,
-    as_json: JsonOption = False,
+    settings: Given, source: ScoresOptions, data: DataOptions, hardware: WorkerOptions, output: SearchOutput
 ) -> None:
     """Find the best architecture of a pool with few trainings.
 
@@ -107,134 +67,103 @@ def search(
       jaxnas search --track tensorboard,mlflow
       jaxnas search --data cifar10 --engine ray --workers 8
     """
-    configure_jax(engine)
+    configure_jax(hardware.engine)
     from jaxnas.proxies import expand_names
     from jaxnas.report.tracking import how_to_look, track
-    from jaxnas.run.config import run_config
     from jaxnas.run.run import run_record
     from jaxnas.run.search import search_images
     from jaxnas.runtime.workers import open_workers
-    from jaxnas.scoring.engine import DEFAULT_PROXIES
 
-    column, test_column = columns_of(table, column, test_column)
-    config = run_config(
-        space,
-        cast(Any, preset),
-        epochs=epochs,
-        seed=seed,
-        together=together,
-        data=data,
-        channels=channels,
-        cells_per_stage=cells,
-        proxies=expand_names(split_names(proxies)) or DEFAULT_PROXIES,
-        batch_size=batch_size,
-        pool=pool,
-        normalization=normalization,
-        method=method,
-        budget=budget,
-        compare=compare,
-        table=table,
-        column=column,
-        test_column=test_column,
-        at_once=at_once,
-    )
-    folder = out or Path("runs", f"{space}-{Path(table or data).stem}-seed{seed}")
-    trackers = split_names(follow)
-    tracking = track(trackers, folder)
-    with keeping(folder), progress(as_json) as shown, open_workers(engine, address, workers, warn) as staff:
-        if engine == "ray" and at_once is None and not table:
+    table = settings.get("table")
+    columns = columns_of(table, settings.get("column", ""), settings.get("test_column", ""))
+    proxies = expand_names(settings.get("proxies", ())) or None
+    config = run_config(**{**settings, "column": columns[0], "test_column": columns[1], "proxies": proxies})
+    problem = config.problem
+    folder = output.out or Path("runs", f"{problem.space}-{Path(table or problem.data).stem}-seed{config.seed}")
+    tracking = track(output.track, folder)
+    workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
+    with keeping(folder), progress(output.as_json) as shown, workers as staff:
+        if hardware.engine == "ray" and "at_once" not in settings and not table:
             config = replace(config, search=replace(config.search, at_once=staff.num_workers))
         run = search_images(
             config,
             folder,
-            data_folder=data_folder,
-            scores_path=scores,
-            workers=None if engine == "local" else staff,
+            data_folder=data.data_folder,
+            scores_path=source.scores,
+            workers=None if hardware.engine == "local" else staff,
             events=shown.events().also(tracking),
         )._replace(command=this_command())
         run.save(folder)
-    if as_json:
+    if output.as_json:
         return emit("done", out=str(folder), result=run_record(run))
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
-    for command in (shlex.join(["jaxnas", "report", str(folder)]), *(how_to_look(name, folder) for name in trackers)):
+    looks = [how_to_look(name, folder) for name in output.track]
+    for command in (shlex.join(["jaxnas", "report", str(folder)]), *looks):
         console.print(f"look at it with: {command}", soft_wrap=True, highlight=False, markup=False)
 
 
+@dataclass(frozen=True)
+class CompareScores:
+    """Where the scores of a comparison come from."""
+
+    scores: str = setting(CompareConfig.scores, SCORES, "Data", suggestions=shipped)
+
+
+@dataclass(frozen=True)
+class SeriesOptions:
+    """Which methods are compared, and how often."""
+
+    methods: tuple[MethodName, ...] = setting(
+        ("robot", "rea", "random"), "Comma-separated search methods; all are compared with the first.", kind="method"
+    )
+    seeds: int = setting(100, "Seeds of every method.", "Budget", minimum=1)
+    first_seed: int = setting(0, "First of the seeds.", "Budget", minimum=0)
+
+
+@takes(
+    *("methods", "seeds", "out"),
+    settings=(CompareConfig, CompareScores),
+    series=SeriesOptions,
+    data=DataOptions,
+    hardware=WorkerOptions,
+    output=OutputOptions,
+)
 @stoppable()
 def compare(
-    methods: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated search methods; all are compared with the first.",
-            autocompletion=some_of(names.MethodName),
-        ),
-    ] = "robot,rea,random",
-    scores: ScoresOption = "cifar10",
-    table: TableOption = "nasbench201",
-    column: ColumnOption = "",
-    longer: Annotated[
-        str, typer.Option(help="Comma-separated columns of longer training, for hyperband and bohb.")
-    ] = "",
-    prices: Annotated[str, typer.Option(help="What one of each costs, in queries of --column, such as 17.")] = "",
-    test_column: TestColumnOption = "",
-    space: SpaceArgument = "nasbench201",
-    proxies: ProxiesOption = "",
-    preset: PresetOption = "default",
-    normalization: NormalizationOption = "minmax",
-    budget: BudgetOption = None,
-    seeds: Annotated[int, typer.Option(help="Seeds of every method.", min=1)] = 100,
-    first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 0,
-    engine: EngineOption = "local",
-    address: AddressOption = None,
-    workers: WorkersOption = None,
-    data_folder: FolderOption = None,
-    out: OutOption = None,
-    as_json: JsonOption = False,
+    settings: Given, series: SeriesOptions, data: DataOptions, hardware: WorkerOptions, output: OutputOptions
 ) -> None:
     """Compare search methods on a table of accuracies, with the same seeds and budget.
 
-    What is finished is kept in the folder: after Ctrl-C the same command goes on, more seeds or methods only add.
+    Finished seeds are kept in the folder: after Ctrl-C the same command resumes, more seeds or methods only add.
 
     \b
     Examples:
       jaxnas compare --methods robot,rea,random --scores cifar10 --table nasbench201 --seeds 100
       jaxnas compare --methods robot,bohb --budget 100 --longer c10_valid_val_200 --prices 17
     """
-    configure_jax(engine)
+    configure_jax(hardware.engine)
     from jaxnas.report import save_comparison
     from jaxnas.run.comparison import compare_methods
-    from jaxnas.run.config import CompareConfig
     from jaxnas.runtime.workers import open_workers
 
-    column, test_column = columns_of(table, column, test_column)
-    config = CompareConfig(
-        space=space,
-        scores=scores,
-        proxies=split_names(proxies),
-        preset=cast(Any, preset),
-        normalization=cast(Any, normalization),
-        table=table,
-        column=column,
-        longer=split_names(longer),
-        prices=split_numbers(prices),
-        test_column=test_column,
-        budget=20 if budget is None else budget,
-    )
-    folder = out or Path("runs", "compare")
-    names = split_names(methods)
-    with keeping(folder), progress(as_json) as shown, open_workers(engine, address, workers, warn) as staff:
+    table = settings.get("table", CompareConfig.table)
+    columns = columns_of(table, settings.get("column", ""), settings.get("test_column", ""))
+    config = CompareConfig(**{**settings, "column": columns[0], "test_column": columns[1]})
+    folder = output.out or Path("runs", "compare")
+    workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
+    with keeping(folder), progress(output.as_json) as shown, workers as staff:
         comparison = compare_methods(
-            names,
+            series.methods,
             config,
-            range(first_seed, first_seed + seeds),
+            range(series.first_seed, series.first_seed + series.seeds),
             folder,
-            data_folder=data_folder,
+            data_folder=data.data_folder,
             workers=staff,
             on_seeds=shown.compared,
         )
         picture = save_comparison(folder, comparison)
-    if as_json:
+    if output.as_json:
         return emit("done", out=str(folder), result=comparison.rows())
     console.print(comparison_table(comparison.rows()))
     files = "comparison.json and comparison.png are" if picture else "comparison.json is"

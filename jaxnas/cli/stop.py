@@ -19,7 +19,7 @@ def stoppable() -> Iterator[None]:
     JAX has a callback in Python's garbage collector, where an exception is lost: there Ctrl-C comes again a bit later.
     """
 
-    def come_again(lost):
+    def come_again(lost: "sys.UnraisableHookArgs") -> None:
         if lost.exc_type is KeyboardInterrupt:
             threading.Timer(0.05, _thread.interrupt_main).start()
         else:

@@ -13,7 +13,6 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from jaxnas.errors import InputError
 from jaxnas.runtime.host import num_cores
 
 console = Console()
@@ -51,25 +50,6 @@ def remove_large_programs(cache: Path) -> None:
         with suppress(OSError):  # another process may do the same
             if entry.stat().st_size > LARGEST_PROGRAM:
                 entry.unlink()
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """The names of a comma-separated list."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def split_numbers(text: str) -> tuple[int, ...]:
-    """The prices of a comma-separated list.
-
-    Raises: InputError for one that is no whole number.
-    """
-    names = split_names(text)
-    for name in names:
-        if not name.isdecimal():
-            raise InputError(
-                f"price {name!r} is no whole number: say how many queries of --column the longer training costs"
-            )
-    return tuple(map(int, names))
 
 
 def _fill(text, indent=""):

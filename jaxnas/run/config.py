@@ -288,7 +288,7 @@ class CompareConfig:
     """
 
     space: str = setting("nasbench201", _SPACE, known=SpaceName, kind="search space", argument=True)
-    scores: str = setting("cifar10", "Scores.", "Data")
+    scores: str = "cifar10"
     proxies: tuple[str, ...] = setting((), _PROXIES, suggestions=ProxyOrSet, shown="robot, or all given scores")
     normalization: Normalization = setting("minmax", _NORMALIZATION)
     preset: PresetName = setting("default", _PRESET, lookup=_find_preset)

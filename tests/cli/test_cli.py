@@ -350,7 +350,7 @@ def test_data_lists_every_set(run):
         (["search", "--normalization", "minmx"], "unknown normalization 'minmx': did you mean 'minmax'?"),
         (["search", "--data", "digts"], "unknown image set 'digts': did you mean 'digits'?"),
         (["search", "--data", "cifar10"], "jaxnas data get cifar10"),
-        (["search", "--budget", "0"], "`budget` must be at least 1, got 0"),
+        (["search", "--budget", "0"], "`--budget` must be at least 1, got 0"),
         (["search", "--budget", "1001"], "budget 1001 is outside 1 to 1000"),
         (["search", "--pool", "20000", "--budget", "20"], "15625"),
         (["search", "--epochs", "0"], "epochs is 0"),
@@ -369,7 +369,10 @@ def test_data_lists_every_set(run):
         (["score", "transnas101-micro", "--task", "jigsav"], "unknown task 'jigsav': did you mean 'jigsaw'"),
         (["search", "--preset", "papr"], "unknown preset 'papr': did you mean 'paper'?"),
         (["compare", "--longer", "a,b", "--prices", "3"], "2 columns of longer training and 1 prices: give one each"),
-        (["compare", "--longer", "a", "--prices", "3.5"], "price '3.5' is no whole number"),
+        (
+            ["compare", "--longer", "a", "--prices", "3.5"],
+            "`--prices` must be whole numbers separated by commas, got '3.5'",
+        ),
         (["compare", "--table", "mine.csv"], "needs the column that the search maximises: give --column"),
         ([*COMPARE, "--test-column", "tst"], "unknown column 'tst': did you mean 'test'?"),
         (["score", "--archs", "bad.txt"], "bad.txt, line 2"),
@@ -378,7 +381,11 @@ def test_data_lists_every_set(run):
         (["score", "--data", "wide.npz"], "give uint8 or float"),
         (["train", "nonsense"], "no space has an architecture 'nonsense'"),
         (["train", "."], ". is no finished search: it has no result.json"),
+        (["train", "|nothing~0|+", "nasbench201"], "|nothing~0|+"),
         (["train", "|nothing~0|+", "--space", "nasbench201"], "|nothing~0|+"),
+        (["train", FIRST, "darts", "--space", "nasbench201"], "space darts and --space nasbench201 differ"),
+        (["train", FIRST, "nasbench20"], "unknown search space 'nasbench20': did you mean 'nasbench201'?"),
+        (["score", "--cells", "0"], "`--cells` must be at least 1, got 0"),
         (["train", FIRST, "--data", "digits", "--batch-size", "1"], "training batch_size is 1"),
         (["train", FIRST, "--data", "digits", "--drop-path", "0.1"], "NASBench201Network has no paths to drop"),
         (["data", "get", "cifar"], "unknown data set 'cifar': did you mean"),
@@ -410,5 +417,5 @@ def test_plan_of_a_job(run, tmp_path):
     found = json.loads(out)
     assert found["seconds"] == pytest.approx(found["to_score"] / 20)
     code, _, err = run(*args, "--throughput", "-1")
-    assert (code, "throughput -1.0 is no pace" in err) == (2, True)
+    assert (code, "`throughput` must be above 0 architectures a second, got -1.0" in err) == (2, True)
     assert not (tmp_path / "scores").exists()

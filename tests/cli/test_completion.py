@@ -119,11 +119,12 @@ def test_the_same_option_has_the_same_help():
     found = {}
     for name, command in COMMANDS.items():
         for parameter in command.params:
-            found.setdefault(parameter.name, {})[name] = getattr(parameter, "help", None)
+            about = getattr(parameter, "help", None) or ""
+            found.setdefault(parameter.name, {})[name] = about.split(" Default: ")[0]
     differ = {option for option, helps in found.items() if len(set(helps.values())) > 1}
     assert differ == {
         "batch_size",  # of the proxies' minibatch; of a training
-        "space",  # an argument; of `train` an option
+        "space",  # of `train` after the architecture
         "out",  # a folder; of `score` also an address; of `report` a file
-        "address",  # of Ray; of a server of data
+        "proxies",  # `compare` also takes names that scores of the user have
     }

@@ -87,11 +87,6 @@ def test_pace_counts_from_the_first_chunk(monkeypatch):
     assert measured["rss_mb"] is None or 10 < measured["rss_mb"] < 1e6
 
 
-def test_names_are_split_and_default_to_the_six():
-    assert terminal.split_names(" snip, grasp ,") == ("snip", "grasp")
-    assert terminal.split_names("") == ()
-
-
 def test_programs_too_large_to_load_are_removed(tmp_path):
     for name, size in {"jit_small-cache": 10, "jit_large-cache": terminal.LARGEST_PROGRAM + 1}.items():
         with (tmp_path / name).open("wb") as file:

@@ -1,0 +1,173 @@
+"""Generate the options of a command from the dataclasses that it takes, whose fields are declared by `setting`."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING
+from functools import wraps
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+import typer
+
+from jaxnas.cli.completion import one_of, some_of
+from jaxnas.errors import InputError
+from jaxnas.names import names
+from jaxnas.runtime.settings import Panel, Setting, check_minimum, check_names, choices, settings_of, types_of
+
+PANELS = (None, *get_args(Panel))  # None: the panel of the options that come first
+
+
+class Given(dict[str, Any]):
+    """The settings of some dataclasses that the user gave, by name; the others keep their defaults."""
+
+
+class Only(NamedTuple):
+    """Some fields of a dataclass."""
+
+    config: type
+    fields: tuple[str, ...]
+
+
+class Parameter(NamedTuple):
+    """One argument or option of a command."""
+
+    group: str
+    name: str
+    kind: Any
+    default: Any
+    about: Setting
+    panel: str | None
+
+    @property
+    def flag(self) -> str:
+        """The option, or the name of the argument."""
+        return self.name.upper() if self.about.argument else self.about.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The only names that it takes; empty where any text is possible."""
+        return choices(self.kind) or names(self.about.known)
+
+
+def only(config: type, *fields: str) -> Only:
+    """Take some fields of a dataclass."""
+    return Only(config, fields)
+
+
+def takes(
+    *first: str, **groups: type | tuple[type | Only, ...]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of dataclasses.
+
+    Every keyword names a parameter of the command. One dataclass makes that parameter an instance of it; a tuple of
+    dataclasses makes it a `Given`, the values that the user gave, for functions that fill in the rest. The command's
+    other parameters stay as they are.
+
+    Args:
+      *first: names of the options that the help shows first.
+      **groups: dataclasses, or parts of them by `only`.
+
+    Returns:
+      A decorator. The command raises InputError for an unknown name or a number below its minimum before it starts.
+    """
+    parameters = [each for group, sources in groups.items() for each in _parameters(group, sources, first)]
+    parameters.sort(key=lambda each: (PANELS.index(each.panel), [*first, each.name].index(each.name)))
+    by_name = {each.name: each for each in parameters}
+    if len(by_name) < len(parameters):
+        raise ValueError(f"two options of one name among {sorted(each.name for each in parameters)}")
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def parsed(**values: Any) -> None:
+            given = {group: Given() for group in groups}
+            for name in by_name.keys() & values.keys():
+                value = _parse(by_name[name], values.pop(name))
+                if value is not None:
+                    given[by_name[name].group][name] = value
+            made = {group: kind(**given[group]) for group, kind in groups.items() if isinstance(kind, type)}
+            command(**values, **{**given, **made})
+
+        kept = [each for name, each in inspect.signature(command).parameters.items() if name not in groups]
+        signature = inspect.Signature([*kept, *map(_to_typer, parameters)])
+        parsed.__signature__ = signature  # type: ignore[attr-defined] # what typer reads
+        parsed.__annotations__ = {each.name: each.annotation for each in signature.parameters.values()}
+        return parsed
+
+    return decorate
+
+
+def _parameters(group: str, sources: Any, first: tuple[str, ...]) -> Iterator[Parameter]:
+    """Yield what the dataclasses of a group declare."""
+    for source in sources if isinstance(sources, tuple) and not isinstance(sources, Only) else (sources,):
+        config, fields = source if isinstance(source, Only) else (source, ())
+        types = types_of(config)
+        for name, (field, about) in settings_of(config, *fields).items():
+            panel = None if name in first or about.argument else about.panel
+            yield Parameter(group, name, types[name], field.default, about, panel)
+
+
+def _to_typer(parameter: Parameter) -> inspect.Parameter:
+    """Return the parameter of the function that typer reads."""
+    name, about, known = parameter.name, parameter.about, parameter.known
+    several = get_origin(parameter.kind) is tuple
+    options: dict[str, Any] = dict(help=_describe(parameter), show_default=False, hidden=about.hidden)
+    if completed := known or names(about.suggestions):
+        options["autocompletion"] = (some_of if several else one_of)(completed)
+    elif about.suggestions:
+        options["autocompletion"] = about.suggestions
+    if known or several:
+        options["metavar"] = _metavar(parameter)
+    if about.argument:
+        info = typer.Argument(**options)
+    else:
+        info = typer.Option(parameter.flag, rich_help_panel=parameter.panel, **options)
+    kind = str if known or several else parameter.kind
+    required = parameter.default is MISSING
+    default = inspect.Parameter.empty if required else False if kind is bool else None
+    annotation: Any = Annotated[kind if required or kind is bool else kind | None, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _metavar(parameter: Parameter) -> str:
+    if parameter.about.argument:
+        return parameter.flag
+    if get_origin(parameter.kind) is not tuple:
+        return "NAME"
+    return "NUMBERS" if get_args(parameter.kind)[0] is int else "NAMES"
+
+
+def _describe(parameter: Parameter) -> str:
+    """Return the help with the names that are known and the default."""
+    about, default = parameter.about, parameter.default
+    known = parameter.known or names(about.suggestions)
+    sentences = [about.help]
+    if known:
+        several = get_origin(parameter.kind) is tuple
+        opening = "Names:" if not parameter.known else "Any of" if several else "One of"
+        sentences.append(f"{opening} {', '.join(known)}.")
+    shown = about.default or (", ".join(map(str, default)) if isinstance(default, tuple) else default)
+    if shown not in (None, "", MISSING) and shown is not False:
+        sentences.append(f"Default: {shown}.")
+    return " ".join(sentences)
+
+
+def _parse(parameter: Parameter, value: Any) -> Any:
+    """Return the value that the configuration gets, or None if the user gave none.
+
+    Raises:
+      InputError: it is not one of the known names, not a whole number, or below the minimum.
+    """
+    if value is None or value is False:
+        return None
+    if get_origin(parameter.kind) is tuple:
+        value = tuple(part.strip() for part in value.split(",") if part.strip())
+        if get_args(parameter.kind)[0] is int:
+            value = tuple(_whole(parameter.flag, part) for part in value)
+    check_names(parameter.name, parameter.about, value, parameter.known)
+    check_minimum(parameter.flag, parameter.about, value)
+    return value
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise InputError(f"`{name}` must be whole numbers separated by commas, got {text!r}")
+    return int(text)
