@@ -34,7 +34,7 @@ from jaxnas.search import PRESETS, RobotConfig, robot
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, maximise
 from jaxnas.search.bo import buffer_sizes
-from jaxnas.search.greedy import leader
+from jaxnas.search.pool import leader
 from jaxnas.store.store import make_environment
 from jaxnas.table.normalize import combine
 

@@ -1,5 +1,7 @@
 """The contract checks accept every proxy and network of jaxnas, and refuse what breaks a rule, naming the rule."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -179,4 +181,4 @@ def test_a_method_that_does_not_draw_from_its_key():
         return random_search.ask(state, history, pool, jax.random.key(seed), config)
 
     with pytest.raises(AssertionError, match=r"draw from the key alone|are not pure"):
-        check_method(random_search._replace(ask=ask))
+        check_method(replace(random_search, ask=ask))

@@ -21,6 +21,8 @@ MOVED = {
     "jaxnas.parts": "jaxnas.store.parts",
     "jaxnas.pipeline": "jaxnas.run.search",
     "jaxnas.scores": "jaxnas.store.scores",
+    "jaxnas.search.greedy": "jaxnas.search.pool",
+    "jaxnas.search.presets": "jaxnas.search.robot",
     "jaxnas.shipped": "jaxnas.store.shipped",
     "jaxnas.strategies": "jaxnas.scoring.plan",
     "jaxnas.tasks": "jaxnas.data.tasks",

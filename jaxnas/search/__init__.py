@@ -1,34 +1,49 @@
-"""Search methods: `METHODS` by name. A method is called as `robot(table, objective, budget=20, seed=0)`."""
+"""Search methods, `METHODS` by name: `robot(table, objective, budget=20, seed=0)` runs one.
+
+The parts of a method are in `pool`, `history` and `method`; `loop` has its compiled steps and `run` runs a search.
+"""
+
+from typing import Any
 
 from jaxnas.errors import unknown_name
 from jaxnas.search.baselines import SingleProxyConfig, random_search, rank_aggregation, rank_sum, single_proxy
 from jaxnas.search.bo import RobotConfig
+from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.hyperband import BohbConfig, bohb, hyperband
-from jaxnas.search.loop import Method
+from jaxnas.search.method import Method
 from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
+from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.search.predictor import PredictorConfig, predictor_bo
-from jaxnas.search.presets import PRESETS, get_preset
 from jaxnas.search.result import Query, SearchResult
-from jaxnas.search.robot import robot
+from jaxnas.search.robot import PRESETS, get_preset, robot
+from jaxnas.search.run import Objective, run_search, run_seeds
 
 __all__ = [
     "METHODS",
     "PRESETS",
     "BohbConfig",
+    "History",
     "Method",
+    "Objective",
+    "Phase",
+    "Pool",
     "PredictorConfig",
+    "Proposal",
     "Query",
     "ReaConfig",
     "ReinforceConfig",
     "RobotConfig",
     "SearchResult",
     "SingleProxyConfig",
+    "SurrogateInfo",
     "bohb",
     "get_method",
     "get_preset",
     "hyperband",
     "local_search",
+    "next_in_ranking",
+    "pick",
     "predictor_bo",
     "random_search",
     "rank_aggregation",
@@ -36,10 +51,13 @@ __all__ = [
     "rea",
     "reinforce",
     "robot",
+    "run_search",
+    "run_seeds",
     "single_proxy",
+    "unweighted",
 ]
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, Method[Any, Any]] = {
     method.name: method
     for method in (
         *(robot, predictor_bo, rank_aggregation, rank_sum, single_proxy),
@@ -48,10 +66,11 @@ METHODS: dict[str, Method] = {
 }
 
 
-def get_method(name: str) -> Method:
-    """The method of that name.
+def get_method(name: str) -> Method[Any, Any]:
+    """Return the method of a name.
 
-    Raises: InputError with the nearest name if there is none.
+    Raises:
+        InputError: Unknown name; the message has the nearest one.
     """
     if name not in METHODS:
         raise unknown_name("method", name, METHODS)

@@ -5,9 +5,10 @@ every step has one shape. Ties: `ask` takes the architecture of lower index, `be
 weights (as published).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,29 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.precision import in_float64
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, DOMAINS, maximise
-from jaxnas.search.greedy import leader
+from jaxnas.search.history import SurrogateInfo, no_info
+from jaxnas.search.pool import leader
 from jaxnas.table.normalize import combine
 
 SMALLEST = 16  # rows of the surrogate's shortest buffer
 NUM_ALTERNATIVES = 64  # points among which a distinct proposal is sought
+
+Acquisition = Literal["ucb", "ei", "thompson", "ids"]
+Kernel = Literal["matern52", "matern32", "rbf"]
+Domain = Literal["cube", "sphere"]
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Raise InputError unless `value` is one of a `Literal`."""
+    if value not in get_args(choices):
+        raise unknown_name(name, value, get_args(choices))
+
+
+def check_positive(**numbers: float) -> None:
+    """Raise InputError for the first of the named numbers that is not positive, NaN included."""
+    for name, number in numbers.items():
+        if not number > 0:
+            raise InputError(f"`{name}` must be positive, got {number}")
 
 
 @dataclass(frozen=True)
@@ -29,51 +48,64 @@ class RobotConfig:
     """Hyperparameters of RoBoT.
 
     The published protocol (He et al. 2024, arXiv:2403.07591) is `PRESETS["paper"]`: kappa 2.576, distinct False,
-    10,000 candidates. Its steps may pick a known architecture again and again; the defaults explore more, and why is in
-    experiments/README.md.
+    10,000 candidates. Its steps may pick a known architecture again and again; the defaults explore more, for reasons
+    that experiments/README.md gives.
+
+    Attributes:
+        acquisition: The acquisition function.
+        kappa: Weight of the standard deviation in UCB.
+        kernel: Covariance function of the surrogate.
+        ard: Whether every proxy has a length scale of its own.
+        noise: Noise variance of the standardised objective.
+        domain: Where weights may lie: in [-1, 1]^M or on the unit sphere.
+        distinct: Whether to propose weights whose architecture is new; the greedy phase begins as soon as none of
+            `NUM_ALTERNATIVES` points has one.
+        explore: The part of the T queries after which the greedy phase begins even if BO steps are left.
+        num_candidates: Random points at which the acquisition function is compared.
+        num_ascents: The best of them from which it is maximised.
     """
 
-    acquisition: str = "ucb"
-    kappa: float = 10.0  # of UCB
-    kernel: str = "matern52"
-    ard: bool = False  # one lengthscale per proxy
-    noise: float = 1e-6  # variance of the standardised objective
-    domain: str = "cube"
-    distinct: bool = True  # propose weights whose architecture is new; greedy as soon as none of 64 points has one
-    explore: float = 1.0  # of the T queries, the part after which the greedy phase begins even if BO steps are left
+    acquisition: Acquisition = "ucb"
+    kappa: float = 10.0
+    kernel: Kernel = "matern52"
+    ard: bool = False
+    noise: float = 1e-6
+    domain: Domain = "cube"
+    distinct: bool = True
+    explore: float = 1.0
     num_candidates: int = 4_000
     num_ascents: int = 10
 
     def __post_init__(self) -> None:
-        for name, choices in (("acquisition", ACQUISITIONS), ("kernel", gp.KERNELS), ("domain", DOMAINS)):
-            if getattr(self, name) not in choices:
-                raise unknown_name(name, getattr(self, name), choices)
-        for name in ("noise", "num_candidates", "num_ascents", "explore"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be positive")
+        """Check every field."""
+        check_choice("acquisition", self.acquisition, Acquisition)
+        check_choice("kernel", self.kernel, Kernel)
+        check_choice("domain", self.domain, Domain)
+        check_positive(
+            noise=self.noise, num_candidates=self.num_candidates, num_ascents=self.num_ascents, explore=self.explore
+        )
 
 
 class BOState(NamedTuple):
-    """What the next step needs. Rows from `count` on are padding."""
+    """What the next step needs. Rows from `count` on are padding.
 
-    weights: Float[Array, "T M"]  # queried proxy weights in [-1, 1]
-    objective: Float[Array, " T"]  # as observed; NaN and inf mean that the candidate failed; padding is NaN
-    arch: Int[Array, " T"]  # index of the architecture that each query picked
-    count: Int[Array, ""]  # type: ignore[assignment]  # queries made so far; hides tuple.count
+    Attributes:
+        weights: Queried proxy weights in [-1, 1] [T M].
+        objective: The observed objectives [T]; NaN and inf mean that the candidate failed; padding is NaN.
+        arch: Index of the architecture that each query picked [T].
+        count: Queries made so far [].
+    """
 
-
-class BOInfo(NamedTuple):
-    """What a human needs: the surrogate's view of one query before it was made."""
-
-    mean: Float[Array, ""]  # predicted objective at the proposed weights
-    std: Float[Array, ""]
-    lengthscale: Float[Array, " L"]  # L = 1, or M with ARD
+    weights: Float[Array, "T M"]
+    objective: Float[Array, " T"]
+    arch: Int[Array, " T"]
+    count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
 
 
 @in_float64
 @partial(jax.jit, static_argnames=("num_proxies", "budget"))
 def init(*, num_proxies: int, budget: int) -> BOState:
-    """The state before the first query."""
+    """Return the state before the first query."""
     return BOState(
         weights=jnp.zeros((budget, num_proxies)),
         objective=jnp.full(budget, jnp.nan),
@@ -86,31 +118,39 @@ def init(*, num_proxies: int, budget: int) -> BOState:
 @partial(jax.jit, static_argnames="config")
 def ask(
     state: BOState, table: Float[Array, "A M"], queried: Bool[Array, " A"], key: PRNGKeyArray, *, config: RobotConfig
-) -> tuple[Float[Array, " M"], Int[Array, ""], BOInfo]:
-    """The next weights and the architecture argmax_a M(a; w) that they pick; the first weights are uniform.
+) -> tuple[Float[Array, " M"], Int[Array, ""], SurrogateInfo]:
+    """Return the next weights and the architecture argmax_a M(a; w) that they pick; the first weights are uniform.
 
-    Args: state, queries so far; table, scores; queried, which architectures are paid for; key, a new one for each call.
-    Returns: weights, architecture index, and the surrogate's prediction there (at the first query it has no data).
+    Args:
+        state: Queries so far.
+        table: Normalised scores [A M].
+        queried: Which architectures are paid for [A].
+        key: A new one for each call.
+        config: Hyperparameters.
+
+    Returns:
+        The weights [M], the index of the architecture [], and what the surrogate showed: NaN at the first query, which
+        it does not choose.
     """
-    points, means, stds, lengthscale = _propose_one_by_one(config)(state.weights, state.objective, state.count, key)
+    points, infos = _propose_one_by_one(config)(state.weights, state.objective, state.count, key)
 
-    def choose(rank):
+    def choose(rank: Int[Array, ""]) -> Int[Array, ""]:
         return leader(combine(table, points[rank]))
 
-    def is_known(rank):
+    def is_known(rank: Int[Array, ""]) -> Bool[Array, ""]:
         return (rank < len(points)) & queried[choose(jnp.minimum(rank, len(points) - 1))]
 
     rank = jnp.zeros((), jnp.int32)
     if config.distinct:
         rank = jax.lax.while_loop(is_known, lambda rank: rank + 1, rank)
         rank = jnp.where(rank < len(points), rank, 0)
-    return points[rank], choose(rank), BOInfo(means[rank], stds[rank], lengthscale)
+    return points[rank], choose(rank), jax.tree.map(lambda values: values[rank], infos)
 
 
 @in_float64
 @jax.jit
 def tell(state: BOState, weights: Float[Array, " M"], arch: Int[Array, ""], objective: Float[Array, ""]) -> BOState:
-    """Record one query; a non-finite objective is kept as it is."""
+    """Return the state with one more query; a non-finite objective is kept as it is."""
     row = state.count
     return BOState(
         weights=state.weights.at[row].set(weights),
@@ -123,35 +163,59 @@ def tell(state: BOState, weights: Float[Array, " M"], arch: Int[Array, ""], obje
 @in_float64
 @jax.jit
 def best_weights(state: BOState) -> Float[Array, " M"]:
-    """The weights of the best finite objective, the latest of equals; the last weights if nothing was finite."""
+    """Return the weights of the best finite objective, the latest of equals; the last ones if none was finite."""
     value = jnp.where(jnp.isfinite(state.objective), state.objective, -jnp.inf)
     best = len(value) - 1 - jnp.argmax(value[::-1])
     return state.weights[jnp.where(jnp.isfinite(value[best]), best, state.count - 1)]
 
 
-def _propose_one_by_one(config):
-    """Under vmap one seed after another: XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them
-    in the pool's own threads, which hangs as soon as every thread waits (jaxlib 0.10.2)."""
-    return jax.custom_batching.sequential_vmap(partial(_propose, config=config))
+Points = tuple[Float[Array, "K M"], SurrogateInfo]  # the info has a leading axis K
 
 
-def _propose(weights, objective, count, key, *, config):
-    """The best points [K M], the surrogate's mean and deviation there, its lengthscale."""
+def _propose_one_by_one(config: RobotConfig) -> Callable[..., Points]:
+    """Under vmap one seed after another.
+
+    XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them in the pool's own threads, which hangs
+    as soon as every thread waits (jaxlib 0.10.2).
+    """
+    sequential_vmap: Callable[..., Callable[..., Points]] = jax.custom_batching.sequential_vmap
+    return sequential_vmap(partial(_propose, config=config))
+
+
+def _propose(
+    weights: Float[Array, "T M"],
+    objective: Float[Array, " T"],
+    count: Int[Array, ""],
+    key: PRNGKeyArray,
+    *,
+    config: RobotConfig,
+) -> Points:
+    """Return the K best points and what the surrogate shows at each."""
     sizes = buffer_sizes(len(weights))
     values = without_failures(objective)
 
-    def within(size):
+    def within(size: int) -> Callable[[], Points]:
         return lambda: _propose_within(weights[:size], values[:size], count, key, config)
 
-    return jax.lax.switch(jnp.searchsorted(jnp.array(sizes), count), [within(size) for size in sizes])
+    points: Points = jax.lax.switch(jnp.searchsorted(jnp.array(sizes), count), [within(size) for size in sizes])
+    return points
 
 
 def buffer_sizes(budget: int) -> list[int]:
-    """Rows of the buffers that the surrogate is fitted in: it costs the cube of them, and early steps need few."""
+    """Return the rows of the buffers that the surrogate is fitted in.
+
+    A fit costs the cube of its rows, and early steps need few.
+    """
     return sorted({size for size in (budget // 4, budget // 2, 3 * budget // 4) if size >= SMALLEST} | {budget})
 
 
-def _propose_within(weights, values, count, key, config):
+def _propose_within(
+    weights: Float[Array, "T M"],
+    values: Float[Array, " T"],
+    count: Int[Array, ""],
+    key: PRNGKeyArray,
+    config: RobotConfig,
+) -> Points:
     num_proxies, num_best = weights.shape[1], NUM_ALTERNATIVES if config.distinct else 1
     first_key, acquisition_key, candidate_key = jax.random.split(key, 3)
     surrogate = gp.fit(weights, values, count, kernel=config.kernel, ard=config.ard, noise=config.noise)
@@ -165,13 +229,35 @@ def _propose_within(weights, values, count, key, config):
         domain=config.domain,
         num_best=min(num_best, config.num_candidates),
     )
+    info = inspect(surrogate, points, utility(points), num_proxies)
     first = DOMAINS[config.domain].draw(first_key, len(points), num_proxies)
-    points = jnp.where(count == 0, first, points)
-    return points, *gp.predict(surrogate, points), surrogate.lengthscale
+    nothing = no_info(num_proxies, len(points))
+    return jnp.where(count == 0, first, points), jax.tree.map(partial(jnp.where, count == 0), nothing, info)
+
+
+def inspect(
+    surrogate: gp.Surrogate,
+    points: Float[Array, "K F"],
+    acquisition: Float[Array, " K"],
+    num_proxies: int,
+) -> SurrogateInfo:
+    """Return what a surrogate shows at K points, whose last M inputs belong to the proxies (weights or scores)."""
+    mean, std = gp.predict(surrogate, points)
+    lengthscale = jnp.broadcast_to(surrogate.lengthscale, points.shape[1:])[-num_proxies:]
+    return SurrogateInfo(
+        lengthscale=jnp.broadcast_to(lengthscale, (len(points), num_proxies)),
+        log_evidence=jnp.broadcast_to(surrogate.log_evidence, len(points)),
+        acquisition=acquisition,
+        mean=mean,
+        std=std,
+    )
 
 
 def without_failures(objective: Float[Array, " T"]) -> Float[Array, " T"]:
-    """Failures (and padding) as the worst finite objective so far, 0 if there is none: bad, but not how bad."""
+    """Return the objective with failures (and padding) as the worst finite one so far, or 0 before there is any.
+
+    A failure is bad, but nobody knows how bad.
+    """
     observed = jnp.isfinite(objective)
     worst = jnp.min(objective, where=observed, initial=jnp.inf)
     return jnp.where(observed, objective, jnp.where(observed.any(), worst, 0.0))

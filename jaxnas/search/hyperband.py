@@ -14,34 +14,49 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError
-from jaxnas.search.loop import PHASES, History, Method, Pool, Proposal, pick, unweighted
-
-RANDOM_PHASE, PROMOTION_PHASE, DENSITY_PHASE = (PHASES.index(name) for name in ("random", "promotion", "density"))
+from jaxnas.search.history import History, Phase, Proposal
+from jaxnas.search.method import ConfigT, Method
+from jaxnas.search.pool import Pool, pick, unweighted
 
 
 class Rungs(NamedTuple):
-    """A round of all brackets, one row per rung, in the order of the search."""
+    """A round of all brackets, one row per rung, in the order of the search.
+
+    Attributes:
+        fidelity: The fidelity of the rung [R].
+        size: Architectures on it [R].
+        drawn: Whether it is the first of its bracket [R]: its architectures are drawn, those of others are promoted
+            from the row before.
+    """
 
     fidelity: Int[Array, " R"]
-    size: Int[Array, " R"]  # architectures on it
-    drawn: Bool[Array, " R"]  # the first of its bracket: architectures are drawn; else promoted from the row before
+    size: Int[Array, " R"]
+    drawn: Bool[Array, " R"]
 
 
 class _Climb(NamedTuple):
-    """Where the search stands."""
+    """Where the search stands.
+
+    Attributes:
+        rung: Row of `Rungs` [].
+        place: Architectures of the rung that have been evaluated [].
+        arch: Those architectures [T]; rows from `place` on are padding.
+        objective: Their objectives [T], -inf for failures.
+        promoted: The architectures of the rung before [T], best first.
+    """
 
     rung: Int[Array, ""]
-    place: Int[Array, ""]  # architectures of the rung that were told
-    arch: Int[Array, " T"]  # they, and their objective
+    place: Int[Array, ""]
+    arch: Int[Array, " T"]
     objective: Float[Array, " T"]
-    promoted: Int[Array, " T"]  # those of the rung before, best first
+    promoted: Int[Array, " T"]
 
 
 def plan_rungs(prices: Int[Array, " F"]) -> Rungs:
-    """The rungs of one round: F brackets, F (F + 1) / 2 rungs."""
+    """Return the rungs of one round: F brackets, F (F + 1) / 2 rungs."""
     rows, highest = [], len(prices) - 1
     for start in range(highest + 1):
         size = -(-(highest + 1) * prices[highest] // ((highest + 1 - start) * prices[start]))
@@ -51,12 +66,19 @@ def plan_rungs(prices: Int[Array, " F"]) -> Rungs:
     return Rungs(*map(jnp.array, zip(*rows, strict=True)))
 
 
-def _init(pool: Pool, budget, key, config) -> _Climb:
-    nobody, zero = jnp.zeros(budget, jnp.int32), jnp.zeros((), jnp.int32)
-    return _Climb(zero, zero, nobody, jnp.full(budget, -jnp.inf), nobody)
+Draw = Callable[
+    [History, Pool, Bool[Array, " A"], PRNGKeyArray, ConfigT], tuple[Int[Array, ""], Int[Array, ""] | Phase]
+]  # of an architecture in a mask, and its phase
 
 
-def _ask(draw: Callable, state: _Climb, history: History, pool: Pool, key, config) -> Proposal:
+def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: object) -> _Climb:
+    empty, zero = jnp.zeros(budget, jnp.int32), jnp.zeros((), jnp.int32)
+    return _Climb(zero, zero, empty, jnp.full(budget, -jnp.inf), empty)
+
+
+def _ask(
+    draw: Draw[ConfigT], state: _Climb, history: History, pool: Pool, key: PRNGKeyArray, config: ConfigT
+) -> Proposal:
     rungs = plan_rungs(pool.prices)
     fidelity = rungs.fidelity[state.rung]
     affordable = history.spent + pool.prices[fidelity] <= len(history.item)
@@ -66,11 +88,14 @@ def _ask(draw: Callable, state: _Climb, history: History, pool: Pool, key, confi
     drawn, phase = draw(history, pool, among, key, config)
     arch = jnp.where(climbing, state.promoted[state.place], drawn)
     item = (fidelity * pool.num_archs + arch).astype(jnp.int32)
-    return Proposal(item, jnp.where(climbing, PROMOTION_PHASE, phase), unweighted(pool))
+    return Proposal(item, jnp.where(climbing, Phase.PROMOTION, phase), unweighted(pool))
 
 
-def _tell(state: _Climb, proposal, objective, pool: Pool, config) -> _Climb:
-    """A failed candidate is the last to be promoted. What the rest of the budget went to is no part of a rung."""
+def _tell(state: _Climb, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: object) -> _Climb:
+    """Enter an objective into the rung; a failed candidate is the last to be promoted.
+
+    An architecture that the rest of the budget went to is at another fidelity and does not belong to the rung.
+    """
     rungs = plan_rungs(pool.prices)
     fidelity, arch = jnp.divmod(proposal.item, pool.num_archs)
     told = state._replace(
@@ -87,34 +112,51 @@ def _tell(state: _Climb, proposal, objective, pool: Pool, config) -> _Climb:
     )
     done = told.place == rungs.size[state.rung]
     moved = jax.tree.map(lambda new, old: jnp.where(done, new, old), above, told)
-    return jax.tree.map(lambda new, old: jnp.where(fidelity == rungs.fidelity[state.rung], new, old), moved, state)
+    on_rung = fidelity == rungs.fidelity[state.rung]
+    following: _Climb = jax.tree.map(lambda new, old: jnp.where(on_rung, new, old), moved, state)
+    return following
 
 
-def _at_random(history, pool, among, key, config):
-    return pick(key, among), RANDOM_PHASE
+def _at_random(
+    history: History, pool: Pool, among: Bool[Array, " A"], key: PRNGKeyArray, config: None
+) -> tuple[Int[Array, ""], Phase]:
+    return pick(key, among), Phase.RANDOM
 
 
-hyperband = Method("hyperband", _init, partial(_ask, _at_random), _tell, multi_fidelity=True)
+hyperband: Method[_Climb, None] = Method("hyperband", _init, partial(_ask, _at_random), _tell, multi_fidelity=True)
 """Brackets of successive halving over random architectures. Source: Li et al. 2018 (arXiv:1603.06560)."""
 
 
 @dataclass(frozen=True)
 class BohbConfig:
-    """The defaults are the published ones."""
+    """Hyperparameters of `bohb`; the defaults are the published ones.
 
-    good: float = 0.15  # share of the observations that count as good
-    at_random: float = 1 / 3  # share of the draws that no density guides
-    num_samples: int = 64  # architectures among which a density chooses
+    Attributes:
+        good: Share of the observations that count as good, within 0 and 1.
+        at_random: Share of the draws that no density guides, from 0 to 1.
+        num_samples: Random architectures among which a density chooses.
+    """
+
+    good: float = 0.15
+    at_random: float = 1 / 3
+    num_samples: int = 64
 
     def __post_init__(self) -> None:
-        if not (0 < self.good < 1 and 0 <= self.at_random <= 1 and self.num_samples >= 1):
-            raise InputError(f"{self}: good must lie within 0 and 1, at_random from 0 to 1, num_samples be at least 1")
+        """Check every field."""
+        if not 0 < self.good < 1:
+            raise InputError(f"`good` must be between 0 and 1, got {self.good}")
+        if not 0 <= self.at_random <= 1:
+            raise InputError(f"`at_random` must be from 0 to 1, got {self.at_random}")
+        if not self.num_samples >= 1:
+            raise InputError(f"`num_samples` must be at least 1, got {self.num_samples}")
 
 
-def _by_density(history: History, pool: Pool, among: Bool[Array, " A"], key, config: BohbConfig):
+def _by_density(
+    history: History, pool: Pool, among: Bool[Array, " A"], key: PRNGKeyArray, config: BohbConfig
+) -> tuple[Int[Array, ""], Int[Array, ""]]:
     """Of some random architectures the one of highest p(good) / p(bad), by the highest fidelity observed often enough.
 
-    Each density is a product over decisions of the options' shares, one more of each counted.
+    Each density is a product over decisions of the options' shares, with one added to every count.
     """
     num_decisions = pool.archs.shape[1]
     least = num_decisions + 1  # observations that a density needs
@@ -139,7 +181,7 @@ def _by_density(history: History, pool: Pool, among: Bool[Array, " A"], key, con
     guided = usable.any() & (jax.random.uniform(coin_key) >= config.at_random)
     return (
         jnp.where(guided, chosen, pick(random_key, among)),
-        jnp.where(guided, DENSITY_PHASE, RANDOM_PHASE),
+        jnp.where(guided, Phase.DENSITY, Phase.RANDOM),
     )
 
 
@@ -148,5 +190,7 @@ def _shares(one_hot: Float[Array, "N D K"], members: Bool[Array, " N"]) -> Float
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-bohb = Method("bohb", _init, partial(_ask, _by_density), _tell, BohbConfig(), needs_archs=True, multi_fidelity=True)
+bohb: Method[_Climb, BohbConfig] = Method(
+    "bohb", _init, partial(_ask, _by_density), _tell, BohbConfig(), needs_archs=True, multi_fidelity=True
+)
 """Hyperband whose architectures are drawn where good ones are dense. Source: Falkner et al. 2018 (arXiv:1807.01774)."""

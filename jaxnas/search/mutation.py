@@ -9,59 +9,77 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError
-from jaxnas.search.loop import PHASES, History, Method, Pool, Proposal, pick, unweighted
-
-RANDOM_PHASE, EVOLUTION_PHASE, NEIGHBOUR_PHASE = (PHASES.index(name) for name in ("random", "evolution", "neighbour"))
+from jaxnas.search.history import History, Phase, Proposal
+from jaxnas.search.method import Method
+from jaxnas.search.pool import Pool, pick, unweighted
 
 
 def neighbours(pool: Pool, arch: Int[Array, ""]) -> Bool[Array, " A"]:
-    """Which architectures of the pool are nearest to `arch`, apart from those equal to it."""
+    """Return which architectures of the pool are nearest to `arch`, apart from those equal to it."""
     distance = jnp.sum(pool.archs != pool.archs[arch], axis=1)
     distance = jnp.where(distance > 0, distance, pool.archs.shape[1] + 1)
     return distance == distance.min()
 
 
-def _finite(objective):
+def _finite(objective: Float[Array, ""]) -> Float[Array, ""]:
     """A failure is worse than everything."""
     return jnp.where(jnp.isfinite(objective), objective, -jnp.inf)
 
 
 @dataclass(frozen=True)
 class ReaConfig:
-    """Regularised evolution; the defaults are those of Dong and Yang 2020 (arXiv:2001.00326) on NAS-Bench-201."""
+    """Hyperparameters of `rea`; the defaults are those of Dong and Yang 2020 (arXiv:2001.00326) on NAS-Bench-201.
+
+    Attributes:
+        population: Members of the population.
+        sample_size: Members drawn from the population; the best of them is the parent.
+    """
 
     population: int = 10
-    sample_size: int = 3  # drawn from the population; the best of them is the parent
+    sample_size: int = 3
 
     def __post_init__(self) -> None:
+        """Check every field."""
         if not 1 <= self.sample_size <= self.population:
-            raise InputError(f"sample_size {self.sample_size} is outside 1 to {self.population}, the population")
+            raise InputError(
+                f"`sample_size` must be from 1 to {self.population}, the population, got {self.sample_size}"
+            )
 
 
 class _Population(NamedTuple):
+    """The members of the population.
+
+    Attributes:
+        arch: Their architectures [P].
+        objective: Their objectives [P], -inf for failures.
+        born: Members ever []; member n stands at n modulo P, so that it replaces the oldest.
+    """
+
     arch: Int[Array, " P"]
     objective: Float[Array, " P"]
-    born: Int[Array, ""]  # members ever; member n stands at n modulo P, so that the oldest is replaced
+    born: Int[Array, ""]
 
 
-def _init_rea(pool, budget, key, config):
+def _init_rea(pool: Pool, budget: int, key: PRNGKeyArray, config: ReaConfig) -> _Population:
     size = config.population
     return _Population(jnp.zeros(size, jnp.int32), jnp.full(size, -jnp.inf), jnp.zeros((), jnp.int32))
 
 
-def _ask_rea(state: _Population, history: History, pool: Pool, key, config):
+def _ask_rea(state: _Population, history: History, pool: Pool, key: PRNGKeyArray, config: ReaConfig) -> Proposal:
     member_key, child_key = jax.random.split(key)
     sampled = jax.random.choice(member_key, config.population, (config.sample_size,), replace=False)
     parent = state.arch[sampled[jnp.argmax(state.objective[sampled])]]
     founding = state.born < config.population
     among = jnp.where(founding, ~history.queried, neighbours(pool, parent))
-    return Proposal(pick(child_key, among), jnp.where(founding, RANDOM_PHASE, EVOLUTION_PHASE), unweighted(pool))
+    return Proposal(pick(child_key, among), jnp.where(founding, Phase.RANDOM, Phase.EVOLUTION), unweighted(pool))
 
 
-def _tell_rea(state: _Population, proposal, objective, pool, config):
+def _tell_rea(
+    state: _Population, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: ReaConfig
+) -> _Population:
     place = state.born % config.population
     return _Population(
         state.arch.at[place].set(proposal.item),
@@ -78,29 +96,37 @@ Source: Real et al. 2019 (arXiv:1802.01548).
 
 
 class _Place(NamedTuple):
+    """Where a local search stands.
+
+    Attributes:
+        arch: The architecture [].
+        objective: Its objective [], -inf if it failed.
+    """
+
     arch: Int[Array, ""]
     objective: Float[Array, ""]
 
 
-def _init_local(pool, budget, key, config):
+def _init_local(pool: Pool, budget: int, key: PRNGKeyArray, config: None) -> _Place:
     return _Place(jnp.zeros((), jnp.int32), jnp.array(-jnp.inf))
 
 
-def _ask_local(state: _Place, history: History, pool: Pool, key, config):
+def _ask_local(state: _Place, history: History, pool: Pool, key: PRNGKeyArray, config: None) -> Proposal:
     worth = ~history.queried | (history.objective > state.objective)  # what is known to be better costs nothing
     around = neighbours(pool, state.arch) & worth
-    anew = (history.count == 0) | ~around.any()
-    among = jnp.where(anew, ~history.queried, around)
-    return Proposal(pick(key, among), jnp.where(anew, RANDOM_PHASE, NEIGHBOUR_PHASE), unweighted(pool))
+    restart = (history.count == 0) | ~around.any()
+    among = jnp.where(restart, ~history.queried, around)
+    return Proposal(pick(key, among), jnp.where(restart, Phase.RANDOM, Phase.NEIGHBOUR), unweighted(pool))
 
 
-def _tell_local(state: _Place, proposal, objective, pool, config):
+def _tell_local(state: _Place, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: None) -> _Place:
     objective = _finite(objective)
-    moves = (proposal.phase == RANDOM_PHASE) | (objective > state.objective)
-    return jax.tree.map(lambda new, old: jnp.where(moves, new, old), _Place(proposal.item, objective), state)
+    moves = (proposal.phase == Phase.RANDOM) | (objective > state.objective)
+    moved: _Place = jax.tree.map(lambda new, old: jnp.where(moves, new, old), _Place(proposal.item, objective), state)
+    return moved
 
 
-local_search = Method("local_search", _init_local, _ask_local, _tell_local, needs_archs=True)
+local_search: Method[_Place, None] = Method("local_search", _init_local, _ask_local, _tell_local, needs_archs=True)
 """From a random architecture on to the first better neighbour; where there is none, from another random one.
 
 Source: White, Nolen, Savani 2021 (arXiv:2005.02960), the variant that does not wait for all neighbours.

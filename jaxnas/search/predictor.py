@@ -6,70 +6,88 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxnas.errors import InputError, unknown_name
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS
-from jaxnas.search.bo import without_failures
-from jaxnas.search.greedy import next_in_ranking
-from jaxnas.search.loop import PHASES, History, Method, Pool, Proposal, pick, unweighted
-
-RANDOM_PHASE, BO_PHASE = PHASES.index("random"), PHASES.index("bo")
+from jaxnas.search.bo import Acquisition, Kernel, check_choice, check_positive, inspect, without_failures
+from jaxnas.search.history import History, Phase, Proposal, no_info
+from jaxnas.search.method import Method
+from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """Hyperparameters of `predictor_bo`."""
+    """Hyperparameters of `predictor_bo`.
 
-    initial: int = 5  # architectures drawn at random before the first fit
-    acquisition: str = "ei"
-    kappa: float = 2.576  # of UCB
-    kernel: str = "matern52"
-    noise: float = 1e-2  # variance of the standardised objective: an encoding does not say everything
+    Attributes:
+        initial: Architectures drawn at random before the first fit.
+        acquisition: The acquisition function.
+        kappa: Weight of the standard deviation in UCB.
+        kernel: Covariance function of the surrogate.
+        noise: Noise variance of the standardised objective, for what an encoding cannot explain.
+    """
+
+    initial: int = 5
+    acquisition: Acquisition = "ei"
+    kappa: float = 2.576
+    kernel: Kernel = "matern52"
+    noise: float = 1e-2
 
     def __post_init__(self) -> None:
-        if self.acquisition not in ACQUISITIONS:
-            raise unknown_name("acquisition", self.acquisition, ACQUISITIONS)
-        if self.kernel not in gp.KERNELS:
-            raise unknown_name("kernel", self.kernel, gp.KERNELS)
-        for name in ("initial", "noise"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be positive")
+        """Check every field."""
+        check_choice("acquisition", self.acquisition, Acquisition)
+        check_choice("kernel", self.kernel, Kernel)
+        check_positive(initial=self.initial, noise=self.noise)
 
 
 class _Observed(NamedTuple):
+    """The queries so far; rows from `count` on are padding.
+
+    Attributes:
+        features: Encoded architectures [T F].
+        objective: Their objectives [T], non-finite where they failed; padding is NaN.
+        count: Queries made so far [].
+    """
+
     features: Float[Array, "T F"]
     objective: Float[Array, " T"]
     count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
 
 
 def encode(pool: Pool) -> Float[Array, "A F"]:
-    """Every decision one-hot, then the normalised scores: F = D K + M."""
+    """Return the features of every architecture: its decisions one-hot, then its scores; F = D K + M."""
     one_hot = jax.nn.one_hot(pool.archs, len(pool.options), dtype=pool.table.dtype)
-    return jnp.concatenate([one_hot.reshape(len(pool.table), -1), pool.table], axis=1)
+    return jnp.concatenate([one_hot.reshape(pool.num_archs, -1), pool.table], axis=1)
 
 
-def _init(pool: Pool, budget, key, config) -> _Observed:
-    num_features = pool.archs.shape[1] * len(pool.options) + pool.table.shape[1]
+def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: PredictorConfig) -> _Observed:
+    num_features = pool.archs.shape[1] * len(pool.options) + pool.num_proxies
     return _Observed(jnp.zeros((budget, num_features)), jnp.full(budget, jnp.nan), jnp.zeros((), jnp.int32))
 
 
-def _ask(state: _Observed, history: History, pool: Pool, key, config) -> Proposal:
-    def at_random():
-        return Proposal(pick(key, ~history.queried), jnp.int32(RANDOM_PHASE), unweighted(pool))
+def _ask(state: _Observed, history: History, pool: Pool, key: PRNGKeyArray, config: PredictorConfig) -> Proposal:
+    def at_random() -> Proposal:
+        arch = pick(key, ~history.queried)
+        return Proposal(arch, jnp.int32(Phase.RANDOM), unweighted(pool), no_info(pool.num_proxies))
 
-    def by_acquisition():
+    def by_acquisition() -> Proposal:
         values = without_failures(state.objective)
         surrogate = gp.fit(state.features, values, state.count, kernel=config.kernel, noise=config.noise)
-        utility = ACQUISITIONS[config.acquisition](surrogate, jnp.max(values), key, config.kappa)
-        arch = next_in_ranking(utility(encode(pool)), history.queried)
-        return Proposal(arch, jnp.int32(BO_PHASE), unweighted(pool))
+        features = encode(pool)
+        merit = ACQUISITIONS[config.acquisition](surrogate, jnp.max(values), key, config.kappa)(features)
+        arch = next_in_ranking(merit, history.queried)
+        infos = inspect(surrogate, features[arch][None], merit[arch][None], pool.num_proxies)
+        info = jax.tree.map(lambda values: values[0], infos)
+        return Proposal(arch, jnp.int32(Phase.BO), unweighted(pool), info)
 
-    return lax.cond(state.count < config.initial, at_random, by_acquisition)
+    proposal: Proposal = lax.cond(state.count < config.initial, at_random, by_acquisition)
+    return proposal
 
 
-def _tell(state: _Observed, proposal, objective, pool: Pool, config) -> _Observed:
+def _tell(
+    state: _Observed, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: PredictorConfig
+) -> _Observed:
     row = state.count
     return _Observed(
         features=state.features.at[row].set(encode(pool)[proposal.item]),

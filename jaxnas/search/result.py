@@ -1,9 +1,8 @@
-"""What a search returns, and the bookkeeping of queries that all methods share."""
+"""What a search returns: its queries in order, the architecture it selects, and how each query was chosen."""
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,53 +12,87 @@ from jaxtyping import Float, Int
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.search.history import SurrogateInfo
 
 
 class Query(NamedTuple):
-    """One distinct query, as given to `on_query` when it is done."""
+    """One distinct query, as `on_query` receives it when it is done.
 
-    number: int  # from 1
+    Attributes:
+        number: Its number, from 1.
+        budget: The budget of the search, T.
+        phase: How it was chosen, the label of a `Phase`.
+        arch: Index of the architecture.
+        objective: The observed objective, NaN or inf if the candidate failed.
+        cost: Seconds, NaN if unknown.
+        best: The best finite objective so far, at the highest fidelity that has one; NaN if there is none yet.
+        fidelity: Column of the objective; the last one is the full training.
+    """
+
+    number: int
     budget: int
     phase: str
     arch: int
     objective: float
-    cost: float  # seconds, NaN if unknown
-    best: float  # best finite objective so far (at the highest fidelity that has one), NaN if none
-    fidelity: int = 0  # which of the objective's columns; the last is the full training
+    cost: float
+    best: float
+    fidelity: int = 0
 
 
 @dataclass(frozen=True, repr=False)
 class SearchResult:
-    """One run. T queries of distinct architectures in the order they were paid for; T0 of them chosen by BO.
+    """One search: T queries of distinct architectures in the order they were paid for.
 
-    Where fidelities differ in price, there are fewer queries than the budget buys of the cheapest, and an architecture
-    may stand in several of them, once at each fidelity.
+    Where fidelities differ in price there are fewer queries than the budget would buy of the cheapest, and an
+    architecture may have several of them, one at each fidelity.
+
+    Attributes:
+        method: Name of the method.
+        selected: Index of the best architecture at the highest fidelity: the first of equals, never a failed one.
+        queries: Index of the architecture of each query [T].
+        phase: The label of the `Phase` of each query, such as "bo", "greedy" or "random".
+        objective: The observed objectives [T], NaN or inf where a candidate failed.
+        cost: Seconds [T], NaN where unknown.
+        query_weights: The proxy weights that first picked each architecture [T M]; NaN outside of BO.
+        weights: The best proxy weights found [M]; NaN if the method seeks none.
+        num_bo: The number of queries that BO chose, T0.
+        budget: The budget, T.
+        seed: The seed of all draws.
+        num_failed: The number of queries with a non-finite objective.
+        config: The hyperparameters of the method.
+        fidelity: The fidelity of each query [T]; all 0 where there is a single one.
+        spent: Queries' worth of the budget spent after each query [T].
+        info: What the surrogate showed at each query [T ...]; NaN where no surrogate chose.
     """
 
     method: str
-    selected: int  # index of the best (at the highest fidelity): the first of equals, never a failed one
+    selected: int
     queries: Int[np.ndarray, " T"]
-    phase: tuple[str, ...]  # of each query: "bo", "greedy" or "random"
-    objective: Float[np.ndarray, " T"]  # as observed, NaN or inf where the candidate failed
-    cost: Float[np.ndarray, " T"]  # seconds, NaN where unknown
-    query_weights: Float[np.ndarray, "T M"]  # the weights that first picked the architecture; NaN outside of BO
-    weights: Float[np.ndarray, " M"]  # the best found; NaN if the method has none
-    num_bo: int  # T0
+    phase: tuple[str, ...]
+    objective: Float[np.ndarray, " T"]
+    cost: Float[np.ndarray, " T"]
+    query_weights: Float[np.ndarray, "T M"]
+    weights: Float[np.ndarray, " M"]
+    num_bo: int
     budget: int
     seed: int
-    num_failed: int  # queries with a non-finite objective
+    num_failed: int
     config: dict[str, Any]
-    fidelity: Int[np.ndarray, " T"]  # of each query; all 0 where there is one
-    spent: Int[np.ndarray, " T"]  # queries' worth of the budget after each query
+    fidelity: Int[np.ndarray, " T"]
+    spent: Int[np.ndarray, " T"]
+    info: SurrogateInfo
 
     @property
     def best(self) -> float:
-        """The objective of the selected architecture, at the highest fidelity that it has."""
+        """The objective of the selected architecture at the highest fidelity that it was evaluated at."""
         at = np.flatnonzero((self.queries == self.selected) & np.isfinite(self.objective))
         return float(self.objective[at[np.argmax(self.fidelity[at])]])
 
     def best_by_spending(self) -> Float[np.ndarray, " T"]:
-        """Best finite objective, at the highest fidelity that has one, once 1 to T queries' worth is spent; or NaN."""
+        """Return the best finite objective once 1 to T queries' worth is spent [T], NaN before the first.
+
+        An objective of a higher fidelity replaces any of a lower one.
+        """
         best, incumbent = np.full(self.budget, np.nan), (-1, -np.inf)
         ends = [*self.spent[1:] - 1, self.budget]  # an evaluation counts when it is paid in full
         for start, end, fidelity, value in zip(self.spent - 1, ends, self.fidelity, self.objective, strict=True):
@@ -70,14 +103,22 @@ class SearchResult:
         return best
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings, with None for NaN and inf: valid JSON."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        """Return plain lists, numbers and strings, with None for NaN and inf: valid JSON."""
+        info = {name: _plain(column) for name, column in self.info._asdict().items()}
+        return {name: _plain(value) for name, value in asdict(self).items()} | {"info": info}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SearchResult":
-        """The inverse of `to_dict`, but that inf is NaN."""
-        arrays: dict[str, Any] = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
-        return cls(**{**values, **arrays, "phase": tuple(values["phase"])})
+        """Return the result that `to_dict` was made from, with NaN in place of inf.
+
+        Older files lack `info`: it is NaN then.
+        """
+        arrays = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
+        rows, proxies = arrays["query_weights"].shape
+        unknown = {name: np.full((rows, proxies) if name == "lengthscale" else rows, np.nan) for name in _INFO}
+        recorded = {name: np.array(column, float) for name, column in values.get("info", {}).items()}
+        info = SurrogateInfo(**{**unknown, **recorded})
+        return cls(**{**values, **arrays, "phase": tuple(values["phase"]), "info": info})
 
     def save(self, path: Path | str) -> None:
         """Write `to_dict` as JSON, atomically."""
@@ -86,24 +127,27 @@ class SearchResult:
 
     @classmethod
     def load(cls, path: Path | str) -> "SearchResult":
-        """What `save` wrote.
+        """Return what `save` wrote.
 
-        Raises: InputError for a file that is missing or something else.
+        Raises:
+            InputError: The file is missing or not a saved result.
         """
         content = read_bytes(path)
         try:
             return cls.from_dict(json.loads(content))
-        except (ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{path} is no saved search result ({error}): save one with `result.save`") from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is not a saved search result ({error}): save one with `result.save`") from error
 
     def to_pandas(self) -> Frame:
-        """One row per query: index in the pool, phase, objective, seconds, fidelity, and the weights of BO.
+        """Return a data frame with one row per query.
 
-        The weights are those that first picked the architecture, a column for each proxy by its number.
+        Its columns are the index in the pool, phase, objective, seconds and fidelity; what the surrogate showed; and
+        the weights that first picked the architecture, one column for each proxy by its number.
         """
         columns = {"arch": self.queries, "phase": self.phase, "objective": self.objective, "seconds": self.cost}
         weights = {f"weight_{number}": column for number, column in enumerate(self.query_weights.T)}
-        return to_pandas({**columns, "fidelity": self.fidelity, **weights})
+        shown = {name: column for name, column in self.info._asdict().items() if column.ndim == 1}
+        return to_pandas({**columns, "fidelity": self.fidelity, **shown, **weights})
 
     def __repr__(self) -> str:
         failed = f", {self.num_failed} failed" if self.num_failed else ""
@@ -125,120 +169,7 @@ _ARRAYS: dict[str, Any] = {
     "fidelity": int,
     "spent": int,
 }
-
-
-@dataclass
-class Ledger:
-    """Pays for queries one by one: each architecture is evaluated once per fidelity, reported and kept in order.
-
-    Item n is architecture n modulo A at fidelity n // A.
-    """
-
-    objective: Callable[..., float]  # of the architecture, and of the fidelity if there are several
-    costs: Callable[[int], float] | None
-    num_archs: int
-    num_proxies: int
-    budget: int
-    prices: tuple[int, ...]
-    on_query: Callable[[Query], None] | None
-    paid: dict[int, Query] = field(default_factory=dict)  # by item, in order
-    weights: dict[int, np.ndarray] = field(default_factory=dict)
-    spent: int = 0
-    best: Query | None = None  # of the finite ones
-
-    def query(self, item: int, phase: str, weights: Float[np.ndarray, " M"] | None = None) -> float:
-        """The objective of an item, evaluated if this is its first time."""
-        if item not in self.paid:
-            fidelity, arch = divmod(item, self.num_archs)
-            at = (arch, fidelity) if len(self.prices) > 1 else (arch,)
-            start = time.perf_counter()
-            objective = float(self.objective(*at))
-            seconds = time.perf_counter() - start if self.costs is None else float(self.costs(arch))
-            query = Query(len(self.paid) + 1, self.budget, phase, arch, objective, seconds, np.nan, fidelity)
-            if np.isfinite(objective) and (self.best is None or _merit(query) > _merit(self.best)):
-                self.best = query
-            self.paid[item] = query._replace(best=self.best.objective if self.best else np.nan)
-            self.weights[item] = np.full(self.num_proxies, np.nan) if weights is None else np.asarray(weights)
-            self.spent += self.prices[fidelity]
-            if self.on_query is not None:
-                self.on_query(self.paid[item])
-        return self.paid[item].objective
-
-    def result(self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, Any]) -> SearchResult:
-        """Close the run.
-
-        Raises: InputError if no query has a finite objective.
-        """
-        queries = list(self.paid.values())
-        objective = np.array([query.objective for query in queries])
-        if self.best is None:
-            raise InputError(
-                f"all {len(queries)} queried architectures failed (objective NaN or inf): nothing to select"
-            )
-        return SearchResult(
-            method=method,
-            selected=self.best.arch,
-            queries=np.array([query.arch for query in queries]),
-            phase=tuple(query.phase for query in queries),
-            objective=objective,
-            cost=np.array([query.cost for query in queries]),
-            query_weights=np.stack(list(self.weights.values())),
-            weights=np.asarray(weights),
-            num_bo=sum(query.phase == "bo" for query in queries),
-            budget=self.budget,
-            seed=seed,
-            num_failed=int((~np.isfinite(objective)).sum()),
-            config=config,
-            fidelity=np.array([query.fidelity for query in queries]),
-            spent=np.cumsum([self.prices[query.fidelity] for query in queries]),
-        )
-
-
-def _merit(query: Query) -> tuple[int, float]:
-    return query.fidelity, query.objective
-
-
-def open_ledger(
-    table: Any,
-    objective: Any,
-    budget: int,
-    costs: Any = None,
-    on_query: Any = None,
-    prices: Sequence[int] | None = None,
-) -> Ledger:
-    """Check what every method is given; an objective array [A] or [A F] becomes a look-up of unknown cost.
-
-    Raises: InputError for a table that is not [A M] or not finite, a budget outside [1, A], prices that do not rise
-      from 1, an objective or costs that do not have A entries, and an objective without a finite value.
-    """
-    table, prices = np.asarray(table), tuple(prices or (1,))
-    if table.ndim != 2 or table.size == 0:
-        raise InputError(f"the score table has shape {table.shape}: give [architectures, proxies]")
-    if not np.isfinite(table).all():
-        raise InputError(f"the score table has {(~np.isfinite(table)).sum()} NaN or inf entries: normalize it first")
-    num_archs, num_proxies = table.shape
-    if not 1 <= budget <= num_archs:
-        raise InputError(f"budget {budget} is outside 1 to {num_archs}, the number of architectures")
-    if prices[0] != 1 or any(price != int(price) for price in prices) or list(prices) != sorted(set(prices)):
-        raise InputError(f"prices of fidelities are {prices}: whole queries are needed that rise from 1")
-    if not callable(objective):
-        shape = (num_archs, len(prices)) if len(prices) > 1 else (num_archs,)
-        values = _column("objective", objective, shape)
-        if not np.isfinite(values).any():
-            raise InputError(f"the objective has no finite value for any of the {num_archs} architectures")
-        objective = lambda *at: values[at]  # noqa: E731
-        costs = np.full(num_archs, np.nan) if costs is None else costs
-    if costs is not None and not callable(costs):
-        costs = _column("costs", costs, (num_archs,)).__getitem__
-    return Ledger(objective, costs, num_archs, num_proxies, budget, prices, on_query)
-
-
-def _column(name: str, values: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "A ..."]:
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != shape:
-        wanted = "one value per row" if len(shape) == 1 else f"one value per row and fidelity, {list(shape)}"
-        raise InputError(f"{name} has shape {values.shape}, the score table {shape[0]} rows: give {wanted}")
-    return values
+_INFO = SurrogateInfo._fields
 
 
 def _plain(value: Any) -> Any:

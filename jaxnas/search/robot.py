@@ -6,45 +6,67 @@ Of equally good weights the latest is kept, of equally good architectures the fi
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxnas.errors import unknown_name
 from jaxnas.search import bo
 from jaxnas.search.bo import BOState, RobotConfig
-from jaxnas.search.greedy import next_in_ranking
-from jaxnas.search.loop import PHASES, History, Method, Pool, Proposal, unweighted
+from jaxnas.search.history import History, Phase, Proposal, no_info
+from jaxnas.search.method import Method
+from jaxnas.search.pool import Pool, next_in_ranking, unweighted
 from jaxnas.table.normalize import combine
 
-BO_PHASE, GREEDY_PHASE = PHASES.index("bo"), PHASES.index("greedy")
+PRESETS: dict[str, RobotConfig] = {
+    "default": RobotConfig(),
+    # As published, with min-max normalised scores: He et al. 2024 (arXiv:2403.07591).
+    "paper": RobotConfig(kappa=2.576, distinct=False, num_candidates=10_000),
+}
 
 
-def _init(pool: Pool, budget, key, config) -> BOState:
-    return bo.init(num_proxies=pool.table.shape[1], budget=budget)
+def get_preset(name: str) -> RobotConfig:
+    """Return the settings of a preset.
+
+    Raises:
+        InputError: Unknown name; the message has the nearest one.
+    """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]
 
 
-def _ask(state: BOState, history: History, pool: Pool, key, config) -> Proposal:
+def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: RobotConfig) -> BOState:
+    state: BOState = bo.init(num_proxies=pool.num_proxies, budget=budget)
+    return state
+
+
+def _ask(state: BOState, history: History, pool: Pool, key: PRNGKeyArray, config: RobotConfig) -> Proposal:
     """BO, which finds T0 distinct architectures; then down the ranking of the best weights.
 
     BO ends after T steps, at `explore` T architectures, or, with `distinct`, when it has nothing new to propose.
     """
 
-    def explore():
-        weights, arch, _ = bo.ask(state, pool.table, history.queried, key, config=config)
-        return Proposal(arch, jnp.int32(BO_PHASE), weights)
+    def explore() -> Proposal:
+        weights, arch, info = bo.ask(state, pool.table, history.queried, key, config=config)
+        return Proposal(arch, jnp.int32(Phase.BO), weights, info)
 
-    def exploit():
+    def exploit() -> Proposal:
         merit = combine(pool.table, bo.best_weights(state))
-        return Proposal(next_in_ranking(merit, history.queried), jnp.int32(GREEDY_PHASE), unweighted(pool))
+        arch = next_in_ranking(merit, history.queried)
+        return Proposal(arch, jnp.int32(Phase.GREEDY), unweighted(pool), no_info(pool.num_proxies))
 
     budget = len(state.objective)
     exploring = (state.count < budget) & (history.count < config.explore * budget)
     if config.distinct:
         exploring &= state.count == history.count  # every step so far was new
-    return lax.cond(exploring, explore, exploit)
+    proposal: Proposal = lax.cond(exploring, explore, exploit)
+    return proposal
 
 
-def _tell(state: BOState, proposal: Proposal, objective, pool, config) -> BOState:
+def _tell(state: BOState, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: RobotConfig) -> BOState:
     """A failed candidate is the worst value so far for the surrogate."""
     told = bo.tell(state, proposal.weights, proposal.item, objective)
-    return lax.cond(proposal.phase == BO_PHASE, lambda: told, lambda: state)
+    following: BOState = lax.cond(proposal.phase == Phase.BO, lambda: told, lambda: state)
+    return following
 
 
 robot = Method("robot", _init, _ask, _tell, RobotConfig(), weights=bo.best_weights)

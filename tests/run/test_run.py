@@ -126,7 +126,7 @@ def test_a_search_result_is_saved(tmp_path):
     assert again.to_dict() == result.to_dict()
     assert again.best == result.best == np.nanmax(result.objective)
     (tmp_path / "result.json").write_text("{}")
-    with pytest.raises(InputError, match="no saved search result"):
+    with pytest.raises(InputError, match="not a saved search result"):
         SearchResult.load(tmp_path / "result.json")
 
 

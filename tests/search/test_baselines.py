@@ -28,7 +28,7 @@ def test_one_proxy_leads_to_its_best(proxy):
 
 
 def test_a_proxy_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match="proxy 3 is outside 0 to 2"):
+    with pytest.raises(InputError, match="`proxy` must be from 0 to 2, a column of the score table, got 3"):
         single_proxy(TABLE, OBJECTIVE, budget=T, seed=0, config=SingleProxyConfig(3))
 
 

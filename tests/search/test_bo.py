@@ -132,9 +132,9 @@ def test_best_weights_are_the_latest_of_the_best(objectives, best):
         ("acquisition", "ubc", "unknown acquisition 'ubc': did you mean 'ucb'"),
         ("kernel", "matern", "unknown kernel 'matern'"),
         ("domain", "shpere", "unknown domain 'shpere': did you mean 'sphere'"),
-        ("explore", 0.0, "explore is 0.0"),
-        ("num_candidates", 0, "num_candidates is 0"),
-        ("noise", -1.0, "noise is -1.0"),
+        ("explore", 0.0, "`explore` must be positive, got 0.0"),
+        ("num_candidates", 0, "`num_candidates` must be positive, got 0"),
+        ("noise", -1.0, "`noise` must be positive, got -1.0"),
     ],
 )
 def test_config_is_checked(field, value, message):

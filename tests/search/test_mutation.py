@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.search import ReaConfig, local_search, rea
-from jaxnas.search.loop import Pool
+from jaxnas.search import Pool, ReaConfig, local_search, rea
 from jaxnas.search.mutation import neighbours
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
@@ -93,5 +92,5 @@ def test_local_search_leaves_an_optimum_once_all_around_it_is_known():
 
 @pytest.mark.parametrize("size", [0, 11])
 def test_the_sample_is_part_of_the_population(size):
-    with pytest.raises(InputError, match=f"sample_size {size} is outside 1 to 10"):
+    with pytest.raises(InputError, match=f"`sample_size` must be from 1 to 10, the population, got {size}"):
         ReaConfig(sample_size=size)

@@ -7,8 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas.search import ReinforceConfig, random_search, reinforce
-from jaxnas.search.loop import Pool, Proposal
+from jaxnas.search import Pool, Proposal, ReinforceConfig, random_search, reinforce
 from jaxnas.table.evaluation import compare
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=2)), np.int8)
@@ -70,7 +69,7 @@ def test_finds_better_than_chance():
     objective = archs.sum(axis=1).astype(float)
     given = {"budget": 40, "seeds": range(50), "archs": archs}
     best = [
-        [result.objective.max() for result in method.run_seeds(np.zeros((256, 1)), objective, **given)]
+        np.array([result.objective.max() for result in method.run_seeds(np.zeros((256, 1)), objective, **given)])
         for method in (reinforce, random_search)
     ]
     against = compare(*best)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.search import PredictorConfig, predictor_bo, random_search
-from jaxnas.search.loop import Pool
+from jaxnas.search import Pool, PredictorConfig, predictor_bo, random_search
 from jaxnas.search.predictor import encode
 from jaxnas.table.evaluation import compare
 
@@ -33,7 +32,7 @@ def test_learns_from_the_encoding_and_from_the_proxies():
     for objective in (ARCHS @ np.array([1.0, -2, 3, 1]), TABLE[:, 1]):
         given = {"budget": 15, "seeds": range(50), "archs": ARCHS}
         best = [
-            [result.objective.max() for result in method.run_seeds(TABLE, objective, **given)]
+            np.array([result.objective.max() for result in method.run_seeds(TABLE, objective, **given)])
             for method in (predictor_bo, random_search)
         ]
         against = compare(*best)
@@ -46,8 +45,8 @@ def test_learns_from_the_encoding_and_from_the_proxies():
     [
         ("acquisition", "eii", "unknown acquisition 'eii': did you mean 'ei'"),
         ("kernel", "matern", "unknown kernel 'matern'"),
-        ("initial", 0, "initial is 0"),
-        ("noise", -1.0, "noise is -1.0"),
+        ("initial", 0, "`initial` must be positive, got 0"),
+        ("noise", -1.0, "`noise` must be positive, got -1.0"),
     ],
 )
 def test_config_is_checked(field, value, message):

@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from jaxnas.errors import InputError
-from jaxnas.search import METHODS, PRESETS, RobotConfig, get_method, get_preset, robot
+from jaxnas.search import METHODS, PRESETS, Objective, RobotConfig, get_method, get_preset, robot
 from jaxnas.table.normalize import combine
 
 A, M, T = 12, 2, 4
@@ -71,8 +71,8 @@ def test_function_equals_array_and_is_called_once_per_architecture(search, table
     np.testing.assert_array_equal(result.cost, costs[result.queries])
 
 
-class Prepared:
-    """An objective that is told what will be asked for."""
+class Prepared(Objective):
+    """An objective that hears what will be asked for."""
 
     together = 3
 
@@ -106,7 +106,7 @@ def test_what_a_method_will_ask_for_is_prepared_together_and_changes_nothing(sea
         assert guesses == result.queries.tolist()
 
 
-class Together:
+class Together(Objective):
     """An objective of which none is known before its group is prepared."""
 
     together = 1
@@ -156,9 +156,9 @@ def test_the_surrogate_is_told_lies_and_then_the_truth(table, objective):
 
 @pytest.mark.parametrize(("method", "at_once"), [("random", 0), ("hyperband", 2)])
 def test_at_once_needs_a_function_of_one_fidelity(method, at_once, table, objective):
-    with pytest.raises(InputError, match=f"at_once is {at_once}: give 1, or more"):
+    with pytest.raises(InputError, match=f"`at_once` must be 1, or more .*, got {at_once}"):
         METHODS[method](table, lambda index: objective[index], budget=T, seed=0, at_once=at_once)
-    with pytest.raises(InputError, match="at_once is 2"):
+    with pytest.raises(InputError, match="got 2: give at_once=1 for an array"):
         METHODS["random"](table, objective, budget=T, seed=0, at_once=2)
 
 
@@ -177,15 +177,15 @@ def test_all_failed_raises_at_the_end(search, table):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budget": 0}, "budget 0 is outside 1 to 12"),
-        ({"budget": 13}, "budget 13 is outside 1 to 12"),
-        ({"table": np.ones(A)}, r"shape \(12,\)"),
-        ({"table": np.ones((A, 0))}, r"shape \(12, 0\)"),
+        ({"budget": 0}, "`budget` must be from 1 to 12, .*, got 0"),
+        ({"budget": 13}, "`budget` must be from 1 to 12, .*, got 13"),
+        ({"table": np.ones(A)}, r"got \(12,\)"),
+        ({"table": np.ones((A, 0))}, r"got \(12, 0\)"),
         ({"table": np.full((A, M), np.nan)}, "24 NaN or inf"),
-        ({"table": np.ones((5, M))}, r"objective has shape \(12,\), the score table 5 rows"),
-        ({"archs": ARCHS[:5]}, r"archs has shape \(5, 3\), the score table 12 rows"),
+        ({"table": np.ones((5, M))}, r"`objective` must have the shape \[5\] .*, got \(12,\)"),
+        ({"archs": ARCHS[:5]}, r"`archs` must have one vector for each of the 12 rows, got shape \(5, 3\)"),
         ({"objective": np.full(A, np.nan)}, "no finite value"),
-        ({"costs": np.ones(3)}, r"costs has shape \(3,\)"),
+        ({"costs": np.ones(3)}, r"`costs` must have the shape \[12\] .*, got \(3,\)"),
     ],
 )
 def test_bad_input(search, table, objective, changes, message):

@@ -1,9 +1,9 @@
-"""The order of the greedy queries."""
+"""Choosing from the pool: the order of the greedy queries."""
 
 import numpy as np
 import pytest
 
-from jaxnas.search.greedy import next_in_ranking
+from jaxnas.search.pool import next_in_ranking
 
 
 @pytest.mark.parametrize("seed", range(3))

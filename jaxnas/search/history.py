@@ -1,0 +1,130 @@
+"""The arrays that pass between a search and its method: proposals, what was paid for, what a surrogate showed."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnas.search.pool import Pool
+
+
+class Phase(IntEnum):
+    """How a query was chosen. Compiled programs carry the number, files and reports the `label`."""
+
+    RANDOM = 0
+    BO = 1
+    GREEDY = 2
+    EVOLUTION = 3
+    POLICY = 4
+    NEIGHBOUR = 5
+    PROMOTION = 6
+    DENSITY = 7
+
+    @property
+    def label(self) -> str:
+        """The name in results and reports, such as "bo"."""
+        return self.name.lower()
+
+
+class SurrogateInfo(NamedTuple):
+    """What the surrogate showed when it chose a query; NaN where no surrogate chose.
+
+    The fields have the shapes below for one proposal, and a leading axis T in a `History` or a `SearchResult`.
+
+    Attributes:
+        lengthscale: Length scale of each proxy [M]; M equal values where all share one.
+        log_evidence: Log marginal likelihood of the standardised objective of all queries so far, nats [].
+        acquisition: Acquisition value of the choice [], in the unit of that acquisition function.
+        mean: Predicted objective [], in the unit of the objective.
+        std: Standard deviation of that prediction [].
+    """
+
+    lengthscale: Float[Array | np.ndarray, "*T M"]
+    log_evidence: Float[Array | np.ndarray, "*T"]
+    acquisition: Float[Array | np.ndarray, "*T"]
+    mean: Float[Array | np.ndarray, "*T"]
+    std: Float[Array | np.ndarray, "*T"]
+
+
+def no_info(num_proxies: int, *lead: int) -> SurrogateInfo:
+    """Return the info where no surrogate chose: NaN in the shapes of one query, with leading axes `lead`."""
+    numbers = jnp.full(lead, jnp.nan)
+    return SurrogateInfo(jnp.full((*lead, num_proxies), jnp.nan), numbers, numbers, numbers, numbers)
+
+
+class History(NamedTuple):
+    """What has been paid for.
+
+    An item is an architecture at a fidelity, with the number fidelity * A + architecture; there are I = F A of them.
+
+    Attributes:
+        item: The items in the order they were paid for [T]; rows from `count` on are padding, here and below.
+        phase: The `Phase` of each [T].
+        weights: The proxy weights that picked each [T M]; NaN if none did.
+        info: What the surrogate showed at each, [T ...].
+        objective: The observed objective of each item [I]; NaN for those that were not queried.
+        queried: Which items were queried [I].
+        count: The number of distinct queries [].
+        spent: The sum of their prices [], at most T.
+    """
+
+    item: Int[Array, " T"]
+    phase: Int[Array, " T"]
+    weights: Float[Array, "T M"]
+    info: SurrogateInfo
+    objective: Float[Array, " I"]
+    queried: Bool[Array, " I"]
+    count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
+    spent: Int[Array, ""]
+
+
+class Proposal(NamedTuple):
+    """An item to evaluate. One that was queried before costs nothing: the method is told its objective again.
+
+    Attributes:
+        item: Number of the item [].
+        phase: The `Phase` [].
+        weights: The proxy weights that picked the item [M], see `unweighted` if none did.
+        info: What the surrogate showed, None for a method without a surrogate.
+    """
+
+    item: Int[Array, ""]
+    phase: Int[Array, ""] | Phase
+    weights: Float[Array, " M"]
+    info: SurrogateInfo | None = None
+
+
+def new_history(pool: Pool, budget: int) -> History:
+    """Return the history before the first query, with room for `budget` queries."""
+    num_items = pool.num_archs * len(pool.prices)
+    return History(
+        item=jnp.zeros(budget, jnp.int32),
+        phase=jnp.zeros(budget, jnp.int32),
+        weights=jnp.full((budget, pool.num_proxies), jnp.nan),
+        info=no_info(pool.num_proxies, budget),
+        objective=jnp.full(num_items, jnp.nan),
+        queried=jnp.zeros(num_items, bool),
+        count=jnp.zeros((), jnp.int32),
+        spent=jnp.zeros((), jnp.int32),
+    )
+
+
+def extend(history: History, proposal: Proposal, value: Float[Array, ""], pool: Pool) -> History:
+    """Return the history with a proposal and its objective; an item that was queried before adds no row."""
+    item, row = proposal.item, history.count
+    is_new = ~history.queried[item]
+    row = jnp.where(is_new, row, len(history.item))  # out of range: dropped
+    info = no_info(pool.num_proxies) if proposal.info is None else proposal.info
+    return History(
+        item=history.item.at[row].set(item, mode="drop"),
+        phase=history.phase.at[row].set(proposal.phase, mode="drop"),
+        weights=history.weights.at[row].set(proposal.weights, mode="drop"),
+        info=jax.tree.map(lambda old, new: old.at[row].set(new, mode="drop"), history.info, info),
+        objective=history.objective.at[item].set(value),
+        queried=history.queried.at[item].set(True),
+        count=history.count + is_new,
+        spent=history.spent + is_new * pool.prices[item // pool.num_archs],
+    )

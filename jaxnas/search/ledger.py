@@ -1,0 +1,157 @@
+"""The bookkeeping of a search: every query is paid for once, reported and kept in order."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from jaxnas.errors import InputError
+from jaxnas.search.history import Phase, SurrogateInfo
+from jaxnas.search.result import Query, SearchResult
+
+
+class Choice(NamedTuple):
+    """How an item was chosen, in NumPy arrays.
+
+    Attributes:
+        phase: The phase.
+        weights: The proxy weights that picked it [M], NaN if none did.
+        info: What the surrogate showed, NaN if none chose.
+    """
+
+    phase: Phase
+    weights: Float[np.ndarray, " M"]
+    info: SurrogateInfo
+
+
+@dataclass
+class Ledger:
+    """Pays for queries one by one: each architecture is evaluated once per fidelity, reported and kept in order.
+
+    Item n is architecture n modulo A at fidelity n // A.
+
+    Attributes:
+        objective: Called as `objective(arch)`, or `objective(arch, fidelity)` where there are several fidelities.
+        costs: Seconds of an architecture, asked for once it is evaluated; None to measure them.
+        num_archs: The number of architectures, A.
+        budget: Queries to spend, T.
+        prices: Queries that an evaluation costs at each fidelity [F].
+        on_query: Called after each distinct query.
+        paid: The queries by item, in order.
+        choices: How each was chosen.
+        spent: Queries' worth of the budget spent so far.
+        best: The best query with a finite objective so far.
+    """
+
+    objective: Callable[..., float]
+    costs: Callable[[int], float] | None
+    num_archs: int
+    budget: int
+    prices: tuple[int, ...]
+    on_query: Callable[[Query], None] | None
+    paid: dict[int, Query] = field(default_factory=dict)
+    choices: dict[int, Choice] = field(default_factory=dict)
+    spent: int = 0
+    best: Query | None = None
+
+    def query(self, item: int, choice: Choice) -> float:
+        """Return the objective of an item, which is evaluated and paid for if this is its first query."""
+        if item not in self.paid:
+            query = self._evaluate(item, choice.phase)
+            if np.isfinite(query.objective) and (self.best is None or _merit(query) > _merit(self.best)):
+                self.best = query
+            self.paid[item] = query._replace(best=self.best.objective if self.best else np.nan)
+            self.choices[item] = choice
+            self.spent += self.prices[query.fidelity]
+            if self.on_query is not None:
+                self.on_query(self.paid[item])
+        return self.paid[item].objective
+
+    def _evaluate(self, item: int, phase: Phase) -> Query:
+        fidelity, arch = divmod(item, self.num_archs)
+        at = (arch, fidelity) if len(self.prices) > 1 else (arch,)
+        began = time.perf_counter()
+        objective = float(self.objective(*at))
+        seconds = time.perf_counter() - began if self.costs is None else float(self.costs(arch))
+        return Query(len(self.paid) + 1, self.budget, phase.label, arch, objective, seconds, np.nan, fidelity)
+
+    def result(self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, Any]) -> SearchResult:
+        """Return the finished search.
+
+        Raises:
+            InputError: No query has a finite objective.
+        """
+        queries, choices = list(self.paid.values()), list(self.choices.values())
+        objective = np.array([query.objective for query in queries])
+        if self.best is None:
+            raise InputError(
+                f"all {len(queries)} queried architectures failed (objective NaN or inf): there is nothing to select"
+            )
+        return SearchResult(
+            method=method,
+            selected=self.best.arch,
+            queries=np.array([query.arch for query in queries]),
+            phase=tuple(query.phase for query in queries),
+            objective=objective,
+            cost=np.array([query.cost for query in queries]),
+            query_weights=np.stack([choice.weights for choice in choices]),
+            weights=np.asarray(weights),
+            num_bo=sum(choice.phase == Phase.BO for choice in choices),
+            budget=self.budget,
+            seed=seed,
+            num_failed=int((~np.isfinite(objective)).sum()),
+            config=config,
+            fidelity=np.array([query.fidelity for query in queries]),
+            spent=np.cumsum([self.prices[query.fidelity] for query in queries]),
+            info=SurrogateInfo(*map(np.stack, zip(*(choice.info for choice in choices), strict=True))),
+        )
+
+
+def _merit(query: Query) -> tuple[int, float]:
+    return query.fidelity, query.objective
+
+
+def open_ledger(
+    num_archs: int,
+    objective: ArrayLike | Callable[..., float],
+    budget: int,
+    costs: ArrayLike | Callable[[int], float] | None = None,
+    on_query: Callable[[Query], None] | None = None,
+    prices: Sequence[int] | None = None,
+) -> Ledger:
+    """Check the budget, the prices and the objective of a search, and return its empty ledger.
+
+    An objective array [A] or [A F] becomes a look-up, of unknown cost unless `costs` are given.
+
+    Raises:
+        InputError: The budget is outside 1 to A, the prices do not rise from 1, the objective or the costs do not have
+            A entries, or the objective has no finite value.
+    """
+    prices = tuple(prices or (1,))
+    if not 1 <= budget <= num_archs:
+        raise InputError(f"`budget` must be from 1 to {num_archs}, the number of architectures, got {budget}")
+    if prices[0] != 1 or any(price != int(price) for price in prices) or list(prices) != sorted(set(prices)):
+        raise InputError(f"`prices` of the fidelities must be whole numbers that rise from 1, got {prices}")
+    if callable(objective):
+        evaluate = objective
+    else:
+        shape = (num_archs, len(prices)) if len(prices) > 1 else (num_archs,)
+        values = _column("objective", objective, shape)
+        if not np.isfinite(values).any():
+            raise InputError(f"the objective has no finite value for any of the {num_archs} architectures")
+        evaluate = lambda *at: float(values[at])  # noqa: E731
+        costs = np.full(num_archs, np.nan) if costs is None else costs
+    if costs is not None and not callable(costs):
+        costs = _column("costs", costs, (num_archs,)).__getitem__
+    return Ledger(evaluate, costs, num_archs, budget, prices, on_query)
+
+
+def _column(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Float[np.ndarray, "A ..."]:
+    column = np.asarray(values, dtype=np.float64)
+    if column.shape != shape:
+        raise InputError(f"`{name}` must have the shape {list(shape)} of the score table's rows, got {column.shape}")
+    return column

@@ -1,0 +1,83 @@
+"""What a search method is: three pure functions and how they are run."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypedDict, TypeVar, Unpack
+
+from jaxtyping import Array, Float, PRNGKeyArray
+from numpy.typing import ArrayLike
+
+from jaxnas.search.history import History, Proposal
+from jaxnas.search.pool import Pool
+from jaxnas.search.result import Query, SearchResult
+
+StateT = TypeVar("StateT")  # of the method: a pytree of arrays
+ConfigT = TypeVar("ConfigT")  # of the method: a frozen dataclass of hyperparameters, or None
+
+
+class SearchOptions(TypedDict, Generic[ConfigT], total=False):
+    """The optional arguments of `run_search` and `run_seeds`, which document them."""
+
+    config: ConfigT | None
+    on_query: Callable[[Query], None] | None
+    costs: ArrayLike | Callable[[int], float] | None
+    archs: ArrayLike | None
+    prices: Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Method(Generic[StateT, ConfigT]):
+    """A search method: three pure functions, traced in float64, and how they are run.
+
+    The loop around them keeps the budget, pays for each item once, counts failures and, should a method propose known
+    items only, goes over to random ones. What a method makes of a failed candidate, whose objective is NaN or inf, it
+    decides in `tell`.
+
+    Attributes:
+        name: The name in results, in `METHODS` and on the command line.
+        init: `init(pool, budget, key, config)` makes the state, a pytree of arrays of fixed shapes.
+        ask: `ask(state, history, pool, key, config)` proposes the next item, with a new key for each call.
+        tell: `tell(state, proposal, objective, pool, config)` gives the state that has learned an objective.
+        config: The default hyperparameters, a frozen dataclass; None for a method without any.
+        weights: `weights(state)` gives the best proxy weights found [M]; None for a method that seeks none.
+        needs_archs: Whether the method reads the architectures, not only their scores.
+        multi_fidelity: Whether the method may choose among several fidelities.
+    """
+
+    name: str
+    init: Callable[[Pool, int, PRNGKeyArray, ConfigT], StateT]
+    ask: Callable[[StateT, History, Pool, PRNGKeyArray, ConfigT], Proposal]
+    tell: Callable[[StateT, Proposal, Float[Array, ""], Pool, ConfigT], StateT]
+    config: ConfigT = None  # type: ignore[assignment]  # ConfigT is None where no config is given
+    weights: Callable[[StateT], Float[Array, " M"]] | None = None
+    needs_archs: bool = False
+    multi_fidelity: bool = False
+
+    def __call__(
+        self,
+        table: ArrayLike,
+        objective: ArrayLike | Callable[..., float],
+        *,
+        budget: int,
+        seed: int,
+        at_once: int = 1,
+        **options: Unpack[SearchOptions[ConfigT]],
+    ) -> SearchResult:
+        """Run one search; see `jaxnas.search.run.run_search` for the arguments."""
+        from jaxnas.search.run import run_search  # which imports this module
+
+        return run_search(self, table, objective, budget=budget, seed=seed, at_once=at_once, **options)
+
+    def run_seeds(
+        self,
+        table: ArrayLike,
+        objective: ArrayLike,
+        *,
+        budget: int,
+        seeds: Iterable[int],
+        **options: Unpack[SearchOptions[ConfigT]],
+    ) -> list[SearchResult]:
+        """Run a search for each seed; see `jaxnas.search.run.run_seeds` for the arguments."""
+        from jaxnas.search.run import run_seeds
+
+        return run_seeds(self, table, objective, budget=budget, seeds=seeds, **options)

@@ -1,0 +1,277 @@
+"""Run a search method: one search, on known objectives or on candidates that must be evaluated, or one per seed.
+
+On an objective array a whole search is one compiled program, and seeds run side by side on threads: their steps differ
+in kind and number, and a batched LAPACK call can hang on CPUs (see `bo`). On a function of the index the same steps are
+called one by one, with the same result.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+from numpy.typing import ArrayLike
+
+from jaxnas.errors import InputError
+from jaxnas.runtime.host import num_cores, one_blas_thread
+from jaxnas.runtime.precision import in_float64
+from jaxnas.search import loop
+from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
+from jaxnas.search.ledger import Choice, Ledger, open_ledger
+from jaxnas.search.method import ConfigT, Method, StateT
+from jaxnas.search.pool import Pool
+from jaxnas.search.result import Query, SearchResult
+
+FORESEEABLE = (Phase.RANDOM, Phase.GREEDY)  # phases whose next query does not depend on the objective of the last one
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """An objective that can evaluate several architectures together; for any other a function of the index is enough.
+
+    A subclass defines `__call__` and overrides what it improves on. A class that has all four members needs no base.
+    """
+
+    @property
+    def together(self) -> int:
+        """The most architectures that `prepare` evaluates together."""
+        return 1
+
+    def __call__(self, index: int) -> float:
+        """Return the objective of one architecture, NaN or inf if the candidate failed."""
+        ...
+
+    def prepare(self, indices: Sequence[int]) -> None:
+        """Evaluate up to `together` architectures that will probably be asked for next; does nothing by default."""
+
+    def cost(self, index: int) -> float:
+        """Return the seconds that an evaluated architecture took, NaN (the default) if unknown."""
+        return np.nan
+
+
+def run_search(
+    method: Method[StateT, ConfigT],
+    table: ArrayLike,
+    objective: ArrayLike | Callable[..., float],
+    *,
+    budget: int,
+    seed: int,
+    config: ConfigT | None = None,
+    on_query: Callable[[Query], None] | None = None,
+    costs: ArrayLike | Callable[[int], float] | None = None,
+    archs: ArrayLike | None = None,
+    prices: Sequence[int] | None = None,
+    at_once: int = 1,
+) -> SearchResult:
+    """Run one search: pay for T distinct queries and select the best of them.
+
+    Args:
+        method: The method.
+        table: Normalised scores [A M], see `normalize`.
+        objective: What is maximised: an array [A], or [A F] with several fidelities, for which the whole search is one
+            compiled program; or a function of the index (and the fidelity), called once for each query. An `Objective`
+            may evaluate several architectures together. NaN or inf is a failed candidate, which is never selected.
+        budget: Queries to pay for, T, from 1 to A.
+        seed: The seed of all draws.
+        config: Hyperparameters of the method; None for its defaults.
+        on_query: Called after each distinct query; for an array, after the whole search.
+        costs: Seconds of each architecture, an array [A] or a function of the index that is called once the
+            architecture is evaluated. None takes the costs of an `Objective`, measures any other function, and leaves
+            NaN for an array.
+        archs: The architectures [A D] as vectors of the space, for methods that change them.
+        prices: Queries that an evaluation at each fidelity costs [F], rising from 1, for multi-fidelity methods.
+        at_once: Items that are proposed before any of their objectives is known, for a function of one fidelity. Until
+            then the method is told that each has failed, which for a surrogate is the worst value so far: a constant
+            liar (Ginsbourger et al. 2010). Afterwards it learns the objectives of all in their order.
+
+    Returns:
+        The search: exactly T distinct queries, or T queries' worth of them where prices differ.
+
+    Raises:
+        InputError: Arguments do not fit each other, or every candidate failed.
+    """
+    if at_once < 1 or (at_once > 1 and (method.multi_fidelity or not callable(objective))):
+        raise InputError(
+            f"`at_once` must be 1, or more for a function of one fidelity, got {at_once}: give at_once=1 for an array"
+        )
+    if not callable(objective):
+        (result,) = run_seeds(
+            method,
+            table,
+            objective,
+            budget=budget,
+            seeds=[seed],
+            config=config,
+            on_query=on_query,
+            costs=costs,
+            archs=archs,
+            prices=prices,
+        )
+        return result
+    if costs is None and isinstance(objective, Objective):
+        costs = objective.cost
+    scores = _check_table(table)
+    ledger = open_ledger(len(scores), objective, budget, costs, on_query, prices)
+    search = _SteppedSearch(method, _make_pool(method, scores, archs, ledger.prices), budget, seed, config)
+    prepared: set[int] = set()
+    while ledger.spent < budget:
+        left = budget - ledger.spent
+        proposals = search.propose(min(at_once, left))
+        if isinstance(objective, Objective) and not (method.multi_fidelity or prepared.issuperset(_items(proposals))):
+            foreseen = search.foresee(min(objective.together, left))
+            coming = _items(proposals if len(proposals) >= len(foreseen) else foreseen)
+            objective.prepare(coming)
+            prepared.update(coming)
+        for proposal in proposals:
+            search.record(proposal, ledger.query(int(proposal.item), _to_choice(proposal)))
+    return ledger.result(method.name, search.best_weights(), seed, _describe(search.config))
+
+
+def run_seeds(
+    method: Method[StateT, ConfigT],
+    table: ArrayLike,
+    objective: ArrayLike,
+    *,
+    budget: int,
+    seeds: Iterable[int],
+    config: ConfigT | None = None,
+    on_query: Callable[[Query], None] | None = None,
+    costs: ArrayLike | Callable[[int], float] | None = None,
+    archs: ArrayLike | None = None,
+    prices: Sequence[int] | None = None,
+) -> list[SearchResult]:
+    """Run a search for each seed on an objective array: one compiled program, seeds side by side on threads.
+
+    Args:
+        method: The method.
+        table: Normalised scores [A M].
+        objective: What is maximised, [A], or [A F] with several fidelities.
+        budget: Queries that each search pays for, T.
+        seeds: The seed of each search.
+        config: As in `run_search`, like those that follow.
+        on_query: See `run_search`.
+        costs: See `run_search`.
+        archs: See `run_search`.
+        prices: See `run_search`.
+
+    Returns:
+        One result for each seed, in their order.
+
+    Raises:
+        InputError: Arguments do not fit each other, or every candidate of a search failed.
+    """
+    chosen, seeds = method.config if config is None else config, list(seeds)
+    if not seeds:
+        return []
+    scores = _check_table(table)
+    ledgers = [open_ledger(len(scores), objective, budget, costs, on_query, prices) for _ in seeds]
+    values = np.asarray(objective, np.float64).ravel(order="F")  # by item
+    pool, values = _make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
+
+    def run(seed: int) -> tuple[History, Float[np.ndarray, " M"]]:
+        key = jax.random.key(seed)
+        finished = loop.run_to_end(pool, values, key, method=method, budget=budget, config=chosen)
+        on_host: tuple[History, Float[np.ndarray, " M"]] = jax.tree.map(np.asarray, finished)
+        return on_host
+
+    results = []
+    with one_blas_thread(), ThreadPoolExecutor(num_cores()) as threads:
+        try:
+            for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
+                _replay(history, ledger)
+                results.append(ledger.result(method.name, weights, seed, _describe(chosen)))
+        except BaseException:  # Ctrl-C too: do not wait for the seeds that have not begun
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+class _SteppedSearch:
+    """A search whose steps are called one by one, as its candidates are evaluated outside of a compiled program."""
+
+    def __init__(
+        self, method: Method[StateT, ConfigT], pool: Pool, budget: int, seed: int, config: ConfigT | None
+    ) -> None:
+        self.method, self.pool, self.config = method, pool, method.config if config is None else config
+        self.key: PRNGKeyArray = jax.random.key(seed)
+        self.state = loop.start(pool, self.key, method=method, budget=budget, config=self.config)
+
+    def propose(self, room: int) -> list[Proposal]:
+        """Return the next proposals, as if each of them failed, until `room` new items are among them."""
+        return self._look_ahead(room, foreseen=tuple(Phase), mixed=True)
+
+    def foresee(self, room: int) -> list[Proposal]:
+        """Guess what will be asked for next, up to `room` new items of one phase; a wrong guess costs no query."""
+        return self._look_ahead(room, foreseen=FORESEEABLE, mixed=False)
+
+    def record(self, proposal: Proposal, value: float) -> None:
+        """Tell the method an objective."""
+        self.state = loop.record(self.state, self.pool, proposal, value, method=self.method, config=self.config)
+
+    def best_weights(self) -> Float[np.ndarray, " M"]:
+        """Return the best weights found so far, NaN if the method seeks none."""
+        return np.asarray(loop.best_weights(self.state.method, self.pool, self.method))
+
+    def _look_ahead(self, room: int, *, foreseen: tuple[Phase, ...], mixed: bool) -> list[Proposal]:
+        """Return the next proposal and, while they are of `foreseen` phases, those that follow if all of them fail."""
+        steps: dict[str, Any] = dict(method=self.method, config=self.config)
+        proposals: list[Proposal] = []
+        state, num_new = self.state, 0
+        while num_new < room and len(proposals) < 4 * room:
+            proposal = loop.propose(state, self.pool, self.key, **steps)
+            if not mixed and proposals and proposal.phase != proposals[0].phase:
+                break
+            proposals.append(proposal)
+            if int(proposal.phase) not in foreseen or room == 1:
+                break
+            num_new += not state.history.queried[proposal.item]
+            state = loop.record(state, self.pool, proposal, np.nan, **steps)
+        return proposals
+
+
+def _items(proposals: Iterable[Proposal]) -> list[int]:
+    """Return the items of proposals, each once."""
+    return list(dict.fromkeys(int(proposal.item) for proposal in proposals))
+
+
+def _to_choice(proposal: Proposal) -> Choice:
+    phase, weights, info = Phase(int(proposal.phase)), np.asarray(proposal.weights), proposal.info
+    return Choice(phase, weights, jax.tree.map(np.asarray, info))
+
+
+def _replay(history: History, ledger: Ledger) -> None:
+    """Enter what a compiled search paid for into its ledger."""
+    for row in range(int(history.count)):
+        info = SurrogateInfo(*(column[row] for column in history.info))
+        choice = Choice(Phase(int(history.phase[row])), np.asarray(history.weights[row]), info)
+        ledger.query(int(history.item[row]), choice)
+
+
+def _check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
+    scores = np.asarray(table, dtype=np.float64)
+    if scores.ndim != 2 or scores.size == 0:
+        raise InputError(f"the score table must have the shape [architectures, proxies], got {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise InputError(f"the score table has {(~np.isfinite(scores)).sum()} NaN or inf entries: normalize it first")
+    return scores
+
+
+def _make_pool(
+    method: Method[Any, Any], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
+) -> Pool:
+    if len(prices) > 1 and not method.multi_fidelity:
+        raise InputError(f"{method.name} observes one fidelity: give one column of the objective and no prices")
+    if archs is None and method.needs_archs:
+        raise InputError(f"{method.name} reads architectures, not only scores: give their vectors as archs")
+    vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs, np.int8)
+    if vectors.ndim != 2 or len(vectors) != len(table):
+        raise InputError(f"`archs` must have one vector for each of the {len(table)} rows, got shape {vectors.shape}")
+    arrays = table, vectors, np.arange(1 + vectors.max(initial=0)), np.array(prices, np.int32)
+    return Pool(*in_float64(jax.device_put)(arrays))
+
+
+def _describe(config: Any) -> dict[str, Any]:
+    return {} if config is None else asdict(config)
