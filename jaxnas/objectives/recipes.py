@@ -1,18 +1,43 @@
-"""How found architectures are trained for their final accuracy: the published recipe of each space."""
+"""Published settings by name: trainings for a final accuracy, and whole searches; imported without JAX."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxnas.objectives.config import TrainingConfig
 
-NEVER = 1e9  # a norm at which no gradient is clipped
+NO_CLIPPING = 1e9  # a gradient norm that no training reaches
 
 
 class Recipe(NamedTuple):
-    """A training, and the fields of the network that is trained."""
+    """A training for the final accuracy of an architecture.
+
+    Attributes:
+      training: hyperparameters of SGD.
+      network: names and values of the fields of the network that is trained.
+    """
 
     training: TrainingConfig
     network: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PublishedSearch:
+    """The settings with which a paper searched a space.
+
+    Attributes:
+      channels: channels of the network's first stage.
+      cells_per_stage: cells of every stage.
+      pool: architectures that are drawn and scored.
+      budget: architectures that are trained.
+      training: how each of them is trained.
+    """
+
+    channels: int
+    cells_per_stage: int
+    pool: int
+    budget: int
+    training: TrainingConfig
 
 
 RECIPES: dict[str, Recipe] = {
@@ -35,13 +60,43 @@ RECIPES: dict[str, Recipe] = {
     # Dong and Yang 2020 (arXiv:2001.00326).
     "nasbench201": Recipe(
         TrainingConfig(
-            epochs=200, batch_size=256, learning_rate=0.1, clip_norm=NEVER, crop_padding=4, flip=True, weight_decay=5e-4
+            epochs=200,
+            batch_size=256,
+            learning_rate=0.1,
+            clip_norm=NO_CLIPPING,
+            crop_padding=4,
+            flip=True,
+            weight_decay=5e-4,
         ),
         {"channels": 16, "cells_per_stage": 5, "affine": True},
     ),
 }
+"""The published training of the final architecture of each space."""
+
+PAPER_SEARCHES: dict[str, PublishedSearch] = {
+    # He et al. 2024 (arXiv:2403.07591): on CIFAR-10, each candidate trained on half of the training images.
+    "darts": PublishedSearch(
+        channels=16,
+        cells_per_stage=1,
+        pool=60_000,
+        budget=25,
+        training=TrainingConfig(
+            epochs=10,
+            batch_size=576,
+            learning_rate=0.1,
+            final_learning_rate=0.005,
+            nesterov=False,
+            weight_decay=3e-4,
+            clip_norm=5.0,
+            crop_padding=4,
+            flip=True,
+            drop_path=0.2,
+        ),
+    ),
+}
+"""The search of each space as RoBoT's paper describes it, which `--preset paper` takes."""
 
 
 def get_recipe(space: str) -> Recipe:
-    """The recipe of a space; one that has none gets NAS-Bench-201's training and the network's own defaults."""
+    """Return the recipe of a space; without a published one, NAS-Bench-201's training and the network's defaults."""
     return RECIPES.get(space, Recipe(RECIPES["nasbench201"].training, {}))

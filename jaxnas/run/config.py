@@ -23,6 +23,7 @@ from jaxnas.names import (
     TableName,
 )
 from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.recipes import PAPER_SEARCHES
 from jaxnas.runtime.settings import check, setting
 from jaxnas.scoring.config import ScoringConfig
 
@@ -201,27 +202,6 @@ def _places() -> dict[str, str]:
 
 
 PLACES = _places()
-PAPER: dict[str, dict[str, Any]] = {
-    # He et al. 2024 (arXiv:2403.07591): on CIFAR-10, each candidate trained on half of the training images.
-    "darts": dict(
-        channels=16,
-        cells_per_stage=1,
-        pool=60_000,
-        budget=25,
-        training=TrainingConfig(
-            epochs=10,
-            batch_size=576,
-            learning_rate=0.1,
-            final_learning_rate=0.005,
-            nesterov=False,
-            weight_decay=3e-4,
-            clip_norm=5.0,
-            crop_padding=4,
-            flip=True,
-            drop_path=0.2,
-        ),
-    ),
-}
 
 
 def run_config(space: str = "nasbench201", preset: PresetName = "default", **flat: Any) -> RunConfig:
@@ -236,7 +216,7 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
     Raises:
       InputError: an unknown name, or a value that does not fit.
     """
-    published = PAPER.get(space, {}) if preset == "paper" else {}
+    published = vars(PAPER_SEARCHES[space]) if preset == "paper" and space in PAPER_SEARCHES else {}
     chosen = {name: value for name, value in flat.items() if value is not None}
     return _nest({**published, **chosen, "space": space, "preset": preset})
 

@@ -12,7 +12,8 @@ from jaxtyping import Int8
 from jaxnas.data.batch import Batch
 from jaxnas.proxies import Quantities, flops, passes_of
 from jaxnas.runtime.files import check_same
-from jaxnas.scoring.engine import ScoringConfig, get_proxies, representatives, strategy_of
+from jaxnas.scoring.config import ScoringConfig
+from jaxnas.scoring.engine import get_proxies, representatives, strategy_of
 from jaxnas.scoring.plan import bytes_per_arch, chunk_size
 from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store.folders import is_address, open_folder

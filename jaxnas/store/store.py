@@ -24,7 +24,8 @@ from jaxnas.networks import describe
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
 from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.workers import Workers
-from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig, check_batch, get_proxies, iter_scores
+from jaxnas.scoring.config import ScoringConfig
+from jaxnas.scoring.engine import DEFAULT_PROXIES, check_batch, get_proxies, iter_scores
 from jaxnas.spaces import SearchSpace, from_index, get_space, to_index
 from jaxnas.store.folders import is_address, open_folder, split_file, without_secrets
 from jaxnas.store.parts import (
