@@ -200,6 +200,48 @@ def weights_chart(run: Run, method: str) -> Picture | None:
     return picture("Weights of the proxies", caption, text, chart, 26 * len(run.scores.proxies))
 
 
+def surrogate_chart(run: Run, method: str) -> Picture | None:
+    """Draw what the surrogate showed at each query that it chose; None for a search without a surrogate."""
+    result = run.outcomes[method].result
+    info, chosen = result.info, np.flatnonzero(np.isfinite(result.info.log_evidence))
+    if not len(chosen):
+        return None
+    is_shared = bool((info.lengthscale[chosen] == info.lengthscale[chosen, :1]).all())
+    names = ["all proxies"] if is_shared else list(run.scores.proxies)
+    rows = [
+        {
+            **{"query": at + 1, "proxy": name, "length scale": info.lengthscale[at, column]},
+            **{"acquisition": info.acquisition[at], "log evidence": info.log_evidence[at]},
+            **{"predicted": info.mean[at], "deviation": info.std[at], "objective": result.objective[at]},
+        }
+        for at in chosen.tolist()
+        for column, name in enumerate(names)
+    ]
+    shown = [alt.Tooltip("query:Q"), *(alt.Tooltip(f"{name}:Q", format=".4g") for name in list(rows[0])[2:])]
+    base = alt.Chart(_values(rows)).encode(alt.X("query:Q", axis=alt.Axis(tickMinStep=1), scale=alt.Scale(zero=False)))
+    colours = _colours(dict(zip(names, np.resize(PALETTE, len(names)).tolist(), strict=True)))
+    lines = base.mark_line(point=True).encode(
+        alt.Y("length scale:Q", scale=alt.Scale(type="log"), title="length scale"),
+        alt.Color("proxy:N", scale=colours, sort=names, legend=alt.Legend(title="length scale of")),
+        tooltip=["proxy:N", *shown],
+    )
+    points = base.mark_point(shape="diamond", color="currentColor", size=50).encode(
+        alt.Y("acquisition:Q", scale=alt.Scale(zero=False), title="acquisition value (diamonds)"), tooltip=shown
+    )
+    last = chosen[-1]
+    text = (
+        f"What the surrogate of {method} showed at {len(chosen)} queries. At the last: length scale "
+        f"{', '.join(f'{value:.3g}' for value in info.lengthscale[last][: len(names)])}, acquisition value "
+        f"{info.acquisition[last]:.4g}, log evidence {info.log_evidence[last]:.1f} nats."
+    )
+    caption = (
+        "The length scale (log axis, left) is how far weights must move for the objective to change; the acquisition "
+        "value (right) is what the choice promised. A point also shows the predicted and the observed objective."
+    )
+    both = alt.layer(lines, points).resolve_scale(y="independent")
+    return picture(f"Surrogate of the search: {method}", caption, text, both, 220)
+
+
 def _diverging():
     return alt.Scale(domain=[-1, 0, 1], range=["#c94f4f", "#e8e8e8", "#3f78c9"])
 
@@ -357,7 +399,9 @@ def distribution_chart(run: Run) -> Picture:
 
 def run_charts(run: Run) -> list[Picture]:
     """All pictures of a run, in the order in which they are read."""
-    of_methods = [chart(run, method) for method in run.outcomes for chart in (progress_chart, weights_chart)]
+    of_methods = [
+        chart(run, method) for method in run.outcomes for chart in (progress_chart, weights_chart, surrogate_chart)
+    ]
     return [
         found for found in (*of_methods, agreement_chart(run), scatter_chart(run), distribution_chart(run)) if found
     ]

@@ -71,9 +71,24 @@ def test_charts_show_the_numbers_of_the_run(search):
     np.testing.assert_allclose(found, result.weights, rtol=1e-5, atol=1e-6)
 
 
+def test_the_surrogate_is_shown_at_each_query_that_it_chose(search):
+    run = search()
+    result = run.outcomes["robot"].result
+    (shown,) = [chart for chart in run_charts(run) if chart.title == "Surrogate of the search: robot"]
+    rows = data_of(shown.spec, "acquisition")
+    chosen = np.flatnonzero(np.array(result.phase) == "bo")[1:]  # the first weights are drawn
+    assert [row["query"] for row in rows] == (chosen + 1).tolist()
+    np.testing.assert_allclose([row["acquisition"] for row in rows], result.info.acquisition[chosen], rtol=1e-5)
+    np.testing.assert_allclose([row["length scale"] for row in rows], result.info.lengthscale[chosen, 0], rtol=1e-5)
+    np.testing.assert_allclose([row["log evidence"] for row in rows], result.info.log_evidence[chosen], rtol=1e-5)
+    np.testing.assert_allclose([row["objective"] for row in rows], result.objective[chosen], rtol=1e-5)
+    assert f"log evidence {result.info.log_evidence[chosen[-1]]:.1f} nats" in shown.text
+
+
 def test_a_method_without_weights_has_no_chart_of_them(search):
     titles = [shown.title for shown in run_charts(search(method="random"))]
     assert "Weights of the proxies" not in titles
+    assert not any(title.startswith("Surrogate") for title in titles)
     assert "Best found against queries: random" in titles
 
 
