@@ -4,15 +4,20 @@ A page has a line `<!-- generated: NAME -->` where the function of GENERATED wit
 docstrings' compact sections ("Args: one, what it is; two, ...") and the comments behind fields become lists.
 """
 
+import io
 import json
+import os
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import griffe
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 84  # characters of a help text that fit a page
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")  # colours, which typer forces on in GitHub's actions
 
 
 def command_line() -> str:
@@ -26,11 +31,11 @@ def command_line() -> str:
 
 
 def _help_of(command, context, path):
-    context.terminal_width = context.max_content_width = WIDTH
-    formatter = context.make_formatter()
-    formatter.width = WIDTH
-    command.format_help(context, formatter)
-    yield f"## `{path}`\n\n```text\n{formatter.getvalue().rstrip()}\n```\n"
+    with patch.dict(os.environ, COLUMNS=str(WIDTH)), redirect_stdout(io.StringIO()) as printed:
+        command.format_help(context, context.make_formatter())
+    lines = map(str.rstrip, ESCAPE.sub("", printed.getvalue()).strip().splitlines())
+    text = "\n".join(lines)
+    yield f"## `{path}`\n\n```text\n{text}\n```\n"
     for name, child in getattr(command, "commands", {}).items():
         inner = child.make_context(name, [], parent=context, resilient_parsing=True)
         yield from _help_of(child, inner, f"{path} {name}")

@@ -1,4 +1,4 @@
-"""The command `jaxnas`: parses, shows progress, prints. Everything it does is a call of the library."""
+"""The command `jaxnas` parses, calls the library, shows progress and prints."""
 
 import sys
 from importlib.metadata import version
@@ -25,7 +25,7 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line: an InputError becomes one line on stderr and exit code 2."""
+    """Run the command line; an InputError becomes one line on stderr and exit code 2."""
     try:
         app()
     except InputError as error:

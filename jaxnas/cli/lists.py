@@ -18,7 +18,7 @@ data_app = typer.Typer(rich_markup_mode="rich")
 
 @takes("as_json", output=JsonOptions)
 def list_proxies(output: JsonOptions) -> None:
-    """List the zero-cost proxies: what each reads and costs, which way is better, and who published it.
+    """List the zero-cost proxies: what each reads and costs, whether higher is better, and who published it.
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def list_proxies(output: JsonOptions) -> None:
 def data(context: typer.Context, place: DataOptions, output: JsonOptions) -> None:
     """List public tables and image sets; get one.
 
-    Of each: what it is, size, licence, public address, where it is looked for, present or not.
+    Every entry has its description, size, licence, public address, local path, and whether it is present.
 
     \b
     Examples:
@@ -51,12 +51,12 @@ def data(context: typer.Context, place: DataOptions, output: JsonOptions) -> Non
 
     if context.invoked_subcommand is not None:
         return
-    found = list_data(place.data_folder)
+    statuses = list_data(place.data_folder)
     if not output.as_json:
-        return print_data(found)
-    for data, present, path in found:
-        told = {field: getattr(data, field) for field in ("name", "kind", "about", "size", "licence", "address")}
-        print(json.dumps({**told, "present": present, "place": path and str(path)}))
+        return print_data(statuses)
+    for data, present, path in statuses:
+        fields = {name: getattr(data, name) for name in ("name", "kind", "about", "size", "licence", "address")}
+        print(json.dumps({**fields, "present": present, "place": path and str(path)}))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def report(
 ) -> None:
     """Write one HTML page about a search, or about several side by side (extra: report).
 
-    It needs no network: what was found and how, every query, the weights, the selected cell, the proxies, the settings.
+    The page opens without a network and shows the result, every query, the weights, the selected cell, the proxies and
+    the settings.
 
     \b
     Examples:

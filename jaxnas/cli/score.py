@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.options import DataOptions, JsonOptions, WorkerOptions
@@ -18,9 +18,33 @@ from jaxnas.scoring.config import ScoringConfig
 
 if TYPE_CHECKING:
     import numpy as np
+    from flax import linen as nn
     from jaxtyping import Int8
 
+    from jaxnas.data.batch import Batch
     from jaxnas.spaces import SearchSpace
+
+
+class ScoringJob(NamedTuple):
+    """What `fill_store` and `estimate` need to know of a job, in their order.
+
+    Attributes:
+      out: folder or address of the store.
+      space: search space.
+      network: network of the space.
+      archs: architectures to score.
+      batch: minibatch that the proxies see.
+      proxies: names of the proxies.
+      config: how to score.
+    """
+
+    out: str
+    space: "SearchSpace"
+    network: "nn.Module"
+    archs: "Int8[np.ndarray, 'A D']"
+    batch: "Batch"
+    proxies: tuple[str, ...]
+    config: ScoringConfig
 
 
 @dataclass(frozen=True)
@@ -124,7 +148,7 @@ def score(
     space = spaces.get_space(problem.space)
     archs = _choose(space, pool, config.seed)
     images = pipeline.load_standardized(problem.data, data.data_folder)
-    job = (
+    job = ScoringJob(
         output.out,
         space,
         pipeline.make_network(problem.space, images, network.channels, network.cells_per_stage, task),
@@ -157,7 +181,7 @@ def _choose(space: "SearchSpace", pool: PoolOptions, seed: int) -> "Int8[np.ndar
     return spaces.enumerate_archs(space) if pool.everything else spaces.sample(space, pool.sample, seed)
 
 
-def _fill(job, data_name: str, hardware: WorkerOptions, output: ScoreOutput) -> None:
+def _fill(job: ScoringJob, data_name: str, hardware: WorkerOptions, output: ScoreOutput) -> None:
     """Score what the store does not have, write one table, and print a summary."""
     from jaxnas.runtime import distributed
     from jaxnas.runtime.timing import Stopwatch
@@ -165,10 +189,9 @@ def _fill(job, data_name: str, hardware: WorkerOptions, output: ScoreOutput) -> 
     from jaxnas.store.folders import file_in, without_secrets
     from jaxnas.store.store import collect_scores, fill_store, read_score_table, write_score_table
 
-    out, space, _, archs, _, proxies, _ = job
     watch = Stopwatch()
     with (
-        keeping(out),
+        keeping(job.out),
         progress(output.as_json) as shown,
         open_workers(hardware.engine, hardware.address, hardware.workers, warn) as staff,
         watch.stage("scoring"),
@@ -184,12 +207,12 @@ def _fill(job, data_name: str, hardware: WorkerOptions, output: ScoreOutput) -> 
         )
     if not distributed.is_leader():
         return
-    write_score_table(file_in(out, "scores.parquet"), read_score_table(out))
+    write_score_table(file_in(job.out, "scores.parquet"), read_score_table(job.out))
     compiling, scoring = (round(watch.seconds[stage], 3) for stage in ("compiling", "scoring"))
-    place = without_secrets(out)
+    place = without_secrets(job.out)
     if output.as_json:
-        emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(archs), out=place)
+        emit("done", seconds=compiling + scoring, compile_s=compiling, architectures=len(job.archs), out=place)
     else:
-        console.print(score_table(collect_scores(out, space, archs, proxies)))
-        line = f"{len(archs)} architectures in {place}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
+        console.print(score_table(collect_scores(job.out, job.space, job.archs, job.proxies)))
+        line = f"{len(job.archs)} architectures in {place}; compiling {compiling:.1f} s, scoring {scoring:.1f} s"
         console.print(line, soft_wrap=True, highlight=False)

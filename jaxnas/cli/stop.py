@@ -1,4 +1,4 @@
-"""How Ctrl-C ends a command."""
+"""End a command at Ctrl-C."""
 
 import _thread
 import os
@@ -14,23 +14,26 @@ from jaxnas.cli.progress import status
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C in the body ends the command with one line, which says how to go on, and exit code 130.
+    """End the command at Ctrl-C in the body with exit code 130 and one line that names the command to resume with.
 
-    JAX has a callback in Python's garbage collector, where an exception is lost: there Ctrl-C comes again a bit later.
+    JAX has a callback in Python's garbage collector, where an exception is lost: a Ctrl-C there is repeated a moment
+    later.
     """
 
-    def come_again(lost: "sys.UnraisableHookArgs") -> None:
+    def repeat_interrupt(lost: "sys.UnraisableHookArgs") -> None:
         if lost.exc_type is KeyboardInterrupt:
             threading.Timer(0.05, _thread.interrupt_main).start()
         else:
             sys.__unraisablehook__(lost)
 
-    before, sys.unraisablehook = sys.unraisablehook, come_again
+    before, sys.unraisablehook = sys.unraisablehook, repeat_interrupt
     try:
         yield
     except KeyboardInterrupt as stopped:
-        kept = f"stopped: finished work is kept in {stopped}; go on with:" if stopped.args else "stopped; again:"
-        status.print(f"{kept} {this_command()}", markup=False, highlight=False, soft_wrap=True)
+        start = (
+            f"stopped: finished work is kept in {stopped}; resume with:" if stopped.args else "stopped; repeat with:"
+        )
+        status.print(f"{start} {this_command()}", markup=False, highlight=False, soft_wrap=True)
         sys.stdout.flush()
         os._exit(130)  # JAX that was interrupted while it compiled may crash as Python shuts down
     finally:
@@ -39,7 +42,7 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def keeping(place: Path | str) -> Iterator[None]:
-    """Ctrl-C in the body tells `stoppable` that finished work is kept at this path or address."""
+    """Name the path or address where finished work is kept, for the line that `stoppable` prints."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -49,11 +52,12 @@ def keeping(place: Path | str) -> Iterator[None]:
 
 
 def this_command() -> str:
-    """The command line as it was given, but for what is secret in addresses."""
-    if any("://" in argument for argument in sys.argv[1:]):
-        from jaxnas.store.folders import without_secrets
+    """Return the command line without the secrets of its addresses."""
+    arguments = sys.argv[1:]
+    if not any("://" in argument for argument in arguments):
+        return shlex.join(["jaxnas", *arguments])
+    from jaxnas.store.folders import without_secrets
 
-        told = [without_secrets(argument) if "://" in argument else argument for argument in sys.argv[1:]]
-        note = "" if told == sys.argv[1:] else "  (with the credentials and options of its addresses, not told here)"
-        return shlex.join(["jaxnas", *told]) + note
-    return shlex.join(["jaxnas", *sys.argv[1:]])
+    shown = [without_secrets(argument) if "://" in argument else argument for argument in arguments]
+    note = "" if shown == arguments else "  (add the credentials and options of its addresses, which are left out here)"
+    return shlex.join(["jaxnas", *shown]) + note

@@ -36,7 +36,7 @@ class TrainedArch(NamedTuple):
 
 
 def train_config(
-    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, Any] = {}, **training
+    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, Any] = {}, **training: Any
 ) -> TrainConfig:
     """The published recipe of the architecture's space, with what is given and not None in its place.
 
@@ -101,4 +101,4 @@ def _space_of(text):
         with suppress(InputError):
             space.parse(text)
             return name
-    raise InputError(f"no space has an architecture {text!r:.80}: name the space, whose error says more, with --space")
+    raise InputError(f"no space has an architecture {text!r:.80}: name its space after it, whose error says more")

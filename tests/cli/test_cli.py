@@ -296,7 +296,7 @@ STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_hand
 
 def stopped(place, *args):
     """What a stopped command says."""
-    return f"stopped: finished work is kept in {place}; go on with: {shlex.join(['jaxnas', *args])}\n"
+    return f"stopped: finished work is kept in {place}; resume with: {shlex.join(['jaxnas', *args])}\n"
 
 
 def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(tmp_path):

@@ -169,15 +169,15 @@ def test_ctrl_c_while_a_program_compiles(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == f"stopped: finished work is kept in my run; go on with: {shlex.join(['jaxnas', *args])}\n"
+    assert err == f"stopped: finished work is kept in my run; resume with: {shlex.join(['jaxnas', *args])}\n"
 
 
 def test_credentials_are_not_told(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["jaxnas", "score", "--out=s3://me:secret@bucket/a?key=secret", "--sample", "2"])
-    assert this_command().startswith("jaxnas score --out=s3://bucket/a --sample 2  (with the credentials")
+    assert this_command().startswith("jaxnas score --out=s3://bucket/a --sample 2  (add the credentials")
     monkeypatch.setattr(os, "_exit", lambda code: None)
     with stoppable(), keeping("s3://me:secret@bucket/a?key=secret"):
         raise KeyboardInterrupt
     told = capsys.readouterr().err
-    assert told.startswith("stopped: finished work is kept in s3://bucket/a; go on with: jaxnas score")
+    assert told.startswith("stopped: finished work is kept in s3://bucket/a; resume with: jaxnas score")
     assert "secret" not in told
