@@ -79,10 +79,10 @@ def takes(
         @wraps(command)
         def parsed(**values: Any) -> None:
             given = {group: Given() for group in groups}
-            for name in by_name.keys() & values.keys():
-                value = _parse(by_name[name], values.pop(name))
+            for name, parameter in by_name.items():
+                value = _parse(parameter, values.pop(name, None))
                 if value is not None:
-                    given[by_name[name].group][name] = value
+                    given[parameter.group][name] = value
             made = {group: kind(**given[group]) for group, kind in groups.items() if isinstance(kind, type)}
             command(**values, **{**given, **made})
 
@@ -114,7 +114,7 @@ def _to_typer(parameter: Parameter) -> inspect.Parameter:
         options["autocompletion"] = (some_of if several else one_of)(completed)
     elif about.suggestions:
         options["autocompletion"] = about.suggestions
-    if known or several:
+    if not about.argument and (known or several):
         options["metavar"] = _metavar(parameter)
     if about.argument:
         info = typer.Argument(**options)
@@ -128,8 +128,6 @@ def _to_typer(parameter: Parameter) -> inspect.Parameter:
 
 
 def _metavar(parameter: Parameter) -> str:
-    if parameter.about.argument:
-        return parameter.flag
     if get_origin(parameter.kind) is not tuple:
         return "NAME"
     return "NUMBERS" if get_args(parameter.kind)[0] is int else "NAMES"

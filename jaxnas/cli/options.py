@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxnas.cli.command import Given
 from jaxnas.names import Engine
+from jaxnas.run.config import CompareConfig, ProblemConfig
 from jaxnas.runtime.settings import setting
 
 
@@ -45,8 +47,7 @@ class OutputOptions(JsonOptions):
     )
 
 
-def columns_of(table: str | None, column: str, test_column: str) -> tuple[str, str]:
+def columns_of(table: str | None, settings: Given) -> dict[str, str]:
     """Return the columns to maximise and to report: those given, or the published ones of NAS-Bench-201."""
-    if table != "nasbench201":
-        return column, test_column
-    return column or "c10_valid_val_12", test_column or "robot_c10_test"
+    published = CompareConfig if table == "nasbench201" else ProblemConfig
+    return {name: settings.get(name) or getattr(published, name) for name in ("column", "test_column")}

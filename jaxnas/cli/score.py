@@ -125,11 +125,11 @@ def score(
 
     \b
     Examples:
-      jaxnas score --data cifar10 --channels 16 --cells 5 --all --out nb201-cifar10
-      jaxnas score transnas101-micro --task jigsaw --data cifar10 --pixels 64 --cells 2 --all --out jigsaw
-      jaxnas score --all --out shared/nb201 --coordinator node0:9876 --num-processes 4 --process-id 1
+      jaxnas score --data cifar10 --channels 16 --cells 5 --all --out cifar10
+      jaxnas score transnas101-micro --task jigsaw --pixels 64 --all --out jigsaw
+      jaxnas score --all --coordinator node0:9876 --num-processes 4 --process-id 1
       jaxnas score --all --out s3://bucket/nb201 --engine ray --address auto
-      jaxnas score --all --channels 16 --cells 5 --plan --devices 32 --strategy grouped --memory 14 --throughput 20
+      jaxnas score --all --channels 16 --plan --devices 32 --throughput 20
     """
     configure_jax(hardware.engine)
     from jaxnas import spaces

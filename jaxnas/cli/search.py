@@ -75,9 +75,8 @@ def search(
     from jaxnas.runtime.workers import open_workers
 
     table = settings.get("table")
-    columns = columns_of(table, settings.get("column", ""), settings.get("test_column", ""))
     proxies = expand_names(settings.get("proxies", ())) or None
-    config = run_config(**{**settings, "column": columns[0], "test_column": columns[1], "proxies": proxies})
+    config = run_config(**{**settings, **columns_of(table, settings), "proxies": proxies})
     problem = config.problem
     folder = output.out or Path("runs", f"{problem.space}-{Path(table or problem.data).stem}-seed{config.seed}")
     tracking = track(output.track, folder)
@@ -139,8 +138,8 @@ def compare(
 
     \b
     Examples:
-      jaxnas compare --methods robot,rea,random --scores cifar10 --table nasbench201 --seeds 100
-      jaxnas compare --methods robot,bohb --budget 100 --longer c10_valid_val_200 --prices 17
+      jaxnas compare --methods robot,rea,random --scores cifar10 --seeds 100
+      jaxnas compare --methods robot,bohb --longer c10_valid_val_200 --prices 17
     """
     configure_jax(hardware.engine)
     from jaxnas.report import save_comparison
@@ -148,8 +147,7 @@ def compare(
     from jaxnas.runtime.workers import open_workers
 
     table = settings.get("table", CompareConfig.table)
-    columns = columns_of(table, settings.get("column", ""), settings.get("test_column", ""))
-    config = CompareConfig(**{**settings, "column": columns[0], "test_column": columns[1]})
+    config = CompareConfig(**{**settings, **columns_of(table, settings)})
     folder = output.out or Path("runs", "compare")
     workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
     with keeping(folder), progress(output.as_json) as shown, workers as staff:

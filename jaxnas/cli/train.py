@@ -8,8 +8,8 @@ from jaxnas.cli.options import DataOptions, OutputOptions
 from jaxnas.cli.progress import emit, progress, warn
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_trained
-from jaxnas.errors import InputError
-from jaxnas.names import SpaceName
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.names import SpaceName, names
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import NetworkConfig, RunConfig, TrainConfig
 from jaxnas.runtime.settings import REQUIRED, setting
@@ -20,12 +20,22 @@ class ArchOptions:
     """Which architecture is trained."""
 
     arch: str = setting(REQUIRED, "Architecture, such as a genotype, or the folder of a search.", argument=True)
-    space: SpaceName | None = setting(
-        None, "Its search space.", kind="search space", argument=True, shown="the one that can read it"
+    space: str | None = setting(
+        None, "Its search space.", argument=True, suggestions=SpaceName, shown="the one that can read it"
     )
     old_space: SpaceName | None = setting(
         None, "Deprecated: give the space after the architecture.", flag="--space", kind="search space", hidden=True
     )
+
+    def __post_init__(self) -> None:
+        """Check the order of the arguments, and the name of the space."""
+        known = names(SpaceName)
+        if self.arch in known and not Path(self.arch).exists():
+            raise InputError(
+                f"{self.arch!r} is a search space: give the architecture first, jaxnas train ARCH {self.arch}"
+            )
+        if self.space is not None and self.space not in known:
+            raise unknown_name("search space", self.space, known)
 
     @property
     def name_of_space(self) -> str:
@@ -62,7 +72,7 @@ def train(
     \b
     Examples:
       jaxnas train runs/darts-cifar10-seed0
-      jaxnas train "Genotype(normal=[('sep_conv_3x3', 0), ...], ...)" --epochs 20 --channels 16 --cells 2
+      jaxnas train "Genotype(normal=[('sep_conv_3x3', 0), ...], ...)" --epochs 20
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
     """
     configure_jax()

@@ -384,6 +384,7 @@ def test_data_lists_every_set(run):
         (["train", "|nothing~0|+", "nasbench201"], "|nothing~0|+"),
         (["train", "|nothing~0|+", "--space", "nasbench201"], "|nothing~0|+"),
         (["train", FIRST, "darts", "--space", "nasbench201"], "space darts and --space nasbench201 differ"),
+        (["train", "nasbench201", FIRST], "'nasbench201' is a search space: give the architecture first"),
         (["train", FIRST, "nasbench20"], "unknown search space 'nasbench20': did you mean 'nasbench201'?"),
         (["score", "--cells", "0"], "`--cells` must be at least 1, got 0"),
         (["train", FIRST, "--data", "digits", "--batch-size", "1"], "training batch_size is 1"),

@@ -102,6 +102,8 @@ def test_help_has_panels_in_order_and_fits_80_columns(command):
     assert len(first) == 4  # three beside the space or the architecture, and the help
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "…" not in text
+    examples = typer.main.get_command(app).commands[command].help.split("Examples:")[1]
+    assert all(line in text for line in examples.splitlines())  # in one piece
 
 
 def test_help_lists_every_choice():
