@@ -25,6 +25,7 @@ from jaxnas.cli.progress import progress
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, Batch, Proxy, draws, orient, passes
 from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.runtime.events import StageStarted
 from jaxnas.spaces import NASBENCH201
 from jaxnas.table.evaluation import spearman
 
@@ -120,9 +121,9 @@ def compare(name: str, num: int) -> dict:
     network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
     functions, store = {ours: PROXIES[ours], name: function}, Path("runs", "alternatives")
     with progress() as bars:
-        bars.start("scoring")
+        bars(StageStarted("scoring"))
         scores = jaxnas.score_to_store(
-            store, NASBENCH201, network, archs, batch, functions, data_name="cifar10", on_chunk=bars.scored
+            store, NASBENCH201, network, archs, batch, functions, data_name="cifar10", on_event=bars
         )
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, archs, "c10_full_test_200")
     one, other = (ranks(column) for column in orient(scores.values, [ours, ours]).T)

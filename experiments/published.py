@@ -38,6 +38,7 @@ from jaxnas.proxies import PROXIES, Batch, passes
 from jaxnas.proxies.loss import loss_of
 from jaxnas.report import save_results
 from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.runtime.events import StageStarted
 from jaxnas.spaces import NASBENCH201, enumerate_archs
 from jaxnas.store.store import make_environment
 
@@ -78,9 +79,9 @@ def score(data: str, archs: np.ndarray) -> dict[str, np.ndarray]:
     store = Path("runs", f"published-{data}")
     functions = {f"{name}_of_noise": function for name, function in REBUILT.items()}
     with progress() as bars:
-        bars.start("scoring")
+        bars(StageStarted("scoring"))
         given = (store, NASBENCH201, network, archs, make_batch(images, 64, 0), functions)
-        scores = jaxnas.score_to_store(*given, data_name=data, on_chunk=bars.scored)
+        scores = jaxnas.score_to_store(*given, data_name=data, on_event=bars)
     return dict(zip(REBUILT, scores.values.T, strict=True))
 
 

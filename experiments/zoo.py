@@ -20,6 +20,7 @@ from jaxnas.cli.progress import progress
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, ROBOT_PROXIES, expand_names
 from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.runtime.events import StageStarted
 from jaxnas.spaces import NASBENCH201, enumerate_archs, to_index
 from jaxnas.store.folders import open_folder
 from jaxnas.store.parts import write_part
@@ -74,7 +75,7 @@ def main(
         if table.exists():
             write_part(open_folder(store), read_score_table(table))
         with progress() as bars:
-            bars.start("scoring")
+            bars(StageStarted("scoring"))
             scores = score_to_store(
                 store,
                 NASBENCH201,
@@ -83,7 +84,7 @@ def main(
                 batch,
                 names,
                 data_name=name,
-                on_chunk=bars.scored,
+                on_event=bars,
             )
         write_scores(table, scores)
         print(f"{name}: {len(scores.archs)} architectures, {len(names)} proxies beside RoBoT's six", flush=True)

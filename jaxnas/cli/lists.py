@@ -80,7 +80,7 @@ def get(download: DownloadOptions, place: DataOptions, output: JsonOptions) -> N
     from jaxnas.data import catalogue
 
     with progress(output.as_json) as shown:
-        path = catalogue.download(download.name, place.data_folder, shown.downloaded, download.server)
+        path = catalogue.download(download.name, place.data_folder, shown, download.server)
     if output.as_json:
         return emit("done", name=download.name, place=str(path))
     console.print(f"{download.name} is in {path}", soft_wrap=True, highlight=False)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.options import DataOptions, JsonOptions, WorkerOptions
-from jaxnas.cli.progress import Silence, emit, progress, status, warn
+from jaxnas.cli.progress import NullReporter, emit, progress, status, warn
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
 from jaxnas.errors import InputError
 from jaxnas.names import Task
 from jaxnas.run.config import NetworkConfig, ProblemConfig, RunConfig, SearchConfig, run_config
+from jaxnas.runtime.events import StageStarted
 from jaxnas.runtime.settings import setting
 from jaxnas.scoring.config import ScoringConfig
 
@@ -196,14 +197,13 @@ def _fill(job: ScoringJob, data_name: str, hardware: WorkerOptions, output: Scor
         open_workers(hardware.engine, hardware.address, hardware.workers, warn) as staff,
         watch.stage("scoring"),
     ):
-        show = shown if distributed.is_leader() else Silence()
-        show.start("scoring")
+        on_event = shown if distributed.is_leader() else NullReporter()
+        on_event(StageStarted("scoring"))
         fill_store(
             *job,
             data_name=data_name,
             workers=None if hardware.engine == "local" else staff,
-            on_chunk=show.scored,
-            on_damaged=show.damaged,
+            on_event=on_event,
         )
     if not distributed.is_leader():
         return

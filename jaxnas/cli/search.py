@@ -13,6 +13,7 @@ from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_
 from jaxnas.names import MethodName, Tracker
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, NetworkConfig, ProblemConfig, RunConfig, SearchConfig, run_config
+from jaxnas.runtime.events import join_listeners
 from jaxnas.runtime.settings import setting
 from jaxnas.scoring.config import ScoringConfig
 
@@ -90,7 +91,7 @@ def search(
             data_folder=data.data_folder,
             scores_path=source.scores,
             workers=None if hardware.engine == "local" else staff,
-            events=shown.events().also(tracking),
+            on_event=join_listeners(shown, tracking),
         )._replace(command=this_command())
         run.save(folder)
     if output.as_json:
@@ -158,7 +159,7 @@ def compare(
             folder,
             data_folder=data.data_folder,
             workers=staff,
-            on_seeds=shown.compared,
+            on_event=shown,
         )
         picture = save_comparison(folder, comparison)
     if output.as_json:

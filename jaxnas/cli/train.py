@@ -83,10 +83,7 @@ def train(
     name = f"train-{config.space}-{Path(config.data).stem}-seed{config.training.seed}"
     folder = output.out or Path("runs", name)
     with keeping(folder), progress(output.as_json) as shown:
-        shown.start("training")
-        trained = train_arch(
-            config, folder, data_folder=data.data_folder, on_progress=lambda at: shown.trained([0], at)
-        )
+        trained = train_arch(config, folder, data_folder=data.data_folder, on_event=shown)
         save_trained(folder, trained)
     if output.as_json:
         return emit("done", out=str(folder), result=trained_record(trained))

@@ -5,11 +5,12 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.runtime.events import Downloaded, Listener, ignore
 from jaxnas.runtime.files import atomic_write, read_bytes
 
 _CHUNK = 1 << 16
@@ -155,7 +156,7 @@ def list_data(folder: Path | str | None = None) -> list[DataStatus]:
 def download(
     name: str,
     folder: Path | str | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    on_event: Listener = ignore,
     address: str | None = None,
 ) -> Path:
     """Brings the files of a data set, each checked against its checksum before it takes its name.
@@ -166,7 +167,7 @@ def download(
     Args:
       name: key of DATASETS.
       folder: the data folder, see `data_folder`.
-      progress: called with the bytes of the present file that have arrived, and their total or None.
+      on_event: given a `Downloaded` after each chunk of the present file.
       address: a folder on another server (mirror) that holds files of the same names.
 
     Returns:
@@ -183,7 +184,7 @@ def download(
     for path, file in zip(paths, data.files, strict=True):
         if not _is_there(path, file.checksum):
             source = f"{address.rstrip('/')}/{path.name}" if address else file.address
-            _fetch(source, path, file.checksum, progress)
+            _fetch(source, path, file.checksum, on_event)
     return _common(paths)
 
 
@@ -216,7 +217,7 @@ def _is_there(path: Path, checksum: str) -> bool:
     return path.is_file() and hashlib.new(method, read_bytes(path)).hexdigest() == expected
 
 
-def _fetch(address: str, path: Path, checksum: str, progress: Callable[[int, int | None], None] | None) -> None:
+def _fetch(address: str, path: Path, checksum: str, on_event: Listener) -> None:
     method, _, expected = checksum.partition(":")
     digest = hashlib.new(method)
     with atomic_write(path) as partial:
@@ -224,8 +225,7 @@ def _fetch(address: str, path: Path, checksum: str, progress: Callable[[int, int
             for chunk, done, total in _chunks(address):
                 digest.update(chunk)
                 file.write(chunk)
-                if progress:
-                    progress(done, total)
+                on_event(Downloaded(done, total))
         if digest.hexdigest() != expected:
             raise InputError(f"{address}: wrong {method}: got {digest.hexdigest()}, expected {expected}; nothing kept")
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,22 +25,11 @@ from jaxnas.objectives.sgd import (
     init_state,
     make_trainer,
 )
+from jaxnas.runtime.events import Listener, TrainingProgress, ignore
 
 STRETCH = 2.0  # seconds of training between two looks at it
 EVALUATION_BATCH = 256
 CHECKPOINT_INTERVAL = 60.0  # seconds; a candidate that takes less has none
-
-
-class Progress(NamedTuple):
-    """How far a training has come; losses and accuracies [n] of the n candidates trained together."""
-
-    epoch: int  # under way or just finished, from 1
-    epochs: int
-    step: int  # done in this epoch
-    steps: int
-    loss: Float[np.ndarray, " n"]  # mean over these steps, nats
-    accuracy: Float[np.ndarray, " n"]  # percent of the training images in these steps
-    seconds_left: float
 
 
 class Fitted(NamedTuple):
@@ -88,7 +77,7 @@ class Trainer:
     def fit(
         self,
         archs: Int8[np.ndarray, "n D"],
-        on_progress: Callable[[Progress], None] = lambda at: None,
+        on_event: Listener = ignore,
         checkpoints: Checkpoints | None = None,
         made_with: Mapping[str, Any] | None = None,
     ) -> Fitted:
@@ -99,7 +88,7 @@ class Trainer:
         Raises: InputError for a checkpoint that is damaged or that others than `made_with` made.
         """
         with jax.enable_x64(False):  # whatever the caller computes in
-            return self._fit(np.asarray(archs, np.int8), on_progress, checkpoints, dict(made_with or {}))
+            return self._fit(np.asarray(archs, np.int8), on_event, checkpoints, dict(made_with or {}))
 
     def accuracy(self, state: TrainState, arch: Int8[np.ndarray, " D"], data: Sequence[Labelled]) -> float:
         """Percent of the images in these `chunks` classified correctly with running statistics; NaN for NaN logits."""
@@ -107,7 +96,7 @@ class Trainer:
             hits = sum(float(self._count(state, arch, chunk)) for chunk in data)
         return 100 * hits / sum(int((chunk.labels >= 0).sum()) for chunk in data)
 
-    def _fit(self, archs, on_progress, checkpoints, made_with):
+    def _fit(self, archs, on_event, checkpoints, made_with):
         start, program = self._programs
         lanes = np.array([i % self.num_devices * self.share + i // self.num_devices for i in range(len(archs))])
         counts = np.bincount(lanes // self.share, minlength=self.num_devices).astype(np.int32)
@@ -124,7 +113,7 @@ class Trainer:
             sums = np.asarray(states.loss)[lanes], np.asarray(states.hits)[lanes]
             pace = (time.perf_counter() - began) / (stop - course.step)
             self._stride = max(1, int(STRETCH / pace))
-            on_progress(course.advance(self.config, len(order), stop, pace, *sums))
+            on_event(course.advance(self.config, len(order), stop, pace, *sums))
             if course.step == 0:
                 states = states._replace(loss=start.loss, hits=start.hits)
             ended = course.epoch == self.config.epochs
@@ -195,12 +184,15 @@ class Course:
     accuracy: list[list[float]] = field(default_factory=list)
     alive: bool = True  # some candidate's loss is finite
 
-    def advance(self, config: TrainingConfig, steps: int, stop: int, pace: float, loss: Any, hits: Any) -> Progress:
+    def advance(
+        self, config: TrainingConfig, steps: int, stop: int, pace: float, loss: Any, hits: Any
+    ) -> TrainingProgress:
         """Record that the epoch has come from `step` to `stop` at `pace` seconds a step, with these sums since 0."""
         loss, accuracy = loss / stop, 100 * hits / (stop * config.batch_size)
         self.seconds += pace * (stop - self.step)
         left = pace * ((config.epochs - self.epoch) * steps - stop)
-        progress = Progress(self.epoch + 1, config.epochs, stop, steps, loss, accuracy, left)
+        candidates = tuple(range(len(loss)))
+        progress = TrainingProgress(self.epoch + 1, config.epochs, stop, steps, loss, accuracy, left, candidates)
         self.step, self.alive = stop, bool(np.isfinite(loss).any())
         if stop == steps or not self.alive:
             self.loss.append(loss.tolist())

@@ -13,7 +13,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,8 @@ from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainState
-from jaxnas.objectives.trainer import Progress, Trainer, chunks
+from jaxnas.objectives.trainer import Trainer, chunks
+from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.workers import Workers
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs
 
@@ -51,8 +52,7 @@ class TrainingObjective:
       config: hyperparameters.
       record: JSON-lines file of what was trained, written anew and atomically after each candidate. The candidates in
         it are not trained again, whatever pool they came from.
-      on_progress: called as on_progress(indices, progress) every few seconds and after each epoch, with the indices of
-        the candidates in training and their `Progress`.
+      on_event: given a `TrainingProgress` every few seconds and after each epoch.
       together: candidates that `prepare` trains at once; default: one on each device.
       space: the space of the architectures; default: the one that the network names.
       workers: train instead of this process, each one candidate at a time.
@@ -69,13 +69,13 @@ class TrainingObjective:
         data: ImageData,
         config: TrainingConfig | None = None,
         record: str | Path | None = None,
-        on_progress: Callable[[list[int], Progress], None] = lambda indices, progress: None,
+        on_event: Listener = ignore,
         *,
         space: SearchSpace | None = None,
         together: int | None = None,
         workers: Workers | None = None,
     ):
-        self.network, self.config, self.on_progress = network, config or TrainingConfig(), on_progress
+        self.network, self.config, self.on_event = network, config or TrainingConfig(), on_event
         named: SearchSpace = getattr(network, "space", NASBENCH201)
         self._space = space or named
         self.archs = check_archs(self._space, archs)
@@ -185,13 +185,16 @@ class TrainingObjective:
             raise InputError(f"index {index} is not in the pool: choose from 0..{len(self.archs) - 1}")
         return self._space.format(self.archs[index])
 
+    def _report(self, indices, event):
+        """Name the candidates by their rows of the pool."""
+        self.on_event(event._replace(candidates=tuple(map(int, indices))))
+
     def _fit(self, indices, folder=None):
         """Train candidates from the initialisation on; their last states and their lines of the record."""
         with jax.enable_x64(False):  # whatever the caller computes in
-            on_progress = partial(self.on_progress, indices)
             made_with = {**self._header, "archs": [self._name(index) for index in indices]}
             checkpoints = Checkpoints(folder) if folder else None
-            fitted = self._trainer.fit(self.archs[indices], on_progress, checkpoints, made_with)
+            fitted = self._trainer.fit(self.archs[indices], partial(self._report, indices), checkpoints, made_with)
             start, compiled = time.perf_counter(), self._trainer.compile_seconds
             results = []
             for number, (index, state) in enumerate(zip(indices, fitted.states, strict=True)):
@@ -222,7 +225,7 @@ class _Job:
     def objective(self) -> TrainingObjective:
         """Made once for each worker, which then has the compiled program; tells of its training on stderr."""
         given = (self.network, self.archs, self.data, self.config)
-        objective = TrainingObjective(*given, on_progress=_tell, space=self.space, together=1)
+        objective = TrainingObjective(*given, on_event=_tell, space=self.space, together=1)
         objective._checkpoints = self.record and self.record.with_name(f"{self.record.name}.checkpoints")
         return objective
 
@@ -237,9 +240,9 @@ def _work(job, item):
     return state, result
 
 
-def _tell(indices, at):
+def _tell(at):
     if at.step == at.steps:
-        text = f"candidate {indices[0]}: epoch {at.epoch} of {at.epochs}, loss {at.loss[0]:.3f}"
+        text = f"candidate {at.candidates[0]}: epoch {at.epoch} of {at.epochs}, loss {at.loss[0]:.3f}"
         print(text, file=sys.stderr, flush=True)
 
 

@@ -1,8 +1,8 @@
 """A search that is followed in TensorBoard or MLflow, on this machine.
 
-Each function returns `Events` for `search_images` and `search_network`. Of every query they log accuracy, best so far,
-seconds and architecture, besides progress, settings and results. A search that goes on logs what it finds again with
-the same steps and values.
+Each function returns a listener: `search_network(..., on_event=tensorboard("runs/mine/tensorboard"))`. For every query
+it logs accuracy, best so far, seconds and architecture, besides progress, settings and results. A continued search logs
+the queries that it repeats with the same steps and values.
 """
 
 import hashlib
@@ -12,62 +12,77 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from functools import reduce
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.run.config import RunConfig
-from jaxnas.run.run import Run, run_record
-from jaxnas.run.search import Events
+from jaxnas.runtime.events import (
+    Event,
+    Listener,
+    QueryAnswered,
+    Scored,
+    SearchFinished,
+    SearchStarted,
+    StageStarted,
+    TrainingProgress,
+    join_listeners,
+)
 
-INTERVAL = 1.0  # seconds between two looks at how far scoring is
+INTERVAL = 1.0  # seconds between two records of how far scoring is
 
 
-def tensorboard(folder: Path | str) -> Events:
-    """Log a search to event files in this folder (extra: tensorboard).
+def tensorboard(folder: Path | str) -> "Tracker":
+    """Return a listener that logs a search to event files in this folder (extra: tensorboard).
 
-    Raises: InputError where the package is missing.
+    Raises:
+      InputError: the package is missing.
     """
     _check("tensorboard", "tensorboard")
-    return _events(_TensorBoard(folder))
+    return Tracker(_TensorBoard(folder))
 
 
-def mlflow(place: Path | str, experiment: str = "jaxnas") -> Events:
-    """Log a search to a database in this folder, or to the store or server of this URI (extra: mlflow).
+def mlflow(place: Path | str, experiment: str = "jaxnas") -> "Tracker":
+    """Return a listener that logs a search to a database in a folder, or to a store or server (extra: mlflow).
 
-    A search of the same settings that was stopped goes on in its run.
+    A search of the same settings that was stopped continues its MLflow run.
 
-    Raises: InputError where a package is missing.
+    Args:
+      place: the folder, or the URI of the store or server.
+      experiment: its name in MLflow.
+
+    Raises:
+      InputError: a package is missing.
     """
     _check("mlflow", "mlflow", "sqlalchemy", "alembic")
-    return _events(_MLflow(place, experiment))
+    return Tracker(_MLflow(place, experiment))
 
 
-TRACKERS: dict[str, Callable[[Path], Events]] = {"tensorboard": tensorboard, "mlflow": mlflow}
+TRACKERS: dict[str, Callable[[Path], "Tracker"]] = {"tensorboard": tensorboard, "mlflow": mlflow}
 
 
-def track(names: Sequence[str], folder: Path) -> Events:
-    """The trackers of these names, each in the folder of its name within `folder`.
+def track(names: Sequence[str], folder: Path) -> Listener:
+    """Return the trackers of these names as one listener, each in the folder of its name within `folder`.
 
-    Raises: InputError for an unknown name, or where a package is missing.
+    Raises:
+      InputError: an unknown name, or a package is missing.
     """
     for name in names:
         if name not in TRACKERS:
             raise unknown_name("tracker", name, TRACKERS)
-    return reduce(Events.also, (TRACKERS[name](folder / name) for name in names), Events())
+    return join_listeners(*(TRACKERS[name](folder / name) for name in names))
 
 
 def how_to_look(name: str, folder: Path) -> str:
-    """The command that shows what `track` logged. MLflow's is in the package mlflow, which the extra does without."""
+    """Return the command that shows what `track` logged; MLflow's needs the package mlflow, which the extra omits."""
     if name == "tensorboard":
         return shlex.join(["tensorboard", "--logdir", str(folder / name)])
     return shlex.join(["mlflow", "ui", "--backend-store-uri", _uri(folder / name)])
 
 
-def _check(extra, *packages):
+def _check(extra: str, *packages: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             raise InputError(f'tracking in {extra} needs the package {package}: pip install "jaxnas[{extra}]"')
@@ -76,149 +91,158 @@ def _check(extra, *packages):
 class _Log(Protocol):
     """Where numbers and texts go."""
 
-    def open(self, config: RunConfig) -> None:
-        """A search of these settings begins, or goes on."""
+    def open(self, search: SearchStarted) -> None:
+        """Begin, or continue, the log of a search."""
 
-    def numbers(self, values: dict[str, float], step: int) -> None:
-        """Finite values by their names, at a step."""
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """Log finite values by their names, at a step."""
 
     def text(self, name: str, value: str, step: int) -> None:
-        """A text, at a step."""
+        """Log a text, at a step."""
 
-    def close(self, run: Run) -> None:
-        """The search is finished."""
+    def close(self, record: Mapping[str, Any]) -> None:
+        """End the log of a search with what result.json keeps of it."""
 
 
-def _events(log: _Log) -> Events:
-    """What is logged of each event."""
-    known: dict[str, Any] = {"stage": "", "looked": 0.0}
+class Tracker:
+    """A listener that logs the events of searches, one search after another."""
 
-    def numbers(values, step):
-        log.numbers({name: float(value) for name, value in values.items() if math.isfinite(value)}, step)
+    def __init__(self, log: _Log):
+        """Write to this log."""
+        self._log = log
+        self._stage, self._last = "", 0.0
+        self._format_arch: Callable[[int], str] = str
 
-    def on_start(config, space, archs):
-        known.update(space=space, archs=archs)
-        log.open(config)
+    def __call__(self, event: Event) -> None:
+        """Log an event."""
+        match event:
+            case SearchStarted():
+                self._format_arch = event.format_arch
+                self._log.open(event)
+            case StageStarted(stage):
+                self._stage = stage
+            case Scored(done, total):
+                if done == total or time.monotonic() - self._last > INTERVAL:
+                    self._last = time.monotonic()
+                    self._numbers({"scoring/architectures": done}, done)
+            case TrainingProgress():
+                self._train(event)
+            case QueryAnswered():
+                self._answer(event)
+            case SearchFinished(record):
+                self._finish(record)
 
-    def on_stage(stage):
-        known["stage"] = stage
+    def also(self, other: Listener) -> Listener:
+        """Deprecated: `join_listeners(tracker, other)`."""
+        warnings.warn("use jaxnas.runtime.events.join_listeners", DeprecationWarning, stacklevel=2)
+        return join_listeners(self, other)
 
-    def on_scored(done, total):
-        if done == total or time.monotonic() - known["looked"] > INTERVAL:
-            known["looked"] = time.monotonic()
-            numbers({"scoring/architectures": done}, done)
+    def _numbers(self, values: Mapping[str, float], step: int) -> None:
+        self._log.numbers({name: float(value) for name, value in values.items() if math.isfinite(value)}, step)
 
-    def on_progress(indices, at):
+    def _train(self, at: TrainingProgress) -> None:
         values: dict[str, float] = {}
-        for index, loss, accuracy in zip(indices, at.loss, at.accuracy, strict=True):
-            values |= {f"training/{index}/loss": loss, f"training/{index}/accuracy": accuracy}
-        numbers(values, (at.epoch - 1) * at.steps + at.step)
+        for row, loss, accuracy in zip(at.candidates, at.loss, at.accuracy, strict=True):
+            values |= {f"training/{row}/loss": loss, f"training/{row}/accuracy": accuracy}
+        self._numbers(values, (at.epoch - 1) * at.steps + at.step)
 
-    def on_query(query):
-        arch = known["space"].format(known["archs"][query.arch])
+    def _answer(self, query: QueryAnswered) -> None:
         failed = "" if math.isfinite(query.objective) else " (diverged)"
+        text = f"{query.phase}: {self._format_arch(query.arch)}{failed}"
+        self._log.text(f"{self._stage}/query", text, query.number)
         values = {"validation_accuracy": query.objective, "best": query.best, "seconds": query.cost}
-        log.text(f"{known['stage']}/query", f"{query.phase}: {arch}{failed}", query.number)
-        numbers({f"{known['stage']}/{name}": value for name, value in values.items()}, query.number)
+        self._numbers({f"{self._stage}/{name}": value for name, value in values.items()}, query.number)
 
-    def on_done(run):
-        for method, outcome in run.outcomes.items():
-            queries = len(outcome.result.queries)
-            numbers({f"{method}/test_accuracy": outcome.test_accuracy}, queries)
-            log.text(f"{method}/selected", run.space.format(run.scores.archs[outcome.result.selected]), queries)
-        log.close(run)
-
-    return Events(
-        on_start=on_start,
-        on_stage=on_stage,
-        on_scored=on_scored,
-        on_progress=on_progress,
-        on_query=on_query,
-        on_done=on_done,
-    )
+    def _finish(self, record: Mapping[str, Any]) -> None:
+        for method, outcome in record["outcomes"].items():
+            num_queries = len(outcome["queries"])
+            if outcome["test_accuracy"] is not None:
+                self._numbers({f"{method}/test_accuracy": outcome["test_accuracy"]}, num_queries)
+            self._log.text(f"{method}/selected", outcome["selected"], num_queries)
+        self._log.close(record)
 
 
 class _TensorBoard:
-    def __init__(self, folder):
+    def __init__(self, folder: Path | str):
         self.folder = folder
 
-    def open(self, config):
+    def open(self, search: SearchStarted) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self.writer = EventFileWriter(str(self.folder))
-        self.text("settings", json.dumps(config.record(), indent=1), 0)
+        self.text("settings", json.dumps(search.settings, indent=1), 0)
 
-    def numbers(self, values, step):
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         self._write(Summary(value=[Summary.Value(tag=name, simple_value=values[name]) for name in values]), step)
 
-    def text(self, name, value, step):
+    def text(self, name: str, value: str, step: int) -> None:
         from tensorboard.plugins.text.summary_v2 import text_pb
 
         self._write(text_pb(name, f"```\n{value}\n```"), step)
 
-    def _write(self, summary, step):
+    def _write(self, summary: Any, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-        self.writer.flush()  # a kill takes nothing back
+        self.writer.flush()  # so that a kill loses nothing
 
-    def close(self, run):
+    def close(self, record: Mapping[str, Any]) -> None:
         self.writer.close()
 
 
 class _MLflow:
-    def __init__(self, place, experiment):
+    def __init__(self, place: Path | str, experiment: str):
         self.place, self.experiment = place, experiment
 
-    def open(self, config):
+    def open(self, search: SearchStarted) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read on import
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports every table
         where: dict[str, Any] = {}
         if "://" not in str(self.place):
             Path(self.place).mkdir(parents=True, exist_ok=True)
             where["artifact_location"] = Path(self.place, "artifacts").absolute().as_uri()
         self.client = MlflowClient(tracking_uri=_uri(self.place))
-        found = self.client.get_experiment_by_name(self.experiment)
-        number = found.experiment_id if found else self.client.create_experiment(self.experiment, **where)
-        self.run = self._run(number, config)
+        known = self.client.get_experiment_by_name(self.experiment)
+        number = known.experiment_id if known else self.client.create_experiment(self.experiment, **where)
+        self.run = self._run(number, search)
         self.client.update_run(self.run, status="RUNNING")
-        self.client.log_batch(self.run, params=[Param(name, str(value)) for name, value in _flat(config.record())])
+        self.client.log_batch(self.run, params=[Param(name, str(value)) for name, value in _flat(search.settings)])
 
-    def _run(self, experiment, config):
-        """The run of these settings, or a new one."""
-        settings = hashlib.sha256(json.dumps(config.record(), sort_keys=True).encode()).hexdigest()
-        found = self.client.search_runs([experiment], f"tags.`jaxnas.settings` = '{settings}'", max_results=1)
-        if found:
-            return found[0].info.run_id
-        name = f"{config.search.method}-{config.problem.space}-{config.measured_on}-seed{config.seed}"
-        return self.client.create_run(experiment, tags={"jaxnas.settings": settings}, run_name=name).info.run_id
+    def _run(self, experiment: str, search: SearchStarted) -> str:
+        """Return the id of the run of these settings, or of a new one."""
+        settings = hashlib.sha256(json.dumps(search.settings, sort_keys=True).encode()).hexdigest()
+        known = self.client.search_runs([experiment], f"tags.`jaxnas.settings` = '{settings}'", max_results=1)
+        if known:
+            return str(known[0].info.run_id)
+        run = self.client.create_run(experiment, tags={"jaxnas.settings": settings}, run_name=search.title)
+        return str(run.info.run_id)
 
-    def numbers(self, values, step):
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
         now = round(1000 * time.time())
         self.client.log_batch(self.run, metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
-    def text(self, name, value, step):
+    def text(self, name: str, value: str, step: int) -> None:
         self.client.set_tag(self.run, f"{name}/{step:03d}", value)
 
-    def close(self, run):
-        self.client.log_dict(self.run, run_record(run), "result.json")
+    def close(self, record: Mapping[str, Any]) -> None:
+        self.client.log_dict(self.run, dict(record), "result.json")
         self.client.set_terminated(self.run)
 
 
-def _uri(place):
-    """MLflow's own files are not kept up any more: in a folder it is SQLite's."""
+def _uri(place: Path | str) -> str:
+    """Return MLflow's address of a folder, that of an SQLite database: its plain files are no longer maintained."""
     return str(place) if "://" in str(place) else f"sqlite:///{Path(place, 'mlflow.db').absolute()}"
 
 
-def _flat(settings, prefix=""):
-    """(name, value) of nested settings, as in training.epochs."""
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield name and value of nested settings, as in training.epochs."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")

@@ -15,7 +15,6 @@ from .run import Outcome as Outcome
 from .run import Run as Run
 from .run import load_run as load_run
 from .run import run_record as run_record
-from .search import Events as Events
 from .search import search_images as search_images
 from .search import search_network as search_network
 from .train import TrainedArch as TrainedArch

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from jaxnas.objectives.tabular import tabular_objective
 from jaxnas.proxies import orient
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.search import load_accuracies, load_pool_scores
+from jaxnas.runtime.events import Listener, SeedsFinished, ignore
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.runtime.workers import Here, Workers
@@ -130,14 +131,14 @@ def compare_methods(
     *,
     data_folder: Path | None = None,
     workers: Workers | None = None,
-    on_seeds: Callable[[str, int, int], None] = lambda method, done, total: None,
+    on_event: Listener = ignore,
 ) -> MethodComparison:
     """Run every method with its defaults on every seed; what the folder has from before is not run again.
 
     The pool are the architectures that have both scores and accuracies.
 
-    Args: methods, names; seeds, the same for all; folder, where METHOD.parquet is kept with a row per seed; on_seeds,
-      called with how many of how many seeds of a method are done; workers, which run seeds instead of this process.
+    Args: methods, names; seeds, the same for all; folder, where METHOD.parquet is kept with a row per seed; on_event,
+      given `SeedsFinished` of each method after every few seeds; workers, which run seeds instead of this process.
     Raises: InputError for what does not fit, and for a file in the folder that other settings made.
     """
     started = time.perf_counter()
@@ -162,7 +163,7 @@ def compare_methods(
     for name in dict.fromkeys(methods):
         known = runs[name] = _read(folder / f"{name}.parquet", name, {"method": name, **settings})
         missing = [seed for seed in seeds if known is None or seed not in known.seeds]
-        on_seeds(name, len(seeds) - len(missing), len(seeds))
+        on_event(SeedsFinished(name, len(seeds) - len(missing), len(seeds)))
         starts = range(0, len(missing), SEEDS_AT_ONCE)
         pieces += [(name, missing[start : start + SEEDS_AT_ONCE]) for start in starts]
     left = Counter({name: sum(len(chosen) for other, chosen in pieces if other == name) for name in runs})
@@ -174,7 +175,7 @@ def compare_methods(
         made_in = make_environment(time.perf_counter() - started)
         _write(folder / f"{name}.parquet", joined, {"method": name, **settings}, made_in)
         left[name] -= len(chosen)
-        on_seeds(name, len(seeds) - left[name], len(seeds))
+        on_event(SeedsFinished(name, len(seeds) - left[name], len(seeds)))
     complete = {name: _choose(known, seeds) for name, known in runs.items()}
     return MethodComparison(config, complete, make_environment(time.perf_counter() - started))
 

@@ -1,87 +1,33 @@
-"""The whole road from images to the selected architecture, as the command line walks it."""
+"""A search from images or a table to the selected architecture: draw a pool, score, normalise, search, test."""
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import flax.linen as nn
 import numpy as np
-from flax import linen as nn
+from jaxtyping import Float, Int8
 
-from jaxnas.data.batch import Batch
-from jaxnas.data.images import ImageData, load_images, minibatch, resize, standardize
-from jaxnas.data.tasks import get_task, task_batch
-from jaxnas.errors import InputError, unknown_name
-from jaxnas.networks import NETWORKS
-from jaxnas.objectives.tabular import Table, TabularObjective, load_nasbench201, load_table, tabular_objective
-from jaxnas.objectives.trainer import Progress
+from jaxnas.data.images import ImageData
+from jaxnas.errors import InputError
+from jaxnas.objectives.tabular import Table, TabularObjective, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
-from jaxnas.proxies import expand_names, orient
+from jaxnas.proxies import orient
 from jaxnas.run.config import RunConfig, run_config
-from jaxnas.run.run import Outcome, Run
+from jaxnas.run.inputs import load_accuracies, load_pool_scores, load_standardized, make_batch, make_network
+from jaxnas.run.run import Outcome, Run, run_record
+from jaxnas.runtime.events import Listener, SearchFinished, SearchStarted, StageStarted, ignore
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import DEFAULT_PROXIES
-from jaxnas.search import Query, get_method, get_preset
+from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.spaces import SearchSpace, get_space, sample
 from jaxnas.store.scores import Scores
-from jaxnas.store.shipped import load_scores, shipped_scores
-from jaxnas.store.store import make_environment, read_scores, score_to_store
+from jaxnas.store.store import make_environment, score_to_store
 from jaxnas.table.normalize import normalize
-
-
-@dataclass(frozen=True)
-class Events:
-    """Called while a search runs; each does nothing by default."""
-
-    on_start: Callable[[RunConfig, SearchSpace, np.ndarray], None] = lambda config, space, archs: None  # the pool's
-    on_stage: Callable[[str], None] = lambda stage: None
-    on_scored: Callable[[int, int], None] = lambda done, total: None
-    on_damaged: Callable[[str, str], None] = lambda name, message: None
-    on_progress: Callable[[list[int], Progress], None] = lambda indices, at: None
-    on_query: Callable[[Query], None] = lambda query: None
-    on_done: Callable[[Run], None] = lambda run: None
-
-    def also(self, other: "Events") -> "Events":
-        """Both: each callback of this one, then that of the other."""
-
-        def both(first, second):
-            def call(*event):
-                first(*event)
-                second(*event)
-
-            return call
-
-        pairs = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
-        return Events(**{name: both(*pair) for name, pair in pairs.items()})
-
-
-def load_standardized(name: str, folder: Path | None = None) -> ImageData:
-    """Images by name or path, each channel with mean 0 and standard deviation 1 over the training set."""
-    return standardize(load_images(name, folder))
-
-
-def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int, task: str = "") -> nn.Module:
-    """The network of a space, with as many classes as the data, or with the head of a task.
-
-    Raises: InputError for a space whose network has no heads for tasks, or an unknown task.
-    """
-    fields = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
-    if task:
-        head, fields["num_classes"] = get_task(task)
-        if not hasattr(NETWORKS[space], "head"):
-            raise InputError(f"space {space!r} has no heads for tasks such as {task!r}: leave the task out")
-        return NETWORKS[space](head=head, **fields)
-    return NETWORKS[space](**fields)
-
-
-def make_batch(data: ImageData, size: int, seed: int, task: str = "", pixels: int | None = None) -> Batch:
-    """One class-balanced minibatch of training images, resized to `pixels` if they are given, or that of a task."""
-    images, labels = minibatch(data, size, seed)
-    if pixels is not None:
-        images = resize(images, pixels)
-    return task_batch(task, images, seed) if task else Batch(jnp.asarray(images), jnp.asarray(labels))
 
 
 def search_images(
@@ -91,26 +37,47 @@ def search_images(
     data_folder: Path | None = None,
     scores_path: Path | str | None = None,
     workers: Workers | None = None,
-    events: Events = Events(),
+    on_event: Listener = ignore,
+    events: Listener | None = None,
 ) -> Run:
     """Score a pool, weight the proxies, query `budget` architectures, and report the best with its test accuracy.
 
-    Scores and trained candidates are kept in the run folder as they come: a search that was killed goes on there.
-    `scores_path`, a store or a file, here or in an object store, or the name of shipped scores, brings a pool with its
-    scores, all of them unless `config.search.proxies` is another choice than the default; otherwise `pool`
-    architectures are drawn, from the table's if there is one, and scored. `workers` score and train instead of this
-    process.
+    Scores and trained candidates are kept in the folder as they come: the same call continues a search that was
+    killed.
 
-    Raises: InputError for settings that do not fit, or for files in the run folder that other settings made.
+    Args:
+      config: settings of the search.
+      folder: where scores and trained candidates are kept.
+      data_folder: where public images and tables are, see `jaxnas.data_folder`.
+      scores_path: a store or a file, local or in an object store, or the name of shipped scores. They bring the pool,
+        with all their proxies unless `config.search.proxies` differs from the default. By default `config.search.pool`
+        architectures are drawn, from the table if there is one, and scored.
+      workers: score and train in place of this process.
+      on_event: given the events of the search, see `jaxnas.runtime.events`.
+      events: deprecated name of `on_event`.
+
+    Returns:
+      The finished search; `Run.save` writes its files.
+
+    Raises:
+      InputError: settings that do not fit, or files in the folder that other settings made.
     """
-    space = get_space(config.problem.space)
-    network = data = None
-    if scores_path is None or config.problem.table is None:  # else nothing is scored or trained
-        data = load_standardized(config.problem.data, data_folder)
-        network = make_network(config.problem.space, data, config.network.channels, config.network.cells_per_stage)
-    scores = None if scores_path is None else load_pool_scores(config.problem.space, scores_path, _chosen(config))
-    table = None if config.problem.table is None else load_accuracies(config.problem.table, space, data_folder)
-    return _search(config, space, network, data, folder, events, scores, table, workers)
+    on_event = _listener(on_event, events)
+    problem = config.problem
+    space = get_space(problem.space)
+    scores = None if scores_path is None else load_pool_scores(problem.space, scores_path, _chosen_proxies(config))
+    table = None if problem.table is None else load_accuracies(problem.table, space, data_folder)
+    pool = draw_pool(config, space, table) if scores is None else scores.archs
+    _check_budget(config, pool)
+    if scores is not None and table is not None:
+        return _search(config, space, pool, _looked_up(config, space, pool, table), lambda: scores, on_event)
+    data = load_standardized(problem.data, data_folder)
+    network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
+    supernet = _Supernet(config, space, network, data, folder, workers, on_event)
+    objective = supernet.train(pool) if table is None else _looked_up(config, space, pool, table)
+    return _search(
+        config, space, pool, objective, partial(supernet.score, pool) if scores is None else lambda: scores, on_event
+    )
 
 
 def search_network(
@@ -123,48 +90,118 @@ def search_network(
     training: TrainingConfig | None = None,
     seed: int = 0,
     workers: Workers | None = None,
-    events: Events = Events(),
+    on_event: Listener = ignore,
+    events: Listener | None = None,
     **settings: Any,
 ) -> Run:
-    """`search_images` in the space of any network, on any standardised data.
+    """Search the space of any network on any standardised images, as `search_images` does, and save the run.
 
-    Args: network, which names its `space`; data, see `from_arrays` and `standardize`; folder, for scores, trained
-      candidates, a later call that goes on, and the run's files (see `load_run`); settings, further flat names of
-      `run_config`.
-    Raises: InputError for settings that do not fit.
+    Args:
+      network: a supernet, which names its `space`.
+      data: images, see `from_arrays` and `standardize`.
+      folder: for scores, trained candidates and the files of the run, which `load_run` reads. The same call continues
+        a search that was killed.
+      pool: architectures drawn and scored.
+      budget: architectures trained.
+      training: how candidates are trained.
+      seed: of everything drawn at random.
+      workers: score and train in place of this process.
+      on_event: given the events of the search, see `jaxnas.runtime.events`.
+      events: deprecated name of `on_event`.
+      **settings: further flat names of `run_config`.
+
+    Returns:
+      The finished search.
+
+    Raises:
+      InputError: settings that do not fit.
     """
+    on_event = _listener(on_event, events)
     space: SearchSpace = network.space
     size = {name: getattr(network, name, 0) for name in ("channels", "cells_per_stage")}  # 0: it has no such field
-    fields: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
-    config = run_config(space.name, **{"preset": "default", "data": data.name, **fields})
-    run = _search(config, space, network, data, Path(folder), events, workers=workers)
+    flat: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
+    config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
+    archs = draw_pool(config, space)
+    _check_budget(config, archs)
+    supernet = _Supernet(config, space, network, data, Path(folder), workers, on_event)
+    run = _search(config, space, archs, supernet.train(archs), partial(supernet.score, archs), on_event)
     run.save(folder)
     return run
 
 
-def _search(config, space, network, data, folder, events, scores=None, table=None, workers=None):
-    pool = _draw_pool(config, space, table) if scores is None else scores.archs
-    if config.search.budget > len(pool):
-        raise InputError(f"budget {config.search.budget} is outside 1 to {len(pool)}, the architectures of the pool")
-    objective: TrainingObjective | TabularObjective  # made before scoring, so that what does not fit is said at once
+def draw_pool(config: RunConfig, space: SearchSpace, table: Table | None = None) -> Int8[np.ndarray, "A D"]:
+    """Draw the architectures that are scored: of the table if there is one, else of the whole space."""
     if table is None:
-        record = folder / "training.jsonl"
-        how = dict(space=space, together=config.search.together, workers=workers)
-        objective = TrainingObjective(network, pool, data, config.training, record, events.on_progress, **how)
-    else:
-        objective = tabular_objective(table, space, pool, config.problem.column, config.problem.test_column)
-    events.on_start(config, space, pool)
+        return sample(space, config.search.pool, config.seed)
+    rows = np.random.default_rng(config.seed).permutation(len(table.archs))[: config.search.pool]
+    return table.archs[rows]
+
+
+@dataclass(frozen=True)
+class _Supernet:
+    """The network and images by which a search scores and trains, and where it keeps the outcome."""
+
+    config: RunConfig
+    space: SearchSpace
+    network: nn.Module
+    data: ImageData
+    folder: Path
+    workers: Workers | None
+    on_event: Listener
+
+    def score(self, pool: Int8[np.ndarray, "A D"]) -> Scores:
+        """Score the pool into the store of the folder."""
+        self.on_event(StageStarted("scoring"))
+        return score_to_store(
+            self.folder / "scores",
+            self.space,
+            self.network,
+            pool,
+            make_batch(self.data, self.config.search.batch_size, self.config.seed),
+            self.config.search.proxies,
+            self.config.scoring,
+            data_name=self.config.problem.data,
+            workers=self.workers,
+            on_event=self.on_event,
+        )
+
+    def train(self, pool: Int8[np.ndarray, "A D"]) -> TrainingObjective:
+        """Return the objective that trains candidates of the pool."""
+        return TrainingObjective(
+            self.network,
+            pool,
+            self.data,
+            self.config.training,
+            self.folder / "training.jsonl",
+            self.on_event,
+            space=self.space,
+            together=self.config.search.together,
+            workers=self.workers,
+        )
+
+
+def _search(
+    config: RunConfig,
+    space: SearchSpace,
+    pool: Int8[np.ndarray, "A D"],
+    objective: TrainingObjective | TabularObjective,
+    score: Callable[[], Scores],
+    on_event: Listener,
+) -> Run:
+    """Score the pool, normalise the scores, run each method on them, and test what it selects.
+
+    The objective was made before scoring, which may take hours, so that settings that do not fit are refused at once.
+    """
+    on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row])))
     watch = Stopwatch()
     with watch.stage("scoring"):
-        if scores is None:
-            events.on_stage("scoring")
-            scores = _score(config, space, network, pool, data, folder, events, workers)
-        normalized, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
+        scores = score()
+        table, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
     results = {}
     for method in dict.fromkeys(filter(None, [config.search.method, config.search.compare])):
-        events.on_stage(method)
+        on_event(StageStarted(method))
         with watch.stage("searching"):
-            results[method] = _run_method(method, config, pool, normalized, objective, events)
+            results[method] = _run_method(method, config, pool, table, objective, on_event)
     if isinstance(objective, TrainingObjective):
         watch.seconds["training"] = objective.seconds_trained
         watch.seconds["searching"] = max(0.0, watch.seconds["searching"] - objective.seconds_trained)  # two clocks
@@ -174,75 +211,53 @@ def _search(config, space, network, data, folder, events, scores=None, table=Non
         }
     environment = make_environment(sum(watch.seconds.values()))
     run = Run(config, space, scores, masked, outcomes, watch.seconds, environment)
-    events.on_done(run)
+    on_event(SearchFinished(run_record(run)))
     return run
 
 
-def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:
-    """Scores of a store, of a file, or shipped ones by their data set, of the proxies named.
-
-    By default all that a store or file has, and of shipped ones RoBoT's six: more are not better, see
-    experiments/README.md. A CSV has a column `arch` of the space's strings and one of numbers for each proxy, an empty
-    cell being NaN.
-    """
-    path, proxies = Path(scores), expand_names(proxies)
-    if not path.exists() and (space, str(scores)) in shipped_scores():
-        return load_scores(space, str(scores), proxies or DEFAULT_PROXIES)
-    if path.suffix.lower() != ".csv":
-        return read_scores(scores, proxies)
-    table = load_table(path, get_space(space))
-    if unknown := [name for name in proxies if name not in table.columns]:
-        raise unknown_name("proxy", unknown[0], table.columns)
-    names = tuple(proxies or table.columns)
-    if not names:
-        raise InputError(f"{path} has no column of scores beside arch")
-    values = np.stack([table.columns[name] for name in names], axis=1)
-    return Scores(table.archs, values, names, {"space": space, "file": path.name}, {})
-
-
-def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:
-    """NAS-Bench-201's accuracies by name, or a CSV or Parquet file."""
-    return load_nasbench201(folder) if table == "nasbench201" else load_table(table, space)
-
-
-def _chosen(config):
-    return () if config.search.proxies == DEFAULT_PROXIES else config.search.proxies  # by default all that there are
-
-
-def _draw_pool(config, space, table):
-    if table is None:
-        return sample(space, config.search.pool, config.seed)
-    rows = np.random.default_rng(config.seed).permutation(len(table.archs))[: config.search.pool]
-    return table.archs[rows]
-
-
-def _score(config, space, network, pool, data, folder, events, workers):
-    return score_to_store(
-        folder / "scores",
-        space,
-        network,
-        pool,
-        make_batch(data, config.search.batch_size, config.seed),
-        config.search.proxies,
-        config.scoring,
-        data_name=config.problem.data,
-        workers=workers,
-        on_chunk=events.on_scored,
-        on_damaged=events.on_damaged,
-    )
-
-
-def _run_method(method, config, pool, table, objective, events):
-    """Look-ups go in as an array, which the jitted loop takes; training as a function of the index."""
-    trained = isinstance(objective, TrainingObjective)
+def _run_method(
+    method: str,
+    config: RunConfig,
+    pool: Int8[np.ndarray, "A D"],
+    table: Float[np.ndarray, "A M"],
+    objective: TrainingObjective | TabularObjective,
+    on_event: Listener,
+) -> SearchResult:
+    """Run a method: look-ups are an array, which the jitted loop takes, training is a function of the row."""
     return get_method(method)(
         table,
-        objective if trained else objective.values,
+        objective if isinstance(objective, TrainingObjective) else objective.values,
         budget=config.search.budget,
         seed=config.seed,
         config=get_preset(config.search.preset) if method == "robot" else None,
-        on_query=events.on_query,
-        costs=objective.cost if trained else None,
+        on_event=on_event,
+        costs=objective.cost if isinstance(objective, TrainingObjective) else None,
         archs=pool,
         at_once=config.search.at_once,
     )
+
+
+def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A D"], table: Table) -> TabularObjective:
+    return tabular_objective(table, space, pool, config.problem.column, config.problem.test_column)
+
+
+def _check_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> None:
+    if config.search.budget > len(pool):
+        raise InputError(f"budget {config.search.budget} is outside 1 to {len(pool)}, the architectures of the pool")
+
+
+def _chosen_proxies(config: RunConfig) -> tuple[str, ...]:
+    """Return the proxies to read of given scores; empty, which reads all, where the choice is the default."""
+    return () if config.search.proxies == DEFAULT_PROXIES else config.search.proxies
+
+
+def _title(config: RunConfig) -> str:
+    return f"{config.search.method}-{config.problem.space}-{config.measured_on}-seed{config.seed}"
+
+
+def _listener(on_event: Listener, events: Listener | None) -> Listener:
+    """Return the listener by its present or its former keyword."""
+    if events is None:
+        return on_event
+    warnings.warn("the keyword `events` is now `on_event`", DeprecationWarning, stacklevel=3)
+    return events

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,11 @@ from jaxnas.networks import NETWORKS, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.recipes import get_recipe
 from jaxnas.objectives.sgd import Labelled
-from jaxnas.objectives.trainer import Progress, Trainer, chunks
+from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.objectives.training import check_fit, describe_training
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.search import load_standardized
+from jaxnas.runtime.events import Listener, StageStarted, ignore
 from jaxnas.runtime.files import read_bytes
 from jaxnas.spaces import SPACES, get_space
 
@@ -60,7 +61,7 @@ def train_arch(
     folder: Path,
     *,
     data_folder: Path | None = None,
-    on_progress: Callable[[Progress], None] = lambda at: None,
+    on_event: Listener = ignore,
 ) -> TrainedArch:
     """Train one architecture on all training images, then look at the test images.
 
@@ -68,6 +69,7 @@ def train_arch(
 
     Raises: InputError for settings that do not fit, or a checkpoint that other settings made.
     """
+    on_event(StageStarted("training"))
     space, data = get_space(config.space), load_standardized(config.data, data_folder)
     network = NETWORKS[config.space](num_classes=data.num_classes, **dict(config.network))
     check_fit(network, data, config.training, len(space.num_choices))
@@ -75,7 +77,7 @@ def train_arch(
     made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}
     trainer = Trainer(network, config.training, Labelled(data.train_images, data.train_labels), len(arch))
     checkpoints = Checkpoints(folder / "checkpoint", keeps_last=True)
-    fitted = trainer.fit(arch[None], on_progress, checkpoints, made_with)
+    fitted = trainer.fit(arch[None], on_event, checkpoints, made_with)
     (state,), losses = fitted.states, fitted.loss[:, 0].tolist()
     diverged = not np.isfinite(losses).all()
     accuracy = np.nan if diverged else trainer.accuracy(state, arch, chunks(data.test_images, data.test_labels))

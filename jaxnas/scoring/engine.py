@@ -1,7 +1,7 @@
 """Score many architectures: chunk after chunk, over the devices of the job, by the strategy that suits them."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from jaxnas.networks import draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Proxy, expand_names
 from jaxnas.proxies.finish import finish_scores
 from jaxnas.runtime.distributed import gather_rows, mesh, own_devices, own_share, to_job
+from jaxnas.runtime.events import Listener, Scored, ignore
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.plan import SPLIT, WHOLE, make_plan, make_program
@@ -48,11 +49,11 @@ def score_archs(
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
     config: ScoringConfig = ScoringConfig(),
     *,
-    on_chunk: Callable[[int, int], None] = lambda done, total: None,
+    on_event: Listener = ignore,
 ) -> Float[np.ndarray, "A M"]:
     """Raw scores float64 of every architecture, one column per proxy in the order given; NaN and inf are passed on.
 
-    Memory does not grow with A. `on_chunk(done, total)` is called after each chunk.
+    Memory does not grow with A. `on_event` is given a `Scored` after each chunk.
 
     Raises: InputError for an unknown proxy, or architectures or a batch that do not fit the network.
     """
@@ -61,7 +62,7 @@ def score_archs(
     for rows, values in iter_scores(network, archs, batch, proxies, config):
         scores[rows] = values
         own[rows] = True
-        on_chunk(int(own.sum()), len(archs))
+        on_event(Scored(int(own.sum()), len(archs)))
     return gather_rows(scores, own)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.events import Listener, ignore
 from jaxnas.search.history import Phase, SurrogateInfo
 from jaxnas.search.result import Query, SearchResult
 
@@ -40,7 +41,7 @@ class Ledger:
         num_archs: The number of architectures, A.
         budget: Queries to spend, T.
         prices: Queries that an evaluation costs at each fidelity [F].
-        on_query: Called after each distinct query.
+        on_event: Given each distinct query.
         paid: The queries by item, in order.
         choices: How each was chosen.
         spent: Queries' worth of the budget spent so far.
@@ -52,7 +53,7 @@ class Ledger:
     num_archs: int
     budget: int
     prices: tuple[int, ...]
-    on_query: Callable[[Query], None] | None
+    on_event: Listener
     paid: dict[int, Query] = field(default_factory=dict)
     choices: dict[int, Choice] = field(default_factory=dict)
     spent: int = 0
@@ -67,8 +68,7 @@ class Ledger:
             self.paid[item] = query._replace(best=self.best.objective if self.best else np.nan)
             self.choices[item] = choice
             self.spent += self.prices[query.fidelity]
-            if self.on_query is not None:
-                self.on_query(self.paid[item])
+            self.on_event(self.paid[item])
         return self.paid[item].objective
 
     def _evaluate(self, item: int, phase: Phase) -> Query:
@@ -120,7 +120,7 @@ def open_ledger(
     objective: ArrayLike | Callable[..., float],
     budget: int,
     costs: ArrayLike | Callable[[int], float] | None = None,
-    on_query: Callable[[Query], None] | None = None,
+    on_event: Listener = ignore,
     prices: Sequence[int] | None = None,
 ) -> Ledger:
     """Check the budget, the prices and the objective of a search, and return its empty ledger.
@@ -147,7 +147,7 @@ def open_ledger(
         costs = np.full(num_archs, np.nan) if costs is None else costs
     if costs is not None and not callable(costs):
         costs = _column("costs", costs, (num_archs,)).__getitem__
-    return Ledger(evaluate, costs, num_archs, budget, prices, on_query)
+    return Ledger(evaluate, costs, num_archs, budget, prices, on_event)
 
 
 def _column(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Float[np.ndarray, "A ..."]:

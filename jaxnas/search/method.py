@@ -7,9 +7,10 @@ from typing import Generic, TypedDict, TypeVar, Unpack
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
+from jaxnas.runtime.events import Listener
 from jaxnas.search.history import History, Proposal
 from jaxnas.search.pool import Pool
-from jaxnas.search.result import Query, SearchResult
+from jaxnas.search.result import SearchResult
 
 StateT = TypeVar("StateT")  # of the method: a pytree of arrays
 ConfigT = TypeVar("ConfigT")  # of the method: a frozen dataclass of hyperparameters, or None
@@ -19,7 +20,7 @@ class SearchOptions(TypedDict, Generic[ConfigT], total=False):
     """The optional arguments of `run_search` and `run_seeds`, which document them."""
 
     config: ConfigT | None
-    on_query: Callable[[Query], None] | None
+    on_event: Listener
     costs: ArrayLike | Callable[[int], float] | None
     archs: ArrayLike | None
     prices: Sequence[int] | None

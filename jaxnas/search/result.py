@@ -4,39 +4,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.events import QueryAnswered
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.search.history import SurrogateInfo
 
-
-class Query(NamedTuple):
-    """One distinct query, as `on_query` receives it when it is done.
-
-    Attributes:
-        number: Its number, from 1.
-        budget: The budget of the search, T.
-        phase: How it was chosen, the label of a `Phase`.
-        arch: Index of the architecture.
-        objective: The observed objective, NaN or inf if the candidate failed.
-        cost: Seconds, NaN if unknown.
-        best: The best finite objective so far, at the highest fidelity that has one; NaN if there is none yet.
-        fidelity: Column of the objective; the last one is the full training.
-    """
-
-    number: int
-    budget: int
-    phase: str
-    arch: int
-    objective: float
-    cost: float
-    best: float
-    fidelity: int = 0
+Query = QueryAnswered  # the record of a query is the event that reports it
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,6 +16,7 @@ from jaxtyping import Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.host import num_cores, one_blas_thread
 from jaxnas.runtime.precision import in_float64
 from jaxnas.search import loop
@@ -23,7 +24,7 @@ from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.ledger import Choice, Ledger, open_ledger
 from jaxnas.search.method import ConfigT, Method, StateT
 from jaxnas.search.pool import Pool
-from jaxnas.search.result import Query, SearchResult
+from jaxnas.search.result import SearchResult
 
 FORESEEABLE = (Phase.RANDOM, Phase.GREEDY)  # phases whose next query does not depend on the objective of the last one
 
@@ -60,7 +61,7 @@ def run_search(
     budget: int,
     seed: int,
     config: ConfigT | None = None,
-    on_query: Callable[[Query], None] | None = None,
+    on_event: Listener = ignore,
     costs: ArrayLike | Callable[[int], float] | None = None,
     archs: ArrayLike | None = None,
     prices: Sequence[int] | None = None,
@@ -77,7 +78,7 @@ def run_search(
         budget: Queries to pay for, T, from 1 to A.
         seed: The seed of all draws.
         config: Hyperparameters of the method; None for its defaults.
-        on_query: Called after each distinct query; for an array, after the whole search.
+        on_event: Given a `QueryAnswered` after each distinct query; for an array, after the whole search.
         costs: Seconds of each architecture, an array [A] or a function of the index that is called once the
             architecture is evaluated. None takes the costs of an `Objective`, measures any other function, and leaves
             NaN for an array.
@@ -105,7 +106,7 @@ def run_search(
             budget=budget,
             seeds=[seed],
             config=config,
-            on_query=on_query,
+            on_event=on_event,
             costs=costs,
             archs=archs,
             prices=prices,
@@ -114,7 +115,7 @@ def run_search(
     if costs is None and isinstance(objective, Objective):
         costs = objective.cost
     scores = _check_table(table)
-    ledger = open_ledger(len(scores), objective, budget, costs, on_query, prices)
+    ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices)
     search = _SteppedSearch(method, _make_pool(method, scores, archs, ledger.prices), budget, seed, config)
     prepared: set[int] = set()
     while ledger.spent < budget:
@@ -138,7 +139,7 @@ def run_seeds(
     budget: int,
     seeds: Iterable[int],
     config: ConfigT | None = None,
-    on_query: Callable[[Query], None] | None = None,
+    on_event: Listener = ignore,
     costs: ArrayLike | Callable[[int], float] | None = None,
     archs: ArrayLike | None = None,
     prices: Sequence[int] | None = None,
@@ -152,7 +153,7 @@ def run_seeds(
         budget: Queries that each search pays for, T.
         seeds: The seed of each search.
         config: As in `run_search`, like those that follow.
-        on_query: See `run_search`.
+        on_event: See `run_search`.
         costs: See `run_search`.
         archs: See `run_search`.
         prices: See `run_search`.
@@ -167,7 +168,7 @@ def run_seeds(
     if not seeds:
         return []
     scores = _check_table(table)
-    ledgers = [open_ledger(len(scores), objective, budget, costs, on_query, prices) for _ in seeds]
+    ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices) for _ in seeds]
     values = np.asarray(objective, np.float64).ravel(order="F")  # by item
     pool, values = _make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
 

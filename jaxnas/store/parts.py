@@ -10,7 +10,7 @@ damaged part is known by its name. FOLDER is one of this machine or of an object
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.events import Listener, PartDamaged
 from jaxnas.runtime.files import check_same
 from jaxnas.store.folders import Folder
 
@@ -49,10 +50,10 @@ def with_header(table: pa.Table, provenance: dict[str, Any], environment: dict[s
     return table.replace_schema_metadata({"jaxnas": json.dumps({"provenance": provenance, "environment": environment})})
 
 
-def open_parts(folder: Folder, provenance: dict[str, Any], on_damaged: Callable[[str, str], None]) -> list[Part]:
+def open_parts(folder: Folder, provenance: dict[str, Any], on_event: Listener) -> list[Part]:
     """The parts of a store that is to be added to; a folder that is new or empty becomes a store.
 
-    What is damaged is set aside, as NAME.damaged, and `on_damaged(name, message)` called. A damaged manifest is made
+    What is damaged is set aside, as NAME.damaged, and reported as `PartDamaged`. A damaged manifest is made
     anew from the parts.
 
     Raises: InputError for a store of other settings, naming them: it stays as it is.
@@ -69,7 +70,8 @@ def open_parts(folder: Folder, provenance: dict[str, Any], on_damaged: Callable[
     damaged |= _strangers(found, provenance)
     for name, problem in damaged.items():
         folder.set_aside(name)
-        on_damaged(name, f"{folder}/{name} is damaged ({problem}): it is set aside, and what it held is scored again")
+        message = f"{folder}/{name} is damaged ({problem}): it is set aside, and what it held is scored again"
+        on_event(PartDamaged(name, message))
     folder.remove_stale()
     text = json.dumps({"format": FORMAT, "provenance": provenance}, indent=1) + "\n"
     folder.create(MANIFEST, text.encode())

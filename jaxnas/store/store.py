@@ -4,7 +4,7 @@ import io
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import describe
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
 from jaxnas.runtime.distributed import from_leader, wait_for_all
+from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.engine import DEFAULT_PROXIES, check_batch, get_proxies, iter_scores
@@ -151,6 +152,12 @@ def score_to_store(
     return collect_scores(folder, space, archs, tuple(get_proxies(proxies)))
 
 
+def warn_of_damage(event: Event) -> None:
+    """Warn of a damaged file of a store; ignore all other events."""
+    if isinstance(event, PartDamaged):
+        warnings.warn(event.message, stacklevel=4)
+
+
 def fill_store(
     folder: Path | str,
     space: SearchSpace,
@@ -162,8 +169,7 @@ def fill_store(
     *,
     data_name: str,
     workers: Workers | None = None,
-    on_chunk: Callable[[int, int], None] = lambda done, total: None,
-    on_damaged: Callable[[str, str], None] = lambda name, message: warnings.warn(message, stacklevel=3),
+    on_event: Listener = warn_of_damage,
 ) -> None:
     """Score `archs` into the store at `folder`: what it knows is not scored again.
 
@@ -171,9 +177,9 @@ def fill_store(
     processes may use one store. A function of your own is known there by its name: name it anew when you change it.
     In a job of several processes all call this with the same arguments; each scores its share and adds its own parts.
 
-    Args: `workers`, which score instead of this process; `on_chunk(done, total)` counts distinct architectures and is
-      called first with those that the store knew; in a job it goes by the pace of this process; `on_damaged(name,
-      message)` for each damaged file, which is set aside and whose rows are scored again, in process 0.
+    Args: `workers`, which score instead of this process; `on_event` is given `Scored` with distinct
+      architectures, first those that the store knew (in a job it goes by the pace of this process), and in process 0
+      `PartDamaged` for each damaged file, of which the default warns.
 
     Raises: InputError when the store was made with other settings, naming them; when the batch or a name does not fit.
     """
@@ -187,7 +193,7 @@ def fill_store(
     index, first = np.unique(to_index(space, archs), return_index=True)
 
     def look_up():
-        return gather(open_parts(place, provenance, on_damaged), index, tuple(functions))[1]
+        return gather(open_parts(place, provenance, on_event), index, tuple(functions))[1]
 
     known = from_leader(look_up, (len(index), len(functions)), bool)
     found, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
@@ -195,9 +201,9 @@ def fill_store(
     def count(num_scores: int) -> None:
         nonlocal scored
         scored += num_scores * jax.process_count()
-        on_chunk(found + (total - found) * min(scored, missing) // missing, total)
+        on_event(Scored(found + (total - found) * min(scored, missing) // missing, total))
 
-    on_chunk(found, total)
+    on_event(Scored(found, total))
     for names, rows in _pending(functions, known, first, config):
         chosen = {name: functions[name] for name in names}
         chunks = iter_scores(network, archs[first[rows]], batch, chosen, config, workers)

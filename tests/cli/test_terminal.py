@@ -8,8 +8,17 @@ import pytest
 from rich.console import Console
 
 from jaxnas.cli import progress, terminal
-from jaxnas.objectives.trainer import Progress
-from jaxnas.search import Query
+from jaxnas.cli.pace import Jobs, make_bars, memory, pace, seconds_left, speed
+from jaxnas.runtime.events import (
+    Downloaded,
+    PartDamaged,
+    QueryAnswered,
+    Scored,
+    SearchStarted,
+    SeedsFinished,
+    StageStarted,
+    TrainingProgress,
+)
 
 WIDTH = 80
 
@@ -21,30 +30,30 @@ def show(monkeypatch, is_terminal):
         progress, "status", Console(file=out, force_terminal=is_terminal, width=WIDTH, color_system=None)
     )
     monkeypatch.setattr(progress, "QUIET_INTERVAL", 0.0)
-    with progress.progress() as bars:
-        events = bars.events()
-        events.on_stage("scoring")
-        bars.bars.refresh()
-        events.on_scored(4, 10)
-        events.on_damaged("parts/ab.parquet", "ab.parquet is damaged")
-        events.on_scored(6, 10)
-        events.on_scored(8, 10)
-        bars.bars.refresh()
-        events.on_scored(10, 10)
-        events.on_stage("robot")
-        events.on_progress([3], Progress(1, 2, 30, 40, np.array([0.5]), np.array([81.25]), 63.4))
-        bars.bars.refresh()
-        events.on_progress([3, 4], Progress(2, 2, 40, 40, np.array([0.5, np.nan]), np.array([80.0, 9.0]), 0.0))
-        bars.bars.refresh()
-        events.on_query(Query(1, 2, "bo", 3, 91.5, 0.7, 91.5))
-        events.on_query(Query(2, 2, "greedy", 5, np.nan, np.nan, 91.5))
-        bars.start("random")
+    with progress.progress() as report:
+        report(SearchStarted("title", {}, str))  # nothing to show
+        report(StageStarted("scoring"))
+        report.bars.refresh()
+        report(Scored(4, 10))
+        report(PartDamaged("parts/ab.parquet", "ab.parquet is damaged"))
+        report(Scored(6, 10))
+        report(Scored(8, 10))
+        report.bars.refresh()
+        report(Scored(10, 10))
+        report(StageStarted("robot"))
+        report(TrainingProgress(1, 2, 30, 40, np.array([0.5]), np.array([81.25]), 63.4, (3,)))
+        report.bars.refresh()
+        report(TrainingProgress(2, 2, 40, 40, np.array([0.5, np.nan]), np.array([80.0, 9.0]), 0.0, (3, 4)))
+        report.bars.refresh()
+        report(QueryAnswered(1, 2, "bo", 3, 91.5, 0.7, 91.5))
+        report(QueryAnswered(2, 2, "greedy", 5, np.nan, np.nan, 91.5))
+        report(StageStarted("random"))
         for done in (0, 10, 20):
-            bars.compared("random", done, 100)
-        bars.bars.refresh()
-        bars.downloaded(10, None)
-        bars.downloaded(20, 20)
-        bars.bars.refresh()
+            report(SeedsFinished("random", done, 100))
+        report.bars.refresh()
+        report(Downloaded(10, None))
+        report(Downloaded(20, 20))
+        report.bars.refresh()
     return out.getvalue()
 
 
@@ -78,12 +87,22 @@ def test_every_event_is_shown(monkeypatch, is_terminal):
 
 
 def test_pace_counts_from_the_first_chunk(monkeypatch):
-    clock = iter([100.0, 102.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    pace = progress.Pace()
-    assert pace(10, 100)["rate"] is None
-    measured = pace(30, 100)
-    assert (measured["rate"], measured["eta_s"]) == (10.0, 7.0)
+    bars = make_bars(Console(file=io.StringIO()), disable=True)
+    now = 100.0
+    bars.get_time = lambda: now
+    jobs = Jobs(bars)
+    assert pace(jobs.advance("scored", 4, 100)) == ""  # found in the store
+    now = 160.0  # the program has compiled
+    assert pace(jobs.advance("scored", 10, 100)) == ""
+    now = 162.0
+    task = jobs.advance("scored", 30, 100)
+    assert (speed(task), seconds_left(task)) == (10.0, 7.0)
+    assert pace(task) == "10.0/s, 0:00:07 to go"
+    assert pace(jobs.advance("scored", 2, 50)) == ""  # the next of several files
+
+
+def test_memory_is_in_megabytes():
+    measured = memory()
     assert measured["rss_mb"] is None or 10 < measured["rss_mb"] < 1e6
 
 

@@ -64,7 +64,7 @@ def files_below(folder):
 
 def test_download_brings_every_file(server, tmp_path):
     seen = []
-    assert download("toy", tmp_path, progress=lambda done, total: seen.append((done, total))) == tmp_path / "toy"
+    assert download("toy", tmp_path, on_event=seen.append) == tmp_path / "toy"
     assert files_below(tmp_path) == {f"toy/{name}": body for name, body in CONTENT.items()}
     assert seen[-1] == (6, 6)
     assert (256_000, 256_000) in seen
@@ -82,7 +82,7 @@ def test_download_keeps_a_good_file_and_replaces_a_bad_one(server, tmp_path):
 
 def test_download_from_a_mirror_and_without_a_length(server, tmp_path):
     totals = []
-    download("toy", tmp_path, lambda done, total: totals.append(total), address=f"{server}/unsized/")
+    download("toy", tmp_path, lambda event: totals.append(event.total), address=f"{server}/unsized/")
     assert set(totals) == {None}
     assert files_below(tmp_path) == {f"toy/{name}": body for name, body in CONTENT.items()}
 
@@ -108,7 +108,7 @@ def test_a_failed_download_changes_nothing(server, tmp_path, kind, message):
 
 
 def test_an_interrupted_download_leaves_nothing(server, tmp_path):
-    def interrupt(done, total):
+    def interrupt(event):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -118,7 +118,7 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path):
 
 def test_an_error_of_the_progress_callback_is_not_taken_for_a_network_failure(server, tmp_path):
     with pytest.raises(ZeroDivisionError):
-        download("toy", tmp_path, lambda done, total: 1 // 0)
+        download("toy", tmp_path, lambda event: 1 // 0)
 
 
 def test_no_server_is_no_connection(server, tmp_path):

@@ -174,14 +174,14 @@ def test_compiles_once():
 def test_a_diverged_candidate_is_given_up_and_the_next_trained(tmp_path):
     losses = []
     record = tmp_path / "record"
-    objective = make(record, on_progress=lambda *args: losses.append(args))
+    objective = make(record, on_event=losses.append)
     assert math.isnan(objective(1))
     assert len(losses) == 1
     assert objective.result(1)[2:] == (1, objective.cost(1), True)
     assert math.isnan(objective.test_accuracy(1))
     assert objective(0) > 60
     assert json.loads(record.read_text().splitlines()[1])["validation_accuracy"] is None
-    assert math.isnan(make(record, on_progress=pytest.fail)(1))
+    assert math.isnan(make(record, on_event=pytest.fail)(1))
 
 
 def test_a_huge_learning_rate_diverges():
@@ -192,9 +192,9 @@ def test_a_huge_learning_rate_diverges():
 
 def test_progress_counts_epochs_from_one():
     calls = []
-    objective = make(on_progress=lambda *args: calls.append(args))
+    objective = make(on_event=calls.append)
     objective(2)
-    ends = [at for indices, at in calls if at.step == at.steps and indices == [2]]
+    ends = [at for at in calls if at.step == at.steps and at.candidates == (2,)]
     assert [(at.epoch, at.epochs, at.steps) for at in ends] == [(1, 3, 2), (2, 3, 2), (3, 3, 2)]
     assert ends[-1].loss == [objective.result(2).loss] < ends[0].loss
     assert ends[-1].accuracy > 50
@@ -229,7 +229,7 @@ def test_trained_candidates_are_not_trained_again(tmp_path):
     record = tmp_path / "folder" / "record"
     first = make(record)
     expected = [first.result(i) for i in (0, 2)]
-    again = make(record, archs=POOL[[2, 0]], on_progress=pytest.fail)
+    again = make(record, archs=POOL[[2, 0]], on_event=pytest.fail)
     assert [again.result(1), again.result(0)] == expected
     assert [again(1), again.cost(1)] == [first(0), first.cost(0)]
 
@@ -240,7 +240,7 @@ def test_a_cut_last_line_is_trained_again(tmp_path):
     expected = [whole(0), whole(2)]
     record.write_bytes(record.read_bytes()[:-7])
     calls = []
-    resumed = make(record, on_progress=lambda indices, at: calls.extend(indices))
+    resumed = make(record, on_event=lambda at: calls.extend(at.candidates))
     assert [resumed(0), resumed(2)] == expected
     assert set(calls) == {2}
     assert len(record.read_text().splitlines()) == 3
@@ -293,9 +293,9 @@ def test_candidates_trained_together_become_what_they_become_alone(vmapped):
     objective = make(together=4)
     objective._trainer.vmapped = vmapped
     calls = []
-    objective.on_progress = lambda indices, at: calls.append((indices, len(at.loss)))
+    objective.on_event = lambda at: calls.append((at.candidates, len(at.loss)))
     objective.prepare(range(len(POOL)))
-    assert {(tuple(indices), num) for indices, num in calls} == {((0, 1, 2, 3), 4), ((4,), 1)}
+    assert set(calls) == {((0, 1, 2, 3), 4), ((4,), 1)}
     for index in range(len(POOL)):
         accuracy, loss, *rest, diverged = objective.result(index)
         expected = alone.result(index)
@@ -312,16 +312,16 @@ def test_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
     record, seen = tmp_path / "record", []
     expected = make().result(0)
 
-    def stop(indices, at):
+    def stop(at):
         seen.append((at.epoch, at.step))
         if len(seen) % 2 == 0:
             raise KeyboardInterrupt
 
     for _ in range(5):
         with pytest.raises(KeyboardInterrupt):
-            make(record, on_progress=stop).result(0)
+            make(record, on_event=stop).result(0)
     assert seen == [(1, 1), (1, 2), (1, 2), (2, 1), (2, 1), (2, 2), (2, 2), (3, 1), (3, 1), (3, 2)]
-    found = make(record, on_progress=stop).result(0)
+    found = make(record, on_event=stop).result(0)
     assert (found[:3], found.diverged) == (expected[:3], expected.diverged)
     assert not list(tmp_path.glob("*.checkpoints"))
 
@@ -330,12 +330,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "STRETCH", 0.0)
     monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0.0)
 
-    def stop(indices, at):
+    def stop(at):
         if at.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(tmp_path / "record", on_progress=stop).result(0)
+        make(tmp_path / "record", on_event=stop).result(0)
     for path in tmp_path.rglob("d/*"):
         path.write_bytes(b"nonsense")
     with pytest.raises(InputError, match=r"checkpoint .* is damaged .*; delete the folder"):
@@ -358,7 +358,7 @@ def test_resumes_after_sigkill(tmp_path):
     process.kill()
     process.join()
     lines = [json.loads(line) for line in record.read_text().splitlines()]
-    objective = make(record, archs=enumerate_archs(NASBENCH201), on_progress=pytest.fail)
+    objective = make(record, archs=enumerate_archs(NASBENCH201), on_event=pytest.fail)
     for index, line in enumerate(lines[1:]):
         assert objective(index) == line["validation_accuracy"] or line["diverged"]
 

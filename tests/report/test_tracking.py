@@ -13,13 +13,17 @@ from jaxnas.objectives.training import TrainingConfig
 from jaxnas.report import tracking
 from jaxnas.report.tracking import how_to_look, track
 from jaxnas.run.config import run_config
-from jaxnas.run.search import Events, search_images
-from jaxnas.search import Query
-from jaxnas.spaces import NASBENCH201, sample
+from jaxnas.run.search import search_images
+from jaxnas.runtime.events import QueryAnswered, SearchStarted, StageStarted, ignore, join_listeners
 
 CONFIG = run_config(
     channels=2, batch_size=16, pool=12, budget=4, proxies=("snip", "synflow"), training=TrainingConfig(epochs=1)
 )
+
+
+def started(**settings):
+    """The event of a search that begins."""
+    return SearchStarted("a search", run_config(**settings).record(), str)
 
 
 def from_tensorboard(folder):
@@ -48,10 +52,9 @@ def followed(tmp_path_factory):
     """A folder, the same search twice in it, and what was told of the first."""
     folder = tmp_path_factory.mktemp("run")
     told = []
-    listener = Events(on_query=told.append, on_done=lambda run: told.append(run.selected))
     runs = [
-        search_images(CONFIG, folder, events=track(("tensorboard", "mlflow"), folder).also(events))
-        for events in (listener, Events())
+        search_images(CONFIG, folder, on_event=join_listeners(track(("tensorboard", "mlflow"), folder), listener))
+        for listener in (told.append, ignore)
     ]
     return folder, runs, told
 
@@ -87,23 +90,23 @@ def test_both_trackers_log_every_query(followed):
     assert stored.info.status == "FINISHED"
     with open(record) as file:
         assert json.load(file)["outcomes"]["robot"]["selected"] == run.selected
-    assert [query.number for query in told[:4]] == [1, 2, 3, 4]  # `also`
-    assert told[4] == run.selected
+    assert [event.number for event in told if isinstance(event, QueryAnswered)] == [1, 2, 3, 4]
+    assert isinstance(told[0], SearchStarted)
+    assert told[-1].record["outcomes"]["robot"]["selected"] == run.selected
 
 
 def test_other_settings_are_another_run(tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     for seed in (0, 1, 1):
-        tracking.mlflow(tmp_path).on_start(run_config(seed=seed), None, None)  # and is stopped
+        tracking.mlflow(tmp_path)(started(seed=seed))  # and is stopped
     runs = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
     assert sorted((run.data.params["seed"], run.info.status) for run in runs) == [("0", "RUNNING"), ("1", "RUNNING")]
 
 
 def test_what_diverged_has_no_number(tmp_path, capfd):
-    events = track(("tensorboard", "mlflow"), tmp_path)
-    events.on_start(run_config(), NASBENCH201, sample(NASBENCH201, 2, seed=0))
-    events.on_stage("robot")
-    events.on_query(Query(1, 2, "bo", 1, np.nan, 0.5, np.nan))
+    listener = track(("tensorboard", "mlflow"), tmp_path)
+    for event in (started(), StageStarted("robot"), QueryAnswered(1, 2, "bo", 1, np.nan, 0.5, np.nan)):
+        listener(event)
     scalars, texts = from_tensorboard(tmp_path / "tensorboard")
     assert scalars == {"robot/seconds": {1: 0.5}}
     assert texts["robot/query"][1].endswith(" (diverged)\n```")
@@ -113,6 +116,17 @@ def test_what_diverged_has_no_number(tmp_path, capfd):
 def test_nothing_is_written_before_the_search_starts(tmp_path):
     track(("tensorboard", "mlflow"), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_former_ways_of_listening_still_work(tmp_path):
+    told = []
+    with pytest.deprecated_call(match="join_listeners"):
+        listener = tracking.tensorboard(tmp_path).also(told.append)
+    with pytest.deprecated_call(match="`on_event`"), pytest.raises(InputError, match="budget 13"):
+        search_images(run_config(pool=12, budget=13), tmp_path, events=listener)
+    listener(started())
+    assert told[0].title == "a search"
+    assert list(tmp_path.iterdir())
 
 
 def test_mistakes(tmp_path, monkeypatch):

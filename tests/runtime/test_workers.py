@@ -126,9 +126,7 @@ def test_scores_are_those_of_this_process(workers, digits, tmp_path):
     given = (NASBENCH201, NETWORK, np.concatenate([ARCHS, ARCHS[:2]]), batch, names)
     expected = jaxnas.score_to_store(tmp_path / "here", *given, data_name="digits")
     counts = []
-    found = jaxnas.score_to_store(
-        tmp_path / "ray", *given, data_name="digits", workers=workers, on_chunk=lambda *at: counts.append(at)
-    )
+    found = jaxnas.score_to_store(tmp_path / "ray", *given, data_name="digits", workers=workers, on_event=counts.append)
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.provenance == expected.provenance
     assert counts[0] == (0, 12)
@@ -168,9 +166,7 @@ def test_comparisons_are_those_of_this_process(workers, tmp_path):
     config = CompareConfig(scores=str(scores), table=str(accuracies), column="accuracy", test_column="", budget=3)
     methods, seeds = ("random", "rank_sum"), range(12)
     told = []
-    found = compare_methods(
-        methods, config, seeds, tmp_path / "ray", workers=workers, on_seeds=lambda *a: told.append(a)
-    )
+    found = compare_methods(methods, config, seeds, tmp_path / "ray", workers=workers, on_event=told.append)
     expected = compare_methods(methods, config, seeds, tmp_path / "here")
     for name in methods:
         np.testing.assert_array_equal(found.runs[name].selected, expected.runs[name].selected)

@@ -66,7 +66,7 @@ def test_scores_do_not_depend_on_chunk_size(chunk_size, batch, archs):
         batch,
         FAST,
         ScoringConfig(chunk_size=chunk_size),
-        on_chunk=lambda done, total: calls.append((done, total)),
+        on_event=calls.append,
     )
     np.testing.assert_array_equal(parts, whole)
     assert calls[-1] == (len(archs), len(archs))

@@ -61,7 +61,7 @@ def test_function_equals_array_and_is_called_once_per_architecture(search, table
         return objective[arch]
 
     expected = search(table, objective, budget=budget, seed=4, costs=costs)
-    result = search(table, evaluate, budget=budget, seed=4, costs=costs, on_query=records.append)
+    result = search(table, evaluate, budget=budget, seed=4, costs=costs, on_event=records.append)
     assert result.to_dict() == expected.to_dict()
     assert calls == result.queries.tolist() == [record.arch for record in records]
     assert [record.number for record in records] == list(range(1, budget + 1))
@@ -296,7 +296,7 @@ def test_seeds_run_on_one_blas_thread_each(table, objective):
 
     before, during = blas_threads(), []
     METHODS["random"].run_seeds(
-        table, objective, budget=1, seeds=[0, 1], on_query=lambda _: during.extend(blas_threads())
+        table, objective, budget=1, seeds=[0, 1], on_event=lambda _: during.extend(blas_threads())
     )
     assert before
     assert set(during) == {1}

@@ -18,6 +18,7 @@ import jaxnas.store.store
 from jaxnas.errors import InputError
 from jaxnas.networks import NASBench201Network
 from jaxnas.proxies import PROXIES, Batch
+from jaxnas.runtime.events import PartDamaged, Scored, ignore
 from jaxnas.scoring.engine import ScoringConfig
 from jaxnas.spaces import NASBENCH201, enumerate_archs, sample
 from jaxnas.store.folders import STALE, open_folder
@@ -46,10 +47,10 @@ def score(folder, archs=ARCHS, **change):
 
 def calls_of(folder, archs=ARCHS, **change):
     """The progress that scoring reports, and the files that it says are damaged."""
-    progress, damaged = [], []
-    score(
-        folder, archs, on_chunk=lambda *call: progress.append(call), on_damaged=lambda *d: damaged.append(d), **change
-    )
+    events = []
+    score(folder, archs, on_event=events.append, **change)
+    progress, damaged = ([event for event in events if isinstance(event, kind)] for kind in (Scored, PartDamaged))
+    assert len(progress) + len(damaged) == len(events)
     return progress, damaged
 
 
@@ -295,19 +296,19 @@ def test_temporary_files_of_killed_processes_do_no_harm(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupt_keeps_what_is_scored(tmp_path, error):
-    def interrupt(done, total):
-        if done == 8:
+    def interrupt(event):
+        if event.done == 8:
             raise error
 
     with pytest.raises(error):
-        score(tmp_path / "s", on_chunk=interrupt)
+        score(tmp_path / "s", on_event=interrupt)
     assert calls_of(tmp_path / "s") == ([(8, 12), (12, 12)], [])
 
 
 def test_of_those_who_make_a_store_together_one_wins(tmp_path):
     def make(seed):
         try:
-            open_parts(open_folder(tmp_path / "s"), {"seed": seed}, lambda name, message: None)
+            open_parts(open_folder(tmp_path / "s"), {"seed": seed}, ignore)
         except InputError as error:
             return str(error)
 
@@ -327,11 +328,11 @@ from tests.store.test_store import ScoringConfig, NASBENCH201, sample, score
 jaxnas.store.store.SAVE_INTERVAL = jaxnas.store.store.LONGEST_INTERVAL = 0.0
 folder, seconds, num, step = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 
-def on_chunk(done, total):
-    print(done, flush=True)
+def on_event(event):
+    print(event.done, flush=True)
     time.sleep(seconds)
 
-score(folder, sample(NASBENCH201, num, seed=0)[::step], config=ScoringConfig(chunk_size=2), on_chunk=on_chunk)
+score(folder, sample(NASBENCH201, num, seed=0)[::step], config=ScoringConfig(chunk_size=2), on_event=on_event)
 """
 
 

@@ -1,0 +1,74 @@
+"""What a search reads: images, networks and minibatches, scores, and tables of accuracies."""
+
+from pathlib import Path
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnas.data.batch import Batch
+from jaxnas.data.images import ImageData, load_images, minibatch, resize, standardize
+from jaxnas.data.tasks import get_task, task_batch
+from jaxnas.errors import InputError, unknown_name
+from jaxnas.networks import NETWORKS
+from jaxnas.objectives.tabular import Table, load_nasbench201, load_table
+from jaxnas.proxies import expand_names
+from jaxnas.scoring.engine import DEFAULT_PROXIES
+from jaxnas.spaces import SearchSpace, get_space
+from jaxnas.store.scores import Scores
+from jaxnas.store.shipped import load_scores, shipped_scores
+from jaxnas.store.store import read_scores
+
+
+def load_standardized(name: str, folder: Path | None = None) -> ImageData:
+    """Images by name or path, each channel with mean 0 and standard deviation 1 over the training set."""
+    return standardize(load_images(name, folder))
+
+
+def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int, task: str = "") -> nn.Module:
+    """The network of a space, with as many classes as the data, or with the head of a task.
+
+    Raises: InputError for a space whose network has no heads for tasks, or an unknown task.
+    """
+    fields = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
+    if task:
+        head, fields["num_classes"] = get_task(task)
+        if not hasattr(NETWORKS[space], "head"):
+            raise InputError(f"space {space!r} has no heads for tasks such as {task!r}: leave the task out")
+        return NETWORKS[space](head=head, **fields)
+    return NETWORKS[space](**fields)
+
+
+def make_batch(data: ImageData, size: int, seed: int, task: str = "", pixels: int | None = None) -> Batch:
+    """One class-balanced minibatch of training images, resized to `pixels` if they are given, or that of a task."""
+    images, labels = minibatch(data, size, seed)
+    if pixels is not None:
+        images = resize(images, pixels)
+    return task_batch(task, images, seed) if task else Batch(jnp.asarray(images), jnp.asarray(labels))
+
+
+def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:
+    """Scores of a store, of a file, or shipped ones by their data set, of the proxies named.
+
+    By default all that a store or file has, and of shipped ones RoBoT's six: more are not better, see
+    experiments/README.md. A CSV has a column `arch` of the space's strings and one of numbers for each proxy, an empty
+    cell being NaN.
+    """
+    path, proxies = Path(scores), expand_names(proxies)
+    if not path.exists() and (space, str(scores)) in shipped_scores():
+        return load_scores(space, str(scores), proxies or DEFAULT_PROXIES)
+    if path.suffix.lower() != ".csv":
+        return read_scores(scores, proxies)
+    table = load_table(path, get_space(space))
+    if unknown := [name for name in proxies if name not in table.columns]:
+        raise unknown_name("proxy", unknown[0], table.columns)
+    names = tuple(proxies or table.columns)
+    if not names:
+        raise InputError(f"{path} has no column of scores beside arch")
+    values = np.stack([table.columns[name] for name in names], axis=1)
+    return Scores(table.archs, values, names, {"space": space, "file": path.name}, {})
+
+
+def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:
+    """NAS-Bench-201's accuracies by name, or a CSV or Parquet file."""
+    return load_nasbench201(folder) if table == "nasbench201" else load_table(table, space)

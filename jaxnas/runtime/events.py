@@ -1,0 +1,182 @@
+"""What long jobs report while they run.
+
+Every function that works for long takes `on_event`, a function of one `Event`, which it calls in its own process:
+
+    def on_event(event: Event) -> None:
+        match event:
+            case Scored(done, total):
+                print(f"{done} of {total}")
+            case QueryAnswered(objective=accuracy):
+                print(accuracy)
+
+    search_network(network, data, "runs/mine", on_event=on_event)
+
+A listener ignores the events that it does not know; `join_listeners` makes one of several. An exception of a listener
+stops the job, whose finished work is kept.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+
+
+class SearchStarted(NamedTuple):
+    """A search has its pool and begins.
+
+    Attributes:
+      title: method, space, data and seed in one short word.
+      settings: flat names and values of the run's configuration, as JSON has them.
+      format_arch: the text of an architecture from its row in the pool.
+    """
+
+    title: str
+    settings: Mapping[str, Any]
+    format_arch: Callable[[int], str]
+
+
+class StageStarted(NamedTuple):
+    """A stage begins; its program compiles until the first event of progress.
+
+    Attributes:
+      stage: "scoring", "training", or the name of a search method.
+    """
+
+    stage: str
+
+
+class Scored(NamedTuple):
+    """Distinct architectures have scores; the first event of a job counts those that the store knew.
+
+    Attributes:
+      done: architectures with scores.
+      total: architectures of the job.
+    """
+
+    done: int
+    total: int
+
+
+class PartDamaged(NamedTuple):
+    """A damaged file of a store was set aside; what it held is scored again.
+
+    Attributes:
+      name: the file, relative to the store.
+      message: what is wrong with it, in one line.
+    """
+
+    name: str
+    message: str
+
+
+class TrainingProgress(NamedTuple):
+    """The n candidates that are trained together have come this far.
+
+    Attributes:
+      epoch: under way or just finished, from 1.
+      epochs: epochs of the whole training.
+      step: steps done in this epoch.
+      steps: steps of an epoch.
+      loss: mean over these steps, nats.
+      accuracy: percent of the training images in these steps, as they were augmented.
+      seconds_left: until the last epoch ends.
+      candidates: rows of the pool; 0 for an architecture that is trained outside of a search.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: Float[np.ndarray, " n"]
+    accuracy: Float[np.ndarray, " n"]
+    seconds_left: float
+    candidates: tuple[int, ...] = (0,)
+
+
+class QueryAnswered(NamedTuple):
+    """A search has the objective of one more distinct architecture.
+
+    Attributes:
+      number: of the query, from 1.
+      budget: queries' worth that the search may spend.
+      phase: of the method, such as "bo" or "greedy".
+      arch: row of the pool.
+      objective: as observed, NaN or inf where the candidate failed.
+      cost: seconds, NaN where unknown.
+      best: best finite objective so far (at the highest fidelity that has one), NaN where there is none.
+      fidelity: which of the objective's columns; the last is the full training.
+    """
+
+    number: int
+    budget: int
+    phase: str
+    arch: int
+    objective: float
+    cost: float
+    best: float
+    fidelity: int = 0
+
+
+class SeedsFinished(NamedTuple):
+    """Seeds of one method in a comparison are finished; the first event of a method counts those kept from before.
+
+    Attributes:
+      method: name of the search method.
+      done: finished seeds.
+      total: seeds of the comparison.
+    """
+
+    method: str
+    done: int
+    total: int
+
+
+class Downloaded(NamedTuple):
+    """A part of a file has arrived.
+
+    Attributes:
+      done: bytes of the file so far.
+      total: bytes of the file, None where the server does not say.
+    """
+
+    done: int
+    total: int | None
+
+
+class SearchFinished(NamedTuple):
+    """A search has its result.
+
+    Attributes:
+      record: what result.json keeps of the run, see `jaxnas.run.run_record`.
+    """
+
+    record: Mapping[str, Any]
+
+
+Event: TypeAlias = (
+    SearchStarted
+    | StageStarted
+    | Scored
+    | PartDamaged
+    | TrainingProgress
+    | QueryAnswered
+    | SeedsFinished
+    | Downloaded
+    | SearchFinished
+)
+Listener: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Do nothing with an event: the default of every `on_event`."""
+
+
+def join_listeners(*listeners: Listener) -> Listener:
+    """Return one listener that gives each event to all of these, in their order."""
+
+    def call_all(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return call_all
