@@ -9,9 +9,9 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import logging
 import math
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -32,11 +32,13 @@ from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Trainer, chunks
-from jaxnas.runtime.events import Listener, ignore
+from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
 from jaxnas.runtime.workers import Workers
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs
 
 __all__ = ["TrainingConfig", "TrainingObjective"]
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingObjective:
@@ -223,9 +225,11 @@ class _Job:
 
     @cached_property
     def objective(self) -> TrainingObjective:
-        """Made once for each worker, which then has the compiled program; tells of its training on stderr."""
+        """The objective, made once for each worker, which then has the compiled program; it logs to stderr."""
+        logging.basicConfig(format="%(message)s")
+        _log.setLevel(logging.INFO)
         given = (self.network, self.archs, self.data, self.config)
-        objective = TrainingObjective(*given, on_event=_tell, space=self.space, together=1)
+        objective = TrainingObjective(*given, on_event=_log_epoch, space=self.space, together=1)
         objective._checkpoints = self.record and self.record.with_name(f"{self.record.name}.checkpoints")
         return objective
 
@@ -240,10 +244,10 @@ def _work(job, item):
     return state, result
 
 
-def _tell(at):
-    if at.step == at.steps:
-        text = f"candidate {at.candidates[0]}: epoch {at.epoch} of {at.epochs}, loss {at.loss[0]:.3f}"
-        print(text, file=sys.stderr, flush=True)
+def _log_epoch(event: Event) -> None:
+    """Log a finished epoch, in a worker, whose events reach no listener."""
+    if isinstance(event, TrainingProgress) and event.step == event.steps:
+        _log.info(f"candidate {event.candidates[0]}: epoch {event.epoch} of {event.epochs}, loss {event.loss[0]:.3f}")
 
 
 def check_fit(network: nn.Module, data: ImageData, config: TrainingConfig, num_decisions: int) -> None:
