@@ -124,8 +124,8 @@ class Changed(TinyNetwork):
             kwargs["mutable"] = ["relus"]
         return super().apply(variables, images, arch, **kwargs)
 
-    def in_use(self, params, arch):
-        masks = super().in_use(params, arch)
+    def in_use(self, params, arch, images=None):
+        masks = super().in_use(params, arch, images)
         if self.change == "mask too small":
             return {**masks, "conv": arch == 1}
         if self.change == "mask of another shape":

@@ -1,7 +1,5 @@
 """The smallest search space and network that use every part of the contract: compiled in a second."""
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +15,7 @@ from jaxnas.networks.layers import (
     record_statistics,
     weight_layer,
 )
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces import SearchSpace
 
 NONE, SKIP, CONV = range(3)
@@ -32,11 +31,12 @@ TINY = SearchSpace(
 )
 
 
-class TinyNetwork(nn.Module):
+class TinyNetwork(SearchNetwork):
     """A 3x3 convolution with normalisation, two decisions among nothing, identity and ReLU-conv1x1, a classifier."""
 
+    space = TINY
+
     num_classes: int = 3
-    norm: Literal["all", "reduction", "none"] = "all"
     normalised = False  # declare the stem so, whose scale then plays no part in the curvature
 
     @nn.compact
@@ -51,7 +51,7 @@ class TinyNetwork(nn.Module):
             x, norm = apply_batch_norm(norm, x, train=train)
             record_statistics(self, "norm", norm)
         x = end_of_block(self, "after_stem", x)
-        convs = weight_layer(self, "conv", (1, 1, 4, 4), stack=(2,), bias=True, **declare)
+        convs = weight_layer(self, "conv", (1, 1, 4, 4), stack=(2,), bias=True, used=arch == CONV, **declare)
         for decision in range(2):
             conv = jax.tree.map(lambda leaf, d=decision: leaf[d], convs)
             self.sow("relus", f"conv{decision}", (x, arch[decision] == CONV))
@@ -62,9 +62,3 @@ class TinyNetwork(nn.Module):
         self.sow("features", "last", x)
         classifier = weight_layer(self, "classifier", (4, self.num_classes), bias=True, **declare)
         return apply_layer(classifier, global_average(self, x))
-
-    def in_use(self, params, arch):
-        def mask(path, leaf):
-            return arch == CONV if path[0].key.startswith("conv") else jnp.ones((), bool)
-
-        return jax.tree_util.tree_map_with_path(mask, params)

@@ -3,11 +3,12 @@
 from jaxnas.networks.darts import DARTSNetwork
 from jaxnas.networks.declared.network import DeclaredNetwork
 from jaxnas.networks.nasbench201 import NASBench201Network
-from jaxnas.networks.params import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params, own_params
+from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.params import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params
 from jaxnas.networks.transnas101 import TransNAS101MicroNetwork
 from jaxnas.networks.transnas101_macro import TransNAS101MacroNetwork
 
-NETWORKS = {
+NETWORKS: dict[str, type[SearchNetwork]] = {
     "nasbench201": NASBench201Network,
     "transnas101-micro": TransNAS101MicroNetwork,
     "transnas101-macro": TransNAS101MacroNetwork,
@@ -20,6 +21,7 @@ __all__ = [
     "DeclaredNetwork",
     "Draw",
     "NASBench201Network",
+    "SearchNetwork",
     "TransNAS101MacroNetwork",
     "TransNAS101MicroNetwork",
     "describe",
@@ -27,5 +29,4 @@ __all__ = [
     "draw_for_each",
     "init_variables",
     "num_params",
-    "own_params",
 ]

@@ -4,13 +4,14 @@ Ops are called by their names in `spaces`; both spaces give the two convolutions
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int8
+from jaxtyping import Array, Bool, Int8
 
 from jaxnas.networks.blocks import halve
 from jaxnas.networks.kernels.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
@@ -18,6 +19,7 @@ from jaxnas.networks.kernels.pools import average_pool_3x3
 from jaxnas.networks.layers import (
     OF_LAYERS,
     BatchNorm,
+    Draw,
     apply_batch_norm,
     apply_layer,
     apply_taps,
@@ -27,178 +29,199 @@ from jaxnas.networks.layers import (
     rescaled,
     weight_layer,
 )
+from jaxnas.networks.network import Capacity
 from jaxnas.spaces.cell import EDGES, NONE, NUM_NODES
 from jaxnas.spaces.nasbench201 import AVG_POOL_3X3, NOR_CONV_1X1, NOR_CONV_3X3, SKIP_CONNECT
 
 ENTRIES = tuple(edge for edge, (source, _) in enumerate(EDGES) if source == 0)  # from the input of the cell
 INNER = tuple(edge for edge in range(len(EDGES)) if edge not in ENTRIES)
 
-Capacity = tuple[tuple[int, ...], ...] | None
 
+@dataclass(frozen=True)
+class CellConfig:
+    """The settings that all cells of a network share.
 
-class Cell(nn.Module):
-    """One cell: node j is the sum over edges (i, j) of op(node i); maps [N H W C] to [N H W C], see `rescaled`."""
+    Attributes:
+      op_names: names of the ops of an edge, in the order of the search space.
+      affine: normalisation has gamma and beta, and convolutions no bias; or the reverse.
+      draw: how the convolutions are drawn, see `layers.weight_layer`.
+      norm: whether batch normalisation acts.
+      train: whether it uses the statistics of the minibatch.
+      capacity: see `SearchNetwork.capacity`.
+      reverse: see `SearchNetwork.reverse`.
+    """
 
     op_names: tuple[str, ...]
     affine: bool
-    draw: str  # of the convolutions, see `weight_layer`
+    draw: Draw
     norm: bool
     train: bool
-    capacity: Capacity
-    reverse: bool
+    capacity: Capacity = None
+    reverse: bool = False
+
+
+class NormalCell(nn.Module):
+    """One cell: node j is the sum over edges (i, j) of op(node i). Maps [N H W C] to [N H W C], see `rescaled`."""
+
+    config: CellConfig
 
     @nn.compact
     def __call__(self, state, arch):
+        """The state after the cell, and None as the output of a scan."""
         x, exponent = state
-        layers = declare_edges(self, len(EDGES), x.shape, exponent)
+        layers = declare_edges(self, self.config, arch, x.shape, exponent)
         nodes, norms = [x, *[None] * (NUM_NODES - 1)], []
         for edge, (source, target) in enumerate(EDGES):
-            of_edge = layer_of(layers, edge)
-            nodes[target], moved = add_edge(self, edge, arch[edge], nodes[target], nodes[source], of_edge)
+            tensors = layer_at(layers, edge)
+            nodes[target], moved = add_edge(self, self.config, edge, arch[edge], nodes[target], nodes[source], tensors)
             norms.append(moved)
         record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
         return rescaled(end_of_block(self, "output", nodes[-1]), exponent), None
 
 
 class ReducingCell(nn.Module):
-    """The same with edges from its input that halve height and width: maps [N H W C] to [N h w O], h = ceil(H / 2).
+    """A cell whose edges from its input halve height and width: maps [N H W C] to [N h w O], h = ceil(H / 2).
 
     A convolution there has stride 2; a skip takes every second pixel through one 1x1 convolution and the pixels right
     below those through another, O/2 channels each, and normalises them.
     """
 
-    op_names: tuple[str, ...]
+    config: CellConfig
     channels: int  # O
-    affine: bool
-    draw: str  # of the convolutions, see `weight_layer`
-    norm: bool
-    train: bool
-    capacity: Capacity
-    reverse: bool
 
     @nn.compact
     def __call__(self, state, arch):
+        """The state after the cell."""
         x, exponent = state
-        n, h, w, c = x.shape
-        declare = declaration(self, n, len(ENTRIES), exponent)
-        entries = (
-            weight_layer(self, "entry_conv_1x1", (1, 1, c, self.channels), **declare),
-            weight_layer(self, "entry_conv_3x3", (3, 3, c, self.channels), **declare),
-            weight_layer(self, "entry_skip_even", (1, 1, c, self.channels // 2), **declare),
-            weight_layer(self, "entry_skip_odd", (1, 1, c, self.channels - self.channels // 2), **declare),
-            batch_norm_layer(self, "entry_norm", self.channels, stack=(len(ENTRIES),), affine=self.affine),
-        )
+        n, h, w, _ = x.shape
+        entries = self._declare_entries(x, arch[jnp.array(ENTRIES)], exponent)
         half = (n, -(-h // 2), -(-w // 2), self.channels)
-        layers = declare_edges(self, len(INNER), half, exponent)
+        layers = declare_edges(self, self.config, arch[jnp.array(INNER)], half, exponent)
         nodes: list[Any] = [x, *[None] * (NUM_NODES - 1)]
         norms: list[BatchNorm] = []
         entry_norms: list[BatchNorm] = []
         for edge, (source, target) in enumerate(EDGES):
             op, node = arch[edge], nodes[source]
             if edge in ENTRIES:
-                of_edge = layer_of(entries, ENTRIES.index(edge))
                 self.sow("relus", f"edge{edge}", (node, op != NONE))
-                how = dict(op_names=self.op_names, normalise=self.norm, train=self.train, reverse=self.reverse)
-                nodes[target], moved = add_reducing_op(op, nodes[target], node, of_edge, **how)
+                tensors = layer_at(entries, ENTRIES.index(edge))
+                nodes[target], moved = add_reducing_op(op, nodes[target], node, tensors, config=self.config)
                 entry_norms.append(moved)
             else:
-                of_edge = layer_of(layers, INNER.index(edge))
-                nodes[target], moved = add_edge(self, edge, op, nodes[target], node, of_edge)
+                tensors = layer_at(layers, INNER.index(edge))
+                nodes[target], moved = add_edge(self, self.config, edge, op, nodes[target], node, tensors)
                 norms.append(moved)
-        for name, moved in (("norm", norms), ("entry_norm", entry_norms)):
-            record_statistics(self, name, jax.tree.map(lambda *edges: jnp.stack(edges), *moved))
+        for name, statistics in (("norm", norms), ("entry_norm", entry_norms)):
+            record_statistics(self, name, jax.tree.map(lambda *edges: jnp.stack(edges), *statistics))
         return rescaled(end_of_block(self, "output", nodes[-1]), exponent)
 
+    def _declare_entries(self, x, ops, exponent):
+        """The layers of the edges from the input, and their normalisation; `ops` are those that the edges chose."""
+        channels, half = x.shape[-1], self.channels // 2
+        is_skip = ops == SKIP_CONNECT
+        declare = partial(declare_conv, self, self.config, len(x), exponent)
+        return (
+            declare("entry_conv_1x1", (1, 1, channels, self.channels), ops == NOR_CONV_1X1),
+            declare("entry_conv_3x3", (3, 3, channels, self.channels), ops == NOR_CONV_3X3),
+            declare("entry_skip_even", (1, 1, channels, half), is_skip),
+            declare("entry_skip_odd", (1, 1, channels, self.channels - half), is_skip),
+            declare_norm(self, self.config, "entry_norm", self.channels, is_conv(ops) | is_skip),
+        )
 
-def scan_cells(num_cells: int, how: tuple, name: str) -> nn.Module:
-    """`num_cells` equal cells one after another, compiled once whatever their number; `how` are the fields of `Cell`.
+
+def scan_cells(num_cells: int, config: CellConfig, name: str) -> nn.Module:
+    """`num_cells` equal normal cells one after another, compiled once whatever their number.
 
     A cell keeps nothing for a backward pass but its input, or the inputs of its edges: the rest is computed again,
     which takes less time and several times less memory.
     """
-    *_, capacity, reverse = how
+    keeps_inputs = config.reverse and config.capacity is None
     cells = nn.scan(
-        Cell if reverse and capacity is None else nn.remat(Cell, prevent_cse=False),
+        NormalCell if keeps_inputs else nn.remat(NormalCell, prevent_cse=False),
         variable_axes=dict.fromkeys(OF_LAYERS, 0),
         split_rngs={"params": True},
         in_axes=nn.broadcast,
         length=num_cells,
     )
-    return cells(*how, name=name)
+    return cells(config, name=name)
 
 
-def edges_in_use(arch: Int8[Array, " 6"], name: str) -> Array:
-    """Which edges use the layer or normalisation of that name in a cell; all six, or those that the cell declares."""
-    is_conv = (arch == NOR_CONV_1X1) | (arch == NOR_CONV_3X3)
-    of_name = {
-        "conv_1x1": arch == NOR_CONV_1X1,
-        "conv_3x3": arch == NOR_CONV_3X3,
-        "norm": is_conv,
-        "entry_conv_1x1": arch == NOR_CONV_1X1,
-        "entry_conv_3x3": arch == NOR_CONV_3X3,
-        "entry_skip": arch == SKIP_CONNECT,
-        "entry_norm": is_conv | (arch == SKIP_CONNECT),
-    }
-    return next(edges for start, edges in of_name.items() if name.startswith(start))
+def is_conv(ops: Int8[Array, "*E"]) -> Bool[Array, "*E"]:
+    """Which ops are convolutions."""
+    return (ops == NOR_CONV_1X1) | (ops == NOR_CONV_3X3)
 
 
-def declare_edges(cell, num_edges, shape, exponent):
-    """The layers of `num_edges` edges between nodes of one shape: both convolutions, and their normalisation."""
+def declare_edges(cell, config, ops, shape, exponent):
+    """The layers of edges between nodes of one shape, which chose `ops`: two convolutions and their normalisation."""
     channels = shape[-1]
-    declare = declaration(cell, shape[0], num_edges, exponent)
+    declare = partial(declare_conv, cell, config, shape[0], exponent)
     return (
-        weight_layer(cell, "conv_1x1", (1, 1, channels, channels), **declare),
-        weight_layer(cell, "conv_3x3", (3, 3, channels, channels), **declare),
-        batch_norm_layer(cell, "norm", channels, stack=(num_edges,), affine=cell.affine),
+        declare("conv_1x1", (1, 1, channels, channels), ops == NOR_CONV_1X1),
+        declare("conv_3x3", (3, 3, channels, channels), ops == NOR_CONV_3X3),
+        declare_norm(cell, config, "norm", channels, is_conv(ops)),
     )
 
 
-def declaration(cell, batch, num_edges, exponent):
-    """What the layers of a cell's edges have in common."""
-    stack = dict(batch=batch, stack=(num_edges,), exponent=exponent)
-    return dict(stack, bias=not cell.affine, normalised=cell.norm, draw=cell.draw)
+def declare_conv(cell, config, batch, exponent, name, shape, used):
+    """One convolution for each of the edges of a cell; `used` says which edges chose it."""
+    return weight_layer(
+        cell,
+        name,
+        shape,
+        batch=batch,
+        stack=used.shape,
+        bias=not config.affine,
+        normalised=config.norm,
+        draw=config.draw,
+        exponent=exponent,
+        used=used,
+    )
 
 
-def layer_of(stack, number):
-    """One of the layers that are stacked in the leaves' first axis."""
+def declare_norm(cell, config, name, channels, used):
+    """One normalisation for each of the edges of a cell."""
+    return batch_norm_layer(cell, name, channels, stack=used.shape, affine=config.affine, used=used)
+
+
+def layer_at(stack, number):
+    """One of the layers that are stacked in the first axis of the leaves."""
     return jax.tree.map(lambda leaf: leaf[number], stack)
 
 
-def add_edge(cell, edge, op, total, x, layers):
+def add_edge(cell, config, edge, op, total, x, layers):
     """total + op(x) on an edge of `cell`, and its normalisation moved on."""
-    cell.sow("relus", f"edge{edge}", (x, (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)))
+    cell.sow("relus", f"edge{edge}", (x, is_conv(op)))
     cell.sow("pools", f"edge{edge}", 9.0 * x.size * (op == AVG_POOL_3X3))
-    capacity = cell.capacity and cell.capacity[edge]
-    how = dict(op_names=cell.op_names, normalise=cell.norm, train=cell.train, reverse=cell.reverse)
-    return add_op(op, total, x, *layers, capacity=capacity, **how)
+    capacity = config.capacity and config.capacity[edge]
+    return add_op(op, total, x, *layers, config=replace(config, capacity=None), capacity=capacity)
 
 
-@partial(jax.jit, static_argnames=("op_names", "normalise", "train", "capacity", "reverse"))
-def add_op(op, total, x, conv_1x1, conv_3x3, norm, *, op_names, normalise, train, capacity, reverse):
+@partial(jax.jit, static_argnames=("config", "capacity"))
+def add_op(op, total, x, conv_1x1, conv_3x3, norm, *, config, capacity):
     """total + op(x), and the edge's normalisation with its running statistics moved on where the op has one.
 
-    Jitted so that its derivatives are traced once per stage and not once per edge.
+    `capacity` is that of the edge. Jitted so that its derivatives are traced once per stage and not once per edge.
     """
     op = op.astype(jnp.int32)
     if capacity is not None:
-        out, moved = _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, op_names, normalise, train, capacity)
+        out, moved = _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, config, capacity)
         return (out if total is None else total + out), moved
-    branches = tuple(partial(_BRANCHES[name], normalise=normalise, train=train) for name in op_names)
-    switch = add_switch_backwards if reverse else add_switch
+    branches = tuple(partial(_BRANCHES[name], config=config) for name in config.op_names)
+    switch = add_switch_backwards if config.reverse else add_switch
     return switch(op, branches, total, x, conv_1x1, conv_3x3, norm)
 
 
-def _relu_conv_norm(layer, x, norm, normalise, train, stride=1):
+def _relu_conv_norm(layer, x, norm, config, stride=1):
     out = apply_layer(layer, nn.relu(x), stride)
-    return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
+    return apply_batch_norm(norm, out, train=config.train) if config.norm else (out, norm)
 
 
-_BRANCHES = {
-    "none": lambda x, one, three, norm, **_: (jnp.zeros_like(x), norm),
-    "skip_connect": lambda x, one, three, norm, **_: (x, norm),
-    "nor_conv_1x1": lambda x, one, three, norm, **how: _relu_conv_norm(one, x, norm, **how),
-    "nor_conv_3x3": lambda x, one, three, norm, **how: _relu_conv_norm(three, x, norm, **how),
-    "avg_pool_3x3": lambda x, one, three, norm, **_: (average_pool_3x3(x), norm),
+_BRANCHES: dict[str, Callable] = {
+    "none": lambda x, one, three, norm, config: (jnp.zeros_like(x), norm),
+    "skip_connect": lambda x, one, three, norm, config: (x, norm),
+    "nor_conv_1x1": lambda x, one, three, norm, config: _relu_conv_norm(one, x, norm, config),
+    "nor_conv_3x3": lambda x, one, three, norm, config: _relu_conv_norm(three, x, norm, config),
+    "avg_pool_3x3": lambda x, one, three, norm, config: (average_pool_3x3(x), norm),
 }
 
 
@@ -211,42 +234,42 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, op_names, normalise, train, capacity):
-    """The same for batches: what is linear in groups, the elementwise rest for all, kept where the op has it."""
-    dispatch = Dispatch(tuple(_KINDS[name] for name in op_names), capacity)
-    is_conv = (op == NOR_CONV_1X1) | (op == NOR_CONV_3X3)
-    product = mixed(op, jnp.where(is_conv, nn.relu(x), x), (conv_1x1.kernel, conv_3x3.kernel), dispatch)
+def _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, config, capacity):
+    """The op for batches: what is linear in groups, the elementwise rest for all, kept where the op has it."""
+    dispatch = Dispatch(tuple(_KINDS[name] for name in config.op_names), capacity)
+    convolves = is_conv(op)
+    product = mixed(op, jnp.where(convolves, nn.relu(x), x), (conv_1x1.kernel, conv_3x3.kernel), dispatch)
     layers = (conv_1x1._replace(kernel=None), conv_3x3._replace(kernel=None))
     layer = jax.tree.map(lambda one, three: jnp.where(op == NOR_CONV_1X1, one, three), *layers)
     if layer.places is not None:  # the others pass through it too
-        layer, norm = layer._replace(places=is_conv * layer.places), norm._replace(places=is_conv * norm.places)
+        layer, norm = layer._replace(places=convolves * layer.places), norm._replace(places=convolves * norm.places)
     out, moved = apply_taps(layer, product), norm
-    if normalise:
-        out, moved = apply_batch_norm(norm, out, train=train)
-    return jax.tree.map(lambda new, old: jnp.where(is_conv, new, old), (out, moved), (product, norm))
+    if config.norm:
+        out, moved = apply_batch_norm(norm, out, train=config.train)
+    return jax.tree.map(lambda new, old: jnp.where(convolves, new, old), (out, moved), (product, norm))
 
 
-@partial(jax.jit, static_argnames=("op_names", "normalise", "train", "reverse"))
-def add_reducing_op(op, total, x, layers, *, op_names, normalise, train, reverse):
+@partial(jax.jit, static_argnames="config")
+def add_reducing_op(op, total, x, layers, *, config):
     """`add_op` on an edge that halves the image; for batches under `vmap` each architecture computes all ops."""
-    branches = tuple(partial(_REDUCING_BRANCHES[name], normalise=normalise, train=train) for name in op_names)
-    switch = add_switch_backwards if reverse else add_switch
+    branches = tuple(partial(_REDUCING_BRANCHES[name], config=config) for name in config.op_names)
+    switch = add_switch_backwards if config.reverse else add_switch
     return switch(op.astype(jnp.int32), branches, total, x, *layers)
 
 
-def _zeros_of_half(x, one, three, even, odd, norm, **_):
+def _zeros_of_half(x, one, three, even, odd, norm, config):
     n, h, w, _ = x.shape
     return jnp.zeros((n, -(-h // 2), -(-w // 2), one.kernel.shape[-1]), x.dtype), norm
 
 
-def _factorized(x, one, three, even, odd, norm, normalise, train):
+def _factorized(x, one, three, even, odd, norm, config):
     out = halve(even, odd, nn.relu(x))
-    return apply_batch_norm(norm, out, train=train) if normalise else (out, norm)
+    return apply_batch_norm(norm, out, train=config.train) if config.norm else (out, norm)
 
 
 _REDUCING_BRANCHES: dict[str, Callable] = {
     "none": _zeros_of_half,
     "skip_connect": _factorized,
-    "nor_conv_1x1": lambda x, one, three, even, odd, norm, **how: _relu_conv_norm(one, x, norm, **how, stride=2),
-    "nor_conv_3x3": lambda x, one, three, even, odd, norm, **how: _relu_conv_norm(three, x, norm, **how, stride=2),
+    "nor_conv_1x1": lambda x, one, three, even, odd, norm, config: _relu_conv_norm(one, x, norm, config, stride=2),
+    "nor_conv_3x3": lambda x, one, three, even, odd, norm, config: _relu_conv_norm(three, x, norm, config, stride=2),
 }

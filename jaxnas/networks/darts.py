@@ -7,7 +7,7 @@ own. One compiled program serves all genotypes.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, Self
 
 import flax.linen as nn
 import jax
@@ -20,6 +20,7 @@ from jaxnas.networks.kernels.dispatch import add_switch, add_switch_backwards
 from jaxnas.networks.kernels.pools import average_pool_3x3, max_pool_3x3
 from jaxnas.networks.layers import (
     OF_LAYERS,
+    RunMode,
     apply_batch_norm,
     apply_depthwise,
     apply_layer,
@@ -31,6 +32,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.darts import CELLS, DARTS, NODES, OP_NAMES, PAIRS
 
 NUM_EDGES = 2 * len(NODES)
@@ -47,7 +49,7 @@ for _row, _pairs in zip(SOURCES, PAIRS, strict=True):
     _row[: len(_pairs)] = _pairs
 
 
-class Cell(nn.Module):
+class GenotypeCell(nn.Module):
     """Outputs of the two cells before [N H W *], to [N h w 4C]: the four nodes side by side. h = H/2 if it `reduces`.
 
     `halves_first`: the first input is twice as large as the second, as after a cell that reduces.
@@ -56,36 +58,34 @@ class Cell(nn.Module):
     channels: int  # C
     reduces: bool
     halves_first: bool
-    norm: bool
-    train: bool
-    reverse: bool
+    mode: RunMode
 
     @nn.compact
     def __call__(self, state, decisions, drop_path):
+        """The outputs of the last two cells after this one, and None as the output of a scan."""
         (before, last), exponent = state
         if self.has_variable("probes", "output") and not self.is_initializing():
             before = jax.lax.stop_gradient(before)  # a cell pulls back to the block before it alone
-        first = Squeeze(self.channels, self.halves_first, self.norm, self.train, name="first")(before)
-        second = Squeeze(self.channels, False, self.norm, self.train, name="second")(last)
+        first = Squeeze(self.channels, self.halves_first, self.mode, name="first")(before)
+        second = Squeeze(self.channels, False, self.mode, name="second")(last)
         sources = jnp.asarray(SOURCES)[jnp.arange(len(NODES)), decisions[:, 0].astype(jnp.int32)].reshape(-1)
         ops = decisions[:, 1:].reshape(-1).astype(jnp.int32)
-        layers, norms = self._declare(len(last))
+        layers, norms = self._declare(len(last), ops, sources)
         sows = self.is_mutable_collection("relus") and not self.is_initializing()
-        how: dict[str, Any] = dict(norm=self.norm, train=self.train, sows=sows)
-        branches = [partial(_OPS[name], stride=1, **how) for name in OP_NAMES]
+        branches = [partial(_OPS[name], stride=1, mode=self.mode, sows=sows) for name in OP_NAMES]
         pair = jnp.stack([first, second])
         if self.reduces:
-            halving = [_from_pair(partial(_HALVING_OPS[name], stride=2, **how)) for name in OP_NAMES]
-            branches = [*halving, *map(_from_nodes, branches)]
-        run = add_switch_backwards if self.reverse else add_switch
+            halving = [partial(_HALVING_OPS[name], stride=2, mode=self.mode, sows=sows) for name in OP_NAMES]
+            branches = [*map(_from_pair, halving), *map(_from_nodes, branches)]
+        run = add_switch_backwards if self.mode.reverse else add_switch
         n, h, w, c = first.shape
         shape = (n, -(-h // 2), -(-w // 2), c) if self.reduces else first.shape
         nodes = jnp.zeros((len(NODES), *shape), first.dtype)
         start = nodes if self.reduces else jnp.concatenate([pair, nodes])
 
-        def edge(states, of_edge):
+        def edge(states, inputs):
             """The chosen op on the chosen input, added to the node that the edge feeds."""
-            layers, norms, source, op, target, key = of_edge
+            layers, norms, source, op, target, key = inputs
             if self.reduces:
                 x = pair[jnp.minimum(source, 1)], states[jnp.maximum(source - 2, 0)]
                 op = op + len(OP_NAMES) * (source >= 2)
@@ -109,20 +109,23 @@ class Cell(nn.Module):
         out = end_of_block(self, "output", jnp.concatenate(list(states[-len(NODES) :]), axis=-1))
         return rescaled((last, out), exponent), None
 
-    def _declare(self, batch):
-        """Layers and normalisations by name, of all edges."""
+    def _declare(self, batch, ops, sources):
+        """Layers and normalisations by name, of all edges; `ops` and `sources` are those that the edges chose."""
         layers, norms, c = {}, {}, self.channels
-        declare = dict(batch=batch, stack=(NUM_EDGES,), normalised=self.norm)
+        declare = partial(weight_layer, self, batch=batch, stack=(NUM_EDGES,), normalised=self.mode.norm)
+        declare_norm = partial(batch_norm_layer, self, channels=c, stack=(NUM_EDGES,))
         for op, (size, _, times) in CONVOLUTIONS.items():
+            used = ops == OP_NAMES.index(op)
             for number in range(times):
                 for name, shape in (("depthwise", (size, size, 1, c)), ("pointwise", (1, 1, c, c))):
                     name = f"{op}_{name}{number}"
-                    layers[name] = weight_layer(self, name, shape, **declare)
-                norms[f"{op}_norm{number}"] = batch_norm_layer(self, f"{op}_norm{number}", c, stack=(NUM_EDGES,))
-        if self.reduces:
+                    layers[name] = declare(name, shape, used=used)
+                norms[f"{op}_norm{number}"] = declare_norm(f"{op}_norm{number}", used=used)
+        if self.reduces:  # a skip has layers on edges that halve the image, from the two inputs of the cell
+            used = (ops == SKIP) & (sources < 2)
             for name, channels in (("skip_connect_even", c // 2), ("skip_connect_odd", c - c // 2)):
-                layers[name] = weight_layer(self, name, (1, 1, c, channels), **declare)
-            norms["skip_connect_norm"] = batch_norm_layer(self, "skip_connect_norm", c, stack=(NUM_EDGES,))
+                layers[name] = declare(name, (1, 1, c, channels), used=used)
+            norms["skip_connect_norm"] = declare_norm("skip_connect_norm", used=used)
         return layers, norms
 
     def _sow_relus(self, x, middle, ops, sources):
@@ -149,53 +152,53 @@ class Squeeze(nn.Module):
 
     channels: int
     halves: bool
-    norm: bool
-    train: bool
+    mode: RunMode
 
     @nn.compact
     def __call__(self, x):
-        declare = dict(batch=len(x), normalised=self.norm)
+        """The features [N H W C], or [N h w C] if it `halves`."""
+        declare = partial(weight_layer, self, batch=len(x), normalised=self.mode.norm)
         self.sow("relus", "input", (x, True))
         norm = batch_norm_layer(self, "norm", self.channels)
         if self.halves:
             half = self.channels // 2
-            even = weight_layer(self, "even", (1, 1, x.shape[-1], half), **declare)
-            odd = weight_layer(self, "odd", (1, 1, x.shape[-1], self.channels - half), **declare)
+            even = declare("even", (1, 1, x.shape[-1], half))
+            odd = declare("odd", (1, 1, x.shape[-1], self.channels - half))
             out = halve(even, odd, nn.relu(x))
         else:
-            out = apply_layer(weight_layer(self, "conv", (1, 1, x.shape[-1], self.channels), **declare), nn.relu(x))
-        if self.norm:
-            out, norm = apply_batch_norm(norm, out, train=self.train)
+            out = apply_layer(declare("conv", (1, 1, x.shape[-1], self.channels)), nn.relu(x))
+        if self.mode.norm:
+            out, norm = apply_batch_norm(norm, out, train=self.mode.train)
             record_statistics(self, "norm", norm)
         return out
 
 
 def _pool(function):
     """A pooling op; its result is the first and the rest has nothing new."""
-    return lambda x, layers, norms, *, stride, norm, train, sows: (
+    return lambda x, layers, norms, *, stride, mode, sows: (
         function(x)[:, ::stride, ::stride],
         (norms, jnp.zeros_like(x[:, ::stride, ::stride]) if sows else None),
     )
 
 
-def _convolve(x, layers, norms, *, op, stride, norm, train, sows):
+def _convolve(x, layers, norms, *, op, stride, mode, sows):
     """ReLU, depthwise, 1x1, norm, once or twice; the input of the second ReLU is the last of the rest."""
-    size_of, middle = CONVOLUTIONS[op], None
+    (_, dilation, times), middle = CONVOLUTIONS[op], None
     moved = dict(norms)
-    for number in range(size_of[2]):
+    for number in range(times):
         middle = x if number else None
-        x = apply_depthwise(layers[f"{op}_depthwise{number}"], nn.relu(x), 1 if number else stride, size_of[1])
+        x = apply_depthwise(layers[f"{op}_depthwise{number}"], nn.relu(x), 1 if number else stride, dilation)
         x = apply_layer(layers[f"{op}_pointwise{number}"], x)
-        if norm:
+        if mode.norm:
             name = f"{op}_norm{number}"
-            x, moved[name] = apply_batch_norm(norms[name], x, train=train)
+            x, moved[name] = apply_batch_norm(norms[name], x, train=mode.train)
     return x, (moved, (jnp.zeros_like(x) if middle is None else middle) if sows else None)
 
 
-def _halving_skip(x, layers, norms, *, stride, norm, train, sows):
+def _halving_skip(x, layers, norms, *, stride, mode, sows):
     out, moved = halve(layers["skip_connect_even"], layers["skip_connect_odd"], nn.relu(x)), dict(norms)
-    if norm:
-        out, moved["skip_connect_norm"] = apply_batch_norm(norms["skip_connect_norm"], out, train=train)
+    if mode.norm:
+        out, moved["skip_connect_norm"] = apply_batch_norm(norms["skip_connect_norm"], out, train=mode.train)
     return out, (moved, jnp.zeros_like(out) if sows else None)
 
 
@@ -222,20 +225,20 @@ class AuxiliaryHead(nn.Module):
     """Logits from features in the middle of the network: 2x2 averages over 5x5 windows, 1x1, 2x2, linear layer."""
 
     num_classes: int
-    norm: bool
-    train: bool
+    mode: RunMode
 
     @nn.compact
     def __call__(self, x):
+        """Logits [N K] of features [N H W C]."""
         x, size = nn.relu(x), min(5, *x.shape[1:3])
         x = jnp.stack([x[:, :size], x[:, -size:]], 1).mean(2)
         x = jnp.stack([x[:, :, :size], x[:, :, -size:]], 2).mean(3)
         for name, channels in (("conv_a", 128), ("conv_b", 768)):
             x = x if name == "conv_a" else x.reshape(len(x), 1, 1, -1)  # the 2x2 convolution, which leaves one pixel
-            layer = weight_layer(self, name, (1, 1, x.shape[-1], channels), batch=len(x), normalised=self.norm)
+            layer = weight_layer(self, name, (1, 1, x.shape[-1], channels), batch=len(x), normalised=self.mode.norm)
             x, norm = apply_layer(layer, x), batch_norm_layer(self, f"{name}_norm", channels)
-            if self.norm:
-                x, norm = apply_batch_norm(norm, x, train=self.train)
+            if self.mode.norm:
+                x, norm = apply_batch_norm(norm, x, train=self.mode.train)
                 record_statistics(self, f"{name}_norm", norm)
             x = nn.relu(x)
         return _classify(self, x, self.num_classes)
@@ -247,29 +250,29 @@ def _classify(module, x, num_classes, exponent=None):
     return apply_layer(layer, global_average(module, x))
 
 
-class DARTSNetwork(nn.Module):
+class DARTSNetwork(SearchNetwork):
     """Logits [N K] of images [N H W C] under a genotype int8[24].
 
-    Attributes: `channels`, of a normal cell's nodes before the first reduction; `cells_per_stage`, normal cells in each
-    of three stages with a reduction cell between them, so that 3 n + 2 are DARTS' `layers`: 6 for 20, 4 for 14, 2 for
-    8, 1 for 5; `stem`, "cifar" or "imagenet", which first halves the image three times; `auxiliary`, a second head
-    behind the second reduction, whose logits are sown as `auxiliary`. `norm`, `reverse`, `keeps_range`: see
-    `NASBench201Network`; of `norm` "reduction" and "none" are the same here, no normalisation at all. A call with
-    `drop_path`, a rate, drops the output of an edge for each image with that probability, but for identities, and needs
-    a generator of that name.
+    A call with `drop_path`, a rate, drops the output of an edge for each image with that probability, except of an
+    identity, and needs a generator of that name. `norm` "reduction" and "none" are the same here: no normalisation.
+
+    Attributes:
+      num_classes: K.
+      channels: of the nodes of a normal cell before the first reduction.
+      cells_per_stage: normal cells n in each of three stages with a reduction cell between them; the `layers` of DARTS
+        are 3 n + 2: 6 for 20, 4 for 14, 2 for 8, 1 for 5.
+      stem: "cifar", or "imagenet", which first halves the image three times.
+      auxiliary: whether there is a second head after the second reduction, whose logits are sown as "auxiliary".
     """
 
     space = DARTS
-    fewest_channels = 2  # some layers have half of them
+    drops_paths = True
 
     num_classes: int = 10
     channels: int = 36
     cells_per_stage: int = 6
     stem: Literal["cifar", "imagenet"] = "cifar"
     auxiliary: bool = False
-    norm: Literal["all", "reduction", "none"] = "all"
-    reverse: bool = False
-    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -280,27 +283,26 @@ class DARTSNetwork(nn.Module):
         train: bool = True,
         drop_path: Float[Array, ""] | None = None,
     ) -> Float[Array, "N K"]:
-        norm = self.norm == "all"
-        how = (norm, train, self.reverse)
-        state = rescaled(self._stem(images, norm, train), start_exponent(self.keeps_range))
+        mode = RunMode(self.norm == "all", train, self.reverse)
+        state = rescaled(self._stem(images, mode.norm, train), start_exponent(self.keeps_range))
         of_cell = dict(zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3), strict=True))
         halves_first = self.stem == "imagenet"
         for stage in range(3):
             channels = self.channels * 2**stage
             if stage > 0:
-                cell = Cell(channels, True, halves_first, *how, name=f"stage{stage + 1}_reduce")
+                cell = GenotypeCell(channels, True, halves_first, mode, name=f"stage{stage + 1}_reduce")
                 state, _ = cell(state, of_cell["reduce"], drop_path)
                 halves_first = True
             if stage == 2 and self.auxiliary:
-                logits = AuxiliaryHead(self.num_classes, norm, train, name="auxiliary")(state[0][1])
+                logits = AuxiliaryHead(self.num_classes, mode, name="auxiliary")(state[0][1])
                 self.sow("auxiliary", "logits", logits)
             for number in range(self.cells_per_stage):
                 left, outputs = self.cells_per_stage - number, len(NODES) * channels
                 if left > 1 and not halves_first and all(x.shape[-1] == outputs for x in state[0]):
-                    cells = _equal_cells(left, (channels, *how), f"stage{stage + 1}")
+                    cells = _equal_cells(left, channels, mode, f"stage{stage + 1}")
                     state, _ = cells(state, of_cell["normal"], drop_path)
                     break
-                cell = Cell(channels, False, halves_first, *how, name=f"stage{stage + 1}_cell{number + 1}")
+                cell = GenotypeCell(channels, False, halves_first, mode, name=f"stage{stage + 1}_cell{number + 1}")
                 state, _ = cell(state, of_cell["normal"], drop_path)
                 halves_first = False
         (_, x), exponent = state
@@ -320,34 +322,28 @@ class DARTSNetwork(nn.Module):
         second = ConvNorm(self.channels, 2, norm, train, name="stem3")(nn.relu(first))
         return first, end_of_block(self, "after_stem", second)
 
-    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
-        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
-        decisions = dict(zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3), strict=True))
+    @property
+    def has_auxiliary_head(self) -> bool:
+        """Whether the call sows the logits of a second head as "auxiliary"."""
+        return self.auxiliary
 
-        def mask(path, leaf):
-            name = path[-1].key
-            op = next((number for number, op in enumerate(OP_NAMES) if name.startswith(op)), None)
-            if op is None:
-                return jnp.ones((), bool)
-            chosen = decisions["reduce" if path[0].key.endswith("reduce") else "normal"]
-            used = chosen[:, 1:].reshape(-1) == op
-            if op == SKIP:  # only on edges that halve the image a skip has layers
-                sources = jnp.asarray(SOURCES)[jnp.arange(len(NODES)), chosen[:, 0].astype(jnp.int32)].reshape(-1)
-                used &= sources < 2
-            stacked = path[0].key.startswith("stage") and "_" not in path[0].key
-            return jnp.broadcast_to(used, leaf.shape[:2]) if stacked else used
+    def thinnest(self) -> Self:
+        """The network of two channels (some layers have half) and one cell per stage, with two classes."""
+        return self.clone(channels=2, cells_per_stage=1, num_classes=2)
 
-        return jax.tree_util.tree_map_with_path(mask, params)
+    def example_images(self, params: PyTree) -> Float[Array, "1 H W C"]:
+        """Zeros [1, 32, 32, C], C the channels that the stem takes."""
+        stem = params["stem" if self.stem == "cifar" else "stem1"]
+        return jnp.zeros((1, 32, 32, stem["conv"].shape[-2]))
 
 
-def _equal_cells(num_cells: int, how: tuple, name: str) -> nn.Module:
+def _equal_cells(num_cells: int, channels: int, mode: RunMode, name: str) -> nn.Module:
     """Normal cells whose inputs are all of one shape, compiled once."""
-    channels, *rest = how
     cells = nn.scan(
-        Cell,
+        GenotypeCell,
         variable_axes=dict.fromkeys(OF_LAYERS, 0),
         split_rngs={"params": True, "drop_path": True},
         in_axes=nn.broadcast,
         length=num_cells,
     )
-    return cells(channels, False, False, *rest, name=name)
+    return cells(channels, False, False, mode, name=name)

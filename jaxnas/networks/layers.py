@@ -16,15 +16,16 @@ They have the tree structure of the weights. One more has that of the blocks, se
 * `probes`, one number for each of a block's outputs [N H W C]: a block receives it as the cotangent of its output, and
   the tap's own reverse derivative is what the next block pulls back to there.
 
-Others are written when they are mutable: `relus` holds (input, used) of
-every ReLU, where `used` has the axes that stack inputs, or those and channels; `pools` how many numbers the windows of
-pooling see; `blocks` the outputs of the blocks, in their order; `features` the activations before the
-global average; `exponent` the last one of a network that keeps its range, see `rescaled`. `batch_stats` holds running
-means and variances, updated when mutable and read when `train=False`.
+Other collections are written when they are mutable: `relus` holds (input, used) of every ReLU, where `used` has the
+axes that stack inputs, or those and channels; `pools` how many numbers the windows of pooling see; `blocks` the outputs
+of the blocks, in their order; `features` the activations before the global average; `used` which layers the
+architecture uses, see `SearchNetwork.in_use`; `exponent` the last exponent of a network that keeps its range, see
+`rescaled`. `batch_stats` holds running means and variances, updated when mutable and read when `train=False`.
 """
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -33,6 +34,8 @@ from jaxtyping import Array, Float
 
 from jaxnas.networks.kernels.convolution import conv, conv_upwards
 from jaxnas.networks.kernels.depthwise import depthwise
+
+Draw = Literal["fan_in", "fan_out"]
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -48,7 +51,23 @@ OF_LAYERS = (
     "relus",
     "pools",
     "blocks",
+    "used",
 )  # collections that a scan stacks
+
+
+@dataclass(frozen=True)
+class RunMode:
+    """How the layers of a network compute in one call.
+
+    Attributes:
+      norm: whether batch normalisation acts.
+      train: whether it uses the statistics of the minibatch.
+      reverse: see `SearchNetwork.reverse`.
+    """
+
+    norm: bool
+    train: bool
+    reverse: bool = False
 
 
 class WeightLayer(NamedTuple):
@@ -80,15 +99,17 @@ def weight_layer(
     stack=(),
     bias=False,
     normalised=False,
-    draw="fan_in",
+    draw: Draw = "fan_in",
     exponent=None,
+    used: Any = True,
 ) -> WeightLayer:
     """Declare in `module` one layer of kernel `shape`, or a stack of them, and how it is drawn.
 
     `draw`: "fan_in", U(-b, b) with b = 1/sqrt(k k C), which is what PyTorch draws for kernels and biases by default;
     "fan_out", N(0, 2 / (k k O)), He's for convolutions, as some spaces have it.
     `normalised`: batch normalisation with the statistics of the minibatch follows. `exponent`: of the layer's input,
-    see `rescaled`; the bias comes in the same units.
+    see `rescaled`; the bias comes in the same units. `used`: whether the architecture uses
+    the layer, or a mask with the shape of `stack`.
     """
     bound = math.prod(shape[:-1]) ** -0.5
     deviation = (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
@@ -104,6 +125,7 @@ def weight_layer(
         module.variable(scales, name, nn.initializers.ones, None, stack)
         module.variable("gates", name, nn.initializers.ones, None, (*stack, batch, shape[-1]))
         module.variable("places", name, nn.initializers.ones, None, stack)
+    _declare_used(module, (name, f"{name}_bias") if bias else (name,), used)
     return WeightLayer(
         module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)),
         in_units(module.param(f"{name}_bias", uniform, (*stack, shape[-1])), exponent) if bias else None,
@@ -111,6 +133,13 @@ def weight_layer(
         _optional(module, "gates", name),
         _optional(module, "places", name),
     )
+
+
+def _declare_used(module, names, used):
+    """Sow the mask of each parameter in `names`, see `SearchNetwork.in_use`."""
+    if module.is_mutable_collection("used") and not module.is_initializing():
+        for name in names:
+            module.sow("used", name, jnp.asarray(used))
 
 
 def _optional(module, collection, name):
@@ -223,13 +252,20 @@ def _per_channel(vector, x):
     return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
 
 
-def batch_norm_layer(module: nn.Module, name: str, channels: int, *, stack=(), affine=True) -> BatchNorm:
-    """Declare in `module` one batch normalisation, or a stack of them; gamma starts at 1 and beta at 0."""
+def batch_norm_layer(
+    module: nn.Module, name: str, channels: int, *, stack=(), affine=True, used: Any = True
+) -> BatchNorm:
+    """Declare in `module` one batch normalisation, or a stack of them; gamma starts at 1 and beta at 0.
+
+    `used`: see `weight_layer`.
+    """
     shape = (*stack, channels)
     if module.is_initializing():
         module.variable("batch_stats", f"{name}_mean", nn.initializers.zeros, None, shape)
         module.variable("batch_stats", f"{name}_variance", nn.initializers.ones, None, shape)
         module.variable("places", name, nn.initializers.ones, None, stack)
+    if affine:
+        _declare_used(module, (f"{name}_gamma", f"{name}_beta"), used)
     return BatchNorm(
         module.param(f"{name}_gamma", nn.initializers.ones, shape) if affine else None,
         module.param(f"{name}_beta", nn.initializers.zeros, shape) if affine else None,

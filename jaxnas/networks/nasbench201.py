@@ -4,16 +4,15 @@ Source: Dong & Yang 2020 (arXiv:2001.00326). The architecture is an argument of 
 of both convolutions (a supernet), and an architecture uses those of its ops. One compiled program serves all.
 """
 
-from typing import Literal
+from typing import Self
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
 from jaxnas.networks.blocks import ConvNorm
-from jaxnas.networks.cell import edges_in_use, scan_cells
+from jaxnas.networks.cell import CellConfig, scan_cells
 from jaxnas.networks.kernels.pools import average_pool_2x2
 from jaxnas.networks.layers import (
     apply_batch_norm,
@@ -27,6 +26,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 
@@ -53,28 +53,24 @@ class ReductionBlock(nn.Module):
         return end_of_block(self, "output", out + apply_layer(shortcut, pooled))
 
 
-class NASBench201Network(nn.Module):
+class NASBench201Network(SearchNetwork):
     """Logits [N K] of images [N H W C] under an architecture int8[6].
 
-    Attributes: `affine`: cell normalisation has gamma and beta and cell convolutions no bias (official training),
-    or the reverse (zero-cost-nas). `norm`: where batch normalisation acts: everywhere ("all"), only inside the two
-    residual blocks ("reduction"), nowhere ("none"); the parameters are the same, so params fit every setting.
-    `capacity`: how the op of an edge is chosen, which decides speed alone. None: by a `switch`, best where
-    architectures come one by one. Else for batches under `vmap`: how many of a batch may choose each op, [D][ops].
-    `reverse`: derivatives are taken backwards alone, for which a `switch` can do with less; see `add_switch_backwards`.
-    `keeps_range`: without normalisation, logits come divided by 2^exponent, which is sown; see `layers.rescaled`.
+    Attributes:
+      num_classes: K.
+      channels: of the cells of the first stage; each later stage has twice those of the one before.
+      cells_per_stage: cells in each of the three stages.
+      affine: the normalisation of cells has gamma and beta and their convolutions no bias, as in the official training;
+        or the reverse, as in zero-cost-nas.
     """
 
-    space = NASBENCH201  # of the architectures it takes
+    space = NASBENCH201
+    groups_ops = True
 
     num_classes: int = 10
     channels: int = 16
     cells_per_stage: int = 5
     affine: bool = False
-    norm: Literal["all", "reduction", "none"] = "all"
-    capacity: tuple[tuple[int, ...], ...] | None = None
-    reverse: bool = False
-    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -83,13 +79,13 @@ class NASBench201Network(nn.Module):
         if images.ndim != 4:
             raise InputError(f"images of shape {images.shape} do not fit NAS-Bench-201: give [N, H, W, C]")
         everywhere, exponent = self.norm == "all", start_exponent(self.keeps_range)
+        config = CellConfig(OP_NAMES, self.affine, "fan_in", everywhere, train, self.capacity, self.reverse)
         x = end_of_block(self, "after_stem", ConvNorm(self.channels, 1, everywhere, train, name="stem")(images))
         for stage in range(3):
             if stage > 0:
                 x = ReductionBlock(self.norm != "none", train, name=f"reduction{stage}")(x, exponent)
                 x, exponent = rescaled(x, exponent)
-            how = (OP_NAMES, self.affine, "fan_in", everywhere, train, self.capacity, self.reverse)
-            (x, exponent), _ = scan_cells(self.cells_per_stage, how, name=f"stage{stage + 1}")((x, exponent), arch)
+            (x, exponent), _ = scan_cells(self.cells_per_stage, config, name=f"stage{stage + 1}")((x, exponent), arch)
         norm = batch_norm_layer(self, "norm", x.shape[-1])
         if everywhere:
             x, norm = apply_batch_norm(norm, x, train=train)
@@ -102,12 +98,10 @@ class NASBench201Network(nn.Module):
         classifier = weight_layer(self, "classifier", shape, **declare)
         return apply_layer(classifier, global_average(self, x))
 
-    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
-        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
+    def thinnest(self) -> Self:
+        """The network of one channel and one cell per stage, with two classes."""
+        return self.clone(channels=1, cells_per_stage=1, num_classes=2)
 
-        def mask(path, leaf):
-            if not path[0].key.startswith("stage"):
-                return jnp.ones((), bool)
-            return jnp.broadcast_to(edges_in_use(arch, path[-1].key), leaf.shape[:2])  # [cells edges]
-
-        return jax.tree_util.tree_map_with_path(mask, params)
+    def example_images(self, params: PyTree) -> Float[Array, "1 H W C"]:
+        """Zeros [1, 8, 8, C], C the channels that the stem takes."""
+        return jnp.zeros((1, 8, 8, params["stem"]["conv"].shape[-2]))

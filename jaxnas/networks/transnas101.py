@@ -3,18 +3,18 @@
 Source: Duan et al. 2021 (arXiv:2105.11871). The architecture is an argument of the call, as in `nasbench201`.
 """
 
-from typing import Literal
+from typing import Self
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
 from jaxnas.networks.blocks import ConvNorm
-from jaxnas.networks.cell import ENTRIES, INNER, ReducingCell, edges_in_use, scan_cells
-from jaxnas.networks.heads import NUM_PIECES, Head
+from jaxnas.networks.cell import CellConfig, ReducingCell, scan_cells
+from jaxnas.networks.heads import HEADS, NUM_PIECES, Head
 from jaxnas.networks.layers import end_of_block, rescaled, start_exponent
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.transnas101 import OP_NAMES, TRANSNAS101_MICRO
 
 
@@ -32,28 +32,30 @@ class Stem(nn.Module):
         return ConvNorm(self.channels, 2, self.norm, self.train, draw="fan_out", name="second")(nn.relu(x))
 
 
-class TransNAS101MicroNetwork(nn.Module):
+class TransNAS101MicroNetwork(SearchNetwork):
     """Outputs of images under an architecture int8[6]: a stem, five modules of cells, a head.
 
     Modules 1, 3 and 5 halve the image and double the channels in their first cell; equal cells in a row are one scan.
     Images are [N H W C], for head "jigsaw" the pieces [N 9 h w C]; outputs logits [N K], for head "segmentation" of
     every pixel [N H W K], for "image" an image [N H W K], with H and W multiples of 32.
 
-    Attributes: see `NASBench201Network`; `head`, a name in `HEADS`; `cells_per_stage`, cells of each module. Cell
-    normalisation is affine. `norm`: "reduction" and "none" are the same here, no normalisation at all.
+    The normalisation of cells is affine. `norm` "reduction" and "none" are the same here: no normalisation at all.
+
+    Attributes:
+      num_classes: K.
+      channels: after the stem.
+      cells_per_stage: cells of each module.
+      head: what the network puts out, one of `heads`.
     """
 
     space = TRANSNAS101_MICRO
-    fewest_channels = 2  # some layers have half of them
+    groups_ops = True
+    heads = HEADS
 
     num_classes: int = 47
     channels: int = 64
     cells_per_stage: int = 2
     head: str = "classification"
-    norm: Literal["all", "reduction", "none"] = "all"
-    capacity: tuple[tuple[int, ...], ...] | None = None
-    reverse: bool = False
-    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -62,29 +64,30 @@ class TransNAS101MicroNetwork(nn.Module):
         norm = self.norm == "all"
         x = Stem(self.channels, norm, train, name="stem")(merge_pieces(images, self.head))
         state = rescaled(end_of_block(self, "after_stem", x), start_exponent(self.keeps_range))
-        how = (OP_NAMES, True, "fan_out", norm, train, self.capacity, self.reverse)
+        config = CellConfig(OP_NAMES, True, "fan_out", norm, train, self.capacity, self.reverse)
         for stage, num_modules in enumerate((2, 2, 1)):  # a module that reduces, and one that does not
             channels = self.channels * 2 ** (stage + 1)
-            state = ReducingCell(OP_NAMES, channels, *how[1:], name=f"reduction{stage + 1}")(state, arch)
+            state = ReducingCell(config, channels, name=f"reduction{stage + 1}")(state, arch)
             if num_equal := num_modules * self.cells_per_stage - 1:
-                state, _ = scan_cells(num_equal, how, name=f"stage{stage + 1}")(state, arch)
+                state, _ = scan_cells(num_equal, config, name=f"stage{stage + 1}")(state, arch)
         x, exponent = state
         self.sow("features", "last", x)
         self.sow("exponent", "last", exponent)
         return Head(self.head, self.num_classes, self.channels, 5, norm, train, name="head")(x, exponent)
 
-    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
-        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
+    def thinnest(self) -> Self:
+        """The classifier of two channels (some layers have half) and one cell per module, with two classes."""
+        return self.clone(channels=2, cells_per_stage=1, num_classes=2, head="classification")
 
-        def mask(path, leaf):
-            module, name = path[0].key, path[-1].key
-            if module.startswith("stage"):
-                return jnp.broadcast_to(edges_in_use(arch, name), leaf.shape[:2])  # [cells edges]
-            if module.startswith("reduction"):
-                return edges_in_use(arch, name)[jnp.array(ENTRIES if name.startswith("entry") else INNER)]
-            return jnp.ones((), bool)
+    def example_images(self, params: PyTree) -> Float[Array, "1 *P H W C"]:
+        """Zeros of 32 x 32 pixels, or nine such pieces of a puzzle."""
+        return example_images(self.head, 32, params)
 
-        return jax.tree_util.tree_map_with_path(mask, params)
+
+def example_images(head: str, pixels: int, params: PyTree) -> Float[Array, "1 *P H W C"]:
+    """Zeros of the shape that a network with this head and these params takes."""
+    pieces = (NUM_PIECES,) if head == "jigsaw" else ()
+    return jnp.zeros((1, *pieces, pixels, pixels, params["stem"]["first"]["conv"].shape[-2]))
 
 
 def merge_pieces(images: Float[Array, "N *P H W C"], head: str) -> Float[Array, "B H W C"]:

@@ -9,10 +9,9 @@ chosen form runs. There are layers for every number of channels; a skeleton uses
 from functools import partial
 from itertools import product
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple, Self
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int8, PyTree
@@ -29,7 +28,8 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.transnas101 import Stem, merge_pieces
+from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.transnas101 import Stem, example_images, merge_pieces
 from jaxnas.spaces.transnas101 import DOUBLES, HALVES, NUM_DOUBLINGS, NUM_MODULES, NUM_STRIDES, TRANSNAS101_MACRO
 
 PLAIN = 1  # the kind of module that keeps the shape, a digit of the space
@@ -105,11 +105,11 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, carry, kind):
         (buffer, exponent), width, strides = carry
-        norms, layers = self._declare(len(buffer))
+        norms, layers = self._declare(len(buffer), width, kind)
         number = jnp.asarray(NUMBER_OF_FORM)[width, strides, kind]
         sows = self.is_mutable_collection("relus") and not self.is_initializing()
-        how: dict[str, Any] = dict(frame=self.frame, norm=self.norm, train=self.train, sows=sows)
-        branches = tuple(partial(_run_block, form=form, **how) for form in FORMS)
+        run = partial(_run_block, frame=self.frame, norm=self.norm, train=self.train, sows=sows)
+        branches = tuple(partial(run, form=form) for form in FORMS)
         switch = add_switch_backwards if self.reverse else add_switch
         after, (moved, middle) = switch(number, branches, None, buffer, layers, norms)
         for name, norm in moved.items():
@@ -125,23 +125,33 @@ class Block(nn.Module):
                 self.sow("relus", name, (values[:, None, None, :], is_run & (places < size)))
         return (rescaled(after, exponent), width_after, strides_after), None
 
-    def _declare(self, batch):
-        """Normalisations and layers by name; a name ends in the doublings of the input, of "b" those of the output."""
+    def _declare(self, batch, width_before, kind):
+        """Normalisations and layers by name, for every number of doublings.
+
+        A name ends in the doublings of the layer's input, except that of "b" and of a normalisation in those of its
+        output.
+        """
         norms, layers = {}, {}
-        declare = dict(batch=batch, normalised=self.norm, draw="fan_out")
+        doubles, has_shortcut = jnp.asarray(DOUBLED)[kind], kind > PLAIN
+        width_after = width_before + doubles
+        declare = partial(weight_layer, self, batch=batch, normalised=self.norm, draw="fan_out")
         for width in WIDTHS:
             channels = self.frame.channels * 2**width
-            for name in ("norm_a", "norm_b", "norm_shortcut"):
-                norms[f"{name}{width}"] = batch_norm_layer(self, f"{name}{width}", channels)
-            shapes = {"a": (3, 3, channels, channels), "b": (3, 3, channels, channels)}
-            shapes["shortcut"] = (1, 1, channels, channels)
+            begins, ends = (kind > 0) & (width_before == width), (kind > 0) & (width_after == width)
+            for name, used in (("norm_a", ends), ("norm_b", ends), ("norm_shortcut", ends & has_shortcut)):
+                norms[f"{name}{width}"] = batch_norm_layer(self, f"{name}{width}", channels, used=used)
+            shapes = {
+                "a": ((3, 3, channels, channels), begins & ~doubles),
+                "b": ((3, 3, channels, channels), ends),
+                "shortcut": ((1, 1, channels, channels), begins & has_shortcut & ~doubles),
+            }
             if width + 1 in WIDTHS:
                 shapes |= {
-                    "a_double": (3, 3, channels, 2 * channels),
-                    "shortcut_double": (1, 1, channels, 2 * channels),
+                    "a_double": ((3, 3, channels, 2 * channels), begins & doubles),
+                    "shortcut_double": ((1, 1, channels, 2 * channels), begins & has_shortcut & doubles),
                 }
-            for name, shape in shapes.items():
-                layers[f"{name}{width}"] = weight_layer(self, f"{name}{width}", shape, **declare)
+            for name, (shape, used) in shapes.items():
+                layers[f"{name}{width}"] = declare(f"{name}{width}", shape, used=used)
         return norms, layers
 
 
@@ -184,41 +194,45 @@ class SkeletonHead(nn.Module):
         buffer, exponent = state
         switch = add_switch_backwards if self.reverse else add_switch
         number = (width - min(NUM_DOUBLINGS)) * len(NUM_STRIDES) + strides - min(NUM_STRIDES)
-        how = dict(head=self.head, frame=self.frame, norm=self.norm, train=self.train)
+        settings = dict(head=self.head, frame=self.frame, norm=self.norm, train=self.train)
         if self.head not in heads.DECODERS:
-            branches = tuple(partial(_classify, form=form, **how) for form in LAST_FORMS)
+            branches = tuple(partial(_classify, form=form, **settings) for form in LAST_FORMS)
             shapes = [self.frame.shape(*form) for form in LAST_FORMS]
             windows = [1.0 * len(buffer) * (h + 1) * (w + 1) * c for h, w, c in shapes]
             self.sow("pools", "global", jnp.asarray(windows)[number])
-            return switch(number, branches, None, buffer, self._linear_layers(len(buffer), exponent))[0]
-        first, norms = self._first_layers(len(buffer), exponent)
+            return switch(number, branches, None, buffer, self._linear_layers(len(buffer), width, exponent))[0]
+        first, norms = self._first_layers(len(buffer), width, exponent)
         size = prod(self.frame.shape(0, min(NUM_STRIDES))[:2]) * heads.decoder_channels(self)[0]
-        branches = tuple(partial(_decode_first, form=form, size=size, **how) for form in LAST_FORMS)
+        branches = tuple(partial(_decode_first, form=form, size=size, **settings) for form in LAST_FORMS)
         buffer, moved = switch(number, branches, None, buffer, first, norms)
         for name, norm in moved.items():
             record_statistics(self, name, norm)
         rest = heads.declare_rest(self, len(buffer), exponent)
         branches = tuple(
-            partial(_decode_rest, strides=s, channels=heads.decoder_channels(self)[0], **how) for s in NUM_STRIDES
+            partial(_decode_rest, strides=s, channels=heads.decoder_channels(self)[0], **settings) for s in NUM_STRIDES
         )
         out, moved = switch(strides - min(NUM_STRIDES), branches, None, buffer, rest)
         for layer, norm in enumerate(moved, start=1):
             record_statistics(self, f"layer{layer}_norm", norm)
         return heads.squash(out, self.head, exponent)
 
-    def _linear_layers(self, batch, exponent):
-        pieces = heads.NUM_PIECES if self.head == "jigsaw" else 1
-        shapes = {width: (pieces * self.frame.channels * 2**width, self.num_outputs) for width in NUM_DOUBLINGS}
-        declare = dict(batch=batch // pieces, bias=True, exponent=exponent)
-        return {width: weight_layer(self, f"linear{width}", shape, **declare) for width, shape in shapes.items()}
-
-    def _first_layers(self, batch, exponent):
-        channels, layers, norms = heads.decoder_channels(self)[0], {}, {}
+    def _linear_layers(self, batch, width_of_features, exponent):
+        """A linear layer for every number of doublings."""
+        pieces, layers = heads.NUM_PIECES if self.head == "jigsaw" else 1, {}
+        declare = partial(weight_layer, self, batch=batch // pieces, bias=True, exponent=exponent)
         for width in NUM_DOUBLINGS:
-            name, shape = f"first{width}", (3, 3, self.frame.channels * 2**width, channels)
-            declare = dict(batch=batch, bias=True, normalised=self.norm, exponent=exponent)
-            layers[name] = weight_layer(self, name, shape, **declare)
-            norms[f"{name}_norm"] = batch_norm_layer(self, f"{name}_norm", channels)
+            shape = (pieces * self.frame.channels * 2**width, self.num_outputs)
+            layers[width] = declare(f"linear{width}", shape, used=width_of_features == width)
+        return layers
+
+    def _first_layers(self, batch, width_of_features, exponent):
+        """The first layer of a decoder and its normalisation, for every number of doublings."""
+        channels, layers, norms = heads.decoder_channels(self)[0], {}, {}
+        declare = partial(weight_layer, self, batch=batch, bias=True, normalised=self.norm, exponent=exponent)
+        for width in NUM_DOUBLINGS:
+            name, used = f"first{width}", width_of_features == width
+            layers[name] = declare(name, (3, 3, self.frame.channels * 2**width, channels), used=used)
+            norms[f"{name}_norm"] = batch_norm_layer(self, f"{name}_norm", channels, used=used)
         return layers, norms
 
 
@@ -239,7 +253,7 @@ def _decode_rest(buffer, layers, *, strides, channels, head, frame, norm, train)
     return heads.decode(layers, x, head, strides + 2, norm=norm, train=train, start=1)
 
 
-class TransNAS101MacroNetwork(nn.Module):
+class TransNAS101MacroNetwork(SearchNetwork):
     """Outputs of images under a skeleton int8[6]: a stem, 4 to 6 modules of residual blocks, a head.
 
     Images and outputs as in `TransNAS101MicroNetwork`; for images to come out, H and W are multiples of 64.
@@ -247,15 +261,12 @@ class TransNAS101MacroNetwork(nn.Module):
     """
 
     space = TRANSNAS101_MACRO
-    fewest_channels = 2  # some layers have half of them
+    heads = heads.HEADS
 
     num_classes: int = 47
     channels: int = 64
     cells_per_stage: int = BLOCKS_PER_MODULE
     head: str = "classification"
-    norm: Literal["all", "reduction", "none"] = "all"
-    reverse: bool = False
-    keeps_range: bool = False
 
     @nn.compact
     def __call__(
@@ -276,39 +287,28 @@ class TransNAS101MacroNetwork(nn.Module):
         (state, width, strides), _ = blocks(frame, norm, train, self.reverse, name="blocks")(start, kinds)
         self.sow("features", "last", state[0][:, None, None, :])
         self.sow("exponent", "last", state[1])
-        fields = (self.head, self.num_classes, self.channels, frame, norm, train, self.reverse)
-        return SkeletonHead(*fields, name="head")(state, width, strides)
+        head = SkeletonHead(
+            head=self.head,
+            num_outputs=self.num_classes,
+            channels=self.channels,
+            frame=frame,
+            norm=norm,
+            train=train,
+            reverse=self.reverse,
+            name="head",
+        )
+        return head(state, width, strides)
 
-    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
-        """For every leaf of `params` a mask over its layers (shape: its leading axes): does `arch` use the layer?"""
-        kinds = _kinds(arch, self.cells_per_stage)
-        doubled = jnp.asarray(DOUBLED)[kinds]
-        after = jnp.cumsum(doubled)
-        before, runs = after - doubled, kinds > 0
-        last = after[-1]
+    def thinnest(self) -> Self:
+        """The classifier of two channels (some layers have half) and one block per module, with two classes."""
+        return self.clone(channels=2, cells_per_stage=1, num_classes=2, head="classification")
 
-        def mask(path, leaf):
-            module, name = path[0].key, path[-1].key
-            if module == "head" and name.startswith(("first", "linear")):
-                return _number(name) == last
-            if module != "blocks":
-                return jnp.ones((), bool)
-            used = runs & (_number(name) == (after if name.startswith(("b", "norm")) else before))
-            if "shortcut" in name:
-                used &= kinds > PLAIN
-            if not name.startswith(("b", "norm")):
-                used &= doubled == ("double" in name)
-            return used
-
-        return jax.tree_util.tree_map_with_path(mask, params)
+    def example_images(self, params: PyTree) -> Float[Array, "1 *P H W C"]:
+        """Zeros of 64 x 64 pixels, or nine such pieces of a puzzle."""
+        return example_images(self.head, 64, params)
 
 
 def _kinds(arch: Int8[Array, " D"], blocks_per_module: int) -> Array:
     """Kind of every block: a module's first does what the module does, the others keep the shape."""
     later = jnp.where(arch > 0, PLAIN, 0)
     return jnp.stack([arch, *[later] * (blocks_per_module - 1)], axis=1).astype(jnp.int32).reshape(-1)
-
-
-def _number(name: str) -> int:
-    """The doublings that a layer's name says, as in "a_double1" or "norm_b2_gamma"."""
-    return next(int(letter) for letter in name if letter.isdigit())

@@ -6,7 +6,6 @@ The architecture is an argument of the programs, so that each is compiled once f
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Float32, Int, Int8, Int32, PRNGKeyArray
 
 from jaxnas.networks import init_variables
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.proxies.loss import cross_entropy
 
@@ -55,7 +55,7 @@ def epoch_order(config: TrainingConfig, num_images: int, epoch: int) -> Int32[np
 
 
 def init_state(
-    network: nn.Module, config: TrainingConfig, arch: Int8[Array, " D"], images: Float[Array, "N H W C"]
+    network: SearchNetwork, config: TrainingConfig, arch: Int8[Array, " D"], images: Float[Array, "N H W C"]
 ) -> TrainState:
     """The state before the first step: the same parameters for every architecture, those that scoring draws too."""
     variables = init_variables(network, images.shape[1:], len(arch), config.seed)
@@ -64,7 +64,7 @@ def init_state(
 
 
 @lru_cache(maxsize=8)
-def make_trainer(network: nn.Module, config: TrainingConfig, num_devices: int, vmapped: bool) -> Any:
+def make_trainer(network: SearchNetwork, config: TrainingConfig, num_devices: int, vmapped: bool) -> Any:
     """Jitted (counts [devices], states [G], archs [G D], data, order [S B], epoch, start, stop) -> states [G].
 
     Steps `start` to `stop` of an epoch, for G candidates in equal shares on each device, of which the first `count`
@@ -158,7 +158,9 @@ def _within(length, centre, places):
 
 
 @partial(jax.jit, static_argnames="network")
-def count_correct(network: nn.Module, state: TrainState, arch: Int8[Array, " D"], data: Labelled) -> Float[Array, ""]:
+def count_correct(
+    network: SearchNetwork, state: TrainState, arch: Int8[Array, " D"], data: Labelled
+) -> Float[Array, ""]:
     """Images whose largest logit, with running statistics, is their label's; NaN if a logit is not finite."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     logits = jnp.asarray(network.apply(variables, data.images, arch, train=False))

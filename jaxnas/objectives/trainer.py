@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Float32, Int8, Int32
 
-from jaxnas.networks import own_params
+from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.sgd import (
     Labelled,
@@ -50,7 +49,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: SearchNetwork,
         config: TrainingConfig,
         data: Labelled,
         num_decisions: int,
@@ -138,10 +137,8 @@ class Trainer:
 
     def _own(self, states, archs):
         """The states, whose params are equal in all lanes, with those of each lane's architecture."""
-        if not hasattr(self.network, "own_params"):
-            return states
         params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], states.params))
-        each = [own_params(self.network, params, arch) for arch in archs]
+        each = [self.network.params_for(params, arch) for arch in archs]
         stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *each)
         return states._replace(params=jax.device_put(stacked, self._split))
 

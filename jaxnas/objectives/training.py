@@ -7,7 +7,6 @@ of three sources of noise.
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import logging
 import math
@@ -18,7 +17,6 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +24,7 @@ from jaxtyping import Int8
 
 from jaxnas.data.images import ImageData, fingerprint, split_validation
 from jaxnas.errors import InputError
-from jaxnas.networks import describe
+from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.record import Trained, read_record, write_record
@@ -34,7 +32,7 @@ from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
 from jaxnas.runtime.workers import Workers
-from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs
+from jaxnas.spaces import SearchSpace, check_archs
 
 __all__ = ["TrainingConfig", "TrainingObjective"]
 
@@ -66,7 +64,7 @@ class TrainingObjective:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: SearchNetwork,
         archs: Int8[np.ndarray, "A D"],
         data: ImageData,
         config: TrainingConfig | None = None,
@@ -78,8 +76,7 @@ class TrainingObjective:
         workers: Workers | None = None,
     ):
         self.network, self.config, self.on_event = network, config or TrainingConfig(), on_event
-        named: SearchSpace = getattr(network, "space", NASBENCH201)
-        self._space = space or named
+        self._space = space or network.space
         self.archs = check_archs(self._space, archs)
         rest, *validation = split_validation(data, self.config.validation_fraction, self.config.seed)
         check_fit(network, rest, self.config, len(self._space.num_choices))
@@ -216,7 +213,7 @@ class TrainingObjective:
 class _Job:
     """What a worker needs to train any of the candidates."""
 
-    network: nn.Module
+    network: SearchNetwork
     archs: Int8[np.ndarray, "A D"]
     data: ImageData
     config: TrainingConfig
@@ -250,16 +247,16 @@ def _log_epoch(event: Event) -> None:
         _log.info(f"candidate {event.candidates[0]}: epoch {event.epoch} of {event.epochs}, loss {event.loss[0]:.3f}")
 
 
-def check_fit(network: nn.Module, data: ImageData, config: TrainingConfig, num_decisions: int) -> None:
+def check_fit(network: SearchNetwork, data: ImageData, config: TrainingConfig, num_decisions: int) -> None:
     """InputError unless images, classes and batch size fit; `data` holds the training part of the images."""
     if config.batch_size > len(data.train_labels):
         raise InputError(
             f"training batch_size is {config.batch_size}, but {len(data.train_labels)} images of {data.name} are left "
             f"to train on: choose 2..{len(data.train_labels)}"
         )
-    if config.drop_path and "drop_path" not in inspect.signature(type(network).__call__).parameters:
+    if config.drop_path and not network.drops_paths:
         raise InputError(f"{type(network).__name__} has no paths to drop: give training drop_path 0")
-    if config.auxiliary_weight and not getattr(network, "auxiliary", False):
+    if config.auxiliary_weight and not network.has_auxiliary_head:
         raise InputError(f"{type(network).__name__} has no second head: give training auxiliary_weight 0")
     images = jax.ShapeDtypeStruct((2, *data.train_images.shape[1:]), jnp.float32)
     with jax.enable_x64(False):

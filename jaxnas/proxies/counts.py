@@ -17,7 +17,7 @@ def params(q: Quantities) -> Float[Array, ""]:
     > 0, higher is better. Dead edges have none: the engine scores architectures without them.
     Source: Ning et al. 2021 (arXiv:2008.03064) as a proxy.
     """
-    return num_params(q.network, q.params, q.arch) / jnp.asarray(_MILLION, q.batch.images.dtype)
+    return num_params(q.network, q.params, q.arch, q.batch.images[:1]) / jnp.asarray(_MILLION, q.batch.images.dtype)
 
 
 def num_layers(q: Quantities) -> Float[Array, ""]:
@@ -57,7 +57,8 @@ def flops(q: Quantities) -> Float[Array, ""]:
     window, as in the public code of NAS-Bench-Suite-Zero (Krishnakumar et al. 2022, arXiv:2210.03230).
     Source: Ning et al. 2021 (arXiv:2008.03064) as a proxy.
     """
-    own, used = flatten_dict(q.params, sep="/"), flatten_dict(q.network.in_use(q.params, q.arch), sep="/")
+    own = flatten_dict(q.params, sep="/")
+    used = flatten_dict(q.network.in_use(q.params, q.arch, q.batch.images[:1]), sep="/")
 
     def of_tensor(path, places):
         """Elements of every tensor, summed over those in use; `places` has the axes that stack tensors."""

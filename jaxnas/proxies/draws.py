@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int8, PRNGKeyArray, PyTree
 
 from jaxnas.errors import InputError
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies.passes import Weights, backwards, fan_in, layer_axes, replace_weights, spread
 
 STEP = 1e-2  # from one image of noise to the other, of the direction between them
@@ -36,11 +36,11 @@ class Response(NamedTuple):
 
 
 def draw_noise(
-    key: PRNGKeyArray, network: nn.Module, params: PyTree, arch: Array, images: Float[Array, "N *P H W C"]
+    key: PRNGKeyArray, network: SearchNetwork, params: PyTree, arch: Array, images: Float[Array, "N *P H W C"]
 ) -> Noise:
     """Params and images of the shapes of those given; one draw for all, as compiling a generator takes long."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
-    used = jax.tree.leaves(network.in_use(params, arch))
+    used = jax.tree.leaves(network.in_use(params, arch, images[:1]))
     shapes = [images.shape, images.shape, *(leaf.shape for path, leaf in leaves if _is_kernel(path))]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     pieces = jnp.split(jax.random.normal(key, (ends[-1],), images.dtype), ends[:-1])
@@ -66,7 +66,7 @@ def fresh_statistics(shapes: PyTree, dtype: Any) -> PyTree:
     return jax.tree_util.tree_map_with_path(start, shapes)
 
 
-def respond(network: nn.Module, shapes: PyTree, arch: Array, noise: Noise) -> Response:
+def respond(network: SearchNetwork, shapes: PyTree, arch: Array, noise: Noise) -> Response:
     """To images of noise, and then to those a hundredth of a random direction away.
 
     `shapes`: of the collection "batch_stats", from which the running variances start at 1.
@@ -92,7 +92,7 @@ class Entry(NamedTuple):
     at: tuple[int, ...]  # index in the axes that stack tensors
 
 
-def entries_of(network: nn.Module, image_shape: tuple, arch: Array) -> list[Entry]:
+def entries_of(network: SearchNetwork, image_shape: tuple, arch: Array) -> list[Entry]:
     """One entry for each parameter tensor of all architectures, in the order in which the network declares them."""
     shapes: dict[str, tuple] = {}
 
@@ -124,7 +124,7 @@ def first_entries(tree: dict[str, Array], entries: list[Entry]) -> Float[Array, 
 
 def fisher_rows(
     key: PRNGKeyArray,
-    network: nn.Module,
+    network: SearchNetwork,
     params: PyTree,
     stats: PyTree,
     images: Array,
@@ -196,7 +196,7 @@ def crop_at_random(
     return take(at)
 
 
-def run_blocks(network: nn.Module, params: PyTree, images: Array, arch: Array) -> dict[tuple, Array]:
+def run_blocks(network: SearchNetwork, params: PyTree, images: Array, arch: Array) -> dict[tuple, Array]:
     """Outputs of the blocks by path, in their order."""
     _, sown = network.apply({"params": params}, images, arch, mutable=["blocks"])
     return {path: value for path, (value,) in flatten_dict(sown.get("blocks", {})).items()}
@@ -208,7 +208,7 @@ def unstack(values: list[Array]) -> list[Float[Array, "N H W C"]]:
 
 
 def pull_signs_back(
-    key: PRNGKeyArray, network: nn.Module, params: PyTree, arch: Int8[Array, " D"], images: Array, shapes: PyTree
+    key: PRNGKeyArray, network: SearchNetwork, params: PyTree, arch: Int8[Array, " D"], images: Array, shapes: PyTree
 ) -> tuple[dict[tuple, Array], dict[tuple, Array]]:
     """Random signs like the tap "probes", of `shapes`, and what the next block pulls its own back to there; by path.
 

@@ -4,15 +4,15 @@ Weights are flat dictionaries: "stage1/conv_3x3" -> the kernels of that layer, w
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, PyTree
 
 from jaxnas.data.batch import Batch
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies.loss import loss_of
 
 Weights = dict[str, Array]
@@ -28,9 +28,9 @@ class FirstOrder(NamedTuple):
     input_jacobian: Any
 
 
-def backwards(network: nn.Module) -> nn.Module:
+def backwards(network: SearchNetwork) -> SearchNetwork:
     """The network for reverse derivatives alone, in the form that is fastest for them."""
-    return network.clone(reverse=True) if hasattr(network, "reverse") else network
+    return network.clone(reverse=True)
 
 
 def replace_weights(params: PyTree, weights: Weights) -> PyTree:
@@ -58,14 +58,17 @@ def spread(mask: Array, leaf: Array) -> Array:
     return jnp.broadcast_to(jnp.reshape(mask, mask.shape + (1,) * (leaf.ndim - mask.ndim)), leaf.shape)
 
 
-def apply(network: Any, params: PyTree, weights: Weights, images: Array, arch: Array, **taps: Weights) -> Array:
+def apply(
+    network: SearchNetwork, params: PyTree, weights: Weights, images: Array, arch: Array, **taps: Weights
+) -> Array:
     """Outputs with `weights` in the places of those of `params`, and flat collections of taps."""
-    taps = {name: unflatten_dict(tap, sep="/") for name, tap in taps.items()}
-    return network.apply({"params": replace_weights(params, weights), **taps}, images, arch)
+    collections = {name: unflatten_dict(tap, sep="/") for name, tap in taps.items()}
+    variables = {"params": replace_weights(params, weights), **collections}
+    return cast(Array, network.apply(variables, images, arch))
 
 
 def first_order(
-    network: nn.Module, params: PyTree, weights: Weights, gates: Weights, arch: Array, batch: Batch
+    network: SearchNetwork, params: PyTree, weights: Weights, gates: Weights, arch: Array, batch: Batch
 ) -> FirstOrder:
     """One forward pass and two pulled back through it: the loss gradient, and ones for the Jacobian."""
 
@@ -80,7 +83,7 @@ def first_order(
 
 
 def gradients_of_parts(
-    network: nn.Module, params: PyTree, weights: Weights, arch: Array, batch: Batch, parts: int
+    network: SearchNetwork, params: PyTree, weights: Weights, arch: Array, batch: Batch, parts: int
 ) -> Weights:
     """dL/dw of each of `parts` equal minibatches by itself, [parts, ...]; what is left over is left out."""
     size = len(batch.images) // parts
@@ -93,7 +96,7 @@ def gradients_of_parts(
 
 
 def of_each_image(
-    network: nn.Module,
+    network: SearchNetwork,
     params: PyTree,
     weights: Weights,
     arch: Array,
@@ -118,16 +121,14 @@ class Flow(NamedTuple):
 
 
 def synaptic_flow(
-    network: nn.Module, params: PyTree, weights: Weights, arch: Array, image_shape: tuple, norm: str, dtype: Any
+    network: SearchNetwork, params: PyTree, weights: Weights, arch: Array, image_shape: tuple, norm: str, dtype: Any
 ) -> Flow:
     """Of R, the sum of outputs for an image of ones, every parameter replaced by |.|.
 
-    Networks without normalisation outgrow float32: those of this package then divide by a power of 2, others give inf.
+    Networks without normalisation outgrow float32: those that keep their range divide by a power of 2, others give inf.
     """
     with jax.enable_x64(dtype == jnp.float64):
-        network = backwards(network).clone(norm=norm)
-        if norm != "all" and hasattr(network, "keeps_range"):
-            network = network.clone(keeps_range=True)
+        network = backwards(network).clone(norm=norm, keeps_range=norm != "all")
         params = jax.tree.map(lambda p: jnp.abs(p.astype(dtype)), params)
         weights = {path: jnp.abs(w.astype(dtype)) for path, w in weights.items()}
         image = jnp.ones((1, *image_shape), dtype)
@@ -142,7 +143,7 @@ def synaptic_flow(
         return Flow(weights, gradient, exponents[0])
 
 
-def run_relus(network: nn.Module, params: PyTree, images: Array, arch: Array) -> list[tuple[Array, Array]]:
+def run_relus(network: SearchNetwork, params: PyTree, images: Array, arch: Array) -> list[tuple[Array, Array]]:
     """Of all ReLUs the inputs [..., N H W C] and which channels of them there are: [..., C] or [..., 1]."""
     _, sown = network.apply({"params": params}, images, arch, mutable=["relus"])
     pairs = [(x, jnp.asarray(used)) for ((x, used),) in flatten_dict(sown.get("relus", {})).values()]

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
@@ -14,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int8, PRNGKeyArray, PyTree
 
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError
-from jaxnas.networks.params import own_params
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import draws, passes
 from jaxnas.proxies.draws import Noise, Response
 from jaxnas.proxies.finish import Unfinished
@@ -42,7 +41,7 @@ class Quantities:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: SearchNetwork,
         params: PyTree,
         arch: Int8[Array, " D"],
         batch: Batch,
@@ -50,7 +49,7 @@ class Quantities:
         float64: bool = True,
     ):
         self.network, self.arch, self.batch = network, arch, batch
-        self.params = own_params(network, params, arch)
+        self.params = network.params_for(params, arch)
         self.key = jax.random.key(0) if key is None else key
         self.float64, self._flows = float64, dict[str, Flow]()
 
@@ -63,7 +62,7 @@ class Quantities:
     @cached_property
     def in_use(self) -> dict[str, Bool[Array, "..."]]:
         """Which layers, of every weight, the architecture uses: [...], the axes that stack them, or every element."""
-        flat = flatten_dict(self.network.in_use(self.params, self.arch), sep="/")
+        flat = flatten_dict(self.network.in_use(self.params, self.arch, self._one_image), sep="/")
         return {path: jnp.asarray(flat[path]) for path in self._taps["gates"]}
 
     @property
@@ -209,7 +208,7 @@ class Quantities:
         entries = draws.entries_of(self.network, self.batch.images.shape[1:], self.arch)
         stats = draws.fresh_statistics(self.shapes.get("batch_stats", {}), images.dtype)
         rows = draws.fisher_rows(key, self.network, self._kaiming, stats, images, self.arch, entries)
-        masks = flatten_dict(self.network.in_use(self.params, self.arch), sep="/")
+        masks = flatten_dict(self.network.in_use(self.params, self.arch, self._one_image), sep="/")
         leaves = flatten_dict(self.params, sep="/")
         whole = {path: passes.spread(mask, leaves[path]) for path, mask in masks.items()}
         return rows, draws.first_entries(whole, entries)
@@ -233,19 +232,8 @@ class Quantities:
 
     @cached_property
     def thin_relus(self) -> list[tuple[Array, Array]]:
-        """`relus` of the thinnest network of the kind: of 1,000 crops of one channel, 3x3, by kernels N(0, 2 / fan-in).
-
-        It has one channel, or the `fewest_channels` that the network names, and one cell per stage, as far as it has
-        such fields, and two classes.
-        """
-        channels = getattr(self.network, "fewest_channels", 1)
-        wanted: dict[str, Any] = {
-            "channels": channels,
-            "cells_per_stage": 1,
-            "num_classes": 2,
-            "head": "classification",
-        }
-        network = self.network.clone(**{name: wanted[name] for name in wanted if hasattr(self.network, name)})
+        """`relus` of `SearchNetwork.thinnest` for 1,000 crops of one channel, 3x3, with kernels N(0, 2 / fan-in)."""
+        network = self.network.thinnest()
         keys = jax.random.split(jax.random.fold_in(self.key, 2))
         crops = draws.crop_at_random(keys[0], self.batch.images, NUM_CROPS, 3)
         shapes = jax.eval_shape(network.init, keys[1], crops, self.arch)

@@ -1,8 +1,8 @@
 """What a search reads: images, networks and minibatches, scores, and tables of accuracies."""
 
 from pathlib import Path
+from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,7 +10,7 @@ from jaxnas.data.batch import Batch
 from jaxnas.data.images import ImageData, load_images, minibatch, resize, standardize
 from jaxnas.data.tasks import get_task, task_batch
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.networks import NETWORKS
+from jaxnas.networks import NETWORKS, SearchNetwork
 from jaxnas.objectives.tabular import Table, load_nasbench201, load_table
 from jaxnas.proxies import expand_names
 from jaxnas.scoring.engine import DEFAULT_PROXIES
@@ -25,17 +25,16 @@ def load_standardized(name: str, folder: Path | None = None) -> ImageData:
     return standardize(load_images(name, folder))
 
 
-def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int, task: str = "") -> nn.Module:
+def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int, task: str = "") -> SearchNetwork:
     """The network of a space, with as many classes as the data, or with the head of a task.
 
     Raises: InputError for a space whose network has no heads for tasks, or an unknown task.
     """
-    fields = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
+    fields: dict[str, Any] = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
     if task:
-        head, fields["num_classes"] = get_task(task)
-        if not hasattr(NETWORKS[space], "head"):
+        fields["head"], fields["num_classes"] = get_task(task)
+        if len(NETWORKS[space].heads) == 1:
             raise InputError(f"space {space!r} has no heads for tasks such as {task!r}: leave the task out")
-        return NETWORKS[space](head=head, **fields)
     return NETWORKS[space](**fields)
 
 

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import numpy as np
 from jaxtyping import Float, Int8
 
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
+from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.tabular import Table, TabularObjective, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import orient
@@ -81,7 +81,7 @@ def search_images(
 
 
 def search_network(
-    network: nn.Module,
+    network: SearchNetwork,
     data: ImageData,
     folder: Path | str,
     *,
@@ -118,7 +118,8 @@ def search_network(
     """
     on_event = _listener(on_event, events)
     space: SearchSpace = network.space
-    size = {name: getattr(network, name, 0) for name in ("channels", "cells_per_stage")}  # 0: it has no such field
+    fields_of_network = describe(network)
+    size = {name: fields_of_network.get(f"network.{name}", 0) for name in ("channels", "cells_per_stage")}
     flat: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     archs = draw_pool(config, space)
@@ -143,7 +144,7 @@ class _Supernet:
 
     config: RunConfig
     space: SearchSpace
-    network: nn.Module
+    network: SearchNetwork
     data: ImageData
     folder: Path
     workers: Workers | None

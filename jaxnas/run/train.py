@@ -71,7 +71,8 @@ def train_arch(
     """
     on_event(StageStarted("training"))
     space, data = get_space(config.space), load_standardized(config.data, data_folder)
-    network = NETWORKS[config.space](num_classes=data.num_classes, **dict(config.network))
+    fields: dict[str, Any] = {"num_classes": data.num_classes, **dict(config.network)}
+    network = NETWORKS[config.space](**fields)
     check_fit(network, data, config.training, len(space.num_choices))
     arch = space.parse(config.arch)
     made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}

@@ -4,9 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,7 @@ from jaxtyping import Float, Int, Int8
 
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.networks import draw_for_all, draw_for_each
+from jaxnas.networks import SearchNetwork, draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Proxy, expand_names
 from jaxnas.proxies.finish import finish_scores
 from jaxnas.runtime.distributed import gather_rows, mesh, own_devices, own_share, to_job
@@ -43,7 +41,7 @@ def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy
 
 
 def score_archs(
-    network: nn.Module,
+    network: SearchNetwork,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
@@ -67,7 +65,7 @@ def score_archs(
 
 
 def iter_scores(
-    network: Any,
+    network: SearchNetwork,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
@@ -139,12 +137,11 @@ def _score_here(network, chosen, batch, functions, config):
             yield np.concatenate(chunks), values
 
 
-def strategy_of(network: Any, config: ScoringConfig) -> str:
+def strategy_of(network: SearchNetwork, config: ScoringConfig) -> str:
     """ "loop" or "grouped": what "auto" means here."""
     if config.strategy != "auto":
         return config.strategy
-    takes_groups = hasattr(network, "capacity")  # without it all ops of all would be computed under `vmap`
-    return "grouped" if takes_groups and jax.default_backend() != "cpu" else "loop"
+    return "grouped" if network.groups_ops and jax.default_backend() != "cpu" else "loop"
 
 
 def representatives(
@@ -159,7 +156,7 @@ def representatives(
     return space.canonicalize(from_index(space, classes[order])), [rows_of[number] for number in order]
 
 
-def check_batch(network: Any, batch: Batch) -> None:
+def check_batch(network: SearchNetwork, batch: Batch) -> None:
     """InputError unless labels fit the images and the network's outputs."""
     images, labels = batch
     if len(images) < 2 or len(labels) != len(images):
@@ -173,14 +170,14 @@ def check_batch(network: Any, batch: Batch) -> None:
         return
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
-        raise InputError(f"label {lowest} is negative: labels are 0 to {network.num_classes - 1}")
-    if highest >= network.num_classes:
+        raise InputError(f"label {lowest} is negative: labels are 0 to {outputs[-1] - 1}")
+    if highest >= outputs[-1]:
         raise InputError(
-            f"label {highest} does not fit a network of {network.num_classes} classes: give num_classes={highest + 1}"
+            f"label {highest} does not fit a network of {outputs[-1]} classes: give num_classes={highest + 1}"
         )
 
 
-def output_shape(network: Any, images: tuple[int, ...]) -> tuple[int, ...]:
+def output_shape(network: SearchNetwork, images: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the network's outputs for images of that shape.
 
     Raises: InputError where the network does not take such images.

@@ -9,9 +9,8 @@ often at every edge of every chunk; the network then runs each op once, on those
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +19,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Int, Int8
 
 from jaxnas.data.batch import Batch
+from jaxnas.networks import SearchNetwork
 from jaxnas.proxies import Proxy, Quantities
 from jaxnas.proxies.finish import Unfinished
 from jaxnas.runtime.distributed import from_leader, mesh
@@ -36,13 +36,13 @@ SAFE_SHARE = 0.7  # of the memory that a device reports, for what an estimate mi
 class Plan(NamedTuple):
     """What the devices do."""
 
-    network: nn.Module
+    network: SearchNetwork
     chunks: Chunks
     size: int  # of every chunk once padded
 
 
 def make_plan(
-    network: Any,
+    network: SearchNetwork,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     strategy: str,
@@ -58,7 +58,7 @@ def make_plan(
     size = max(2, share)
     num_ops = max(network.space.num_choices)
     chunks = balanced_chunks(archs, size, num_ops)
-    if hasattr(network, "capacity"):  # else `vmap` computes every op for every architecture
+    if network.groups_ops:  # else `vmap` computes every op for every architecture
         most = np.max([count_ops(archs[rows], num_ops) for rows in chunks], axis=0, initial=0)
         network = network.clone(capacity=tuple(map(tuple, most.tolist())))
     return Plan(network, chunks, size)
@@ -92,7 +92,7 @@ def balanced_chunks(archs: Int8[np.ndarray, "A D"], size: int, num_ops: int) -> 
     return [rows for rows in chunks if len(rows)]
 
 
-def chunk_size(network: Any, batch: Batch, strategy: str, size: int | None, memory: float | None) -> int:
+def chunk_size(network: SearchNetwork, batch: Batch, strategy: str, size: int | None, memory: float | None) -> int:
     """`size`, or as many architectures at once as fit into `memory` GB or into the free memory of a device."""
     if size is not None or strategy == "loop":
         return max(2, size or LOOP_CHUNK)  # XLA would unroll a loop over one row
@@ -102,7 +102,7 @@ def chunk_size(network: Any, batch: Batch, strategy: str, size: int | None, memo
     return max(2, int(memory * 1e9 / bytes_per_arch(network, batch)))
 
 
-def bytes_per_arch(network: Any, batch: Batch) -> float:
+def bytes_per_arch(network: SearchNetwork, batch: Batch) -> float:
     """Estimate of the device memory that one architecture of a chunk takes, from what all its ReLUs see."""
     arch = jax.ShapeDtypeStruct((len(network.space.num_choices),), jnp.int8)
     images = jax.ShapeDtypeStruct(batch.images.shape, jnp.float32)
@@ -114,7 +114,7 @@ def bytes_per_arch(network: Any, batch: Batch) -> float:
 
 @lru_cache(maxsize=8)
 def make_program(
-    network: nn.Module, functions: tuple[tuple[str, Proxy], ...], strategy: str, draw_of_each: bool, float64: bool
+    network: SearchNetwork, functions: tuple[tuple[str, Proxy], ...], strategy: str, draw_of_each: bool, float64: bool
 ) -> Callable:
     """Compiled (counts [devices], archs [A D], draw, batch) -> what each proxy gave, over the devices of the job.
 

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Int8
 
 from jaxnas.data.batch import Batch
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import Quantities, flops, passes_of
 from jaxnas.runtime.files import check_same
 from jaxnas.scoring.config import ScoringConfig
@@ -51,7 +52,7 @@ class Estimate(NamedTuple):
 def estimate(
     folder: Path | str,
     space: SearchSpace,
-    network: Any,
+    network: SearchNetwork,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str],
@@ -108,7 +109,7 @@ def estimate(
     )
 
 
-def flops_per_arch(network: Any, archs: Int8[np.ndarray, "A D"], batch: Batch, names: Sequence[str]) -> float:
+def flops_per_arch(network: SearchNetwork, archs: Int8[np.ndarray, "A D"], batch: Batch, names: Sequence[str]) -> float:
     """Mean operations of one architecture, a multiply-add being two; of some, evenly spread over those given."""
     some = archs[np.linspace(0, len(archs) - 1, min(FEW, len(archs))).astype(int)]
     one = jax.tree.map(lambda leaf: np.asarray(leaf[:1]), batch)

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from jaxnas.data.batch import Batch
 from jaxnas.data.images import fingerprint
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import describe
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
 from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
@@ -47,7 +47,7 @@ DECISIVE = ("seed", "init", "one_per_class", "precision")  # fields of ScoringCo
 
 
 def make_provenance(
-    space: SearchSpace, network: nn.Module, data_name: str, batch: Batch, config: ScoringConfig
+    space: SearchSpace, network: SearchNetwork, data_name: str, batch: Batch, config: ScoringConfig
 ) -> dict[str, Any]:
     """Everything but the proxy that a score depends on, as plain JSON values."""
     fields = {
@@ -139,7 +139,7 @@ def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpac
 def score_to_store(
     folder: Path | str,
     space: SearchSpace,
-    network: nn.Module,
+    network: SearchNetwork,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
@@ -161,7 +161,7 @@ def warn_of_damage(event: Event) -> None:
 def fill_store(
     folder: Path | str,
     space: SearchSpace,
-    network: nn.Module,
+    network: SearchNetwork,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,

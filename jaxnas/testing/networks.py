@@ -2,14 +2,13 @@
 
 from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
-from jaxnas.networks import own_params
+from jaxnas.networks import SearchNetwork
 from jaxnas.spaces import SearchSpace, sample
 from jaxnas.testing.rules import NUM_ARCHS, require, tolerance_of, traced
 
@@ -18,7 +17,7 @@ _SCALES = ("scales", "normalised_scales")
 _NEARLY = 0.01  # of what could be: the epsilon of a normalisation leaves about a thousandth
 
 
-def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "N H W C"]) -> None:
+def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Array, "N H W C"]) -> None:
     """Check that `network` offers what proxies and the engine read.
 
     The architecture is a traced argument, and matters; logits are [N, K] and finite. The taps `scales` or
@@ -30,6 +29,10 @@ def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "
 
     Raises: AssertionError.
     """
+    require(
+        isinstance(network, SearchNetwork),
+        f"{type(network).__name__} is not a SearchNetwork: derive it from jaxnas.networks.SearchNetwork",
+    )
     archs = [jnp.asarray(arch) for arch in sample(space, min(NUM_ARCHS, space.size), seed=0)]
     init = jax.jit(network.init, compiler_options=_RUN_A_FEW_TIMES)
     variables = traced("network", lambda: init(jax.random.key(0), images, archs[0]))
@@ -41,7 +44,7 @@ def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "
     taps = {name: variables[name] for name in (*_SCALES, "gates") if name in variables}
     seen = []
     for arch in archs:
-        params = own_params(network, variables["params"], arch)
+        params = network.params_for(variables["params"], arch)
         logits, of_params, of_taps = traced("network", partial(gradients, params, taps, arch))
         require(
             logits.shape[:1] == images.shape[:1] and logits.ndim == 2,
@@ -49,7 +52,7 @@ def check_network(network: nn.Module, space: SearchSpace, images: Float[Array, "
         )
         require(bool(jnp.isfinite(logits).all()), f"logits of architecture {arch} are not finite at initialisation")
         _check_tap_gradients(params, of_params, of_taps)
-        _check_in_use(network, params, of_params, arch)
+        _check_in_use(network, params, of_params, arch, images)
         seen.append(np.asarray(logits))
     require(
         any(not np.array_equal(seen[0], other) for other in seen[1:]),
@@ -90,7 +93,6 @@ def _check_variants(network, variables, images, arch):
 
     logits = shapes(network, params)
     for norm in ("reduction", "none"):
-        require(hasattr(network, "norm"), "the network has no field `norm`, which synflow sets to 'reduction'")
         of_norm = shapes(network.clone(norm=norm), params)
         require(of_norm.shape == logits.shape, f"logits have another shape with norm={norm!r}: {of_norm.shape}")
     if "batch_stats" in variables:
@@ -143,8 +145,8 @@ def _check_tap_gradients(params, of_params, of_taps):
         )
 
 
-def _check_in_use(network, params, of_params, arch):
-    in_use, gradients = (flatten_dict(tree, sep="/") for tree in (network.in_use(params, arch), of_params))
+def _check_in_use(network, params, of_params, arch, images):
+    in_use, gradients = (flatten_dict(tree, sep="/") for tree in (network.in_use(params, arch, images[:1]), of_params))
     require(
         in_use.keys() == gradients.keys(),
         f"in_use(params, arch) has not the tree of params: they differ in {sorted(in_use.keys() ^ gradients.keys())}",

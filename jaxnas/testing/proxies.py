@@ -2,18 +2,20 @@
 
 import gc
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int8, PyTree
 
 from jaxnas.data.batch import Batch
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import Proxy, Quantities
 from jaxnas.testing.rules import require, tolerance_of, traced
 
 
-def check_proxy(proxy: Proxy, network: nn.Module, params: PyTree, archs: Int8[np.ndarray, "A D"], batch: Batch) -> None:
+def check_proxy(
+    proxy: Proxy, network: SearchNetwork, params: PyTree, archs: Int8[np.ndarray, "A D"], batch: Batch
+) -> None:
     """Check that `proxy` is a pure function of the quantities of one architecture.
 
     It must return one floating scalar; give the same again in a second call; leave `params` and `batch` alone and no

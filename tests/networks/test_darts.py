@@ -8,7 +8,8 @@ from genotypes import DARTS_V2
 from jax import lax
 
 from jaxnas.networks import DARTSNetwork, num_params
-from jaxnas.networks.darts import Cell
+from jaxnas.networks.darts import GenotypeCell
+from jaxnas.networks.layers import RunMode
 from jaxnas.spaces import DARTS, sample
 
 PAIRS = [[(a, b) for b in range(node) for a in range(b)] for node in range(6)]
@@ -147,7 +148,7 @@ def outputs_of_cell(op, num_keys, rate):
     rng = np.random.default_rng(0)
     inputs = tuple(jnp.asarray(rng.normal(size=(2, 4, 4, 8)), jnp.float32) for _ in range(2))
     decisions = jnp.array([[0, op, op]] * 4)
-    cell = Cell(channels=2, reduces=False, halves_first=False, norm=True, train=True, reverse=False)
+    cell = GenotypeCell(channels=2, reduces=False, halves_first=False, mode=RunMode(norm=True, train=True))
     params = cell.init(jax.random.key(0), (inputs, None), decisions, None)["params"]
 
     def run(key, rate):

@@ -15,7 +15,7 @@ import pytest
 
 from jaxnas.data.images import ImageData, load_images, split_validation, standardize
 from jaxnas.errors import InputError
-from jaxnas.networks import DARTSNetwork, NASBench201Network
+from jaxnas.networks import DARTSNetwork, NASBench201Network, SearchNetwork
 from jaxnas.objectives import trainer
 from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer, smoothed_cross_entropy
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
@@ -27,8 +27,10 @@ POOL = np.stack([GOOD, BROKEN, SLOW, CHANCE, FAST, GOOD])
 TRACES = []
 
 
-class Softmax(nn.Module):
+class Softmax(SearchNetwork):
     """Softmax regression on the pixels times a factor, which is the architecture's first decision."""
+
+    space = NASBENCH201
 
     num_classes: int = 3
 

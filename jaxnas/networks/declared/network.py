@@ -7,7 +7,7 @@
     network.space  # 3 x 3 x 3 ... architectures, written like "16:2:conv3:skip:conv1"
 
 Every place where a choice stands is a decision of its own; in `Repeat` also of each repetition. One compiled program
-serves all architectures: a tensor has the size of its largest choice, and `own_params` sets to 0 what an architecture
+serves all architectures: a tensor has the size of its largest choice, and `params_for` sets to 0 what an architecture
 does not use and draws the rest for the width that feeds it.
 """
 
@@ -15,7 +15,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -40,6 +40,7 @@ from jaxnas.networks.declared.ops import (
 )
 from jaxnas.networks.kernels.pools import average_pool_2x2
 from jaxnas.networks.layers import apply_layer, global_average, weight_layer
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 
@@ -167,7 +168,7 @@ def _strides(block) -> bool:
     return getattr(block, "stride", 1) > 1 or any(map(_strides, parts))
 
 
-class DeclaredNetwork(nn.Module):
+class DeclaredNetwork(SearchNetwork):
     """Logits [N K] of images [N H W C], or of features [N 1 1 F], under an architecture of its `space`.
 
     The blocks, a last ReLU, the average over pixels, a linear classifier. Attributes: `space_name`; `blocks`, see the
@@ -177,8 +178,6 @@ class DeclaredNetwork(nn.Module):
     space_name: str
     blocks: tuple
     num_classes: int = 10
-    norm: Literal["all", "reduction", "none"] = "all"
-    keeps_range: bool = False
 
     @property
     def space(self) -> SearchSpace:
@@ -206,12 +205,12 @@ class DeclaredNetwork(nn.Module):
         flow.say("classifier", Tensors(layer, None), None, True)
         return apply_layer(layer, global_average(self, x, flow.live))
 
-    def own_params(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+    def params_for(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
         """`params` as the architecture has them: 0 where it has none, drawn for its own widths elsewhere."""
         return jax.tree.map(jnp.multiply, params, self._multipliers(params, arch))
 
-    def in_use(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
-        """For every element of `params`: does the architecture use it?"""
+    def in_use(self, params: PyTree, arch: Int8[Array, " D"], images: Float[Array, "N H W C"] | None = None) -> PyTree:
+        """For every element of `params`, whether the architecture uses it."""
         return jax.tree.map(lambda multiplier: multiplier > 0, self._multipliers(params, arch))
 
     def _multipliers(self, params, arch):

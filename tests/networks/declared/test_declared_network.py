@@ -10,7 +10,7 @@ import pytest
 
 import jaxnas
 from jaxnas.errors import InputError
-from jaxnas.networks import num_params, own_params
+from jaxnas.networks import num_params
 from jaxnas.networks.declared.network import (
     Cell,
     Choose,
@@ -60,7 +60,7 @@ def draw(network, images=BATCH.images):
 
 def cut(network, params, arch, like):
     """What the architecture has of every tensor, in the shapes of `like`."""
-    used, own = network.in_use(params, arch), own_params(network, params, arch)
+    used, own = network.in_use(params, arch), network.params_for(params, arch)
     return {path: np.asarray(own[path])[np.asarray(used[path])].reshape(like[path].shape) for path in like}
 
 
@@ -110,7 +110,7 @@ def test_tensors_are_drawn_for_the_width_that_feeds_them():
     network = DeclaredNetwork("wide", (Conv(choice(4, 64)), Conv(48)))
     params = draw(network)
     for number, live in enumerate((4, 64)):
-        own = own_params(network, params, jnp.array([number], jnp.int8))["block2"]
+        own = network.params_for(params, jnp.array([number], jnp.int8))["block2"]
         assert np.count_nonzero(own) == 9 * live * 48
         assert np.abs(own).max() == pytest.approx((9 * live) ** -0.5, rel=0.01)
         assert not np.any(own[:, :, live:])
@@ -131,7 +131,7 @@ def test_what_is_used_whatever_the_size_of_images(blocks, pixels):
     params = draw(network, images)
     slope = jax.jit(jax.grad(lambda own, arch: network.apply({"params": own}, images, arch).sum()))
     for arch in enumerate_archs(network.space)[:2]:
-        gradient = slope(own_params(network, params, jnp.asarray(arch)), arch)
+        gradient = slope(network.params_for(params, jnp.asarray(arch)), arch)
         used = network.in_use(params, arch)
         assert used.keys() == params.keys()
         assert all(not np.any(np.asarray(gradient[path])[~np.asarray(used[path])]) for path in params)
@@ -150,7 +150,7 @@ def test_repetitions_beyond_the_choice_are_passed_by():
     rows = np.random.default_rng(0).normal(size=(9, 1, 1, 5)).astype(np.float32)
     for times in range(3):
         arch = jnp.asarray(PERCEPTRON.space.parse(f"8:{times}:5"))
-        own = jax.device_get(own_params(PERCEPTRON, params, arch))
+        own = jax.device_get(PERCEPTRON.params_for(params, arch))
         x = rows[:, 0, 0] @ own["block1"] + own["block1_bias"]
         for number in range(1, times + 1):
             x = np.maximum(x, 0) @ own[f"block2_{number}_1"] + own[f"block2_{number}_1_bias"]

@@ -1,0 +1,96 @@
+"""The base class of networks whose call takes the architecture as an array."""
+
+from functools import partial
+from typing import ClassVar, Literal, Self
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int8, PyTree
+
+from jaxnas.errors import InputError
+from jaxnas.spaces import SearchSpace
+
+Norm = Literal["all", "reduction", "none"]
+Capacity = tuple[tuple[int, ...], ...] | None
+
+
+class SearchNetwork(nn.Module, kw_only=True):
+    """A flax module called as ``network.apply(variables, images, arch, train=True)`` that serves a whole search space.
+
+    The architecture `arch` [D] is a traced argument, so that one compiled program serves every architecture. A subclass
+    names its `space`, has a field `num_classes`, and declares its layers with `layers.weight_layer` and
+    `layers.batch_norm_layer`, which also say whether `arch` uses them. `jaxnas.testing.check_network` checks it.
+    All that proxies, the scoring engine and training ask of a network is here; what a subclass does not override or
+    read has the default described.
+
+    Attributes:
+      groups_ops: the network reads `capacity`, so that many architectures are scored at once on accelerators. Without
+        it they are scored one after another.
+      drops_paths: the call takes `drop_path`, a rate in [0, 1), and draws from the generator of that name.
+      heads: the kinds of output that the field `head` may name; only "classification" without that field.
+      norm: where batch normalisation acts: everywhere ("all"), only inside residual blocks that reduce the image
+        ("reduction"), nowhere ("none"). The parameters are the same, so that params fit every setting.
+      capacity: how many architectures of a batch under `vmap` may choose each op, [D][ops]; None: architectures come
+        one by one, and a `switch` runs the chosen op. Decides speed alone.
+      reverse: only reverse derivatives will be taken, for which a `switch` may keep less. Decides speed alone.
+      keeps_range: without normalisation, the outputs are divided by 2^exponent, which is sown as "exponent", see
+        `layers.rescaled`.
+    """
+
+    groups_ops: ClassVar[bool] = False
+    drops_paths: ClassVar[bool] = False
+    heads: ClassVar[tuple[str, ...]] = ("classification",)
+
+    norm: Norm = "all"
+    capacity: Capacity = None
+    reverse: bool = False
+    keeps_range: bool = False
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space of the architectures; a subclass overrides it, in most cases by a class attribute."""
+        raise InputError(f"{type(self).__name__} does not name its search space: give it a class attribute `space`")
+
+    @property
+    def has_auxiliary_head(self) -> bool:
+        """Whether the call sows the logits of a second head as "auxiliary"."""
+        return False
+
+    def thinnest(self) -> Self:
+        """The network of the same kind with two classes, the fewest channels and the fewest cells."""
+        return self.clone(num_classes=2)
+
+    def params_for(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+        """`params`, drawn for all architectures, as `arch` has them: unchanged, unless it uses parts of a tensor.
+
+        A network whose tensors are larger than an architecture needs sets the rest to 0 here.
+        """
+        return params
+
+    def example_images(self, params: PyTree) -> Float[Array, "1 H W C"]:
+        """Zeros of a small shape that the network with these `params` takes.
+
+        Raises: InputError where the network does not say; then pass images to `in_use`.
+        """
+        raise InputError(f"{type(self).__name__} does not define `example_images`: pass `images` to `in_use`")
+
+    def in_use(
+        self, params: PyTree, arch: Int8[Array, " D"], images: Float[Array, "N *P H W C"] | None = None
+    ) -> PyTree:
+        """For every leaf of `params` a mask over the layers that it stacks: whether `arch` uses the layer.
+
+        The masks are those that the layers declare. A mask has the leading axes of its leaf, or none where the leaf is
+        one layer. `params` may hold shapes alone; of `images`, only the shape matters.
+        """
+        images = self.example_images(params) if images is None else images
+        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
+        return _declared_masks(self.clone(capacity=None, reverse=False, keeps_range=False), params, images, arch)
+
+
+@partial(jax.jit, static_argnames="network")
+def _declared_masks(network, params, images, arch):
+    """The masks alone: whatever else the call computes is unused, and removed before compilation."""
+    _, sown = network.apply({"params": params}, images, arch, mutable=["used"])
+    masks = jax.tree.map(lambda values: values[0], sown["used"], is_leaf=lambda node: isinstance(node, tuple))
+    return jax.tree.map(lambda leaf, mask: mask, params, masks)
