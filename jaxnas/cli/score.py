@@ -19,10 +19,10 @@ from jaxnas.scoring.config import ScoringConfig
 
 if TYPE_CHECKING:
     import numpy as np
-    from flax import linen as nn
     from jaxtyping import Int8
 
     from jaxnas.data.batch import Batch
+    from jaxnas.networks import SearchNetwork
     from jaxnas.spaces import SearchSpace
 
 
@@ -41,7 +41,7 @@ class ScoringJob(NamedTuple):
 
     out: str
     space: "SearchSpace"
-    network: "nn.Module"
+    network: "SearchNetwork"
     archs: "Int8[np.ndarray, 'A D']"
     batch: "Batch"
     proxies: tuple[str, ...]
