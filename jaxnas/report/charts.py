@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnas.proxies import orient
-from jaxnas.run.comparison import MethodRuns
+from jaxnas.run.method_runs import MethodRuns
 from jaxnas.run.run import Run
 from jaxnas.table.evaluation import spearman
 from jaxnas.table.normalize import combine, normalize

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxnas.run.comparison import COMPARISON, MethodComparison
+from jaxnas.run.comparison import COMPARISON
+from jaxnas.run.method_runs import MethodComparison
 from jaxnas.run.train import TrainedArch
 from jaxnas.runtime.files import atomic_write
 from jaxnas.store.store import make_environment

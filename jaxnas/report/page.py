@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxnas.errors import InputError
 from jaxnas.report.cells import draw_arch
-from jaxnas.run.comparison import COMPARISON, MethodComparison, MethodRuns, load_comparison, method_rows
+from jaxnas.run.comparison import COMPARISON, load_comparison
+from jaxnas.run.method_runs import MethodComparison, MethodRuns, method_rows
 from jaxnas.run.run import Run, load_run
 from jaxnas.runtime.files import atomic_write
 

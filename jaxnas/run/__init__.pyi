@@ -1,7 +1,5 @@
 """The public names of `jaxnas.run`, imported when first used."""
 
-from .comparison import MethodComparison as MethodComparison
-from .comparison import MethodRuns as MethodRuns
 from .comparison import compare_methods as compare_methods
 from .comparison import load_comparison as load_comparison
 from .config import CompareConfig as CompareConfig
@@ -11,9 +9,12 @@ from .config import RunConfig as RunConfig
 from .config import SearchConfig as SearchConfig
 from .config import TrainConfig as TrainConfig
 from .config import run_config as run_config
+from .method_runs import MethodComparison as MethodComparison
+from .method_runs import MethodRuns as MethodRuns
 from .run import Outcome as Outcome
 from .run import Run as Run
 from .run import load_run as load_run
+from .run import load_selected as load_selected
 from .run import run_record as run_record
 from .search import search_images as search_images
 from .search import search_network as search_network

@@ -1,12 +1,15 @@
-"""A search from its settings to what it found, and its files: the run folder can be read back."""
+"""A finished search, and the files of its folder."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int8
 
 from jaxnas.errors import InputError
 from jaxnas.run.config import RunConfig, from_record
@@ -22,38 +25,55 @@ RESULT, POOL = "result.json", "pool.parquet"  # files of a run folder
 
 
 class Outcome(NamedTuple):
-    """What one method found."""
+    """What one method found.
+
+    Attributes:
+      result: its queries and the selected architecture.
+      test_accuracy: of the selected architecture, percent; NaN where the table has none or training diverged.
+    """
 
     result: SearchResult
-    test_accuracy: float  # of the selected architecture, percent; NaN where the table has none
+    test_accuracy: float
 
 
 class Run(NamedTuple):
-    """A finished search: the first outcome is that of config.method, a second that of config.compare."""
+    """A finished search.
+
+    Attributes:
+      config: its settings.
+      space: its search space.
+      scores: raw scores of the pool.
+      masked: what `normalize` could not use of them.
+      outcomes: by method; first that of `config.search.method`, then that of `config.search.compare`.
+      seconds: by stage; tracing and compiling are a stage of their own.
+      environment: versions of libraries, and the device.
+      command: the command that made it, empty for a call from Python.
+    """
 
     config: RunConfig
     space: SearchSpace
     scores: Scores
     masked: TableReport
     outcomes: dict[str, Outcome]
-    seconds: dict[str, float]  # by stage; tracing and compiling are not in the stages but apart
-    environment: dict[str, Any]  # library versions and device
-    command: str = ""  # that made it, where one did
+    seconds: dict[str, float]
+    environment: dict[str, Any]
+    command: str = ""
 
     @property
     def selected(self) -> str:
-        """The architecture that config.method selects, as text."""
+        """The architecture that `config.search.method` selects, as text."""
         return self.space.format(self.scores.archs[self.outcomes[self.config.search.method].result.selected])
 
     @property
     def test_accuracy(self) -> float:
-        """Of the selected architecture, percent."""
+        """Test accuracy of the selected architecture, percent."""
         return self.outcomes[self.config.search.method].test_accuracy
 
     def rows(self) -> list[dict[str, Any]]:
-        """One record per query of every method, in order.
+        """Return one record per query of every method, in order.
 
-        Method, number, phase, index in the space, architecture, objective (percent), seconds.
+        Its keys are method, query (the number, from 1), phase, index (in the space), arch, objective (percent) and
+        seconds.
         """
         rows = []
         for method, outcome in self.outcomes.items():
@@ -72,7 +92,7 @@ class Run(NamedTuple):
         return rows
 
     def to_pandas(self) -> Frame:
-        """`rows` as a data frame."""
+        """Return `rows` as a data frame; needs pandas."""
         return to_pandas(pa.Table.from_pylist(self.rows()).to_pydict())
 
     def save(self, folder: Path | str) -> None:
@@ -85,6 +105,7 @@ class Run(NamedTuple):
             partial.write_text(json.dumps(run_record(self), indent=1, allow_nan=False) + "\n")
 
     def __repr__(self) -> str:
+        """Return one line: method, data, accuracies and the selected architecture."""
         return f"<Run {self._title()}: {self.selected}>"
 
     def _repr_html_(self) -> str:
@@ -94,16 +115,15 @@ class Run(NamedTuple):
         ]
         return html_table(f"{self._title()}: {self.selected}", rows)
 
-    def _title(self):
+    def _title(self) -> str:
         outcome = self.outcomes[self.config.search.method]
-        found = f"validation {outcome.result.best:.2f} %, test {outcome.test_accuracy:.2f} %"
-        return (
-            f"{self.config.search.method} on {self.config.measured_on}, {len(outcome.result.queries)} queries, {found}"
-        )
+        accuracies = f"validation {outcome.result.best:.2f} %, test {outcome.test_accuracy:.2f} %"
+        num_queries = len(outcome.result.queries)
+        return f"{self.config.search.method} on {self.config.measured_on}, {num_queries} queries, {accuracies}"
 
 
 def run_record(run: Run) -> dict[str, Any]:
-    """Everything about a run but its scores as plain JSON values, None for NaN."""
+    """Return everything about a run except its scores as plain JSON values, None for NaN."""
     return {
         "command": run.command,
         "config": run.config.record(),
@@ -125,15 +145,18 @@ def run_record(run: Run) -> dict[str, Any]:
 
 
 def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
-    """The run whose files are in a folder. `space` is needed for one of your own with an index order of its own.
+    """Read the run whose files are in a folder.
 
-    Raises: InputError where the folder has no finished search, or a file that is damaged or does not fit the others.
+    Args:
+      folder: of `Run.save`, `search_network` or `jaxnas search`.
+      space: needed for a custom space that has its own index order.
+
+    Raises:
+      InputError: the folder has no finished search, or a file that is damaged or does not fit the others.
     """
     folder = Path(folder)
-    if not (folder / RESULT).exists():
-        raise InputError(f"{folder} is no finished search: it has no {RESULT}")
-    try:
-        record = json.loads(read_bytes(folder / RESULT))
+    record = _read_record(folder)
+    with _refusing_damage(folder):
         space = space or _recorded_space(record["space"], folder)
         scores = read_scores(folder / POOL, space=space)
         row_of = {text: row for row, text in enumerate(map(space.format, scores.archs))}
@@ -142,26 +165,54 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
             space=space,
             scores=scores,
             masked=TableReport(**{name: np.array(column) for name, column in record["masked"].items()}),
-            outcomes={method: _read_outcome(found, row_of) for method, found in record["outcomes"].items()},
-            seconds=record["seconds"],
-            environment=record["environment"],
-            command=record["command"],
+            outcomes={method: _read_outcome(outcome, row_of) for method, outcome in record["outcomes"].items()},
+            seconds={stage: float(seconds) for stage, seconds in record["seconds"].items()},
+            environment=dict(record["environment"]),
+            command=str(record["command"]),
         )
+
+
+def load_selected(folder: Path | str) -> tuple[str, str]:
+    """Read the name of the space and the selected architecture of a finished search from its result.json alone.
+
+    Raises:
+      InputError: the folder has no finished search, or its result.json is damaged.
+    """
+    folder = Path(folder)
+    record = _read_record(folder)
+    with _refusing_damage(folder):
+        first = next(iter(record["outcomes"].values()), {})
+        return str(record["config"]["space"]), str(first["selected"])
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    if not (folder / RESULT).exists():
+        raise InputError(f"no finished search in {folder}: it has no {RESULT}")
+    content = read_bytes(folder / RESULT)
+    with _refusing_damage(folder):
+        return dict(json.loads(content).items())
+
+
+@contextmanager
+def _refusing_damage(folder: Path) -> Iterator[None]:
+    """Turn what unexpected content of result.json raises into an InputError that names the file."""
+    try:
+        yield
     except InputError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        problem = f"{type(error).__name__}: {error}"
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
         raise InputError(f"{folder / RESULT} is damaged or not of a search ({problem}): search again") from error
 
 
-def _read_outcome(found: dict[str, Any], row_of: dict[str, int]) -> Outcome:
-    values = {**found, "selected": row_of[found["selected"]]}
+def _read_outcome(outcome: dict[str, Any], row_of: dict[str, int]) -> Outcome:
+    values = {**outcome, "selected": row_of[outcome["selected"]]}
     test = values.pop("test_accuracy")
-    return Outcome(SearchResult.from_dict(values), np.nan if test is None else test)
+    return Outcome(SearchResult.from_dict(values), np.nan if test is None else float(test))
 
 
 def describe_space(space: SearchSpace) -> dict[str, Any]:
-    """What of a space is needed to read its architectures back, as plain JSON values."""
+    """Return what is needed of a space to read its architectures back, as plain JSON values."""
     return {
         "name": space.name,
         "op_names": list(space.op_names),
@@ -171,31 +222,32 @@ def describe_space(space: SearchSpace) -> dict[str, Any]:
 
 
 def _recorded_space(described: dict[str, Any], folder: Path) -> SearchSpace:
-    """The space of that name; one of somebody's own knows the texts of the architectures of the pool alone."""
+    """Return the space of that name; of a custom one a space that knows the architectures of the pool alone."""
     name = described["name"]
     if name in SPACES:
         return SPACES[name]
     if described["has_order"]:
-        raise InputError(f"{folder} is of {name!r}, a space of your own that orders its architectures: give the space")
+        raise InputError(f"{folder} is of {name!r}, a custom space with its own index order: give `space`")
+    return _space_of_pool(described, folder)
+
+
+def _space_of_pool(described: dict[str, Any], folder: Path) -> SearchSpace:
     table = read_score_table(folder / POOL)
     texts = dict(zip(table["index"].to_pylist(), table["arch"].to_pylist(), strict=True))
     indices = {text: index for index, text in texts.items()}
 
-    def parse(text):
+    def parse(text: str) -> Int8[np.ndarray, " D"]:
         if text not in indices:
-            raise InputError(f"architecture {text!r:.80} is not in the pool of {folder}, and the space is not known")
+            raise InputError(f"architecture {text!r:.80} is not in the pool of {folder}, and its space is unknown")
         return from_index(space, np.array(indices[text]))
 
-    def as_it_is(archs):
-        return check_archs(space, archs)
-
     space = SearchSpace(
-        name,
+        described["name"],
         tuple(described["op_names"]),
         tuple(described["num_choices"]),
         parse=parse,
         format=lambda arch: texts[int(to_index(space, arch[None])[0])],
-        canonicalize=as_it_is,
+        canonicalize=lambda archs: check_archs(space, archs),
         network_class=lambda archs: to_index(space, archs),
     )
     return space

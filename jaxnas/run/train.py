@@ -1,6 +1,5 @@
 """One architecture trained for its final accuracy, as `jaxnas train` does it."""
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,34 +18,49 @@ from jaxnas.objectives.sgd import Labelled
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.objectives.training import check_fit, describe_training
 from jaxnas.run.config import TrainConfig
-from jaxnas.run.search import load_standardized
+from jaxnas.run.inputs import load_standardized
+from jaxnas.run.run import load_selected
 from jaxnas.runtime.events import Listener, StageStarted, ignore
-from jaxnas.runtime.files import read_bytes
 from jaxnas.spaces import SPACES, get_space
 
 
 class TrainedArch(NamedTuple):
-    """One architecture trained on all training images."""
+    """One architecture trained on all training images.
+
+    Attributes:
+      config: its settings.
+      num_params: trainable numbers of the network.
+      loss: mean of each epoch, nats.
+      accuracy: percent of the training images, as they were augmented, in each epoch.
+      test_accuracy: percent, NaN if training diverged.
+      seconds: of training, without compiling.
+    """
 
     config: TrainConfig
     num_params: int
-    loss: list[float]  # mean of each epoch, nats
-    accuracy: list[float]  # of the training images, as they were augmented, in each epoch, percent
-    test_accuracy: float  # percent, NaN if training diverged
-    seconds: float  # of training, without compiling
+    loss: list[float]
+    accuracy: list[float]
+    test_accuracy: float
+    seconds: float
 
 
 def train_config(
     arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, Any] = {}, **training: Any
 ) -> TrainConfig:
-    """The published recipe of the architecture's space, with what is given and not None in its place.
+    """Build the settings of a final training on top of the published recipe of the architecture's space.
 
-    `arch`: text of some space, or the folder of a search, whose selected architecture is meant.
+    Args:
+      arch: text of an architecture, or the folder of a search, whose selected architecture is trained.
+      space: its search space; by default that of the search, or the first one that can read the text.
+      data: name or path of the images.
+      network: fields of the space's network; None leaves the recipe's value.
+      **training: fields of `TrainingConfig`; None leaves the recipe's value.
 
-    Raises: InputError where no space knows the text, or a setting is out of range.
+    Raises:
+      InputError: no space can read the text, the folder has no finished search, or a setting is out of range.
     """
-    found, arch = _selected(Path(arch)) if os.path.isdir(arch) else ("", arch)
-    space = space or found or _space_of(arch)
+    recorded, arch = load_selected(arch) if os.path.isdir(arch) else ("", arch)
+    space = space or recorded or _space_of(arch)
     recipe = get_recipe(space)
     config = replace(recipe.training, **{name: value for name, value in training.items() if value is not None})
     fields = {**recipe.network, **{name: value for name, value in network.items() if value is not None}}
@@ -63,11 +77,16 @@ def train_arch(
     data_folder: Path | None = None,
     on_event: Listener = ignore,
 ) -> TrainedArch:
-    """Train one architecture on all training images, then look at the test images.
+    """Train one architecture on all training images, then measure its accuracy on the test images.
 
-    Checkpoints lie in `folder`/checkpoint, where a killed training goes on; the last one is kept.
+    Args:
+      config: see `train_config`.
+      folder: where checkpoints are kept, in `checkpoint`: the same call resumes a killed training. The last stays.
+      data_folder: where public images are, see `jaxnas.data_folder`.
+      on_event: given `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
 
-    Raises: InputError for settings that do not fit, or a checkpoint that other settings made.
+    Raises:
+      InputError: settings that do not fit, or a checkpoint that other settings made.
     """
     on_event(StageStarted("training"))
     space, data = get_space(config.space), load_standardized(config.data, data_folder)
@@ -86,22 +105,10 @@ def train_arch(
     return TrainedArch(config, size, losses, fitted.accuracy[:, 0].tolist(), accuracy, round(fitted.seconds, 3))
 
 
-def _selected(folder):
-    """Space and architecture of a finished search."""
-    path = folder / "result.json"
-    if not path.exists():
-        raise InputError(f"{folder} is no finished search: it has no result.json")
-    try:
-        record = json.loads(read_bytes(path))
-        return str(record["config"]["space"]), str(next(iter(record["outcomes"].values()))["selected"])
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
-        raise InputError(f"{path} is damaged or of something else than a search ({error})") from error
-
-
-def _space_of(text):
-    """The space that can read the text of an architecture."""
+def _space_of(text: str) -> str:
+    """Return the first space that can read the text of an architecture."""
     for name, space in SPACES.items():
         with suppress(InputError):
             space.parse(text)
             return name
-    raise InputError(f"no space has an architecture {text!r:.80}: name its space after it, whose error says more")
+    raise InputError(f"no space has an architecture {text!r:.80}: name its space after it for a more specific error")

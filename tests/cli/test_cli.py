@@ -380,7 +380,7 @@ def test_data_lists_every_set(run):
         (["score", "--data", "cut.npz"], "cut.npz"),
         (["score", "--data", "wide.npz"], "give uint8 or float"),
         (["train", "nonsense"], "no space has an architecture 'nonsense'"),
-        (["train", "."], ". is no finished search: it has no result.json"),
+        (["train", "."], "no finished search in .: it has no result.json"),
         (["train", "|nothing~0|+", "nasbench201"], "|nothing~0|+"),
         (["train", "|nothing~0|+", "--space", "nasbench201"], "|nothing~0|+"),
         (["train", FIRST, "darts", "--space", "nasbench201"], "space darts and --space nasbench201 differ"),

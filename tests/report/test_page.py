@@ -12,8 +12,8 @@ from jaxnas.objectives.training import TrainingConfig
 from jaxnas.report import read_results, write_report
 from jaxnas.report.charts import COMBINED, run_charts
 from jaxnas.report.page import group_methods, render
-from jaxnas.run.comparison import MethodComparison, method_rows
 from jaxnas.run.config import CompareConfig
+from jaxnas.run.method_runs import MethodComparison, method_rows
 from jaxnas.table.evaluation import spearman
 from jaxnas.table.normalize import combine, normalize
 

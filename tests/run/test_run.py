@@ -1,15 +1,18 @@
-"""A run that is saved and read back is the same run, also of a space of one's own; results look right in notebooks."""
+"""A run that is saved and read back is the same run, also of a custom space; results look right in notebooks."""
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxnas.errors import InputError
 from jaxnas.report import save_comparison
 from jaxnas.run.comparison import compare_methods, load_comparison
 from jaxnas.run.config import CompareConfig, run_config
-from jaxnas.run.run import Outcome, Run, load_run
+from jaxnas.run.run import Outcome, Run, load_run, load_selected
 from jaxnas.runtime.frames import html_table, to_pandas
 from jaxnas.search import SearchResult, random_search
 from jaxnas.spaces import NASBENCH201, sample, to_index
@@ -55,6 +58,62 @@ def test_a_run_is_read_back(tmp_path, space):
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a run, and what its result.json holds."""
+    folder = tmp_path_factory.mktemp("saved")
+    make_run(NASBENCH201).save(folder)
+    return folder, json.loads((folder / "result.json").read_text())
+
+
+@settings(deadline=None)
+@given(st.binary() | JSON.map(json.dumps).map(str.encode))
+def test_what_is_not_a_search_is_refused(saved, content):
+    folder, _ = saved
+    (folder / "result.json").write_bytes(content)
+    for load in (load_run, load_selected):
+        with pytest.raises(InputError, match=r"result\.json is damaged or not of a search"):
+            load(folder)
+
+
+def places_of(record, path=()):
+    """The path to every value within a JSON value."""
+    yield path
+    items = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    for key, value in items:
+        yield from places_of(value, (*path, key))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_changed_value_is_read_or_refused(saved, data):
+    folder, record = saved
+    path = data.draw(st.sampled_from([path for path in places_of(record) if path]))
+    changed = json.loads(json.dumps(record))
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = data.draw(JSON)
+    (folder / "result.json").write_text(json.dumps(changed))
+    for load in (load_run, load_selected):
+        with contextlib.suppress(InputError):
+            load(folder)
+
+
+def test_deep_nesting_is_refused(saved):
+    folder, _ = saved
+    (folder / "result.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"result\.json is damaged"):
+        load_run(folder)
+
+
 def test_an_own_space_is_known_by_its_pool_alone(tmp_path):
     run = make_run(SPACES[1])
     run.save(tmp_path)
@@ -66,7 +125,7 @@ def test_an_own_space_is_known_by_its_pool_alone(tmp_path):
     record = json.loads((tmp_path / "result.json").read_text())
     record["space"]["has_order"] = True
     (tmp_path / "result.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="give the space"):
+    with pytest.raises(InputError, match="give `space`"):
         load_run(tmp_path)
 
 

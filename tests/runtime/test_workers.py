@@ -20,7 +20,8 @@ from jaxnas.networks import NASBench201Network
 from jaxnas.run.comparison import compare_methods
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.search import load_standardized, make_batch
-from jaxnas.runtime.workers import RETRIES, Here, open_workers
+from jaxnas.runtime.ray_workers import RETRIES
+from jaxnas.runtime.workers import LocalWorkers, open_workers
 from jaxnas.search import robot
 from jaxnas.spaces import NASBENCH201, sample
 
@@ -69,9 +70,9 @@ def die(folder, item):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kind", ["here", "ray"])
+@pytest.mark.parametrize("kind", ["local", "ray"])
 def test_every_item_is_done_once(kind, workers):
-    chosen = Here() if kind == "here" else workers
+    chosen = LocalWorkers() if kind == "local" else workers
     found = list(chosen.map(chosen.share(add, 10), range(7)))
     assert sorted(found) == [(n, n + 10) for n in range(7)]
     assert list(chosen.map(chosen.share(add, 10), [])) == []
