@@ -133,7 +133,7 @@ class TrainingObjective:
             if (name := self._name(index)) not in self._trained:
                 missing.setdefault(name, index)
         names = list(missing)
-        if self._workers:
+        if self._workers and self._job:
             started = time.perf_counter()
             for number, (state, result) in self._workers.map(self._job, [("train", i) for i in missing.values()]):
                 self._keep(names[number : number + 1], [state], [result])
@@ -168,7 +168,7 @@ class TrainingObjective:
             return math.nan
         if name not in self._test_accuracy:
             state = self._best[1] if self._best and self._best[0] == name else None
-            if self._workers:
+            if self._workers and self._job:
                 [(_, accuracy)] = self._workers.map(self._job, [("test", index, state)])
             else:
                 accuracy = self._test_one(index, state)

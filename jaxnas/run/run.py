@@ -181,7 +181,7 @@ def load_selected(folder: Path | str) -> tuple[str, str]:
     folder = Path(folder)
     record = _read_record(folder)
     with _refusing_damage(folder):
-        first = next(iter(record["outcomes"].values()), {})
+        first: dict[str, Any] = next(iter(record["outcomes"].values()), {})
         return str(record["config"]["space"]), str(first["selected"])
 
 

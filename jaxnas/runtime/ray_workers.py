@@ -38,7 +38,7 @@ class RayWorkers:
         import ray
 
         self._most = num_workers
-        self._needs: dict[str, float] = {"num_cpus": 1}
+        self._needs: dict[str, Any] = {"num_cpus": 1}
         if ray.cluster_resources().get("GPU", 0):
             self._needs["num_gpus"] = 1
 
