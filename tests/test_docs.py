@@ -7,7 +7,6 @@ print, line by line: spaces and seconds may differ, and a line "..." stands for 
 """
 
 import contextlib
-import importlib
 import importlib.util
 import io
 import itertools
@@ -37,6 +36,7 @@ PORT = "9876"
 MARKS = {
     "differences.md": (),
     "index.md": pytest.mark.slow,  # the main job
+    "reference/api.md": (),
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
     "tutorials/own-method.md": (),
@@ -137,46 +137,41 @@ def _at(folder):
     return {"metadata": {"path": str(folder)}}
 
 
-def directives():
-    """Modules with an entry on a page of the reference."""
-    pages = (DOCS / "reference").glob("*.md")
-    return {name for page in pages for name in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE)}
+def generated():
+    """Return the module that Sphinx calls for what the site reads from the code."""
+    spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_reference_has_every_public_module():
-    """The commands have their help texts instead."""
-    found = pkgutil.walk_packages(jaxnas.__path__, "jaxnas.")
-    public = {module.name for module in found if "._" not in module.name and not module.name.startswith("jaxnas.cli")}
-    assert directives() == public
+    """The command line has its help texts instead."""
+    placeholder = re.compile(r"<!-- generated: modules ([\w.]+) -->")
+    packages = [package for page in DOCS.rglob("*.md") for package in placeholder.findall(page.read_text())]
+    listed = [name for package in packages for name in generated().module_names(package)]
+    walked = pkgutil.walk_packages(jaxnas.__path__, "jaxnas.")
+    public = [found.name for found in walked if "._" not in found.name and not found.name.startswith("jaxnas.cli")]
+    assert sorted(listed) == sorted(public)
 
 
-def test_reference_has_every_public_name():
-    """In the module that defines it, which has an entry."""
-    names = hooks().public_names()
-    assert set(names) == set(jaxnas.__all__)
-    assert set(names.values()) <= directives()
-    for name, module in names.items():
-        assert getattr(importlib.import_module(module), name) is getattr(jaxnas, name)
+def test_public_api_page_has_every_public_name_with_a_line_and_an_example():
+    sections = re.split(r"^### `(\w+)`\n\n", (DOCS / "reference/api.md").read_text(), flags=re.MULTILINE)
+    names, texts = sections[1::2], sections[2::2]
+    assert sorted(names) == sorted(jaxnas.__all__)
+    for name, text in zip(names, texts, strict=True):
+        assert re.match(r"[A-Z][^\n]+\.\n\n```python\n", text), f"{name} has no line of text and no example"
+        assert re.search(rf"\b{name}\b", text.partition("```python")[2]), f"{name} is not in its example"
 
 
 def test_reference_has_every_proxy_and_command():
     from jaxnas.proxies import PROXIES, PROXY_SETS
 
-    made = hooks()
-    assert re.findall(r"^\| \[`(\w+)`\]", made.proxy_table(), re.MULTILINE) == list(PROXIES)
+    made = generated()
+    assert re.findall(r"^\| \{any\}`(\w+) <", made.proxy_table(), re.MULTILINE) == list(PROXIES)
     assert re.findall(r"^\| `(\w+)` \|", made.proxy_sets(), re.MULTILINE) == list(PROXY_SETS)
     commands = re.findall(r"^## `jaxnas (.*)`", made.command_line(), re.MULTILINE)
     assert {"search", "score", "train", "compare", "proxies", "data", "data get"} <= set(commands)
-
-
-def hooks():
-    """What the site's builder calls."""
-    pytest.importorskip("mkdocs")
-    pytest.importorskip("griffe")
-    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS.parent / "docs_hooks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_numbers_name_every_script_and_no_other():
