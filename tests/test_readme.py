@@ -17,7 +17,7 @@ SPREAD = 2.0  # percent; another kind of processor sums in another order: 96.90 
 
 
 def assert_like(printed, said):
-    """Equal but for accuracies, which may differ a little."""
+    """Check that texts are equal, except for accuracies, which may differ a little."""
     lines = "\n".join(line.strip() for line in said.splitlines())
     assert NUMBER.sub("_", printed.strip()) == NUMBER.sub("_", lines)
     for ours, theirs in zip(NUMBER.findall(printed), NUMBER.findall(lines), strict=True):
@@ -26,18 +26,28 @@ def assert_like(printed, said):
 
 @pytest.mark.slow
 def test_examples_print_what_they_say(tmp_path, monkeypatch):
-    """One after another, as a reader would type them; data of one's own are the digits."""
+    """One after another, as a reader would type them; the reader's data are the digits."""
     monkeypatch.chdir(tmp_path)
     digits = load_digits()
     images, labels = digits.images / 16, digits.target
     names = {"x_train": images[:1500], "y_train": labels[:1500], "x_test": images[1500:], "y_test": labels[1500:]}
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 5
     for code, printed in EXAMPLES:
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             exec(compile(code, "README.md", "exec"), names)
         if printed:
             assert_like(out.getvalue(), printed)
-        else:
+        elif "print(" in code:
             assert out.getvalue().count("|") == 9  # a cell, and its accuracy
+    assert 0 <= names["result"].selected < len(names["archs"])
     assert TEXT[: TEXT.index(EXAMPLES[0][1])].count("\n") < 40
+
+
+def test_length():
+    assert TEXT.count("\n") <= 150
+
+
+def test_setup_and_test_commands_stay():
+    assert "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/jaxnas search\n" in TEXT
+    assert 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest\n' in TEXT

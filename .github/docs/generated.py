@@ -101,25 +101,29 @@ def add_fields(app, what, name, obj, options, lines):
         lines += ["", "Attributes:", *documented, ""]
 
 
+TITLE = re.compile(r"\w+:$")
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Source): \S")
 
 
 def plain_text(app, what, name, obj, options, lines):
     """Make plain text of what reStructuredText would read as markup: bars, asterisks, trailing underscores, tables."""
-    made, compact = [], False  # compact: in a section that begins on the line of its title
+    made, compact, code = [], False, False  # compact: in a section that begins on the line of its title
     for line in lines:
         before = made[-1] if made else ""
+        text = next((earlier for earlier in reversed(made) if earlier), "")
         compact = bool(SECTION.match(line)) or (compact and line.startswith("  "))
-        if line.startswith("|"):  # a Markdown table stays as it is written
+        begins_code = line.startswith("    ") and not before and not text.startswith(" ") and not TITLE.match(text)
+        code = begins_code or (code and (not line or line.startswith("    ")))
+        if begins_code:
+            made += [line] if text.endswith("::") else ["::", "", line]
+        elif code:
+            made.append(line)
+        elif line.startswith("|"):  # a Markdown table stays as it is written
             made += [f"    {line}"] if before.startswith("    |") else ["::", "", f"    {line}"]
         elif SECTION.match(line):
             made += ["", _escaped(line)]
-        elif compact:
-            made.append(_escaped(line.strip()))
-        elif line.startswith("    ") and not before:
-            made.append(line)  # code
         else:
-            made.append(_escaped(line))
+            made.append(_escaped(line.strip() if compact else line))
     lines[:] = made
 
 
