@@ -5,7 +5,8 @@ from pathlib import Path
 
 from jaxnas.cli.command import Given
 from jaxnas.names import Engine
-from jaxnas.run.config import CompareConfig, ProblemConfig
+from jaxnas.run.config import CompareConfig
+from jaxnas.run.sections import ProblemConfig
 from jaxnas.runtime.settings import setting
 
 

@@ -3,10 +3,7 @@
 from .comparison import compare_methods as compare_methods
 from .comparison import load_comparison as load_comparison
 from .config import CompareConfig as CompareConfig
-from .config import NetworkConfig as NetworkConfig
-from .config import ProblemConfig as ProblemConfig
 from .config import RunConfig as RunConfig
-from .config import SearchConfig as SearchConfig
 from .config import TrainConfig as TrainConfig
 from .config import run_config as run_config
 from .method_runs import MethodComparison as MethodComparison
@@ -18,6 +15,9 @@ from .run import load_selected as load_selected
 from .run import run_record as run_record
 from .search import search_images as search_images
 from .search import search_network as search_network
+from .sections import NetworkConfig as NetworkConfig
+from .sections import ProblemConfig as ProblemConfig
+from .sections import SearchConfig as SearchConfig
 from .train import TrainedArch as TrainedArch
 from .train import train_arch as train_arch
 from .train import train_config as train_config

@@ -12,129 +12,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.names import (
-    ROBOT_PROXIES,
-    ImageName,
-    MethodName,
-    Normalization,
-    PresetName,
-    ProxyOrSet,
-    SpaceName,
-    TableName,
-)
+from jaxnas.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.recipes import PAPER_SEARCHES
+from jaxnas.run.sections import (
+    ABOUT_BUDGET,
+    ABOUT_COLUMN,
+    ABOUT_DATA,
+    ABOUT_NORMALIZATION,
+    ABOUT_PRESET,
+    ABOUT_PROXIES,
+    ABOUT_SPACE,
+    ABOUT_TABLE,
+    ABOUT_TEST_COLUMN,
+    DEFAULT_COLUMN,
+    DEFAULT_TEST_COLUMN,
+    NetworkConfig,
+    ProblemConfig,
+    SearchConfig,
+    find_preset,
+)
 from jaxnas.runtime.settings import check, setting
 from jaxnas.scoring.config import ScoringConfig
-
-
-def _find_method(name: str) -> None:
-    from jaxnas.search import get_method
-
-    get_method(name)
-
-
-def _find_preset(name: str) -> None:
-    from jaxnas.search import get_preset
-
-    get_preset(name)
-
-
-def _find_proxy(name: str) -> None:
-    from jaxnas.scoring.engine import get_proxies
-
-    get_proxies((name,))
-
-
-_PUBLISHED = "as published with `train` and --preset paper"
-_SPACE, _DATA = "Search space.", "Images by name, or the path of an .npz file."
-_TABLE = "Table where accuracies are looked up: by name, or a CSV or Parquet file."
-_COLUMN = "Column of the table that the search maximises."
-_TEST_COLUMN = "Column of the table that is reported at the end."
-_PROXIES = "Comma-separated proxies or sets of them, see `jaxnas proxies`."
-_NORMALIZATION = "How scores of different proxies are brought to one scale."
-_PRESET = "Settings of robot: `paper` as published; `search darts` also with its pool, budget and training."
-_BUDGET = "Architectures to train, or to look up."
-_VALIDATION, _TEST = "c10_valid_val_12 of nasbench201", "robot_c10_test of nasbench201"
-
-
-@dataclass(frozen=True)
-class ProblemConfig:
-    """What is searched, and what measures an architecture.
-
-    Attributes:
-      space: name of the search space.
-      data: name or path of the images.
-      table: where accuracies are looked up instead of training; None trains.
-      column: column of the table that the search maximises.
-      test_column: column of the table that is reported at the end; empty reports none.
-    """
-
-    space: str = setting("nasbench201", _SPACE, known=SpaceName, kind="search space", argument=True)
-    data: str = setting("digits", _DATA, "Data", suggestions=ImageName)
-    table: str | None = setting(None, _TABLE, "Data", suggestions=TableName, shown="train instead")
-    column: str = setting("", _COLUMN, "Data", shown=_VALIDATION)
-    test_column: str = setting("", _TEST_COLUMN, "Data", shown=_TEST)
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """How large the network is; 0 where a network of the caller has no such size.
-
-    Attributes:
-      channels: channels of the first stage.
-      cells_per_stage: cells of every stage.
-    """
-
-    channels: int = setting(8, "Channels of the first stage.", minimum=1, shown=f"8; {_PUBLISHED}")
-    cells_per_stage: int = setting(1, "Cells per stage.", flag="--cells", minimum=1, shown=f"1; {_PUBLISHED}")
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """How architectures are chosen.
-
-    Attributes:
-      method: search method.
-      compare: a second method with the same pool and budget, or None.
-      proxies: names of proxies or of sets.
-      normalization: how `normalize` scales the scores.
-      preset: settings of robot.
-      batch_size: images of the minibatch that proxies see.
-      pool: architectures drawn from the space, unless scores are given.
-      budget: architectures that are trained or looked up.
-      together: candidates trained at once where the method foresees them; None: one on each device.
-      at_once: proposals before any of them is trained; more than 1 is for workers, and is another search.
-    """
-
-    method: MethodName = setting("robot", "Search method.", lookup=_find_method)
-    compare: MethodName | None = setting(
-        None, "Second method with the same pool and budget.", kind="method", lookup=_find_method
-    )
-    proxies: tuple[str, ...] = setting(
-        ROBOT_PROXIES, _PROXIES, known=ProxyOrSet, kind="proxy", lookup=_find_proxy, shown="robot, or all given scores"
-    )
-    normalization: Normalization = setting("minmax", _NORMALIZATION)
-    preset: PresetName = setting("default", _PRESET, lookup=_find_preset)
-    batch_size: int = setting(64, "Images of the minibatch that proxies see.", "Data")
-    pool: int = setting(1000, "Architectures drawn and scored.", "Budget")
-    budget: int = setting(20, _BUDGET, "Budget", minimum=1)
-    together: int | None = setting(
-        None, "Candidates trained at once.", "Hardware", shown="one on each core or accelerator"
-    )
-    at_once: int = setting(
-        1,
-        "Candidates proposed before any of them is trained.",
-        "Hardware",
-        minimum=1,
-        shown="1; with ray one for each worker",
-    )
-
-    def __post_init__(self) -> None:
-        """Check names and ranges."""
-        if not self.proxies:
-            raise InputError(f"`proxies` must name at least one proxy: choose from {', '.join(ROBOT_PROXIES)}, ...")
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -209,7 +108,7 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
 
     Args:
       space: search space.
-      preset: "paper" stands for the published settings of RoBoT and, where the space has its own, of its search.
+      preset: "paper" stands for the published settings of RoBoT and, where the space has a published search, of that.
       **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig` and `ScoringConfig`, `epochs`, `seed`, or whole
         parts, `scoring` and `training`; None leaves the preset's value.
 
@@ -233,12 +132,14 @@ def from_record(record: Mapping[str, Any]) -> RunConfig:
 
 
 def _nest(flat: Mapping[str, Any]) -> RunConfig:
+    """Sort flat names into the sections of a `RunConfig`."""
     whole = {name: flat[name] for name in ("scoring", "training", "seed") if name in flat}
     parts: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name in flat.keys() - whole.keys():
-        if name not in PLACES:
+    for name, value in flat.items():
+        if name in PLACES:
+            parts[PLACES[name]][name] = value
+        elif name not in whole:
             raise unknown_name("setting", name, [*PLACES, "scoring", "training", "seed"])
-        parts[PLACES[name]][name] = flat[name]
     return RunConfig(
         problem=ProblemConfig(**parts["problem"]),
         network=NetworkConfig(**parts["network"]),
@@ -267,17 +168,17 @@ class CompareConfig:
       budget: architectures that are looked up.
     """
 
-    space: str = setting("nasbench201", _SPACE, known=SpaceName, kind="search space", argument=True)
+    space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
     scores: str = "cifar10"
-    proxies: tuple[str, ...] = setting((), _PROXIES, suggestions=ProxyOrSet, shown="robot, or all given scores")
-    normalization: Normalization = setting("minmax", _NORMALIZATION)
-    preset: PresetName = setting("default", _PRESET, lookup=_find_preset)
-    table: str = setting("nasbench201", _TABLE, "Data", suggestions=TableName)
-    column: str = setting("c10_valid_val_12", _COLUMN, "Data", shown=_VALIDATION)
+    proxies: tuple[str, ...] = setting((), ABOUT_PROXIES, suggestions=ProxyOrSet, shown="robot, or all given scores")
+    normalization: Normalization = setting("minmax", ABOUT_NORMALIZATION)
+    preset: PresetName = setting("default", ABOUT_PRESET, lookup=find_preset)
+    table: str = setting("nasbench201", ABOUT_TABLE, "Data", suggestions=TableName)
+    column: str = setting("c10_valid_val_12", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
     longer: tuple[str, ...] = setting((), "Comma-separated columns of longer training, for hyperband and bohb.", "Data")
     prices: tuple[int, ...] = setting((), "What one of each costs, in queries of --column, such as 17.", "Budget")
-    test_column: str = setting("robot_c10_test", _TEST_COLUMN, "Data", shown=_TEST)
-    budget: int = setting(20, _BUDGET, "Budget")
+    test_column: str = setting("robot_c10_test", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
+    budget: int = setting(20, ABOUT_BUDGET, "Budget")
 
     def __post_init__(self) -> None:
         """Check names and numbers."""
@@ -304,6 +205,6 @@ class TrainConfig:
 
     space: str
     arch: str
-    data: str = setting("cifar10", _DATA, "Data", suggestions=ImageName)
+    data: str = setting("cifar10", ABOUT_DATA, "Data", suggestions=ImageName)
     network: tuple[tuple[str, Any], ...] = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)

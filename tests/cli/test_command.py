@@ -14,7 +14,8 @@ from jaxnas.cli import app
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.errors import InputError
 from jaxnas.names import MethodName, names
-from jaxnas.run.config import CompareConfig, NetworkConfig, ProblemConfig, SearchConfig
+from jaxnas.run.config import CompareConfig
+from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.runtime.settings import REQUIRED, setting
 from jaxnas.scoring.config import ScoringConfig
 

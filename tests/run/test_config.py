@@ -9,7 +9,8 @@ import pytest
 
 from jaxnas.errors import InputError
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.run.config import CompareConfig, RunConfig, SearchConfig, from_record, run_config
+from jaxnas.run.config import CompareConfig, RunConfig, from_record, run_config
+from jaxnas.run.sections import SearchConfig
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.search import PRESETS, RobotConfig
 

@@ -1,7 +1,8 @@
 """Settings of a search by name: what a preset stands for, and what a user puts in its place."""
 
-from jaxnas.run.config import NetworkConfig, ProblemConfig, RunConfig, SearchConfig, run_config
+from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.search import load_pool_scores
+from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 
 

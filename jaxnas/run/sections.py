@@ -1,0 +1,133 @@
+"""The sections of a search's settings, and the fields that a comparison has too; imported without JAX."""
+
+from dataclasses import dataclass
+
+from jaxnas.errors import InputError
+from jaxnas.names import (
+    ROBOT_PROXIES,
+    ImageName,
+    MethodName,
+    Normalization,
+    PresetName,
+    ProxyOrSet,
+    SpaceName,
+    TableName,
+)
+from jaxnas.runtime.settings import check, setting
+
+
+def find_method(name: str) -> None:
+    """Raise InputError unless there is a method of this name, also one that the program added."""
+    from jaxnas.search import get_method
+
+    get_method(name)
+
+
+def find_preset(name: str) -> None:
+    """Raise InputError unless there is a preset of this name, also one that the program added."""
+    from jaxnas.search import get_preset
+
+    get_preset(name)
+
+
+def find_proxy(name: str) -> None:
+    """Raise InputError unless there is a proxy or set of this name, also one that the program added."""
+    from jaxnas.scoring.engine import get_proxies
+
+    get_proxies((name,))
+
+
+PUBLISHED = "as published with `train` and --preset paper"
+ABOUT_SPACE, ABOUT_DATA = "Search space.", "Images by name, or the path of an .npz file."
+ABOUT_TABLE = "Table where accuracies are looked up: by name, or a CSV or Parquet file."
+ABOUT_COLUMN = "Column of the table that the search maximises."
+ABOUT_TEST_COLUMN = "Column of the table that is reported at the end."
+ABOUT_PROXIES = "Comma-separated proxies or sets of them, see `jaxnas proxies`."
+ABOUT_NORMALIZATION = "How scores of different proxies are brought to one scale."
+ABOUT_PRESET = "Settings of robot: `paper` as published; `search darts` also with its pool, budget and training."
+ABOUT_BUDGET = "Architectures to train, or to look up."
+DEFAULT_COLUMN, DEFAULT_TEST_COLUMN = "c10_valid_val_12 of nasbench201", "robot_c10_test of nasbench201"
+
+
+@dataclass(frozen=True)
+class ProblemConfig:
+    """What is searched, and what measures an architecture.
+
+    Attributes:
+      space: name of the search space.
+      data: name or path of the images.
+      table: where accuracies are looked up instead of training; None trains.
+      column: column of the table that the search maximises.
+      test_column: column of the table that is reported at the end; empty reports none.
+    """
+
+    space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
+    data: str = setting("digits", ABOUT_DATA, "Data", suggestions=ImageName)
+    table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, shown="train instead")
+    column: str = setting("", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
+    test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """How large the network is; 0 where a network of the caller has no such size.
+
+    Attributes:
+      channels: channels of the first stage.
+      cells_per_stage: cells of every stage.
+    """
+
+    channels: int = setting(8, "Channels of the first stage.", minimum=1, shown=f"8; {PUBLISHED}")
+    cells_per_stage: int = setting(1, "Cells per stage.", flag="--cells", minimum=1, shown=f"1; {PUBLISHED}")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How architectures are chosen.
+
+    Attributes:
+      method: search method.
+      compare: a second method with the same pool and budget, or None.
+      proxies: names of proxies or of sets.
+      normalization: how `normalize` scales the scores.
+      preset: settings of robot.
+      batch_size: images of the minibatch that proxies see.
+      pool: architectures drawn from the space, unless scores are given.
+      budget: architectures that are trained or looked up.
+      together: candidates trained at once where the method foresees them; None: one on each device.
+      at_once: proposals before any of them is trained; more than 1 is for workers, and is another search.
+    """
+
+    method: MethodName = setting("robot", "Search method.", lookup=find_method)
+    compare: MethodName | None = setting(
+        None, "Second method with the same pool and budget.", kind="method", lookup=find_method
+    )
+    proxies: tuple[str, ...] = setting(
+        ROBOT_PROXIES,
+        ABOUT_PROXIES,
+        known=ProxyOrSet,
+        kind="proxy",
+        lookup=find_proxy,
+        shown="robot, or all given scores",
+    )
+    normalization: Normalization = setting("minmax", ABOUT_NORMALIZATION)
+    preset: PresetName = setting("default", ABOUT_PRESET, lookup=find_preset)
+    batch_size: int = setting(64, "Images of the minibatch that proxies see.", "Data")
+    pool: int = setting(1000, "Architectures drawn and scored.", "Budget")
+    budget: int = setting(20, ABOUT_BUDGET, "Budget", minimum=1)
+    together: int | None = setting(
+        None, "Candidates trained at once.", "Hardware", shown="one on each core or accelerator"
+    )
+    at_once: int = setting(
+        1,
+        "Candidates proposed before any of them is trained.",
+        "Hardware",
+        minimum=1,
+        shown="1; with ray one for each worker",
+    )
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        if not self.proxies:
+            raise InputError(f"`proxies` must name at least one proxy: choose from {', '.join(ROBOT_PROXIES)}, ...")
+        check(self)
