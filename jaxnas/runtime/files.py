@@ -36,7 +36,7 @@ _DAMAGED = (
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path`, to be written in the body, that takes the name `path` when the body succeeds.
+    """Yield a temporary path beside `path`, which takes the name `path` when the body succeeds.
 
     The folder is made if needed. When the body fails the temporary file is removed and a file already at `path` stays
     as it was; readers see the old file or the whole new one.
@@ -59,7 +59,11 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The content of a file; `InputError` when it is missing or cannot be read."""
+    """Return the content of a file.
+
+    Raises:
+      InputError: the file is missing or cannot be read.
+    """
     path = Path(path)
     try:
         return path.read_bytes()
@@ -68,23 +72,23 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def read_npz(path: Path | str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, never through pickle.
+    """Return all arrays of an .npz file, never through pickle.
 
     Raises:
-      InputError: the file is missing, no .npz, cut short, corrupt, or holds Python objects.
+      InputError: the file is missing, not an .npz, cut short, corrupt, or holds Python objects.
     """
     content = io.BytesIO(read_bytes(path))
     if not zipfile.is_zipfile(content):
-        raise InputError(f"{path}: not an .npz file, or cut short; bring it again")
+        raise InputError(f"{path}: not an .npz file, or cut short; download it again")
     try:
         with np.load(content, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
     except _DAMAGED as error:
-        raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); bring it again") from error
+        raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); download it again") from error
 
 
 def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> Any:
-    """A pickle of numbers, strings, lists and dicts with numeric NumPy scalars, or arrays of bytes, in them.
+    """Read a pickle of numbers, strings, lists and dicts with numeric NumPy scalars, or arrays of bytes, in them.
 
     Nothing that the file names is imported or called. NumPy scalars become Python numbers. The byte strings of Python 2
     stay bytes.
@@ -116,14 +120,14 @@ def _text(value: object) -> str:
 
 
 class _DType:
-    """Stands in for numpy.dtype, whose own __setstate__ would believe whatever flags the file gives."""
+    """Stands in for numpy.dtype, whose __setstate__ would believe whatever flags the file gives."""
 
     def __init__(self, code: object, align: object = False, copy: object = False):
         if _text(code) not in {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}:
             raise _refuse(f"dtype {_text(code)!r}")
         self.dtype = np.dtype(_text(code))
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         order = _text(state[1])
         if order not in {"<", ">", "|", "="}:
             raise _refuse(f"byte order {order!r}")
@@ -133,7 +137,7 @@ class _DType:
 class _Bytes(np.ndarray):
     """Stands in for the empty array that NumPy's _reconstruct makes; __setstate__ then fills it with bytes."""
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
         if dtype.dtype != np.uint8 or fortran:
             raise _refuse("an array that is not uint8 in C order")
@@ -145,7 +149,8 @@ class _Bytes(np.ndarray):
 def _scalar(dtype: _DType, data: bytes) -> bool | int | float:
     if len(data) != dtype.dtype.itemsize:
         raise _refuse("a NumPy scalar of another length")
-    return np.frombuffer(data, dtype.dtype)[0].item()
+    value: bool | int | float = np.frombuffer(data, dtype.dtype)[0].item()
+    return value
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> _Bytes:
@@ -178,7 +183,7 @@ class _ArrayUnpickler(_ScalarUnpickler):
 
 
 def check_same(path: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """InputError naming every field in which what made the file at `path` differs from what is wanted."""
+    """Raise an InputError that names every field in which the settings that made a file differ from those wanted."""
     if differing := [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]:
         fields = "; ".join(f"{key} is {found.get(key)}, not {wanted.get(key)}" for key in differing)
-        raise InputError(f"{path} was made otherwise ({fields}): choose another place, or remove it to start anew")
+        raise InputError(f"{path} was made with other settings ({fields}): choose another place, or remove it")

@@ -13,9 +13,10 @@ Frame: TypeAlias = Any  # a pandas.DataFrame; pandas is an extra, and its types 
 
 
 def to_pandas(columns: Mapping[str, Any]) -> Frame:
-    """A data frame with these columns.
+    """Return a data frame with these columns.
 
-    Raises: InputError where pandas is not installed.
+    Raises:
+      InputError: pandas is not installed.
     """
     if find_spec("pandas") is None:
         raise InputError('a data frame needs pandas: pip install "jaxnas[pandas]"')
@@ -25,7 +26,7 @@ def to_pandas(columns: Mapping[str, Any]) -> Frame:
 
 
 def html_table(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with equal keys as an HTML table; numbers get four digits, NaN a dash."""
+    """Return rows with equal keys as an HTML table; numbers have four digits, NaN is a dash."""
     head = "".join(f"<th>{escape(name)}</th>" for name in (rows[0] if rows else ()))
     body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows)
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,20 +1,23 @@
 """The machine that the process runs on."""
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def num_cores() -> int:
-    """CPU cores that this process may use; only Linux tells them from those of the machine."""
+    """Return how many CPU cores this process may use; elsewhere than on Linux those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def one_blas_thread() -> AbstractContextManager:
-    """Factors of small matrices on the calling threads alone.
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Factor small matrices on the calling threads alone while the body runs.
 
     JAX takes LAPACK from SciPy, whose OpenBLAS splits even a matrix of 100 rows over all cores and spins there: where
-    the cores have threads of their own to run, a search takes 1.7 times as long.
+    the cores have other threads to run, a search takes 1.7 times as long.
     """
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(1, user_api="blas")
+    with threadpool_limits(1, user_api="blas"):
+        yield

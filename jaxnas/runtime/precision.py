@@ -11,10 +11,10 @@ R = TypeVar("R")
 
 
 def in_float64(function: Callable[P, R]) -> Callable[P, R]:
-    """Call a jitted function, trace included, inside `jax.enable_x64(True)`; no global flag is set.
+    """Return the jitted function so that it is traced and called inside `jax.enable_x64(True)`.
 
-    The context must be entered before jit converts the arguments: do not wrap the result in a jit of your own unless
-    that too runs inside the context.
+    No global flag is set. The context must be entered before jit converts the arguments: wrap the result in another
+    jit only inside the context.
     """
 
     @wraps(function)

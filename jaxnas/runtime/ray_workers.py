@@ -35,20 +35,16 @@ class RayWorkers:
 
     def __init__(self, num_workers: int | None = None):
         """Use the cluster that this process has joined, at most `num_workers` of it."""
-        import ray
-
         self._most = num_workers
         self._needs: dict[str, Any] = {"num_cpus": 1}
-        if ray.cluster_resources().get("GPU", 0):
+        if _resources().get("GPU", 0):
             self._needs["num_gpus"] = 1
 
     @property
     def num_workers(self) -> int:
         """How many workers the cluster has room for now, at most those asked for."""
-        import ray
-
         kind = "GPU" if "num_gpus" in self._needs else "CPU"
-        room = max(1, int(ray.cluster_resources().get(kind, 1)))
+        room = max(1, int(_resources().get(kind, 1)))
         return min(room, self._most or room)
 
     def share(self, function: Callable[[SharedT, ItemT], ResultT], shared: SharedT) -> SharedCall[ItemT, ResultT]:
@@ -134,6 +130,12 @@ def _check_answers(address: str | None) -> None:
             raise ValueError("give HOST:PORT, or auto")
         with socket.create_connection((host, int(port)), timeout=PATIENCE):
             pass
+
+
+def _resources() -> dict[str, float]:
+    import ray
+
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
 def _result(reference: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Seconds by stage, with JAX's tracing and compiling apart."""
+"""Seconds by stage, with JAX's tracing and compiling as a stage of their own."""
 
 import time
 from collections.abc import Iterator
@@ -8,9 +8,14 @@ import jax
 
 
 class Stopwatch:
-    """Seconds spent in each stage, without the tracing and compiling done in it; those add up in "compiling"."""
+    """Measures the seconds of each stage, without the tracing and compiling done in it.
+
+    Attributes:
+      seconds: by stage; "compiling" is the sum of all tracing and compiling.
+    """
 
     def __init__(self) -> None:
+        """Start with no stage."""
         self.seconds: dict[str, float] = {"compiling": 0.0}
         self._spans: list[tuple[float, float]] = []
 
@@ -28,7 +33,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started - compiling
 
     def _listen(self, event: str, start_time: float, end_time: float, **_: str | int) -> None:
-        """A span is reported when it ends, so those that it contains are there already: it replaces them."""
+        """Record a span, which is reported when it ends: it replaces those that it contains, which ended before."""
         if event.startswith("/jax/core/compile/"):
             self._spans = [span for span in self._spans if span[0] < start_time] + [(start_time, end_time)]
 

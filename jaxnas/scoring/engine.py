@@ -15,7 +15,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import SearchNetwork, draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Proxy, expand_names
 from jaxnas.proxies.finish import finish_scores
-from jaxnas.runtime.distributed import gather_rows, mesh, own_devices, own_share, to_job
+from jaxnas.runtime.distributed import gather_rows, local_positions, local_share, mesh, to_job
 from jaxnas.runtime.events import Listener, Scored, ignore
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
@@ -117,7 +117,7 @@ def _score_here(network, chosen, batch, functions, config):
     float64 = jax.default_backend() in HAVE_FLOAT64
     program = make_program(plan.network, tuple(functions.items()), strategy, independent, float64)
     as_is = on_cpu and config.precision != "bfloat16"
-    own, num_devices = own_devices(), mesh().size
+    own, num_devices = local_positions(), mesh().size
     for start in range(0, len(plan.chunks), num_devices):  # every process comes here as often
         chunks = plan.chunks[start : start + num_devices][own]
         padded = np.tile(chosen[0], (own.stop - own.start, plan.size, 1))  # one shape, one compilation
@@ -130,7 +130,7 @@ def _score_here(network, chosen, batch, functions, config):
         if independent:
             draw = to_job(draw_for_each(*drawn_for, to_index(network.space, padded)), SPLIT)
         with nullcontext() if as_is else jax.default_matmul_precision(config.precision):
-            scores = own_share(program(*given, draw, batch), SPLIT)
+            scores = local_share(program(*given, draw, batch), SPLIT)
         values = finish_scores(scores).reshape(len(counts), plan.size, -1)
         if chunks:
             values = np.concatenate([values[device, : len(rows)] for device, rows in enumerate(chunks)])

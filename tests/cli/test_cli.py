@@ -98,7 +98,7 @@ def test_train_takes_what_a_search_found_and_goes_on(run, tmp_path):
     assert "steps" not in err
     code, _, err = run(*train, "--seed", "1")
     assert code == 2
-    assert "was made otherwise (seed is 0, not 1)" in err
+    assert "was made with other settings (seed is 0, not 1)" in err
 
 
 def test_search_trains_reports_and_resumes(run, tmp_path):

@@ -140,11 +140,11 @@ def test_a_death_ends_the_job_within_a_minute_and_the_next_one_goes_on(tmp_path,
     ("given", "message"),
     [
         (("host:1", 2, None), "a job needs --coordinator, --num-processes and --process-id"),
-        (("host", 2, 0), "coordinator 'host' is no address: give HOST:PORT"),
-        (("host:port", 2, 0), "coordinator 'host:port' is no address"),
-        (("host:99999", 2, 0), "coordinator 'host:99999' is no address"),
-        (("host:1", 0, 0), "num-processes 0 is no number of processes"),
-        (("host:1", 2, 2), "process-id 2 is outside 0 to 1"),
+        (("host", 2, 0), "`coordinator` must be HOST:PORT of process 0, got 'host'"),
+        (("host:port", 2, 0), "`coordinator` must be HOST:PORT of process 0, got 'host:port'"),
+        (("host:99999", 2, 0), "`coordinator` must be HOST:PORT of process 0, got 'host:99999'"),
+        (("host:1", 0, 0), "`num-processes` must be at least 1, got 0"),
+        (("host:1", 2, 2), "`process-id` must be from 0 to 1, got 2"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(given, message):
