@@ -135,7 +135,8 @@ def _check_answers(address: str | None) -> None:
 def _resources() -> dict[str, float]:
     import ray
 
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+    resources: Callable[[], dict[str, float]] = ray.cluster_resources
+    return resources()
 
 
 def _result(reference: Any) -> Any:
