@@ -225,7 +225,8 @@ def surrogate_chart(run: Run, method: str) -> Picture | None:
         alt.Color("proxy:N", scale=colours, sort=names, legend=alt.Legend(title="length scale of")),
         tooltip=["proxy:N", *shown],
     )
-    points = base.mark_point(shape="diamond", color="currentColor", size=50).encode(
+    once = base.transform_filter(alt.datum.proxy == names[0])  # rows of other proxies repeat the value
+    points = once.mark_point(shape="diamond", color="currentColor", size=50).encode(
         alt.Y("acquisition:Q", scale=alt.Scale(zero=False), title="acquisition value (diamonds)"), tooltip=shown
     )
     last = chosen[-1]
