@@ -14,7 +14,7 @@ from jaxnas.table.normalize import combine, mean_ranks
 
 
 def _keep(state: StateT, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: object) -> StateT:
-    """Tell: these methods learn nothing."""
+    """Return the state as it is: these methods learn nothing."""
     return state
 
 
@@ -68,7 +68,7 @@ single_proxy = Method(
 
 
 def _sum_of_log_ranks(pool: Pool, budget: int, key: PRNGKeyArray, config: None) -> Float[Array, " A"]:
-    """sum_i log(rank_i(a) / A), rank A the best, ties at their mean rank."""
+    """Return sum_i log(rank_i(a) / A), rank A the best, ties at their mean rank."""
     return jnp.sum(jnp.log(jax.vmap(mean_ranks, 1, 1)(pool.table) / pool.num_archs), axis=1)
 
 

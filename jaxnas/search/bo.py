@@ -36,7 +36,7 @@ def check_choice(name: str, value: str, choices: Any) -> None:
         raise unknown_name(name, value, get_args(choices))
 
 
-def check_positive(**numbers: float) -> None:
+def check_positive(**numbers: int | float) -> None:
     """Raise InputError for the first of the named numbers that is not positive, NaN included."""
     for name, number in numbers.items():
         if not number > 0:
@@ -55,7 +55,7 @@ class RobotConfig:
         acquisition: The acquisition function.
         kappa: Weight of the standard deviation in UCB.
         kernel: Covariance function of the surrogate.
-        ard: Whether every proxy has a length scale of its own.
+        ard: Whether each proxy has a separate length scale.
         noise: Noise variance of the standardised objective.
         domain: Where weights may lie: in [-1, 1]^M or on the unit sphere.
         distinct: Whether to propose weights whose architecture is new; the greedy phase begins as soon as none of
@@ -173,7 +173,7 @@ Points = tuple[Float[Array, "K M"], SurrogateInfo]  # the info has a leading axi
 
 
 def _propose_one_by_one(config: RobotConfig) -> Callable[..., Points]:
-    """Under vmap one seed after another.
+    """Return `_propose` such that vmap runs it for one seed after another.
 
     XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them in the pool's own threads, which hangs
     as soon as every thread waits (jaxlib 0.10.2).
@@ -256,7 +256,7 @@ def inspect(
 def without_failures(objective: Float[Array, " T"]) -> Float[Array, " T"]:
     """Return the objective with failures (and padding) as the worst finite one so far, or 0 before there is any.
 
-    A failure is bad, but nobody knows how bad.
+    A failure is bad, but it is unknown how bad.
     """
     observed = jnp.isfinite(objective)
     worst = jnp.min(objective, where=observed, initial=jnp.inf)

@@ -1,8 +1,9 @@
 """What a search method is: three pure functions and how they are run."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
@@ -16,10 +17,10 @@ StateT = TypeVar("StateT")  # of the method: a pytree of arrays
 ConfigT = TypeVar("ConfigT")  # of the method: a frozen dataclass of hyperparameters, or None
 
 
-class SearchOptions(TypedDict, Generic[ConfigT], total=False):
+class SearchOptions(TypedDict, total=False):
     """The optional arguments of `run_search` and `run_seeds`, which document them."""
 
-    config: ConfigT | None
+    config: Any  # of the method: beartype does not know generic TypedDicts
     on_event: Listener
     costs: ArrayLike | Callable[[int], float] | None
     archs: ArrayLike | None
@@ -62,11 +63,14 @@ class Method(Generic[StateT, ConfigT]):
         budget: int,
         seed: int,
         at_once: int = 1,
-        **options: Unpack[SearchOptions[ConfigT]],
+        on_query: Listener | None = None,
+        **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """Run one search; see `jaxnas.search.run.run_search` for the arguments."""
         from jaxnas.search.run import run_search  # which imports this module
 
+        if on_query is not None:
+            options["on_event"] = _renamed(on_query)
         return run_search(self, table, objective, budget=budget, seed=seed, at_once=at_once, **options)
 
     def run_seeds(
@@ -76,9 +80,18 @@ class Method(Generic[StateT, ConfigT]):
         *,
         budget: int,
         seeds: Iterable[int],
-        **options: Unpack[SearchOptions[ConfigT]],
+        on_query: Listener | None = None,
+        **options: Unpack[SearchOptions],
     ) -> list[SearchResult]:
         """Run a search for each seed; see `jaxnas.search.run.run_seeds` for the arguments."""
         from jaxnas.search.run import run_seeds
 
+        if on_query is not None:
+            options["on_event"] = _renamed(on_query)
         return run_seeds(self, table, objective, budget=budget, seeds=seeds, **options)
+
+
+def _renamed(on_query: Listener) -> Listener:
+    """Return the listener of version 0.1, with a DeprecationWarning."""
+    warnings.warn("`on_query` is now `on_event`", DeprecationWarning, stacklevel=3)
+    return on_query

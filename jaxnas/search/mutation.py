@@ -25,7 +25,7 @@ def neighbours(pool: Pool, arch: Int[Array, ""]) -> Bool[Array, " A"]:
 
 
 def _finite(objective: Float[Array, ""]) -> Float[Array, ""]:
-    """A failure is worse than everything."""
+    """Return the objective, -inf for a failure: worse than everything."""
     return jnp.where(jnp.isfinite(objective), objective, -jnp.inf)
 
 

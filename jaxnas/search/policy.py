@@ -47,7 +47,7 @@ def _optimiser(config: ReinforceConfig) -> optax.GradientTransformation:
 
 
 def _log_policy(logits: Float[Array, "D K"], pool: Pool) -> Float[Array, " A"]:
-    """log p(a): decisions independent of each other, conditional on a member of the pool."""
+    """Return log p(a): decisions independent of each other, conditional on a member of the pool."""
     options = pool.archs.astype(jnp.int32)
     return jax.nn.log_softmax(sum(logits[decision, options[:, decision]] for decision in range(len(logits))))
 

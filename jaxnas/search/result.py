@@ -129,6 +129,7 @@ class SearchResult:
         return to_pandas({**columns, "fidelity": self.fidelity, **shown, **weights})
 
     def __repr__(self) -> str:
+        """Return one line with the method, the selected architecture and its objective."""
         failed = f", {self.num_failed} failed" if self.num_failed else ""
         queries = f"{len(self.queries)} queries, T0 = {self.num_bo}{failed}"
         return f"<SearchResult {self.method}: architecture {self.selected}, {self.best:.4g} after {queries}>"

@@ -40,7 +40,7 @@ def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: RobotConfig) -> BO
 
 
 def _ask(state: BOState, history: History, pool: Pool, key: PRNGKeyArray, config: RobotConfig) -> Proposal:
-    """BO, which finds T0 distinct architectures; then down the ranking of the best weights.
+    """Ask BO, which finds T0 distinct architectures, then go down the ranking of the best weights.
 
     BO ends after T steps, at `explore` T architectures, or, with `distinct`, when it has nothing new to propose.
     """
@@ -63,7 +63,7 @@ def _ask(state: BOState, history: History, pool: Pool, key: PRNGKeyArray, config
 
 
 def _tell(state: BOState, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: RobotConfig) -> BOState:
-    """A failed candidate is the worst value so far for the surrogate."""
+    """Enter a query of BO; for the surrogate a failed candidate has the worst value so far."""
     told = bo.tell(state, proposal.weights, proposal.item, objective)
     following: BOState = lax.cond(proposal.phase == Phase.BO, lambda: told, lambda: state)
     return following

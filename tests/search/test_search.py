@@ -210,6 +210,16 @@ def test_seeds_together_equal_seeds_alone(name, table, objective):
         np.testing.assert_allclose(result.query_weights, alone.query_weights, rtol=1e-9)
 
 
+def test_the_old_name_of_on_event_works_with_a_warning(table, objective):
+    records = []
+    given = dict(budget=2, on_query=records.append)
+    with pytest.warns(DeprecationWarning, match="`on_query` is now `on_event`"):
+        METHODS["random"](table, objective, seed=0, **given)
+    with pytest.warns(DeprecationWarning, match="`on_query` is now `on_event`"):
+        METHODS["random"].run_seeds(table, objective, seeds=[0], **given)
+    assert [record.number for record in records] == [1, 2, 1, 2]
+
+
 def test_no_seeds_no_results(table, objective):
     assert robot.run_seeds(table, objective, budget=T, seeds=[]) == []
 
