@@ -6,7 +6,7 @@ the same result.
 
 import warnings
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,19 +21,17 @@ from jaxnas.search.pool import Pool, pick, unweighted
 PATIENCE = 50  # proposals per query of the budget; after them a method that repeats itself is replaced by random draws
 INIT_KEY = 2**32 - 1  # the number of the key of `Method.init`; proposals count from 0
 
-CarriedT = TypeVar("CarriedT")
 
-
-class SearchState(NamedTuple, Generic[CarriedT]):
+class SearchState(NamedTuple):
     """Where a search stands.
 
     Attributes:
-        method: The state of the method.
+        method: The state of the method, of the type that its `init` returns.
         history: What has been paid for.
         number: The number of proposals so far [].
     """
 
-    method: CarriedT
+    method: Any  # beartype does not know generic NamedTuples
     history: History
     number: Int[Array, ""]
 
@@ -42,7 +40,7 @@ class SearchState(NamedTuple, Generic[CarriedT]):
 @partial(jax.jit, static_argnames=("method", "budget", "config"))
 def start(
     pool: Pool, key: PRNGKeyArray, *, method: Method[StateT, ConfigT], budget: int, config: ConfigT
-) -> SearchState[StateT]:
+) -> SearchState:
     """Return the state before the first proposal."""
     carried = method.init(pool, budget, jax.random.fold_in(key, INIT_KEY), config)
     return SearchState(carried, new_history(pool, budget), jnp.zeros((), jnp.int32))
@@ -51,7 +49,7 @@ def start(
 @in_float64
 @partial(jax.jit, static_argnames=("method", "config"))
 def propose(
-    search: SearchState[StateT], pool: Pool, key: PRNGKeyArray, *, method: Method[StateT, ConfigT], config: ConfigT
+    search: SearchState, pool: Pool, key: PRNGKeyArray, *, method: Method[StateT, ConfigT], config: ConfigT
 ) -> Proposal:
     """Return the next proposal of the method, or a random new item once its patience of `PATIENCE` T is over."""
     history, step_key = search.history, jax.random.fold_in(key, search.number)
@@ -72,14 +70,14 @@ def propose(
 @in_float64
 @partial(jax.jit, static_argnames=("method", "config"))
 def record(
-    search: SearchState[StateT],
+    search: SearchState,
     pool: Pool,
     proposal: Proposal,
     objective: Float[Array, ""],
     *,
     method: Method[StateT, ConfigT],
     config: ConfigT,
-) -> SearchState[StateT]:
+) -> SearchState:
     """Return the state after a proposal was evaluated."""
     carried = method.tell(search.method, proposal, objective, pool, config)
     return SearchState(carried, extend(search.history, proposal, objective, pool), search.number + 1)
@@ -98,11 +96,10 @@ def run_to_end(
 ) -> tuple[History, Float[Array, " M"]]:
     """Return what a whole search on known objectives pays for, and the best weights it found."""
 
-    def step(search: SearchState[StateT]) -> SearchState[StateT]:
+    def step(search: SearchState) -> SearchState:
         proposal = propose(search, pool, key, method=method, config=config)
-        following: SearchState[StateT] = record(
-            search, pool, proposal, objective[proposal.item], method=method, config=config
-        )
+        value = objective[proposal.item]
+        following: SearchState = record(search, pool, proposal, value, method=method, config=config)
         return following
 
     search = start(pool, key, method=method, budget=budget, config=config)

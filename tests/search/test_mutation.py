@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,12 +23,12 @@ def test_neighbours_differ_in_one_decision():
     pool = Pool(TABLE, ARCHS, np.arange(3))
     for arch in (0, 40, 80):
         expected = [distance(arch, other) == 1 for other in range(len(ARCHS))]
-        np.testing.assert_array_equal(neighbours(pool, arch), expected)
+        np.testing.assert_array_equal(neighbours(pool, jnp.asarray(arch)), expected)
 
 
 def test_the_nearest_where_none_differs_in_one():
     pool = Pool(TABLE[:4], np.array([[0, 0, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]], np.int8), np.arange(2))
-    np.testing.assert_array_equal(neighbours(pool, 0), [False, True, False, False])
+    np.testing.assert_array_equal(neighbours(pool, jnp.asarray(0)), [False, True, False, False])
 
 
 def test_children_are_neighbours_of_members_that_are_young_enough():

@@ -3,6 +3,7 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -30,11 +31,11 @@ def test_one_step_is_the_formula():
     """On all combinations of options grad log p is one-hot minus softmax, for every decision by itself."""
     config = ReinforceConfig(learning_rate=0.3, decay=0.5)
     state = reinforce.init(POOL, 4, jax.random.key(0), config)
-    state = reinforce.tell(state, Proposal(5, 0, None), 2.0, POOL, config)
+    state = reinforce.tell(state, Proposal(5, 0, None), jnp.asarray(2.0), POOL, config)
     np.testing.assert_array_equal(state.logits, 0)  # the first objective is its own baseline
     logits = np.random.default_rng(0).normal(size=(2, 3))
-    state = state._replace(logits=logits)
-    state = reinforce.tell(state, Proposal(5, 0, None), 4.0, POOL, config)
+    state = state._replace(logits=jnp.asarray(logits))
+    state = reinforce.tell(state, Proposal(5, 0, None), jnp.asarray(4.0), POOL, config)
     baseline = 0.5 * 2 + 0.5 * 4
     gradient = (4.0 - baseline) * (np.eye(3)[ARCHS[5]] - softmax(logits))
     optimiser = optax.adam(0.3)
@@ -48,7 +49,7 @@ def test_one_step_is_the_formula():
 @pytest.mark.parametrize("failure", [np.nan, np.inf])
 def test_a_failure_is_no_step(failure):
     state = reinforce.init(POOL, 4, jax.random.key(0), reinforce.config)
-    told = reinforce.tell(state, Proposal(5, 0, None), failure, POOL, reinforce.config)
+    told = reinforce.tell(state, Proposal(5, 0, None), jnp.asarray(failure), POOL, reinforce.config)
     jax.tree.map(np.testing.assert_array_equal, told, state)
 
 
@@ -57,7 +58,7 @@ def test_proposals_follow_the_policy_within_the_pool():
     """Members of a pool that lacks some combinations are drawn as the policy would, given that it meets the pool."""
     pool = Pool(np.zeros((5, 1)), ARCHS[[0, 2, 4, 5, 8]], np.arange(3))
     state = reinforce.init(pool, 4, jax.random.key(0), reinforce.config)
-    state = state._replace(logits=np.log(np.array([[0.2, 0.3, 0.5], [0.1, 0.6, 0.3]])))
+    state = state._replace(logits=jnp.log(jnp.array([[0.2, 0.3, 0.5], [0.1, 0.6, 0.3]])))
     chance = np.array([0.2 * 0.1, 0.2 * 0.3, 0.3 * 0.6, 0.3 * 0.3, 0.5 * 0.3])
     ask = jax.vmap(lambda key: reinforce.ask(state, None, pool, key, reinforce.config).item)
     drawn = np.bincount(ask(jax.random.split(jax.random.key(1), 20_000)), minlength=5) / 20_000

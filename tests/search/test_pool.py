@@ -1,5 +1,6 @@
 """Choosing from the pool: the order of the greedy queries."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +14,6 @@ def test_matches_a_sort(seed):
     expected = [arch for arch in np.argsort(-merit, kind="stable") if not queried[arch]]
     found = []
     for _ in expected:
-        found.append(int(next_in_ranking(merit, queried)))
+        found.append(int(next_in_ranking(jnp.asarray(merit), jnp.asarray(queried))))
         queried[found[-1]] = True
     assert found == expected
