@@ -16,10 +16,11 @@ stops the job, whose finished work is kept.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy as np
-from jaxtyping import Float
+if TYPE_CHECKING:  # the command line reads this module before it imports NumPy
+    import numpy as np
+    from jaxtyping import Float
 
 
 class SearchStarted(NamedTuple):
@@ -88,8 +89,8 @@ class TrainingProgress(NamedTuple):
     epochs: int
     step: int
     steps: int
-    loss: Float[np.ndarray, " n"]
-    accuracy: Float[np.ndarray, " n"]
+    loss: "Float[np.ndarray, ' n']"
+    accuracy: "Float[np.ndarray, ' n']"
     seconds_left: float
     candidates: tuple[int, ...] = (0,)
 
