@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 import jaxnas
+from tests.integration import require
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / ".github" / "docs"
@@ -106,6 +107,8 @@ PAGES = [page for page in PAGES if any(True for _ in blocks_of(page))]
 def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch, request):
     if page == "tutorials/reproduce-the-paper.md":
         request.getfixturevalue("data_folder")
+    if page == "tutorials/scale-out.md":
+        require("ray")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     with socket.socket() as found:
@@ -119,7 +122,7 @@ def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_notebook_runs(tmp_path):
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    nbclient, nbformat = require("nbclient"), require("nbformat")
     notebook = nbformat.read(DOCS / "tutorials/first-search.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=_at(tmp_path)).execute()
 

@@ -9,6 +9,7 @@ from jaxnas.run.config import run_config
 from jaxnas.run.run import Run
 from jaxnas.run.search import search_images
 from jaxnas.spaces import NASBENCH201, sample
+from tests.integration import require
 
 POOL, PROXIES = 60, ("snip", "synflow", "mine")
 
@@ -47,7 +48,7 @@ def search(table_files, tmp_path_factory):
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium, driven by Selenium; it logs the console and what it asks the network for."""
-    selenium = pytest.importorskip("selenium.webdriver")
+    selenium = require("selenium.webdriver")
     paths = [
         next(filter(None, map(shutil.which, names)), None)
         for names in (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))

@@ -4,9 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.util.tensor_util import make_ndarray
 
 from jaxnas.errors import InputError
 from jaxnas.objectives.training import TrainingConfig
@@ -15,7 +12,11 @@ from jaxnas.report.tracking import how_to_look, track
 from jaxnas.run.config import run_config
 from jaxnas.run.search import search_images
 from jaxnas.runtime.events import QueryAnswered, SearchStarted, StageStarted, ignore, join_listeners
+from tests.integration import require
 
+MlflowClient = require("mlflow").MlflowClient
+EventAccumulator = require("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+make_ndarray = require("tensorboard.util.tensor_util").make_ndarray
 CONFIG = run_config(
     channels=2, batch_size=16, pool=12, budget=4, proxies=("snip", "synflow"), training=TrainingConfig(epochs=1)
 )

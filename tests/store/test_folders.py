@@ -23,6 +23,7 @@ from jaxnas.errors import InputError
 from jaxnas.store.folders import LocalFolder, RemoteFolder, file_in, open_folder, without_secrets
 from jaxnas.store.parts import open_parts, read_parts
 from jaxnas.store.store import read_score_table, read_scores, write_score_table
+from tests.integration import require
 from tests.store.test_store import NASBENCH201, calls_of, same, sample, score
 
 SECRET = "c0nfidential"
@@ -41,9 +42,7 @@ def served(handler):
 
 @pytest.fixture(scope="module")
 def s3_port():
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server = require("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     yield server.get_host_and_port()[1]
     server.stop()
@@ -71,7 +70,7 @@ def s3(s3_port, monkeypatch):
 @pytest.fixture(params=["local", "s3", "fsspec"])
 def place(request, tmp_path):
     if request.param == "fsspec":
-        pytest.importorskip("fsspec")
+        require("fsspec")
         return f"memory://{tmp_path.name}/one"
     return tmp_path / "one" if request.param == "local" else request.getfixturevalue("s3")
 

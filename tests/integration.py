@@ -1,0 +1,18 @@
+"""Packages of the extra `test-integration`, which tests may need beside those of `test`."""
+
+import importlib
+import os
+from types import ModuleType
+
+import pytest
+
+
+def require(name: str) -> ModuleType:
+    """Import a package; skip the tests where it is missing, or fail when JAXNAS_REQUIRE_INTEGRATION=1."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        reason = f"needs the package {name}: pip install -e '.[test-integration]'"
+        if os.environ.get("JAXNAS_REQUIRE_INTEGRATION") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason, allow_module_level=True)
