@@ -1,4 +1,4 @@
-"""The loop of a training: epochs in short stretches, watched, kept in checkpoints, several candidates at once."""
+"""The loop of a training: epochs in short stretches, reported, kept in checkpoints, several candidates at once."""
 
 import dataclasses
 import time
@@ -11,40 +11,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Float32, Int8, Int32
+from jaxtyping import Float, Float32, Int, Int8, Int32
 
 from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
+from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.sgd import (
     Labelled,
-    TrainingConfig,
+    Stretch,
     TrainState,
     count_correct,
     epoch_order,
     init_state,
     make_trainer,
 )
+from jaxnas.runtime.devices import abstract_array
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore
 
 STRETCH = 2.0  # seconds of training between two looks at it
 EVALUATION_BATCH = 256
 CHECKPOINT_INTERVAL = 60.0  # seconds; a candidate that takes less has none
+SPLIT, WHOLE = PartitionSpec("candidates"), PartitionSpec()  # type: ignore[no-untyped-call]
 
 
 class Fitted(NamedTuple):
-    """Trained candidates."""
+    """Candidates that were trained together.
 
-    states: list[TrainState]  # of each, in NumPy arrays
-    loss: Float[np.ndarray, "E n"]  # of every epoch; fewer than the configured ones if all diverged
+    Attributes:
+      states: the last state of each, in NumPy arrays.
+      loss: mean of every epoch, nats; fewer epochs than the configured ones if all diverged.
+      accuracy: percent of the training images, as they were augmented, in every epoch.
+      seconds: without compiling.
+    """
+
+    states: list[TrainState]
+    loss: Float[np.ndarray, "E n"]
     accuracy: Float[np.ndarray, "E n"]
-    seconds: float  # without compiling
+    seconds: float
 
 
 class Trainer:
-    """Trains candidates from the initialisation on, up to `together` at once, in one program for all of them.
+    """Train candidates from the initialisation on, several at once, in one program for all of them.
 
-    Each device has an equal share, which it trains one after another, or under `vmap` where `vmapped`: by default on
-    accelerators. What a candidate becomes depends neither on the others nor on where training was interrupted.
+    What a candidate becomes depends neither on the others nor on where training was interrupted.
+
+    Args:
+      network: called as `TrainingObjective` says.
+      config: hyperparameters.
+      data: training images.
+      num_decisions: decisions of an architecture.
+      together: candidates that are trained at once.
+      num_devices: devices that train; by default all of this process, at most one for each candidate.
+      vmapped: whether a device trains its share under `vmap` instead of one after another; by default on accelerators.
     """
 
     def __init__(
@@ -58,19 +76,20 @@ class Trainer:
         num_devices: int | None = None,
         vmapped: bool | None = None,
     ):
+        """Put the data on the devices; programs are compiled when they are first needed."""
         self.network, self.config, self.num_decisions = network, config, num_decisions
         self.num_devices = min(together, num_devices or jax.local_device_count())
         self.share = -(-together // self.num_devices)
         self.vmapped = (self.share > 1 and jax.default_backend() != "cpu") if vmapped is None else vmapped
         mesh = Mesh(np.array(jax.local_devices()[: self.num_devices]), "candidates")
-        self._split, whole = (NamedSharding(mesh, PartitionSpec(axes)) for axes in ("candidates", None))
+        self._split, whole = (NamedSharding(mesh, spec) for spec in (SPLIT, WHOLE))
         self.data = jax.device_put(data, whole)
         self.compile_seconds = 0.0
         self._stride = 1  # steps of the next stretch
 
     @property
     def together(self) -> int:
-        """How many candidates the program takes."""
+        """Candidates that the program takes at once."""
         return self.num_devices * self.share
 
     def fit(
@@ -80,70 +99,91 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         made_with: Mapping[str, Any] | None = None,
     ) -> Fitted:
-        """Train n candidates, n at most `together`; from the last checkpoint on if there is one.
+        """Train n candidates, from the last checkpoint on if there is one.
 
-        Given up as soon as no candidate's loss is finite.
+        Training ends early as soon as no candidate's loss is finite.
 
-        Raises: InputError for a checkpoint that is damaged or that others than `made_with` made.
+        Args:
+          archs: candidates, at most `together`.
+          on_event: given a `TrainingProgress` every few seconds and after each epoch.
+          checkpoints: where the state is kept; None keeps none.
+          made_with: what the training depends on, as plain JSON values.
+
+        Raises:
+          InputError: the checkpoint is damaged, or made with other settings than `made_with`.
         """
         with jax.enable_x64(False):  # whatever the caller computes in
-            return self._fit(np.asarray(archs, np.int8), on_event, checkpoints, dict(made_with or {}))
+            fitted: Fitted = self._fit(np.asarray(archs, np.int8), on_event, checkpoints, dict(made_with or {}))
+            return fitted
 
     def accuracy(self, state: TrainState, arch: Int8[np.ndarray, " D"], data: Sequence[Labelled]) -> float:
-        """Percent of the images in these `chunks` classified correctly with running statistics; NaN for NaN logits."""
+        """Return the percentage of images classified correctly with running statistics, NaN if a logit is not finite.
+
+        Args:
+          state: the trained state of one candidate.
+          arch: its architecture.
+          data: images as `chunks` cuts them.
+        """
         with jax.enable_x64(False):
             hits = sum(float(self._count(state, arch, chunk)) for chunk in data)
         return 100 * hits / sum(int((chunk.labels >= 0).sum()) for chunk in data)
 
-    def _fit(self, archs, on_event, checkpoints, made_with):
-        start, program = self._programs
+    def _fit(
+        self,
+        archs: Int8[np.ndarray, "n D"],
+        on_event: Listener,
+        checkpoints: Checkpoints | None,
+        made_with: Mapping[str, Any],
+    ) -> Fitted:
+        first, program = self._programs
         lanes = np.array([i % self.num_devices * self.share + i // self.num_devices for i in range(len(archs))])
         counts = np.bincount(lanes // self.share, minlength=self.num_devices).astype(np.int32)
         padded = np.zeros((self.together, archs.shape[1]), np.int8)
         padded[lanes] = archs
-        states, course, kept = self._own(start, padded), Course(), time.monotonic()
-        if checkpoints and (found := checkpoints.restore(_of_lanes(states, lanes), made_with)):
-            states, course = self._put(states, lanes, found[0]), Course(**found[1])
+        states, course, kept = self._fit_params(first, padded), Course(), time.monotonic()
+        if checkpoints and (restored := checkpoints.restore(_take(states, lanes), made_with)):
+            states, course = self._put(states, lanes, restored[0]), Course(**restored[1])
         while course.epoch < self.config.epochs and course.alive:
             began, order = time.perf_counter(), epoch_order(self.config, len(self.data.labels), course.epoch)
             stop = min(len(order), course.step + self._stride)
             when = map(np.int32, (course.epoch, course.step, stop))
-            states = program(counts, states, padded, self.data, order, *when)
+            states = program(counts, (states, padded), Stretch(self.data, order, *when))
             sums = np.asarray(states.loss)[lanes], np.asarray(states.hits)[lanes]
             pace = (time.perf_counter() - began) / (stop - course.step)
             self._stride = max(1, int(STRETCH / pace))
             on_event(course.advance(self.config, len(order), stop, pace, *sums))
             if course.step == 0:
-                states = states._replace(loss=start.loss, hits=start.hits)
+                states = states._replace(loss=first.loss, hits=first.hits)
             ended = course.epoch == self.config.epochs
             due = time.monotonic() - kept > CHECKPOINT_INTERVAL or (ended and checkpoints and checkpoints.keeps_last)
             if checkpoints and course.alive and due:
                 number = course.epoch * (len(order) + 1) + course.step
-                checkpoints.save(number, _of_lanes(states, lanes), dataclasses.asdict(course), made_with)
+                checkpoints.save(number, _take(states, lanes), dataclasses.asdict(course), made_with)
                 kept = time.monotonic()
-        each = _of_lanes(states, lanes)
-        states = [jax.tree.map(lambda leaf, i=i: leaf[i], each) for i in range(len(lanes))]
-        return Fitted(states, np.array(course.loss), np.array(course.accuracy), course.seconds)
+        stacked = _take(states, lanes)
+        separate = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(lanes))]
+        return Fitted(separate, np.array(course.loss), np.array(course.accuracy), course.seconds)
 
-    def _put(self, states, lanes, found):
-        """The states, with those found in the lanes of their candidates."""
+    def _put(self, states: TrainState, lanes: Int[np.ndarray, " n"], restored: TrainState) -> TrainState:
+        """Return the states with the restored ones in the lanes of their candidates."""
 
-        def put(leaf, own):
+        def put(leaf: np.ndarray, of_candidates: np.ndarray) -> np.ndarray:
             leaf = np.array(leaf)
-            leaf[lanes] = own
+            leaf[lanes] = of_candidates
             return leaf
 
-        return jax.device_put(jax.tree.map(put, jax.device_get(states), found), self._split)
+        moved: TrainState = jax.device_put(jax.tree.map(put, jax.device_get(states), restored), self._split)
+        return moved
 
-    def _own(self, states, archs):
-        """The states, whose params are equal in all lanes, with those of each lane's architecture."""
+    def _fit_params(self, states: TrainState, archs: Int8[np.ndarray, "G D"]) -> TrainState:
+        """Return the states, whose params are equal in all lanes, with those of each lane's architecture."""
         params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], states.params))
-        each = [self.network.params_for(params, arch) for arch in archs]
-        stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *each)
+        of_lanes = [self.network.params_for(params, arch) for arch in archs]
+        stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *of_lanes)
         return states._replace(params=jax.device_put(stacked, self._split))
 
     @cached_property
-    def _programs(self):
+    def _programs(self) -> tuple[TrainState, jax.stages.Compiled]:
         """The first states, and the compiled program."""
         began = time.perf_counter()
         arch = np.zeros(self.num_decisions, np.int8)
@@ -154,17 +194,18 @@ class Trainer:
         order = epoch_order(self.config, len(self.data.labels), 0)
         archs, counts = np.zeros((self.together, len(arch)), np.int8), np.zeros(self.num_devices, np.int32)
         when = [np.int32(0)] * 3
-        program = trainer.lower(counts, states, archs, self.data, order, *when).compile()
+        program = trainer.lower(counts, (states, archs), Stretch(self.data, order, *when)).compile()
         self.compile_seconds += time.perf_counter() - began
         return states, program
 
     @cached_property
-    def _count(self):
+    def _count(self) -> jax.stages.Compiled:
+        """The compiled `count_correct`."""
         began = time.perf_counter()
-        images = jax.ShapeDtypeStruct((EVALUATION_BATCH, *self.data.images.shape[1:]), np.float32)
-        labels = jax.ShapeDtypeStruct((EVALUATION_BATCH,), np.int32)
-        arch = jax.ShapeDtypeStruct((self.num_decisions,), np.int8)
-        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self._programs[0])
+        images = abstract_array((EVALUATION_BATCH, *self.data.images.shape[1:]), np.float32)
+        labels = abstract_array((EVALUATION_BATCH,), np.int32)
+        arch = abstract_array((self.num_decisions,), np.int8)
+        state = jax.tree.map(lambda leaf: abstract_array(leaf.shape[1:], leaf.dtype), self._programs[0])
         program = count_correct.lower(self.network, state, arch, Labelled(images, labels)).compile()
         self.compile_seconds += time.perf_counter() - began
         return program
@@ -172,20 +213,35 @@ class Trainer:
 
 @dataclass
 class Course:
-    """How far a training has come, apart from its states: what a checkpoint's header holds."""
+    """How far a training has come, apart from its states: what a checkpoint's header holds.
 
-    epoch: int = 0  # finished
-    step: int = 0  # of the next
+    Attributes:
+      epoch: finished epochs.
+      step: finished steps of the next epoch.
+      seconds: of training, without compiling.
+      loss: mean of each epoch and candidate [E][n], nats.
+      accuracy: percent of the training images in each epoch [E][n].
+      alive: whether some candidate's loss is finite.
+    """
+
+    epoch: int = 0
+    step: int = 0
     seconds: float = 0.0
-    loss: list[list[float]] = field(default_factory=list)  # [E][n]
+    loss: list[list[float]] = field(default_factory=list)
     accuracy: list[list[float]] = field(default_factory=list)
-    alive: bool = True  # some candidate's loss is finite
+    alive: bool = True
 
     def advance(
-        self, config: TrainingConfig, steps: int, stop: int, pace: float, loss: Any, hits: Any
+        self,
+        config: TrainingConfig,
+        steps: int,
+        stop: int,
+        pace: float,
+        losses: Float[np.ndarray, " n"],
+        hits: Float[np.ndarray, " n"],
     ) -> TrainingProgress:
         """Record that the epoch has come from `step` to `stop` at `pace` seconds a step, with these sums since 0."""
-        loss, accuracy = loss / stop, 100 * hits / (stop * config.batch_size)
+        loss, accuracy = losses / stop, 100 * hits / (stop * config.batch_size)
         self.seconds += pace * (stop - self.step)
         left = pace * ((config.epochs - self.epoch) * steps - stop)
         candidates = tuple(range(len(loss)))
@@ -198,16 +254,17 @@ class Course:
         return progress
 
 
-def _of_lanes(states, lanes):
-    """Of each candidate, in NumPy arrays [n ...]."""
-    return jax.tree.map(lambda leaf: leaf[lanes], jax.device_get(states))
+def _take(states: TrainState, lanes: Int[np.ndarray, " n"]) -> TrainState:
+    """Return the states of the candidates, in NumPy arrays [n ...]."""
+    taken: TrainState = jax.tree.map(lambda leaf: leaf[lanes], jax.device_get(states))
+    return taken
 
 
 def chunks(images: Float32[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]) -> list[Labelled]:
-    """Images on the device in chunks of one size; the last is filled up with images of label -1."""
+    """Cut images into chunks of one size on the device; the last is filled up with images of label -1."""
     filler = -len(labels) % EVALUATION_BATCH
     images = np.pad(images, ((0, filler), (0, 0), (0, 0), (0, 0)))
     labels = np.pad(labels, (0, filler), constant_values=-1)
     starts = range(0, len(labels), EVALUATION_BATCH)
-    cut = [slice(start, start + EVALUATION_BATCH) for start in starts]
-    return [Labelled(jnp.asarray(images[part]), jnp.asarray(labels[part])) for part in cut]
+    cuts = [slice(start, start + EVALUATION_BATCH) for start in starts]
+    return [Labelled(jnp.asarray(images[cut]), jnp.asarray(labels[cut])) for cut in cuts]

@@ -4,31 +4,40 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int, Int8, Int32
 
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import SearchNetwork, draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Proxy, expand_names
 from jaxnas.proxies.finish import finish_scores
+from jaxnas.runtime.devices import abstract_array
 from jaxnas.runtime.distributed import gather_rows, local_positions, local_share, mesh, to_job
 from jaxnas.runtime.events import Listener, Scored, ignore
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
-from jaxnas.scoring.plan import SPLIT, WHOLE, make_plan, make_program
+from jaxnas.scoring.plan import SPLIT, WHOLE, RunStrategy, make_plan, make_program
 from jaxnas.spaces import SearchSpace, check_archs, from_index, to_index
 
 DEFAULT_PROXIES = ROBOT_PROXIES
 HAVE_FLOAT64 = ("cpu", "gpu")  # platforms
 LARGEST_PIECE, PIECES_PER_WORKER = 64, 4  # architectures that a worker scores at once: what its death can cost
 
+ScoredChunks: TypeAlias = Iterator[tuple[Int[np.ndarray, " a"], Float[np.ndarray, "a M"]]]
+"""Rows of architectures, and their scores."""
+
 
 def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy]:
-    """The functions of the named proxies, or sets of them; a dictionary of the caller's own functions as it is."""
+    """Return the functions of the named proxies, or sets of them; a dictionary of custom functions as it is.
+
+    Raises:
+      InputError: an unknown name, or no name at all.
+    """
     if isinstance(proxies, Mapping):
         return dict(proxies)
     proxies = expand_names(proxies)
@@ -36,7 +45,7 @@ def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy
         if name not in PROXIES:
             raise unknown_name("proxy", name, [*PROXIES, *PROXY_SETS])
     if not proxies:
-        raise InputError(f"no proxy was named: choose from {', '.join(PROXIES)}")
+        raise InputError(f"`proxies` must name at least one: choose from {', '.join(PROXIES)}")
     return {name: PROXIES[name] for name in proxies}
 
 
@@ -49,19 +58,28 @@ def score_archs(
     *,
     on_event: Listener = ignore,
 ) -> Float[np.ndarray, "A M"]:
-    """Raw scores float64 of every architecture, one column per proxy in the order given; NaN and inf are passed on.
+    """Score every architecture, one float64 column per proxy in the order given; NaN and inf are passed on.
 
-    Memory does not grow with A. `on_event` is given a `Scored` after each chunk.
+    Memory does not grow with A.
 
-    Raises: InputError for an unknown proxy, or architectures or a batch that do not fit the network.
+    Args:
+      network: the network of a search space.
+      archs: architectures, as vectors of the space.
+      batch: the minibatch that proxies see.
+      proxies: names of proxies or sets, or a dictionary of functions.
+      config: how to score.
+      on_event: given a `Scored` after each chunk.
+
+    Raises:
+      InputError: an unknown proxy, or architectures or a batch that do not fit the network.
     """
     scores = np.empty((len(archs), len(get_proxies(proxies))))
-    own = np.zeros(len(archs), bool)
+    is_done = np.zeros(len(archs), bool)
     for rows, values in iter_scores(network, archs, batch, proxies, config):
         scores[rows] = values
-        own[rows] = True
-        on_event(Scored(int(own.sum()), len(archs)))
-    return gather_rows(scores, own)
+        is_done[rows] = True
+        on_event(Scored(int(is_done.sum()), len(archs)))
+    return gather_rows(scores, is_done)
 
 
 def iter_scores(
@@ -71,11 +89,21 @@ def iter_scores(
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
     config: ScoringConfig = ScoringConfig(),
     workers: Workers | None = None,
-) -> Iterator[tuple[Int[np.ndarray, " a"], Float[np.ndarray, "a M"]]]:
-    """Rows of `archs` and their scores, a chunk at a time, every row once.
+) -> ScoredChunks:
+    """Yield rows of `archs` and their scores, a chunk at a time, every row once.
 
     In a job of several processes all must call with the same arguments, and each gets the rows that its devices scored.
-    `workers`, where given, score instead of the devices of this process.
+
+    Args:
+      network: see `score_archs`, like those that follow.
+      archs: see `score_archs`.
+      batch: see `score_archs`.
+      proxies: see `score_archs`.
+      config: see `score_archs`.
+      workers: score instead of the devices of this process.
+
+    Raises:
+      InputError: as `score_archs`.
     """
     check_batch(network, batch)
     archs = check_archs(network.space, archs)
@@ -83,62 +111,90 @@ def iter_scores(
     if not len(archs):
         return
     chosen, rows_of = representatives(network.space, archs, functions, config)
-    score = _score_here if workers is None else partial(_score_elsewhere, workers)
+    score = _score_on_devices if workers is None else partial(_score_on_workers, workers)
     for rows, values in score(network, chosen, batch, functions, config):
         takers = [rows_of[row] for row in rows]
         yield np.concatenate(takers), np.repeat(values, [len(rows) for rows in takers], axis=0)
 
 
-def _score_elsewhere(workers, network, archs, batch, functions, config):
-    """In pieces small enough that few are under way at the end."""
+def _score_on_workers(
+    workers: Workers,
+    network: SearchNetwork,
+    archs: Int8[np.ndarray, "A D"],
+    batch: Batch,
+    functions: Mapping[str, Proxy],
+    config: ScoringConfig,
+) -> ScoredChunks:
+    """Score in pieces small enough that few are under way at the end."""
     batch = jax.tree.map(np.asarray, batch)
     size = min(LARGEST_PIECE, math.ceil(len(archs) / (PIECES_PER_WORKER * workers.num_workers)))
     pieces = [np.arange(start, min(start + size, len(archs))) for start in range(0, len(archs), size)]
-    call = workers.share(_score_piece, (network, archs, batch, functions, config))
+    call = workers.share(_score_piece, _Job(network, archs, batch, functions, config))
     for number, values in workers.map(call, pieces):
         yield pieces[number], values
 
 
-def _score_piece(shared, rows):
-    """In a worker: scores of these rows."""
-    network, archs, batch, functions, config = shared
-    return score_archs(network, archs[rows], batch, functions, config)
+class _Job(NamedTuple):
+    """The arguments of `score_archs`, which all pieces share."""
+
+    network: SearchNetwork
+    archs: Int8[np.ndarray, "A D"]
+    batch: Batch
+    functions: Mapping[str, Proxy]
+    config: ScoringConfig
 
 
-def _score_here(network, chosen, batch, functions, config):
-    """On the devices of the job."""
+def _score_piece(job: _Job, rows: Int[np.ndarray, " a"]) -> Float[np.ndarray, "a M"]:
+    """Score some rows, in a worker."""
+    return score_archs(job.network, job.archs[rows], job.batch, job.functions, job.config)
+
+
+def _score_on_devices(
+    network: SearchNetwork,
+    archs: Int8[np.ndarray, "A D"],
+    batch: Batch,
+    functions: Mapping[str, Proxy],
+    config: ScoringConfig,
+) -> ScoredChunks:
+    """Score on the devices of the job."""
     on_cpu, strategy = jax.default_backend() == "cpu", strategy_of(network, config)
-    plan = make_plan(network, chosen, batch, strategy, config.chunk_size, config.memory)
+    plan = make_plan(network, archs, batch, strategy, config.chunk_size, config.memory)
     independent = config.init == "independent"
-    num_decisions = chosen.shape[1]
+    num_decisions = archs.shape[1]
     drawn_for = (network, batch.images.shape[1:], num_decisions, config.seed)
     batch = to_job(batch, WHOLE)
     draw = None if independent else to_job(draw_for_all(*drawn_for), WHOLE)
     float64 = jax.default_backend() in HAVE_FLOAT64
     program = make_program(plan.network, tuple(functions.items()), strategy, independent, float64)
-    as_is = on_cpu and config.precision != "bfloat16"
-    own, num_devices = local_positions(), mesh().size
-    for start in range(0, len(plan.chunks), num_devices):  # every process comes here as often
-        chunks = plan.chunks[start : start + num_devices][own]
-        padded = np.tile(chosen[0], (own.stop - own.start, plan.size, 1))  # one shape, one compilation
-        counts = np.zeros(len(padded), np.int32)
-        for device, rows in enumerate(chunks):
-            padded[device, : len(rows)] = chosen[rows]
-            counts[device] = len(rows)
-        padded = padded.reshape(-1, num_decisions)
-        given = to_job((counts, padded), SPLIT)
+    needs_no_precision = on_cpu and config.precision != "bfloat16"  # the CPU computes in float32 anyway
+    local, num_devices = local_positions(), mesh().size
+    for start in range(0, len(plan.chunks), num_devices):  # as many rounds in every process
+        chunks = plan.chunks[start : start + num_devices][local]
+        counts, padded = _pad(archs, chunks, local.stop - local.start, plan.size)
         if independent:
             draw = to_job(draw_for_each(*drawn_for, to_index(network.space, padded)), SPLIT)
-        with nullcontext() if as_is else jax.default_matmul_precision(config.precision):
-            scores = local_share(program(*given, draw, batch), SPLIT)
+        with nullcontext() if needs_no_precision else jax.default_matmul_precision(config.precision):
+            scores = local_share(program(*to_job((counts, padded), SPLIT), draw, batch), SPLIT)
         values = finish_scores(scores).reshape(len(counts), plan.size, -1)
         if chunks:
             values = np.concatenate([values[device, : len(rows)] for device, rows in enumerate(chunks)])
             yield np.concatenate(chunks), values
 
 
-def strategy_of(network: SearchNetwork, config: ScoringConfig) -> str:
-    """ "loop" or "grouped": what "auto" means here."""
+def _pad(
+    archs: Int8[np.ndarray, "A D"], chunks: Sequence[Int[np.ndarray, " a"]], num_devices: int, size: int
+) -> tuple[Int32[np.ndarray, " devices"], Int8[np.ndarray, "P D"]]:
+    """Return how many rows each device has, and the rows of all, filled up to `size`: one shape, one compilation."""
+    padded = np.tile(archs[0], (num_devices, size, 1))
+    counts = np.zeros(num_devices, np.int32)
+    for device, rows in enumerate(chunks):
+        padded[device, : len(rows)] = archs[rows]
+        counts[device] = len(rows)
+    return counts, padded.reshape(-1, archs.shape[1])
+
+
+def strategy_of(network: SearchNetwork, config: ScoringConfig) -> RunStrategy:
+    """Return the strategy of a configuration, where "auto" stands for the one that suits device and network."""
     if config.strategy != "auto":
         return config.strategy
     return "grouped" if network.groups_ops and jax.default_backend() != "cpu" else "loop"
@@ -147,7 +203,7 @@ def strategy_of(network: SearchNetwork, config: ScoringConfig) -> str:
 def representatives(
     space: SearchSpace, archs: Int8[np.ndarray, "A D"], functions: Mapping[str, Proxy], config: ScoringConfig
 ) -> tuple[Int8[np.ndarray, "R D"], list[Int[np.ndarray, " a"]]]:
-    """The architectures to score, and for each the rows of `archs` that take its scores."""
+    """Return the architectures to score, and for each the rows of `archs` that take its scores."""
     if not (config.one_per_class and OF_LIVE_NETWORK.issuperset(functions.values())):
         return archs, list(np.arange(len(archs))[:, None])
     classes, first, members = np.unique(space.network_class(archs), return_index=True, return_inverse=True)
@@ -157,10 +213,14 @@ def representatives(
 
 
 def check_batch(network: SearchNetwork, batch: Batch) -> None:
-    """InputError unless labels fit the images and the network's outputs."""
+    """Check that labels fit the images and the network's outputs.
+
+    Raises:
+      InputError: they do not, or there are fewer than two images.
+    """
     images, labels = batch
     if len(images) < 2 or len(labels) != len(images):
-        raise InputError(f"a batch needs at least 2 images and one label each, not {images.shape} and {labels.shape}")
+        raise InputError(f"a batch needs at least 2 images and one label each, got {images.shape} and {labels.shape}")
     outputs = output_shape(network, images.shape)
     is_classes = jnp.issubdtype(labels.dtype, jnp.integer)
     wanted = outputs[:-1] if is_classes else outputs
@@ -178,10 +238,12 @@ def check_batch(network: SearchNetwork, batch: Batch) -> None:
 
 
 def output_shape(network: SearchNetwork, images: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the network's outputs for images of that shape.
+    """Return the shape of the network's outputs for images of that shape.
 
-    Raises: InputError where the network does not take such images.
+    Raises:
+      InputError: the network does not take such images.
     """
-    arch = jax.ShapeDtypeStruct((len(network.space.num_choices),), jnp.int8)
-    given = jax.ShapeDtypeStruct(images, jnp.result_type(float))
-    return jax.eval_shape(network.init_with_output, jax.random.key(0), given, arch)[0].shape
+    arch = abstract_array((len(network.space.num_choices),), jnp.int8)
+    images_like = abstract_array(images, jnp.result_type(float))
+    outputs, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images_like, arch)
+    return tuple(outputs.shape)

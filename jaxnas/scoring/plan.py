@@ -1,4 +1,4 @@
-"""Two ways through a list of architectures, behind one interface: one by one, or in groups that share an op.
+"""Two strategies for a list of architectures, behind one interface: one by one, or in groups that share an op.
 
 "loop", for CPUs: every device scores its share one architecture after another, so that only the chosen op of each edge
 runs, its memory is reused, and the program is the same for any number of architectures. "grouped", for accelerators:
@@ -7,25 +7,27 @@ often at every edge of every chunk; the network then runs each op once, on those
 """
 
 import math
-from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.sharding import PartitionSpec
-from jaxtyping import Int, Int8
+from jaxtyping import Array, Float, Int, Int8
 
 from jaxnas.data.batch import Batch
-from jaxnas.networks import SearchNetwork
+from jaxnas.networks import Draw, SearchNetwork
 from jaxnas.proxies import Proxy, Quantities
 from jaxnas.proxies.finish import Unfinished
+from jaxnas.runtime.devices import abstract_array, map_on_devices
 from jaxnas.runtime.distributed import from_leader, mesh
 
-Chunks = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device takes at once
-SPLIT, WHOLE = PartitionSpec("archs"), PartitionSpec()  # over the devices of the job
+Chunks: TypeAlias = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device takes at once
+ProxyOutput: TypeAlias = Float[Array, "..."] | Unfinished
+RunStrategy: TypeAlias = Literal["loop", "grouped"]
+# Over the devices of the job:
+SPLIT, WHOLE = PartitionSpec("archs"), PartitionSpec()  # type: ignore[no-untyped-call]
 
 LOOP_CHUNK = 16  # architectures between two looks at the results
 WINDOW = 4096  # architectures among which chunks are balanced, so that planning takes linear time
@@ -34,22 +36,31 @@ SAFE_SHARE = 0.7  # of the memory that a device reports, for what an estimate mi
 
 
 class Plan(NamedTuple):
-    """What the devices do."""
+    """What the devices do.
+
+    Attributes:
+      network: the network, which knows how many architectures of a chunk choose each op.
+      chunks: rows of the architectures of each chunk.
+      size: rows of every chunk once padded.
+    """
 
     network: SearchNetwork
     chunks: Chunks
-    size: int  # of every chunk once padded
+    size: int
 
 
 def make_plan(
     network: SearchNetwork,
     archs: Int8[np.ndarray, "A D"],
     batch: Batch,
-    strategy: str,
+    strategy: RunStrategy,
     size: int | None,
     memory: float | None,
 ) -> Plan:
-    """Chunks of at most `size` architectures, or as many as fit into `memory` (GB of one device), in all processes."""
+    """Cut chunks of at most `size` architectures, or of as many as `memory` (GB of one device) holds.
+
+    In a job of several processes all get the same plan.
+    """
     size = int(from_leader(lambda: np.array([chunk_size(network, batch, strategy, size, memory)]), (1,), np.int32)[0])
     share = max(1, min(size, math.ceil(len(archs) / mesh().size)))
     if strategy == "loop":  # always padded to `size`: one program for any number of architectures
@@ -65,12 +76,12 @@ def make_plan(
 
 
 def count_ops(archs: Int8[np.ndarray, "A D"], num_ops: int) -> Int[np.ndarray, "D ops"]:
-    """How many of the architectures choose each op, for every decision."""
-    return (archs[:, :, None] == np.arange(num_ops)).sum(axis=0)
+    """Count how many of the architectures choose each op, for every decision."""
+    return np.asarray((archs[:, :, None] == np.arange(num_ops)).sum(axis=0))
 
 
 def balanced_chunks(archs: Int8[np.ndarray, "A D"], size: int, num_ops: int) -> Chunks:
-    """Chunks of at most `size` rows in which the ops of every decision are spread as evenly as among all rows.
+    """Cut chunks of at most `size` rows in which the ops of every decision are spread as evenly as among all rows.
 
     Greedy: each architecture in turn joins the chunk, among those with room, in which its ops are the rarest. That
     leaves 2 to 6 % between the fullest chunk and the mean for chunks of 192 to 64 NAS-Bench-201 cells.
@@ -92,8 +103,10 @@ def balanced_chunks(archs: Int8[np.ndarray, "A D"], size: int, num_ops: int) -> 
     return [rows for rows in chunks if len(rows)]
 
 
-def chunk_size(network: SearchNetwork, batch: Batch, strategy: str, size: int | None, memory: float | None) -> int:
-    """`size`, or as many architectures at once as fit into `memory` GB or into the free memory of a device."""
+def chunk_size(
+    network: SearchNetwork, batch: Batch, strategy: RunStrategy, size: int | None, memory: float | None
+) -> int:
+    """Return `size`, or as many architectures at once as `memory` GB or the free memory of a device holds."""
     if size is not None or strategy == "loop":
         return max(2, size or LOOP_CHUNK)  # XLA would unroll a loop over one row
     if memory is None:
@@ -103,53 +116,51 @@ def chunk_size(network: SearchNetwork, batch: Batch, strategy: str, size: int | 
 
 
 def bytes_per_arch(network: SearchNetwork, batch: Batch) -> float:
-    """Estimate of the device memory that one architecture of a chunk takes, from what all its ReLUs see."""
-    arch = jax.ShapeDtypeStruct((len(network.space.num_choices),), jnp.int8)
-    images = jax.ShapeDtypeStruct(batch.images.shape, jnp.float32)
+    """Estimate the device memory that one architecture of a chunk takes, from what all its ReLUs see."""
+    arch = abstract_array((len(network.space.num_choices),), jnp.int8)
+    images = abstract_array(batch.images.shape, jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), images, arch)
     apply = partial(network.apply, mutable=["relus"])
     _, sown = jax.eval_shape(apply, {"params": variables["params"]}, images, arch)
-    return PER_RELU * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(sown) if leaf.ndim >= 4)
+    seen: int = sum(int(leaf.size) * leaf.dtype.itemsize for leaf in jax.tree.leaves(sown) if leaf.ndim >= 4)
+    return PER_RELU * seen
 
 
 @lru_cache(maxsize=8)
 def make_program(
-    network: SearchNetwork, functions: tuple[tuple[str, Proxy], ...], strategy: str, draw_of_each: bool, float64: bool
-) -> Callable:
-    """Compiled (counts [devices], archs [A D], draw, batch) -> what each proxy gave, over the devices of the job.
+    network: SearchNetwork,
+    functions: tuple[tuple[str, Proxy], ...],
+    strategy: RunStrategy,
+    draw_of_each: bool,
+    float64: bool,
+) -> jax.stages.Wrapped:
+    """Compile (counts [devices], archs [A D], draw, batch) -> what each proxy gave, over the devices of the job.
 
-    That is for each a float64 [A], or where the devices have no `float64` what `finish_scores` takes. Each device takes
-    an equal share of the rows, of which the first `count` matter. `draw_of_each`: the leaves of the draw have an axis
-    [A] of their own.
+    That is for each a float64 [A], or on devices without `float64` what `finish_scores` takes. Each device takes an
+    equal share of the rows, of which the first `count` matter.
+
+    Args:
+      network: as the plan has it.
+      functions: names and proxies.
+      strategy: "loop" computes a device's rows one after another, "grouped" all at once.
+      draw_of_each: whether the leaves of the draw have an axis [A] in front.
+      float64: whether the devices compute in it.
     """
 
-    def of_one(draw, batch, arch):
+    def score(arch: Int8[Array, " D"], draw: Draw, batch: Batch) -> list[ProxyOutput]:
         quantities = Quantities(network, draw.params, arch, batch, draw.key, float64)
-        scores = [fn(quantities) for _, fn in functions]
-        return [score if isinstance(score, Unfinished) else quantities.widen(jnp.asarray(score)) for score in scores]
+        outputs = [proxy(quantities) for _, proxy in functions]
+        return [one if isinstance(one, Unfinished) else quantities.widen(jnp.asarray(one)) for one in outputs]
 
-    def one_by_one(counts, archs, draw, batch):
-        def own(row):
-            return jax.tree.map(lambda leaf: leaf[row], draw) if draw_of_each else draw
+    def score_with_draw(row: tuple[Int8[Array, " D"], Draw], batch: Batch) -> list[ProxyOutput]:
+        return score(*row, batch)
 
-        def step(row, out):
-            scores = of_one(own(row), batch, archs[row])
-            with jax.enable_x64(float64):
-                return jax.tree.map(lambda all, one: lax.dynamic_update_index_in_dim(all, one, row, 0), out, scores)
+    def score_with_shared_draw(arch: Int8[Array, " D"], shared: tuple[Draw, Batch]) -> list[ProxyOutput]:
+        return score(arch, *shared)
 
-        shapes = jax.eval_shape(lambda: of_one(own(0), batch, archs[0]))
-        with jax.enable_x64(float64):
-            out = jax.tree.map(lambda leaf: jnp.zeros((len(archs), *leaf.shape), leaf.dtype), shapes)
-        return lax.fori_loop(0, counts[0], step, out)
-
-    def all_at_once(counts, archs, draw, batch):
-        return jax.vmap(of_one, (0 if draw_of_each else None, None, 0))(draw, batch, archs)
-
-    sharded = jax.shard_map(
-        one_by_one if strategy == "loop" else all_at_once,
-        mesh=mesh(),
-        in_specs=(SPLIT, SPLIT, SPLIT if draw_of_each else WHOLE, WHOLE),
-        out_specs=SPLIT,
-        check_vma=False,
-    )
-    return jax.jit(sharded)
+    vmapped = strategy == "grouped"
+    if draw_of_each:
+        by_row = map_on_devices(score_with_draw, mesh(), vmapped=vmapped)
+        return jax.jit(lambda counts, archs, draw, batch: by_row(counts, (archs, draw), batch))
+    by_arch = map_on_devices(score_with_shared_draw, mesh(), vmapped=vmapped)
+    return jax.jit(lambda counts, archs, draw, batch: by_arch(counts, archs, (draw, batch)))
