@@ -1,4 +1,4 @@
-"""What a job of scoring will take, before anything is compiled or run."""
+"""Estimate what a job of scoring takes, before anything is compiled or run."""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +7,20 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Bool, Int, Int8, PyTree
 
 from jaxnas.data.batch import Batch
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import Quantities, flops, passes_of
+from jaxnas.runtime.devices import abstract_array
 from jaxnas.runtime.files import check_same
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.engine import get_proxies, representatives, strategy_of
 from jaxnas.scoring.plan import bytes_per_arch, chunk_size
 from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store.folders import is_address, open_folder
-from jaxnas.store.parts import MANIFEST, gather, read_parts
+from jaxnas.store.parts import MANIFEST, Part, gather, read_parts, seconds_of
+from jaxnas.store.scores import Environment, Provenance
 from jaxnas.store.store import DEFAULT_CONFIG, LONGEST_INTERVAL, make_provenance
 
 FEW = 64  # architectures whose operations are counted
@@ -28,25 +30,45 @@ BYTES_PER_NUMBER = 8
 
 
 class Estimate(NamedTuple):
-    """A job of scoring. What is not known is None."""
+    """What a job of scoring takes; what is not known is None.
 
-    architectures: int  # distinct ones asked for
-    known: int  # of them in the store, with every proxy
-    to_score: int  # the others, one of each network class where that is enough
+    Attributes:
+      architectures: distinct ones asked for.
+      known: of them in the store, with every proxy.
+      to_score: the others, one of each network class where that is enough.
+      proxies: how many proxies.
+      devices: of the job.
+      strategy: "loop" or "grouped".
+      shard: architectures of each device.
+      chunk: architectures that a device takes at once.
+      chunks: of each device, one after another.
+      bytes_per_device: about: params, minibatch, and what the architectures of a chunk keep.
+      flops_per_arch: about; the mean.
+      flops: of the job, about.
+      throughput: architectures a second of one device.
+      throughput_from: where the throughput comes from.
+      seconds: without compiling.
+      parts: that the store gains.
+      store_bytes: of these parts, before compression.
+    """
+
+    architectures: int
+    known: int
+    to_score: int
     proxies: int
     devices: int
     strategy: str
-    shard: int  # architectures of each device
-    chunk: int  # that a device takes at once
-    chunks: int  # of each device, one after another
-    bytes_per_device: int  # about: params, minibatch, and what the architectures of a chunk keep
-    flops_per_arch: float  # about, mean
+    shard: int
+    chunk: int
+    chunks: int
+    bytes_per_device: int
+    flops_per_arch: float
     flops: float
-    throughput: float | None  # architectures a second, of one device
+    throughput: float | None
     throughput_from: str
-    seconds: float | None  # without compiling
-    parts: int | None  # of the store, from now on
-    store_bytes: int  # of them, before compression
+    seconds: float | None
+    parts: int | None
+    store_bytes: int
 
 
 def estimate(
@@ -63,14 +85,26 @@ def estimate(
     throughput: float | None = None,
     processes: int = 1,
 ) -> Estimate:
-    """Shards, memory, operations, time and parts of `fill_store` with these arguments; nothing is compiled or written.
+    """Estimate shards, memory, operations, time and parts of `fill_store`; nothing is compiled or written.
 
-    Args: devices of the job, default those of this process; throughput, architectures a second of one device, default
-      that of the store's parts; processes, of the job.
     Operations are the multiply-adds of convolutions and linear layers of a few of the architectures, twice, for each
-    pass over the minibatch; `bytes_per_device` is the estimate by which chunks are cut, see `strategies`.
+    pass over the minibatch; `bytes_per_device` is the estimate by which chunks are cut, see `jaxnas.scoring.plan`.
 
-    Raises: InputError as `fill_store` where something does not fit, such as a store of other settings.
+    Args:
+      folder: as for `fill_store`, like those that follow.
+      space: see `fill_store`.
+      network: see `fill_store`.
+      archs: see `fill_store`.
+      batch: see `fill_store`.
+      proxies: names of proxies.
+      config: see `fill_store`.
+      data_name: see `fill_store`.
+      devices: of the job; by default those of this process.
+      throughput: architectures a second of one device; by default that of the store's parts.
+      processes: of the job.
+
+    Raises:
+      InputError: as `fill_store` where something does not fit, such as a store of other settings.
     """
     functions, devices = get_proxies(proxies), devices or jax.device_count()
     index, first = np.unique(to_index(space, archs), return_index=True)
@@ -110,7 +144,7 @@ def estimate(
 
 
 def flops_per_arch(network: SearchNetwork, archs: Int8[np.ndarray, "A D"], batch: Batch, names: Sequence[str]) -> float:
-    """Mean operations of one architecture, a multiply-add being two; of some, evenly spread over those given."""
+    """Return the mean operations of some of the architectures, a multiply-add being two, for all passes of proxies."""
     some = archs[np.linspace(0, len(archs) - 1, min(FEW, len(archs))).astype(int)]
     one = jax.tree.map(lambda leaf: np.asarray(leaf[:1]), batch)
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _param_shapes(network, archs, batch))
@@ -120,14 +154,16 @@ def flops_per_arch(network: SearchNetwork, archs: Int8[np.ndarray, "A D"], batch
     return forward * (passes[0] + BACKWARD * passes[1])
 
 
-def _param_shapes(network, archs, batch):
-    images = jax.ShapeDtypeStruct((2, *batch.images.shape[1:]), np.float32)
-    arch = jax.ShapeDtypeStruct(archs.shape[1:], np.int8)
+def _param_shapes(network: SearchNetwork, archs: Int8[np.ndarray, "A D"], batch: Batch) -> PyTree:
+    images = abstract_array((2, *batch.images.shape[1:]), np.float32)
+    arch = abstract_array(archs.shape[1:], np.int8)
     return jax.eval_shape(network.init, jax.random.key(0), images, arch)["params"]
 
 
-def _known(folder, provenance, index, names):
-    """Which architectures the store has, and how many each device scored a second; none where there is no store."""
+def _known(
+    folder: Path | str, provenance: Provenance, index: Int[np.ndarray, " A"], names: Sequence[str]
+) -> tuple[Bool[np.ndarray, " A"], float | None]:
+    """Return which architectures the store has, if there is one, and how many each device scored a second."""
     if not is_address(folder) and not Path(folder).is_dir():
         return np.zeros(len(index), bool), None
     place = open_folder(folder)
@@ -135,16 +171,27 @@ def _known(folder, provenance, index, names):
         return np.zeros(len(index), bool), None
     made_with, parts = read_parts(place)
     check_same(str(place), made_with, provenance)
-    known = gather(parts, index, names)[1].all(axis=1)
-    made_in = [part.environment for part in parts]
-    seconds = sum(made["seconds"] * int(made["device"].partition(" x ")[0]) for made in made_in)
-    return known, sum(len(part.indices) for part in parts) / seconds if seconds else None
+    known = np.asarray(gather(parts, index, names)[1].all(axis=1))
+    return known, _throughput(parts)
 
 
-def _num_parts(seconds, processes):
-    """A process saves at first every few seconds, then each minute."""
+def _throughput(parts: Sequence[Part]) -> float | None:
+    """Return how many architectures each device scored a second, from the parts that record it."""
+    timed = [(part, _device_seconds(part.header.environment)) for part in parts]
+    seconds = sum(spent for _, spent in timed)
+    return sum(len(part.indices) for part, spent in timed if spent) / seconds if seconds else None
+
+
+def _device_seconds(environment: Environment) -> float:
+    """Return seconds times devices, 0 if they are not recorded."""
+    devices = str(environment.get("device", "")).partition(" x ")[0]
+    return seconds_of(environment) * int(devices) if devices.isdecimal() else 0.0
+
+
+def _num_parts(seconds: float, processes: int) -> int:
+    """Return how many parts processes save: at first every few seconds, then each minute."""
     return processes * max(1, math.ceil(min(EARLY_PARTS, seconds / 5) + max(0.0, seconds / LONGEST_INTERVAL - 50)))
 
 
-def _text_length(space, archs):
+def _text_length(space: SearchSpace, archs: Int8[np.ndarray, "A D"]) -> int:
     return len(space.format(archs[0])) if len(archs) else 0

@@ -1,41 +1,45 @@
-"""A folder of files on this machine or in an object store, and the few things that a store of scores does with it."""
+"""Folders of files, on this machine or in an object store, and the few things that a store of scores does with them.
+
+The libraries of object stores retry what fails (AWS, Google, Hadoop, and those of fsspec); nothing is retried here.
+"""
 
 import os
 import re
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from pyarrow import ArrowInvalid, fs
 
 from jaxnas.errors import InputError
-from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.files import atomic_write, read_bytes
 
-STALE = 3600.0  # seconds after which nobody is writing a temporary file any more
-ATTEMPTS, FIRST_WAIT = 7, 0.25  # of a request to an object store; the wait in seconds doubles each time, 16 in all
-HOPELESS = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")  # AWS' words
-T = TypeVar("T")
+STALE = 3600.0  # seconds after which a temporary file belongs to a process that was killed
+ATTEMPTS = 7  # of a request to S3, with waits that double
 
 
 @runtime_checkable
 class Folder(Protocol):
     """Files by their names, which may have one folder in them: "parts/a.parquet". Every file appears whole.
 
-    `str` of a folder is for messages: an address without credentials. All raise InputError where the place cannot be
-    reached, read or written.
+    `str` of a folder is for messages: an address without credentials. All methods raise InputError where the place
+    cannot be reached, read or written.
     """
 
     def names(self, under: str) -> list[str]:
-        """Of all files in the folder `under` but hidden ones, sorted; none where there is no such folder."""
+        """Return the names of all files in the folder `under`, sorted and without hidden ones; it need not exist."""
+        ...
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
+        ...
 
     def read(self, name: str) -> bytes:
-        """The content of a file that exists."""
+        """Return the content of a file that exists."""
+        ...
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, or replace it by the new one."""
@@ -44,19 +48,20 @@ class Folder(Protocol):
         """Write a file unless there is one; in an object store the last of two that come together wins."""
 
     def set_aside(self, name: str) -> None:
-        """Give a file the name NAME.damaged; nothing where another process has done it."""
+        """Give a file the name NAME.damaged, unless another process has done it."""
 
     def remove_stale(self) -> None:
-        """Remove what killed processes left."""
+        """Remove the temporary files of killed processes."""
 
 
 def open_folder(place: Path | str) -> Folder:
-    """The folder at a path, or at an address such as s3://bucket/folder or gs://bucket/folder.
+    """Open the folder at a path, or at an address such as s3://bucket/folder or gs://bucket/folder.
 
     Credentials and the rest come from where the libraries of the object stores look for them: the environment, their
     files, the machine's role. Other schemes than s3, gs and hdfs need fsspec and its package.
 
-    Raises: InputError for a path that is a file, an address of nobody's scheme.
+    Raises:
+      InputError: a path that is a file, or an address whose scheme no installed library knows.
     """
     text = str(place)
     if text.startswith("file://"):
@@ -65,29 +70,29 @@ def open_folder(place: Path | str) -> Folder:
 
 
 def is_address(place: Path | str) -> bool:
-    """Whether this names something in an object store, and no file of this machine."""
+    """Return whether this names something in an object store instead of a file of this machine."""
     return re.match(r"[a-z][a-z0-9+.-]*://", str(place)) is not None
 
 
 def without_secrets(address: str) -> str:
-    """The address as it may be told: no user, password or options in it."""
+    """Return the address as messages may show it: without user, password and options."""
     return re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
 
 
 def file_in(folder: Path | str, name: str) -> str:
-    """The path or address of a file of that folder."""
-    base, options = _options_apart(folder)
+    """Return the path or address of a file of that folder."""
+    base, options = _split_options(folder)
     return f"{base.rstrip('/')}/{name}{options}"
 
 
 def split_file(path: Path | str) -> tuple[str, str]:
-    """The folder and the name of a file."""
-    base, options = _options_apart(path)
+    """Return the folder and the name of a file."""
+    base, options = _split_options(path)
     folder, _, name = base.rpartition("/")
     return (folder or ("/" if base.startswith("/") else ".")) + options, name
 
 
-def _options_apart(place):
+def _split_options(place: Path | str) -> tuple[str, str]:
     base, mark, options = str(place).partition("?") if is_address(place) else (str(place), "", "")
     return base, mark + options
 
@@ -96,30 +101,38 @@ class LocalFolder:
     """A folder of this machine, or of a file system that is mounted here."""
 
     def __init__(self, path: Path):
+        """Name the folder, which need not exist.
+
+        Raises:
+          InputError: there is a file of that name.
+        """
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file, and scores are kept in a folder: choose another name")
         self.path = path
 
     def __str__(self) -> str:
+        """Return the path."""
         return str(self.path)
 
     def names(self, under: str) -> list[str]:
+        """See `Folder`."""
         return sorted(f"{under}/{path.name}" for path in self.path.glob(f"{under}/[!.]*"))
 
     def exists(self, name: str) -> bool:
+        """See `Folder`."""
         return (self.path / name).exists()
 
     def read(self, name: str) -> bytes:
-        try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read {self.path / name}: {error.strerror or error}") from error
+        """See `Folder`."""
+        return read_bytes(self.path / name)
 
     def write(self, name: str, content: bytes) -> None:
+        """See `Folder`."""
         with atomic_write(self.path / name) as partial:
             partial.write_bytes(content)
 
     def create(self, name: str, content: bytes) -> None:
+        """See `Folder`."""
         path = self.path / name
         partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
         try:
@@ -138,11 +151,17 @@ class LocalFolder:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
     def set_aside(self, name: str) -> None:
+        """See `Folder`."""
         path = self.path / name
-        with suppress(FileNotFoundError):
+        try:
             path.replace(path.with_name(f"{path.name}.damaged"))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise InputError(f"cannot rename {path}: {error.strerror or error}") from error
 
     def remove_stale(self) -> None:
+        """See `Folder`."""
         for path in [*self.path.glob(".*.part*"), *self.path.glob("*/.*.part*")]:
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > STALE:
@@ -150,87 +169,85 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A folder of an object store, where an object appears when all of it has arrived: nothing is renamed.
-
-    What fails is tried again, seven times in all.
-    """
+    """A folder of an object store, where an object appears when all of it has arrived: nothing is renamed."""
 
     def __init__(self, address: str):
+        """Connect to the object store of an address.
+
+        Raises:
+          InputError: no installed library knows the scheme, or the library refuses the address.
+        """
         self.shown = without_secrets(address).rstrip("/")
-        self.files, self.base = self._connect(address)
-
-    def _connect(self, address):
-        try:
-            return fs.FileSystem.from_uri(address)
-        except ArrowInvalid as error:
-            if "Unrecognized filesystem" not in str(error):
-                raise self._failed("open", "", error) from error
-        except OSError as error:
-            raise self._failed("open", "", error) from error
-        try:
-            from fsspec.core import url_to_fs
-
-            files, base = url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise self._failed("open", "", error) from error
-        return fs.PyFileSystem(fs.FSSpecHandler(files)), base
+        with self._errors("open", "", (OSError, ImportError, ValueError)):
+            self.files, self.base = _connect(address)
 
     def __str__(self) -> str:
+        """Return the address without secrets."""
         return self.shown
 
     def names(self, under: str) -> list[str]:
+        """See `Folder`."""
         selector = fs.FileSelector(f"{self.base}/{under}", allow_not_found=True)
-        found = self._try("list", under, lambda: self.files.get_file_info(selector))
-        files = (info.base_name for info in found if info.type == fs.FileType.File)
+        with self._errors("list", under):
+            files = [info.base_name for info in self.files.get_file_info(selector) if info.type == fs.FileType.File]
         return sorted(f"{under}/{name}" for name in files if not name.startswith("."))
 
     def exists(self, name: str) -> bool:
-        info = self._try("look for", name, lambda: self.files.get_file_info(f"{self.base}/{name}"))
-        return info.type == fs.FileType.File
+        """See `Folder`."""
+        with self._errors("look for", name):
+            return bool(self.files.get_file_info(f"{self.base}/{name}").type == fs.FileType.File)
 
     def read(self, name: str) -> bytes:
-        def read():
-            with self.files.open_input_stream(f"{self.base}/{name}") as stream:
-                return stream.read()
-
-        return self._try("read", name, read)
+        """See `Folder`."""
+        with self._errors("read", name), self.files.open_input_stream(f"{self.base}/{name}") as stream:
+            return bytes(stream.read())
 
     def write(self, name: str, content: bytes) -> None:
-        def write():
-            folder = f"{self.base}/{name}".rpartition("/")[0]
+        """See `Folder`."""
+        path = f"{self.base}/{name}"
+        with self._errors("write", name):
             if not isinstance(self.files, fs.S3FileSystem | fs.GcsFileSystem):  # these have no folders
-                self.files.create_dir(folder, recursive=True)
-            with self.files.open_output_stream(f"{self.base}/{name}") as stream:
+                self.files.create_dir(path.rpartition("/")[0], recursive=True)
+            with self.files.open_output_stream(path) as stream:
                 stream.write(content)
 
-        self._try("write", name, write)
-
     def create(self, name: str, content: bytes) -> None:
+        """See `Folder`."""
         if not self.exists(name):
             self.write(name, content)
 
     def set_aside(self, name: str) -> None:
-        def move():
-            if self.exists(name):
+        """See `Folder`."""
+        if self.exists(name):
+            with self._errors("rename", name), suppress(FileNotFoundError):
                 self.files.move(f"{self.base}/{name}", f"{self.base}/{name}.damaged")
 
-        self._try("rename", name, move)
-
     def remove_stale(self) -> None:
-        """Nothing: what did not arrive whole does not appear."""
+        """Do nothing: what did not arrive whole does not appear."""
 
-    def _try(self, verb: str, name: str, action: Callable[[], T]) -> T:
-        for attempt in range(ATTEMPTS):
-            try:
-                return action()
-            except (FileNotFoundError, PermissionError) as error:
-                raise self._failed(verb, name, error) from error
-            except OSError as error:
-                if attempt == ATTEMPTS - 1 or any(word in str(error) for word in HOPELESS):
-                    raise self._failed(verb, name, error) from error
-                time.sleep(FIRST_WAIT * 2**attempt)
-        raise AssertionError("unreachable")
+    @contextmanager
+    def _errors(self, verb: str, name: str, kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+        """Raise the library's errors as InputError of one line without secrets."""
+        try:
+            yield
+        except kinds as error:
+            problem = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
+            raise InputError(f"cannot {verb} {self.shown}{'/' if name else ''}{name}: {problem}") from error
 
-    def _failed(self, verb, name, error):
-        problem = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
-        return InputError(f"cannot {verb} {self.shown}{'/' if name else ''}{name}: {problem}")
+
+def _connect(address: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of an address, and the path of the folder in it."""
+    try:
+        files, base = fs.FileSystem.from_uri(address)
+    except ArrowInvalid as error:
+        if "Unrecognized filesystem" not in str(error):
+            raise
+        from fsspec.core import url_to_fs
+
+        files, base = url_to_fs(address)
+        return fs.PyFileSystem(fs.FSSpecHandler(files)), base
+    if isinstance(files, fs.S3FileSystem):  # of `from_uri`, which retries nothing but connections
+        _, (options,) = files.__reduce__()  # what the address and the environment say
+        retry = fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
+        files = fs.S3FileSystem(**{**options, "retry_strategy": retry})
+    return files, base

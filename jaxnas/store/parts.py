@@ -3,16 +3,16 @@
     FOLDER/manifest.json            format number and provenance, written once
     FOLDER/parts/<sha256>.parquet   index, arch, a float64 column per proxy; provenance and environment as metadata
 
-No file is ever changed. Processes that score at the same time add parts of their own, a kill leaves whole parts, and a
-damaged part is known by its name. FOLDER is one of this machine or of an object store, see `jaxnas.store.folders`.
+No file is ever changed. Processes that score at the same time add separate parts, a kill leaves whole parts, and a
+damaged part is known by its name. FOLDER is on this machine or in an object store, see `jaxnas.store.folders`.
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,49 +23,94 @@ from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, PartDamaged
 from jaxnas.runtime.files import check_same
 from jaxnas.store.folders import Folder
+from jaxnas.store.scores import Environment, Provenance
 
 FORMAT = 1
-KEYS = ("index", "arch")  # the columns that are no proxies
+KEYS = ("index", "arch")  # all other columns are proxies
 MANIFEST = "manifest.json"
 READERS = 16  # parts that are read at once
+NO_MANIFEST = "it is not a manifest of scores"
+
+
+class Header(NamedTuple):
+    """The metadata of a table.
+
+    Attributes:
+      provenance: what its scores depend on.
+      environment: where they were computed.
+    """
+
+    provenance: Provenance
+    environment: Environment
 
 
 class Part(NamedTuple):
-    """Some rows of a store, and what made them."""
+    """Some rows of a store.
 
-    indices: np.ndarray  # int64 [a]
-    columns: dict[str, np.ndarray]  # proxy -> float64 [a]; NaN is a score
-    provenance: dict[str, Any]
-    environment: dict[str, Any]
+    Attributes:
+      indices: positions of the architectures in their space.
+      columns: scores of each proxy; NaN is a score.
+      header: what made them.
+    """
+
+    indices: Int[np.ndarray, " a"]
+    columns: dict[str, Float[np.ndarray, " a"]]
+    header: Header
 
 
-def read_header(table: pa.Table) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Provenance and environment from a table's metadata; KeyError or ValueError where it has none."""
+def read_header(table: pa.Table) -> Header:
+    """Read provenance and environment from a table's metadata.
+
+    Raises:
+      LookupError, TypeError, ValueError: the table has none, or damaged ones.
+    """
     header = json.loads((table.schema.metadata or {})[b"jaxnas"])
-    return header["provenance"], header["environment"]
+    return Header(dict(header["provenance"]), cast(Environment, dict(header["environment"])))
 
 
-def with_header(table: pa.Table, provenance: dict[str, Any], environment: dict[str, Any]) -> pa.Table:
-    """The table with provenance and environment as its metadata."""
+def with_header(table: pa.Table, provenance: Provenance, environment: Environment) -> pa.Table:
+    """Return the table with provenance and environment as its metadata."""
     return table.replace_schema_metadata({"jaxnas": json.dumps({"provenance": provenance, "environment": environment})})
 
 
-def open_parts(folder: Folder, provenance: dict[str, Any], on_event: Listener) -> list[Part]:
-    """The parts of a store that is to be added to; a folder that is new or empty becomes a store.
+def check_columns(table: pa.Table) -> None:
+    """Check that a table has the columns of scores.
 
-    What is damaged is set aside, as NAME.damaged, and reported as `PartDamaged`. A damaged manifest is made
-    anew from the parts.
+    Raises:
+      ValueError: it lacks one, or one has another type.
+    """
+    wanted = {"index": pa.int64(), "arch": pa.string(), **{name: pa.float64() for name in proxies_of(table)}}
+    for name, kind in wanted.items():
+        if name not in table.column_names or table[name].type != kind:
+            raise ValueError(f"it has no column {name!r} of type {kind}")
+    if table["index"].null_count:
+        raise ValueError("an index is missing")
 
-    Raises: InputError for a store of other settings, naming them: it stays as it is.
+
+def proxies_of(table: pa.Table) -> list[str]:
+    """Return the names of the columns that hold scores."""
+    return [name for name in table.column_names if name not in KEYS]
+
+
+def open_parts(folder: Folder, provenance: Provenance, on_event: Listener) -> list[Part]:
+    """Read the parts of a store that is to be added to; a folder that is new or empty becomes a store.
+
+    What is damaged is set aside, as NAME.damaged, and reported as `PartDamaged`. A damaged manifest is restored from
+    the parts.
+
+    Raises:
+      InputError: a store of other settings, which are named; it stays as it is.
     """
     found, damaged = _load(folder)
     existed = folder.exists(MANIFEST)  # asked first: another process may make it at any moment
     recorded = _read_manifest(folder)
     if recorded is None and existed:
         if not found:
-            raise InputError(f"{folder}/{MANIFEST} cannot be read, and no part can restore it: remove it to start anew")
-        damaged[MANIFEST] = "it is no manifest of scores"
-    made_with = recorded or next((part.provenance for part in found.values()), provenance)
+            raise InputError(
+                f"{folder}/{MANIFEST} cannot be read, and no part can restore it: remove it to start again"
+            )
+        damaged[MANIFEST] = NO_MANIFEST
+    made_with = recorded or next((part.header.provenance for part in found.values()), provenance)
     check_same(str(folder), made_with, provenance)
     damaged |= _strangers(found, provenance)
     for name, problem in damaged.items():
@@ -79,17 +124,18 @@ def open_parts(folder: Folder, provenance: dict[str, Any], on_event: Listener) -
     return [part for name, part in found.items() if name not in damaged]
 
 
-def read_parts(folder: Folder) -> tuple[dict[str, Any], list[Part]]:
-    """Provenance and parts of a store that is only read.
+def read_parts(folder: Folder) -> tuple[Provenance, list[Part]]:
+    """Return provenance and parts of a store that is only read.
 
-    Raises: InputError when the folder is no store or anything in it is damaged, naming it.
+    Raises:
+      InputError: the folder is not a store, or something in it is damaged, which is named.
     """
     if not folder.exists(MANIFEST):
         raise InputError(f"no scores in folder {folder}: make some with `jaxnas score --out {folder}`")
     provenance = _read_manifest(folder)
     found, damaged = _load(folder)
     if provenance is None:
-        damaged[MANIFEST] = "it is no manifest of scores"
+        damaged[MANIFEST] = NO_MANIFEST
     else:
         damaged |= _strangers(found, provenance)
     for name, problem in damaged.items():
@@ -107,7 +153,7 @@ def write_part(folder: Folder, table: pa.Table) -> None:
 def gather(
     parts: Iterable[Part], index: Int[np.ndarray, " A"], proxies: Sequence[str]
 ) -> tuple[Float[np.ndarray, "A M"], Bool[np.ndarray, "A M"]]:
-    """Scores of the architectures at `index`, which is sorted, and which of them are known; NaN where not."""
+    """Return the scores of the architectures at `index`, which is sorted, NaN if unknown, and which are known."""
     values = np.full((len(index), len(proxies)), np.nan)
     known = np.zeros(values.shape, bool)
     for part in parts if len(index) else ():
@@ -120,11 +166,20 @@ def gather(
     return values, known
 
 
-def merge_environments(parts: Sequence[Part]) -> dict[str, Any]:
-    """All that the parts tell of, and the sum of their seconds."""
-    found = [part.environment for part in parts]
-    merged = {key: ", ".join(sorted({str(e[key]) for e in found if key in e})) for e in found for key in e}
-    return {**merged, "seconds": round(sum(e["seconds"] for e in found), 3)}
+def merge_environments(parts: Sequence[Part]) -> Environment:
+    """Return every value that an environment of the parts has, and the sum of their seconds."""
+    environments = [cast(Mapping[str, object], part.header.environment) for part in parts]
+    names = dict.fromkeys(name for one in environments for name in one if name != "seconds")
+    merged = {name: ", ".join(sorted({str(one[name]) for one in environments if name in one})) for name in names}
+    return cast(
+        Environment, {**merged, "seconds": round(sum(seconds_of(part.header.environment) for part in parts), 3)}
+    )
+
+
+def seconds_of(environment: Environment) -> float:
+    """Return the time spent, 0 if it is not recorded."""
+    seconds = environment.get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) and np.isfinite(seconds) else 0.0
 
 
 def _checksum(content: bytes) -> str:
@@ -132,9 +187,9 @@ def _checksum(content: bytes) -> str:
 
 
 def _load(folder: Folder) -> tuple[dict[str, Part], dict[str, str]]:
-    """The sound parts by name, and of the others what is wrong."""
+    """Return the sound parts by name, and what is wrong with the others."""
 
-    def load(name):
+    def load(name: str) -> Part | str | None:
         try:
             return _parse(name, folder.read(name))
         except InputError:
@@ -142,29 +197,31 @@ def _load(folder: Folder) -> tuple[dict[str, Part], dict[str, str]]:
                 raise
             return None  # another process has just set it aside
         except (pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            return str(error).splitlines()[0]
+            return (str(error).splitlines() or [type(error).__name__])[0]
 
     names = [name for name in folder.names("parts") if name.endswith(".parquet")]
     with ThreadPoolExecutor(READERS) as pool:
-        found = dict(zip(names, pool.map(load, names), strict=True))
-    parts = {name: part for name, part in found.items() if isinstance(part, Part)}
-    return parts, {name: problem for name, problem in found.items() if isinstance(problem, str)}
+        loaded = dict(zip(names, pool.map(load, names), strict=True))
+    parts = {name: part for name, part in loaded.items() if isinstance(part, Part)}
+    return parts, {name: problem for name, problem in loaded.items() if isinstance(problem, str)}
 
 
 def _parse(name: str, content: bytes) -> Part:
     if name != f"parts/{_checksum(content)}.parquet":
         raise ValueError("its name is not the checksum of its bytes")
     table = pq.read_table(pa.BufferReader(content))
-    proxies = [name for name in table.column_names if name not in KEYS]
-    return Part(table["index"].to_numpy(), {name: table[name].to_numpy() for name in proxies}, *read_header(table))
+    header = read_header(table)
+    check_columns(table)
+    columns = {name: table[name].to_numpy() for name in proxies_of(table)}
+    return Part(table["index"].to_numpy(), columns, header)
 
 
-def _strangers(parts: dict[str, Part], provenance: dict[str, Any]) -> dict[str, str]:
-    return {name: "it was made otherwise" for name, part in parts.items() if part.provenance != provenance}
+def _strangers(parts: Mapping[str, Part], provenance: Provenance) -> dict[str, str]:
+    return {name: "other settings made it" for name, part in parts.items() if part.header.provenance != provenance}
 
 
-def _read_manifest(folder: Folder) -> dict[str, Any] | None:
-    """The provenance; None where there is no manifest, or none that can be read."""
+def _read_manifest(folder: Folder) -> Provenance | None:
+    """Return the provenance; None if there is no manifest that can be read."""
     if not folder.exists(MANIFEST):
         return None
     content = folder.read(MANIFEST)

@@ -1,20 +1,23 @@
-"""Scores on disk: a store, which is a folder that grows while scoring and is resumed after a kill, or a single file."""
+"""Scores on disk: a store, or a single file.
+
+A store is a folder that grows while scoring and is resumed after a kill.
+"""
 
 import io
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict, Unpack, cast
 
 import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int, Int8
+from jaxtyping import Bool, Float, Int, Int8
 
 from jaxnas.data.batch import Batch
 from jaxnas.data.images import fingerprint
@@ -26,66 +29,79 @@ from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
-from jaxnas.scoring.engine import DEFAULT_PROXIES, check_batch, get_proxies, iter_scores
-from jaxnas.spaces import SearchSpace, from_index, get_space, to_index
-from jaxnas.store.folders import is_address, open_folder, split_file, without_secrets
+from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoredChunks, check_batch, get_proxies, iter_scores
+from jaxnas.spaces import SearchSpace, from_index, to_index
+from jaxnas.store.folders import Folder, is_address, open_folder, split_file, without_secrets
 from jaxnas.store.parts import (
     KEYS,
+    check_columns,
     gather,
     merge_environments,
     open_parts,
+    proxies_of,
     read_header,
     read_parts,
     with_header,
     write_part,
 )
-from jaxnas.store.scores import Scores
+from jaxnas.store.scores import Environment, Provenance, Scores, space_of
 
 SAVE_INTERVAL, LONGEST_INTERVAL = 5.0, 60.0  # seconds between saves at first and at most: what a kill can cost
 DEFAULT_CONFIG = ScoringConfig()
 DECISIVE = ("seed", "init", "one_per_class", "precision")  # fields of ScoringConfig that decide scores
+LIBRARIES = ("jax", "flax", "gpjax", "numpy")
+
+
+def warn_of_damage(event: Event) -> None:
+    """Warn of a damaged file of a store; ignore all other events."""
+    if isinstance(event, PartDamaged):
+        warnings.warn(event.message, stacklevel=4)
 
 
 def make_provenance(
     space: SearchSpace, network: SearchNetwork, data_name: str, batch: Batch, config: ScoringConfig
-) -> dict[str, Any]:
-    """Everything but the proxy that a score depends on, as plain JSON values."""
+) -> Provenance:
+    """Return everything but the proxy that a score depends on, as plain JSON values."""
     fields = {
         "space": space.name,
         **describe(network),
         "data": data_name,
         "data.fingerprint": fingerprint(np.asarray(batch.images), np.asarray(batch.labels)),
         "batch_size": len(batch.labels),
-        **{name: getattr(config, name) for name in DECISIVE if hasattr(config, name)},
+        **{name: getattr(config, name) for name in DECISIVE},
         "jaxnas": version("jaxnas"),
     }
-    return json.loads(json.dumps(fields, default=str))  # as it is read back
+    as_read_back: Provenance = json.loads(json.dumps(fields, default=str))
+    return as_read_back
 
 
-def make_environment(seconds: float) -> dict[str, Any]:
-    """Library versions, device and seconds spent: recorded beside every result, never compared."""
-    installed = {name: find_spec(name) for name in ("jax", "flax", "gpjax", "numpy")}  # scoring runs without gpjax
+def make_environment(seconds: float) -> Environment:
+    """Return versions of libraries, the device and the seconds spent: recorded beside every result, never compared."""
     device = jax.local_devices()[0]
-    return {
-        **{name: version(name) for name, spec in installed.items() if spec is not None},
+    environment: Environment = {
         "device": f"{jax.local_device_count()} x {device.device_kind} ({device.platform})",
         "seconds": round(seconds, 3),
     }
+    versions = {name: version(name) for name in LIBRARIES if find_spec(name)}  # scoring runs without gpjax
+    return cast(Environment, {**versions, **environment})
 
 
 def write_scores(path: Path | str, scores: Scores, space: SearchSpace | None = None) -> None:
-    """Write a single file to hand on, atomically: a row per architecture, its index, its string, a column per proxy.
+    """Write a single file to hand on, atomically: a row per architecture, with index, text and a column per proxy.
 
-    `space` is needed where it is none of SPACES, here and below.
+    Args:
+      path: a file, or an address in an object store.
+      scores: what is written, with its provenance and environment.
+      space: the search space, needed where SPACES does not have it.
     """
-    space = space or get_space(scores.provenance["space"])
+    space = space or space_of(scores.provenance)
     columns = dict(zip(scores.proxies, scores.values.T, strict=True))
     table = _make_table(space, to_index(space, scores.archs), columns)
     write_score_table(path, with_header(table, scores.provenance, scores.environment))
 
 
 def write_score_table(path: Path | str, table: pa.Table) -> None:
-    """Write what `read_score_table` gave as a single file, atomically; `path` may be an address."""
+    """Write what `read_score_table` returned as a single file, atomically; `path` may be an address."""
     content = io.BytesIO()
     pq.write_table(table, content, compression="zstd", write_page_checksum=True)
     folder, name = split_file(path)
@@ -93,12 +109,17 @@ def write_score_table(path: Path | str, table: pa.Table) -> None:
 
 
 def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.Table:
-    """All scores of a store, or of a single file: a row per architecture, null where a proxy was not scored.
+    """Read all scores of a store, or of a single file: a row per architecture, null where a proxy was not scored.
 
     Columns are `index`, `arch` and one of float64 per proxy, where NaN is a score. A store's rows come by index; where
     two processes scored the same row, the part with the later name counts.
 
-    Raises: InputError when there is nothing, or something damaged or of another origin, naming it.
+    Args:
+      path: a folder or a file, or the address of one in an object store.
+      space: the search space, needed where SPACES does not have it.
+
+    Raises:
+      InputError: there is nothing, or something is damaged or has another origin, which is named.
     """
     if without_secrets(str(path)).endswith(".parquet") if is_address(path) else not Path(path).is_dir():
         return _read_file(path)
@@ -107,20 +128,26 @@ def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.T
     names = sorted({name for part in parts for name in part.columns}, key=_rank)
     values, known = gather(parts, index, names)
     columns = {name: pa.array(values[:, i], mask=~known[:, i]) for i, name in enumerate(names)}
-    table = _make_table(space or get_space(provenance["space"]), index, columns)
+    table = _make_table(space or space_of(provenance), index, columns)
     return with_header(table, provenance, merge_environments(parts))
 
 
 def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpace | None = None) -> Scores:
-    """Scores of a store or of a single file, of the architectures that have every one of `proxies`, default all.
+    """Read the scores of the architectures that have every one of some proxies, from a store or a single file.
 
-    The others are left out here and stay where they are: `read_score_table` gives them.
+    The other architectures stay where they are: `read_score_table` returns them too.
 
-    Raises: InputError as `read_score_table`; for an unknown proxy; when no architecture has all the proxies.
+    Args:
+      path: a folder or a file, or the address of one in an object store.
+      proxies: names of the columns; empty for all.
+      space: the search space, needed where SPACES does not have it.
+
+    Raises:
+      InputError: as `read_score_table`; an unknown proxy; no architecture has all the proxies.
     """
     table = read_score_table(path, space)
     provenance, environment = read_header(table)
-    known = [name for name in table.column_names if name not in KEYS]
+    known = proxies_of(table)
     for name in proxies:
         if name not in known:
             raise unknown_name("proxy", name, known)
@@ -131,9 +158,17 @@ def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpac
         raise InputError(
             f"no architecture of {without_secrets(str(path))} has every proxy asked for ({listed}): score them first"
         )
-    archs = from_index(space or get_space(provenance["space"]), complete["index"].to_numpy())
+    archs = from_index(space or space_of(provenance), complete["index"].to_numpy())
     values = np.stack([complete[name].to_numpy() for name in names], axis=1)
     return Scores(archs, values, names, provenance, environment)
+
+
+class FillOptions(TypedDict, total=False):
+    """Keywords of `fill_store`, see there."""
+
+    data_name: Required[str]
+    workers: Workers | None
+    on_event: Listener
 
 
 def score_to_store(
@@ -144,18 +179,17 @@ def score_to_store(
     batch: Batch,
     proxies: Sequence[str] | Mapping[str, Proxy] = DEFAULT_PROXIES,
     config: ScoringConfig = DEFAULT_CONFIG,
-    **options: Any,
+    **options: Unpack[FillOptions],
 ) -> Scores:
-    """Scores of `archs`, in their order, through the store at `folder`: `fill_store`, whose options these are, and then
-    `collect_scores`."""
+    """Score `archs` through the store at `folder` and return the scores in their order.
+
+    The arguments are those of `fill_store`, which scores what is missing; `collect_scores` reads.
+
+    Raises:
+      InputError: as `fill_store`.
+    """
     fill_store(folder, space, network, archs, batch, proxies, config, **options)
     return collect_scores(folder, space, archs, tuple(get_proxies(proxies)))
-
-
-def warn_of_damage(event: Event) -> None:
-    """Warn of a damaged file of a store; ignore all other events."""
-    if isinstance(event, PartDamaged):
-        warnings.warn(event.message, stacklevel=4)
 
 
 def fill_store(
@@ -174,14 +208,26 @@ def fill_store(
     """Score `archs` into the store at `folder`: what it knows is not scored again.
 
     Every few seconds what came is added to the store, which keeps other architectures and proxies too. Several
-    processes may use one store. A function of your own is known there by its name: name it anew when you change it.
-    In a job of several processes all call this with the same arguments; each scores its share and adds its own parts.
+    processes may use one store. In a job of several processes all call this with the same arguments; each scores its
+    share and adds separate parts.
 
-    Args: `workers`, which score instead of this process; `on_event` is given `Scored` with distinct
-      architectures, first those that the store knew (in a job it goes by the pace of this process), and in process 0
-      `PartDamaged` for each damaged file, of which the default warns.
+    Args:
+      folder: a folder of this machine, or an address in an object store.
+      space: the search space.
+      network: the network of the space.
+      archs: architectures, as vectors of the space; rows may repeat.
+      batch: the minibatch that proxies see.
+      proxies: names of proxies or sets, or a dictionary of functions. The store knows a custom function by its name
+        alone: give it another name when you change it.
+      config: how to score.
+      data_name: name of the data for the provenance.
+      workers: score instead of this process.
+      on_event: given `Scored` with counts of distinct architectures, first with those that the store knew; in a job
+        they are estimated from the pace of this process. In process 0 it is given `PartDamaged` for each damaged file,
+        which is set aside and whose rows are scored again; the default warns of it.
 
-    Raises: InputError when the store was made with other settings, naming them; when the batch or a name does not fit.
+    Raises:
+      InputError: other settings made the store, which are named; the batch or a name does not fit.
     """
     place = open_folder(folder)
     functions = get_proxies(proxies)
@@ -192,18 +238,18 @@ def fill_store(
     provenance = make_provenance(space, network, data_name, batch, config)
     index, first = np.unique(to_index(space, archs), return_index=True)
 
-    def look_up():
+    def look_up() -> Bool[np.ndarray, "A M"]:
         return gather(open_parts(place, provenance, on_event), index, tuple(functions))[1]
 
     known = from_leader(look_up, (len(index), len(functions)), bool)
-    found, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
+    num_known, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
 
     def count(num_scores: int) -> None:
         nonlocal scored
         scored += num_scores * jax.process_count()
-        on_event(Scored(found + (total - found) * min(scored, missing) // missing, total))
+        on_event(Scored(num_known + (total - num_known) * min(scored, missing) // missing, total))
 
-    on_event(Scored(found, total))
+    on_event(Scored(num_known, total))
     for names, rows in _pending(functions, known, first, config):
         chosen = {name: functions[name] for name in names}
         chunks = iter_scores(network, archs[first[rows]], batch, chosen, config, workers)
@@ -214,9 +260,10 @@ def fill_store(
 def collect_scores(
     folder: Path | str, space: SearchSpace, archs: Int8[np.ndarray, "A D"], proxies: Sequence[str]
 ) -> Scores:
-    """Scores of `archs`, in their order, from a store that has them all.
+    """Read the scores of `archs`, in their order, from a store that has them all.
 
-    Raises: InputError where it lacks some.
+    Raises:
+      InputError: it lacks some.
     """
     index, inverse = np.unique(to_index(space, archs), return_inverse=True)
     provenance, parts = read_parts(open_folder(folder))
@@ -226,8 +273,13 @@ def collect_scores(
     return Scores(archs, values[inverse], tuple(proxies), provenance, merge_environments(parts))
 
 
-def _pending(functions, known, first, config) -> Iterator[tuple[list[str], Int[np.ndarray, " a"]]]:
-    """Names and rows that are to be scored together, rows in the caller's order.
+def _pending(
+    functions: Mapping[str, Proxy],
+    known: Bool[np.ndarray, "A M"],
+    first: Int[np.ndarray, " A"],
+    config: ScoringConfig,
+) -> Iterator[tuple[list[str], Int[np.ndarray, " a"]]]:
+    """Yield names and rows that are to be scored together, rows in the caller's order.
 
     With one architecture scored per class, functions of the live network are kept apart from others, which are scored
     for each architecture: their scores then do not depend on what else was asked for.
@@ -241,12 +293,20 @@ def _pending(functions, known, first, config) -> Iterator[tuple[list[str], Int[n
         yield from ((group, rows) for group in (of_class, others) if group)
 
 
-def _save_chunks(place, space, provenance, index, names, chunks, count) -> None:
+def _save_chunks(
+    place: Folder,
+    space: SearchSpace,
+    provenance: Provenance,
+    index: Int[np.ndarray, " a"],
+    names: Sequence[str],
+    chunks: ScoredChunks,
+    count: Callable[[int], None],
+) -> None:
     """Take (rows, values) from `chunks` and add parts: every few seconds, at the end, and on any exception."""
-    unsaved: list[tuple[np.ndarray, np.ndarray]] = []
+    unsaved: list[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b M"]]] = []
     started = saved = time.monotonic()
 
-    def save():
+    def save() -> None:
         nonlocal saved
         now = time.monotonic()
         rows, values = (np.concatenate(pieces) for pieces in zip(*unsaved, strict=True))
@@ -267,7 +327,9 @@ def _save_chunks(place, space, provenance, index, names, chunks, count) -> None:
             save()
 
 
-def _make_table(space, index, columns) -> pa.Table:
+def _make_table(
+    space: SearchSpace, index: Int[np.ndarray, " a"], columns: Mapping[str, np.ndarray | pa.Array]
+) -> pa.Table:
     archs = [space.format(arch) for arch in from_index(space, index)]
     return pa.table({"index": pa.array(index, pa.int64()), "arch": pa.array(archs, pa.string()), **columns})
 
@@ -281,13 +343,14 @@ def _read_file(path: Path | str) -> pa.Table:
     try:
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
         read_header(table)
+        check_columns(table)
         table.validate(full=True)
         return table
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        problem = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{shown} is not a score file that can be read ({problem}): make it again") from error
 
 
 def _rank(name: str) -> tuple[int, str]:
-    """The order of columns: proxies as PROXIES has them, then others by name."""
+    """Order columns: proxies as PROXIES has them, then others by name."""
     return (list(PROXIES).index(name) if name in PROXIES else len(PROXIES), name)

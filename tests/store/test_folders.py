@@ -206,7 +206,6 @@ class Faulty(BaseHTTPRequestHandler):
 def test_a_server_that_fails_loses_no_row_and_doubles_none(s3, s3_port, tmp_path, monkeypatch):
     monkeypatch.setattr(jaxnas.store.store, "SAVE_INTERVAL", 0.0)
     monkeypatch.setattr(jaxnas.store.store, "LONGEST_INTERVAL", 0.0)
-    monkeypatch.setattr(jaxnas.store.folders, "FIRST_WAIT", 0.01)
     Faulty.port, Faulty.random, Faulty.told = s3_port, random.Random(1), Counter()
     archs = sample(NASBENCH201, 40, seed=0)
     here = score(tmp_path / "s", archs)

@@ -7,21 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxnas.errors import InputError
-from jaxnas.store.store import Scores, read_scores
+from jaxnas.store.scores import Scores
+from jaxnas.store.store import read_scores
 
 _FOLDER = Path(__file__).parent
 
 
 def shipped_scores() -> list[tuple[str, str]]:
-    """(space, data) of every table in the package."""
+    """Return (space, data) of every table in the package."""
     names = sorted(path.stem for path in _FOLDER.glob("*.parquet"))
     return [tuple(name.rsplit("-", 1)) for name in names]  # type: ignore[misc]
 
 
 def load_scores(space: str, data: str, proxies: Sequence[str] = ()) -> Scores:
-    """The shipped scores of all architectures of `space` on a minibatch of `data`, of `proxies` or of all there are.
+    """Read the shipped scores of all architectures of a space on a minibatch of a data set.
 
-    Raises: InputError when there are none; the message lists what there is.
+    Args:
+      space: name of the search space.
+      data: name of the data set.
+      proxies: names of the columns; empty for all.
+
+    Raises:
+      InputError: the package does not have them; the message lists what it has.
     """
     if (space, data) not in shipped_scores():
         known = ", ".join(f"{space} {data}" for space, data in shipped_scores()) or "none"
