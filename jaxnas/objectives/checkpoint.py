@@ -1,9 +1,10 @@
-"""Checkpoints of a training by orbax: a killed training goes on from the last one."""
+"""Checkpoints of a training by orbax: a killed training is resumed from the last one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import PyTree
@@ -11,71 +12,100 @@ from jaxtyping import PyTree
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import check_same
 
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+
+StateT = TypeVar("StateT")
+
 
 class Checkpoints:
-    """The last state of one training, in a folder of its own: arrays, and a header of plain JSON values.
+    """The last state of one training, in a separate folder: arrays, and a header of plain JSON values.
 
-    A checkpoint appears whole or not at all, and the one before goes only then. `keeps_last`: the finished training is
-    kept too.
+    A checkpoint appears whole or not at all, and the previous one is removed only then.
+
+    Args:
+      folder: where the checkpoint is kept.
+      keeps_last: whether the finished training is kept too.
     """
 
     def __init__(self, folder: Path, *, keeps_last: bool = False):
+        """Name the folder, which is made with the first checkpoint."""
         self.folder, self.keeps_last = folder, keeps_last
 
     def save(self, number: int, state: PyTree, course: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
-        """Keep `state`, a tree of NumPy arrays, and forget what was kept before; numbers must rise."""
+        """Keep `state`, a tree of NumPy arrays, and remove what was kept before; numbers must rise.
+
+        Args:
+          number: of the checkpoint.
+          state: what the training continues from.
+          course: how far it has come, as plain JSON values.
+          made_with: what the training depends on, as plain JSON values.
+
+        Raises:
+          InputError: the checkpoint cannot be written.
+        """
         import orbax.checkpoint as ocp  # takes a second
 
         header = json.loads(json.dumps({"course": course, "made_with": made_with}))
         arguments = dict(state=ocp.args.StandardSave(state), header=ocp.args.JsonSave(header))
         try:
-            with self._manager(ocp) as manager:
+            with self._open() as manager:
                 manager.save(number, args=ocp.args.Composite(**arguments))
         except OSError as error:
             raise InputError(f"cannot write a checkpoint into {self.folder}: {error.strerror or error}") from error
 
-    def restore(self, like: PyTree, made_with: Mapping[str, Any]) -> tuple[PyTree, dict[str, Any]] | None:
-        """The state, of the shapes of `like`, and its course; None where there is none.
+    def restore(self, like: StateT, made_with: Mapping[str, Any]) -> tuple[StateT, dict[str, Any]] | None:
+        """Return the kept state and its course, or None if there is no checkpoint.
 
-        Raises: InputError if it is damaged, or if its `made_with` differs from that given (with the fields).
+        Args:
+          like: a state with the classes and shapes of the kept one.
+          made_with: what the training depends on.
+
+        Raises:
+          InputError: the checkpoint is damaged, or other settings made it, which are named.
         """
         if not self.folder.exists():
             return None
         import orbax.checkpoint as ocp
 
-        try:
-            with self._manager(ocp) as manager:
-                number = manager.latest_step()
-                if number is None:
-                    return None
-                header = manager.restore(number, args=ocp.args.Composite(header=ocp.args.JsonRestore()))["header"]
-                course, found = dict(header["course"]), dict(header["made_with"])
-        except (OSError, LookupError, TypeError, ValueError) as error:
-            raise self._damaged(error) from error
-        check_same(self.folder, found, made_with)
-        try:
-            with self._manager(ocp) as manager:
-                wanted = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-                state = manager.restore(number, args=wanted)["state"]
-                return _like(state, like), course
-        except (OSError, LookupError, TypeError, ValueError) as error:
-            raise self._damaged(error) from error
+        with self._named_if_damaged(), self._open() as manager:
+            number = manager.latest_step()
+            if number is None:
+                return None
+            header = manager.restore(number, args=ocp.args.Composite(header=ocp.args.JsonRestore()))["header"]
+            course, kept_with = dict(header["course"]), dict(header["made_with"])
+        check_same(self.folder, kept_with, made_with)
+        with self._named_if_damaged(), self._open() as manager:
+            wanted = ocp.args.Composite(state=ocp.args.StandardRestore(like))
+            return _with_structure(manager.restore(number, args=wanted)["state"], like), course
 
-    def _manager(self, ocp):
+    def _open(self) -> "ocp.CheckpointManager":
+        import orbax.checkpoint as ocp
+
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
         return ocp.CheckpointManager(self.folder.absolute(), options=options)
 
-    def _damaged(self, error):
-        line = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        return InputError(f"checkpoint {self.folder} is damaged ({line}); delete the folder to train from the start")
+    @contextmanager
+    def _named_if_damaged(self) -> Iterator[None]:
+        """Raise what orbax raises on damaged files as an InputError that names the folder."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            problem = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise InputError(
+                f"checkpoint {self.folder} is damaged ({problem}); delete the folder to train from the start"
+            ) from error
 
 
-def _like(state, like):
-    """`state` as a tree of the same classes, which orbax does not keep."""
+def _with_structure(state: PyTree, like: StateT) -> StateT:
+    """Return `state` as a tree of the same classes as `like`, which orbax does not keep."""
     import jax
 
     leaves, structure = jax.tree.flatten(like)
-    found = jax.tree.leaves(state)
-    if [np.shape(leaf) for leaf in found] != [np.shape(leaf) for leaf in leaves]:
+    restored = jax.tree.leaves(state)
+    if [np.shape(leaf) for leaf in restored] != [np.shape(leaf) for leaf in leaves]:
         raise ValueError("its arrays have other shapes")
-    return jax.tree.unflatten(structure, found)
+    same: StateT = jax.tree.unflatten(structure, restored)
+    return same

@@ -11,12 +11,20 @@ from jaxnas.runtime.files import atomic_write, check_same, read_bytes
 
 
 class Trained(NamedTuple):
-    """One trained candidate; a line of the record, where NaN and inf are written as null and read as NaN."""
+    """One trained candidate; a line of the record, where NaN and inf are written as null and read as NaN.
 
-    validation_accuracy: float  # percent, NaN if diverged
-    loss: float  # mean training loss of the last epoch, nats
-    epochs: int  # trained; fewer than the configured ones if the loss stopped being finite
-    seconds: float  # of training and validation, without compilation
+    Attributes:
+      validation_accuracy: percent, NaN if diverged.
+      loss: mean training loss of the last epoch, nats.
+      epochs: epochs trained; fewer than the configured ones if the loss stopped being finite.
+      seconds: of training and validation, without compilation.
+      diverged: whether loss or logits stopped being finite.
+    """
+
+    validation_accuracy: float
+    loss: float
+    epochs: int
+    seconds: float
     diverged: bool
 
 
@@ -32,7 +40,7 @@ def write_record(path: Path, header: Mapping[str, Any], trained: Mapping[str, Tr
 
 
 def read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Trained]:
-    """What was trained before, by architecture; nothing if there is no file.
+    """Read what was trained before, by architecture; nothing if there is no file.
 
     A last line without its newline was cut off, in copying for instance: it is dropped.
 
@@ -42,10 +50,10 @@ def read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Trained]:
     if not path.exists():
         return {}
     first, *lines = read_bytes(path).split(b"\n")[:-1] or [b""]
-    found = _parse(first, f"{path}, line 1").get("made_with")
-    if not isinstance(found, dict):
-        raise InputError(f"{path}, line 1: this is no record of training; give another path")
-    check_same(path, found, header)
+    made_with = _parse(first, f"{path}, line 1").get("made_with")
+    if not isinstance(made_with, dict):
+        raise InputError(f"{path}, line 1: this is not a record of training; give another path")
+    check_same(path, made_with, header)
     return dict(_entry(line, f"{path}, line {number}") for number, line in enumerate(lines, start=2))
 
 
@@ -69,5 +77,5 @@ def _entry(line: bytes, place: str) -> tuple[str, Trained]:
     kinds = {key: (int, float) for key in Trained._fields} | {"epochs": int, "diverged": bool}
     fits = values.keys() == kinds.keys() and all(isinstance(values[key], kind) for key, kind in kinds.items())
     if not (isinstance(arch, str) and fits):
-        raise InputError(f"{place}: no result of training ({line[:60]!r}); delete the line, or the file")
+        raise InputError(f"{place}: not a result of training ({line[:60]!r}); delete the line, or the file")
     return arch, Trained(**values)

@@ -1,6 +1,6 @@
 """Objectives that were measured before: benchmark tables, users' own tables, published proxy scores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +19,9 @@ FAILED = -1e8  # what NAS-Bench-Suite-Zero stores for a score that could not be 
 
 Column: TypeAlias = list[Any] | np.ndarray  # as read, before it is checked
 
+# What Arrow raises on damaged files, and Python on cells that it has no objects for, such as a date in the year 10000.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)
+
 _PICKLES = (".p", ".pkl", ".pickle")
 _ENDINGS = (".csv", ".parquet", ".npz", *_PICKLES)
 
@@ -33,22 +36,32 @@ _ROBOT_COLUMNS = {
 
 
 class Table(NamedTuple):
-    """Architectures, and columns of what was measured of each; NaN = not measured."""
+    """Architectures, and columns of what was measured of each.
+
+    Attributes:
+      archs: architectures, as vectors of their space.
+      columns: measurements by name; NaN where none was made.
+    """
 
     archs: Int8[np.ndarray, "A D"]
     columns: dict[str, Float64[np.ndarray, " A"]]
 
 
 def load_table(path: str | Path, space: SearchSpace, arch_column: str = "arch") -> Table:
-    """A table of architectures, written as strings of their space, with columns of numbers.
+    """Read a table of architectures, written as strings of their space, with columns of numbers.
 
     CSV and Parquet: `arch_column` and metrics; an empty cell is NaN. npz: the same as 1-D arrays of one length, other
     arrays are left out. Pickle, as RoBoT publishes its tables: a list of dicts {arch, metric, ...}, or a list of
     numbers in index order of the whole space, which becomes a column named like the file.
 
+    Args:
+      path: a file whose name ends in .csv, .parquet, .npz, .p, .pkl or .pickle.
+      space: the search space of the architectures.
+      arch_column: name of the column of architectures.
+
     Raises:
       InputError: missing, corrupt or empty file, unknown ending, no architecture column, an architecture that the space
-        cannot parse or a cell that is no number (with its row, counted from 1).
+        cannot parse or a cell that is not a number (with its row, counted from 1).
     """
     path = Path(path).expanduser()
     columns = _read_columns(path, arch_column)
@@ -58,13 +71,12 @@ def load_table(path: str | Path, space: SearchSpace, arch_column: str = "arch") 
     elif path.suffix.lower() in _PICKLES and {len(column) for column in columns.values()} == {space.size}:
         archs = enumerate_archs(space)
     else:
-        known = ", ".join(columns) or "none"
-        raise InputError(f"{path}: no architecture column {arch_column!r}; the columns are {known}")
+        raise InputError(f"{path}: no architecture column {arch_column!r}; the columns are {_listed(columns)}")
     return Table(archs, {name: _numbers(column, name, path) for name, column in columns.items()})
 
 
 def load_nasbench201(folder: str | Path | None = None) -> Table:
-    """The NAS-Bench-201 table of the data folder; accuracies in percent, costs in seconds.
+    """Read the NAS-Bench-201 table of the data folder; accuracies in percent, costs in seconds.
 
     The compiled nb201/nb201_table.npz, else RoBoT's published files, whose five columns take the compiled table's names
     (c10_valid_val_12, c10_cost_12_sec, robot_c10_test, robot_c100_test, robot_im120_test).
@@ -88,7 +100,7 @@ def load_nasbench201(folder: str | Path | None = None) -> Table:
 def load_proxy_scores(
     folder: str | Path | None, dataset: str, proxies: Sequence[str]
 ) -> tuple[Int8[np.ndarray, "A D"], Float64[np.ndarray, "A M"]]:
-    """NAS-Bench-Suite-Zero's scores of all NAS-Bench-201 architectures, from nb201/nb201_proxies.npz.
+    """Read NAS-Bench-Suite-Zero's scores of all NAS-Bench-201 architectures, from nb201/nb201_proxies.npz.
 
     Architectures with dead edges have the score of their canonical form. A score that failed or was never computed is
     NaN.
@@ -125,7 +137,7 @@ def load_proxy_scores(
 
 
 def align(table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], column: str) -> Float64[np.ndarray, " A"]:
-    """`column` of the table for each of `archs`, in their order.
+    """Return `column` of the table for each of `archs`, in their order.
 
     Raises:
       InputError: unknown column, an architecture that stands twice in the table, or `archs` that it lacks.
@@ -144,24 +156,29 @@ def align(table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], colu
 
 
 class TabularObjective(NamedTuple):
-    """Validation and test accuracies of a pool that were measured before; called like an objective that trains."""
+    """Accuracies of a pool that were measured before; called like an objective that trains.
+
+    Attributes:
+      values: what a search maximises, of each architecture.
+      test: what is reported at the end; NaN where the table has none.
+    """
 
     values: Float64[np.ndarray, " A"]
     test: Float64[np.ndarray, " A"]
 
     def __call__(self, index: int) -> float:
-        """Validation accuracy of the pool's architecture `index`."""
+        """Return the validation accuracy of the pool's architecture `index`."""
         return float(self.values[index])
 
     def test_accuracy(self, index: int) -> float:
-        """Its test accuracy, NaN where the table has none."""
+        """Return its test accuracy, NaN where the table has none."""
         return float(self.test[index])
 
 
 def tabular_objective(
     table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], column: str, test_column: str | None = None
 ) -> TabularObjective:
-    """The objective that looks `column` up for `archs`, and their test accuracy in `test_column` if one is named.
+    """Make the objective that looks `column` up for `archs`, and their test accuracy in `test_column` if one is named.
 
     Raises:
       InputError: see `align`.
@@ -172,7 +189,7 @@ def tabular_objective(
 
 
 def _read_columns(path: Path, arch_column: str) -> dict[str, Column]:
-    """The columns of a file as lists or 1-D arrays, unchecked."""
+    """Return the columns of a file as lists or 1-D arrays, unchecked."""
     match path.suffix.lower():
         case ".csv" | ".parquet":
             return _arrow_columns(path, arch_column)
@@ -196,10 +213,11 @@ def _arrow_columns(path: Path, arch_column: str) -> dict[str, Column]:
         columns = [
             column.to_numpy() if pa.types.is_floating(column.type) else column.to_pylist() for column in table.columns
         ]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a table ({str(error).partition(chr(10))[0]})") from error
+    except _UNREADABLE as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: cannot be read as a table ({problem})") from error
     if len(set(names)) < len(names):
-        raise InputError(f"{path}: two columns have the same name; the columns are {', '.join(names)}")
+        raise InputError(f"{path}: two columns have the same name; the columns are {_listed(names)}")
     return dict(zip(names, columns, strict=True))
 
 
@@ -221,6 +239,11 @@ def _pickle_columns(path: Path) -> dict[str, Column]:
         return {path.stem: rows}
     shared = [key for key in rows[0] if isinstance(key, str) and all(key in row for row in rows)]
     return {key: [row[key] for row in rows] for key in shared}
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names for a message, which has one line whatever is in them."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names) or "none"
 
 
 def _parse_archs(texts: Column, space: SearchSpace, path: Path) -> Int8[np.ndarray, "A D"]:

@@ -1,10 +1,15 @@
 import os
 import pickle
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxnas.errors import InputError
 from jaxnas.objectives.tabular import Table, align, load_nasbench201, load_proxy_scores, load_table
@@ -230,3 +235,81 @@ def test_the_six_proxies_of_robot_are_there(data_folder):
     assert archs.shape == scores.shape == (15_625, 6)
     assert np.isfinite(scores).mean() > 0.99
     assert not (scores == -1e8).any()
+
+
+WHOLE_NUMBERS = st.integers(-(2**63), 2**63 - 1)
+CELLS = {
+    pa.float64(): st.floats(),
+    pa.float32(): st.floats(width=32),
+    pa.float16(): st.floats(width=16).map(np.float16),
+    pa.int64(): WHOLE_NUMBERS,
+    pa.uint8(): st.integers(0, 255),
+    pa.bool_(): st.booleans(),
+    pa.null(): st.none(),
+    pa.string(): st.text() | st.sampled_from(TEXTS) | st.floats().map(str),
+    pa.binary(): st.binary(max_size=4),
+    pa.list_(pa.int8()): st.lists(st.integers(-9, 9), max_size=2),
+    **{pa.timestamp(unit, zone): WHOLE_NUMBERS for unit in ("s", "ns") for zone in (None, "UTC", "Mars/Base")},
+    pa.date64(): WHOLE_NUMBERS,
+    pa.duration("s"): WHOLE_NUMBERS,
+}
+
+
+@st.composite
+def frames(draw):
+    """Tables of any columns, most with architectures, some with a wrong one."""
+    num_rows = draw(st.integers(0, 3))
+    archs = draw(st.lists(st.sampled_from(TEXTS), min_size=num_rows, max_size=num_rows))
+    if archs and draw(st.booleans()):
+        archs[-1] = draw(st.none() | st.text(max_size=5))
+    names = draw(st.lists(st.text(st.characters(codec="utf-8"), max_size=4), max_size=3, unique=True))
+    columns = [pa.array(archs, pa.string())]
+    for _ in names:
+        kind = draw(st.sampled_from(list(CELLS)))
+        cells = draw(st.lists(st.none() | CELLS[kind], min_size=num_rows, max_size=num_rows))
+        columns.append(pa.array(cells, kind))
+    return pa.table(columns, names=[draw(st.sampled_from(["arch"] * 9 + ["model"])), *names])
+
+
+def number_of(cell):
+    return np.nan if cell is None else float(cell)
+
+
+def load_or_refuse(path):
+    try:
+        return load_table(path, NASBENCH201), None
+    except InputError as error:
+        return None, str(error)
+
+
+@settings(max_examples=300, deadline=None)
+@given(frame=frames(), ending=st.sampled_from([".csv", ".parquet"]), damage=st.none() | st.integers(0, 10**6))
+def test_any_frame_is_read_as_it_is_or_refused(frame, ending, damage):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"table{ending}")
+        try:
+            pa.csv.write_csv(frame, path) if ending == ".csv" else pa.parquet.write_table(frame, path)
+        except pa.ArrowException:
+            return  # a kind of column that such a file cannot hold
+        if damage is not None:
+            content = path.read_bytes()
+            place = damage % (len(content) + 1)
+            path.write_bytes(content[:place] + bytes([damage % 256]) + content[place + damage % 2 :])
+        table, refusal = load_or_refuse(path)
+        if table is None:
+            assert refusal.startswith(str(path))
+            assert "\n" not in refusal
+        if table is None or damage is not None:
+            return
+        texts = [text for text in frame["arch"].to_pylist() if text is not None]  # CSV readers skip empty lines
+        assert list(map(NASBENCH201.format, table.archs)) == texts
+        assert list(table.columns) == [name for name in frame.column_names if name != "arch"]
+        for name, values in table.columns.items():
+            assert values.dtype == np.float64
+            kind = frame[name].type
+            is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+            if ending == ".csv" and not is_number:
+                continue  # a text, of which the reader's guess counts
+            if ending == ".csv" and pa.types.is_floating(kind):  # in decimal, as short as its own precision allows
+                values = values.astype(kind.to_pandas_dtype())
+            np.testing.assert_array_equal(values, [number_of(cell) for cell in frame[name].to_pylist()])
