@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Float, Float32, Int, Int8, Int32
 
 from jaxnas.networks import SearchNetwork
@@ -25,13 +25,13 @@ from jaxnas.objectives.sgd import (
     init_state,
     make_trainer,
 )
-from jaxnas.runtime.devices import abstract_array
+from jaxnas.runtime.devices import abstract_array, partition_spec
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore
 
 STRETCH = 2.0  # seconds of training between two looks at it
 EVALUATION_BATCH = 256
 CHECKPOINT_INTERVAL = 60.0  # seconds; a candidate that takes less has none
-SPLIT, WHOLE = PartitionSpec("candidates"), PartitionSpec()  # type: ignore[no-untyped-call]
+SPLIT, WHOLE = partition_spec("candidates"), partition_spec()
 
 
 class Fitted(NamedTuple):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.spaces import get_space, to_index
 from jaxnas.store.parts import read_header, with_header
+from jaxnas.store.scores import Environment
 from jaxnas.store.store import make_environment
 from jaxnas.table.normalize import normalize
 
@@ -163,7 +164,7 @@ def load_comparison(folder: Path | str) -> MethodComparison:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()
         }
-        config, environment = CompareConfig(**fields), dict(record["environment"])
+        config, environment = CompareConfig(**fields), cast(Environment, dict(record["environment"]))
         tables = {row["method"]: Path(folder, f"{row['method']}.parquet") for row in record["rows"]}
         runs = {name: _to_columns(pq.read_table(table), name) for name, table in tables.items()}
         shared = set.intersection(*(set(method.seeds.tolist()) for method in runs.values()))
@@ -189,7 +190,7 @@ def _choose(runs: MethodRuns, seeds: Iterable[int]) -> MethodRuns:
     return MethodRuns(runs.method, *(column[rows] for column in runs[1:]))
 
 
-def _write(path: Path, runs: MethodRuns, settings: dict[str, Any], environment: dict[str, Any]) -> None:
+def _write(path: Path, runs: MethodRuns, settings: dict[str, Any], environment: Environment) -> None:
     columns = {name: list(column) for name, column in zip(runs._fields[1:], runs[1:], strict=True)}
     table = with_header(pa.table(columns), json.loads(json.dumps(settings)), environment)
     path.parent.mkdir(parents=True, exist_ok=True)

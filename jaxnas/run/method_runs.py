@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from jaxnas.run.config import CompareConfig
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.store.scores import Environment
 from jaxnas.table.evaluation import bootstrap_interval, compare
 
 
@@ -46,7 +47,7 @@ class MethodComparison(NamedTuple):
 
     config: CompareConfig
     runs: dict[str, MethodRuns]
-    environment: dict[str, Any]
+    environment: Environment
 
     def rows(self) -> list[dict[str, Any]]:
         """Return `method_rows` of the runs."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
-from jaxnas.store.scores import Scores
+from jaxnas.store.scores import Environment, Scores
 from jaxnas.store.store import read_score_table, read_scores, write_scores
 from jaxnas.table.normalize import TableReport
 
@@ -56,7 +56,7 @@ class Run(NamedTuple):
     masked: TableReport
     outcomes: dict[str, Outcome]
     seconds: dict[str, float]
-    environment: dict[str, Any]
+    environment: Environment
     command: str = ""
 
     @property
@@ -167,7 +167,7 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
             masked=TableReport(**{name: np.array(column) for name, column in record["masked"].items()}),
             outcomes={method: _read_outcome(outcome, row_of) for method, outcome in record["outcomes"].items()},
             seconds={stage: float(seconds) for stage, seconds in record["seconds"].items()},
-            environment=dict(record["environment"]),
+            environment=cast(Environment, dict(record["environment"])),
             command=str(record["command"]),
         )
 

@@ -14,6 +14,10 @@ RowT = TypeVar("RowT")
 SharedT = TypeVar("SharedT")
 OutT = TypeVar("OutT")
 
+# JAX's own constructors, which it does not type.
+partition_spec: Callable[..., PartitionSpec] = PartitionSpec
+abstract_array: Callable[[tuple[int, ...], DTypeLike], jax.ShapeDtypeStruct] = jax.ShapeDtypeStruct
+
 
 def map_on_devices(function: Callable[[RowT, SharedT], OutT], mesh: Mesh, *, vmapped: bool) -> jax.stages.Wrapped:
     """Compile `function(row, shared)` for many rows, in equal shares on the devices of a mesh.
@@ -29,7 +33,7 @@ def map_on_devices(function: Callable[[RowT, SharedT], OutT], mesh: Mesh, *, vma
         another, in the memory of one, and the others are zeros.
     """
     compute = _map_by_vmap if vmapped else _map_by_loop
-    split, whole = PartitionSpec(mesh.axis_names), PartitionSpec()  # type: ignore[no-untyped-call]
+    split, whole = partition_spec(mesh.axis_names), partition_spec()
     sharded = jax.shard_map(
         lambda counts, rows, shared: compute(function, counts, rows, shared),
         mesh=mesh,
@@ -67,8 +71,3 @@ def _map_by_loop(function: Callable[[RowT, SharedT], OutT], counts: Array, rows:
         zeros: Any = jax.tree.map(lambda leaf: jnp.zeros((num_rows, *leaf.shape), leaf.dtype), shapes)
     results: OutT = lax.fori_loop(0, counts[0], step, zeros)
     return results
-
-
-def abstract_array(shape: tuple[int, ...], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
-    """Return what stands for an array of that shape and dtype where nothing is computed."""
-    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]

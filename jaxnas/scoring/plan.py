@@ -13,21 +13,20 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Int8
 
 from jaxnas.data.batch import Batch
 from jaxnas.networks import Draw, SearchNetwork
 from jaxnas.proxies import Proxy, Quantities
 from jaxnas.proxies.finish import Unfinished
-from jaxnas.runtime.devices import abstract_array, map_on_devices
+from jaxnas.runtime.devices import abstract_array, map_on_devices, partition_spec
 from jaxnas.runtime.distributed import from_leader, mesh
 
 Chunks: TypeAlias = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device takes at once
 ProxyOutput: TypeAlias = Float[Array, "..."] | Unfinished
 RunStrategy: TypeAlias = Literal["loop", "grouped"]
 # Over the devices of the job:
-SPLIT, WHOLE = PartitionSpec("archs"), PartitionSpec()  # type: ignore[no-untyped-call]
+SPLIT, WHOLE = partition_spec("archs"), partition_spec()
 
 LOOP_CHUNK = 16  # architectures between two looks at the results
 WINDOW = 4096  # architectures among which chunks are balanced, so that planning takes linear time
