@@ -4,16 +4,27 @@ import math
 import os
 import re
 import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from jaxnas.runtime.host import num_cores
+
+if TYPE_CHECKING:
+    from jaxnas.data.catalogue import DataStatus
+    from jaxnas.proxies import About
+    from jaxnas.run.run import Run
+    from jaxnas.run.train import TrainedArch
+    from jaxnas.search import SearchResult
+    from jaxnas.store.estimate import Estimate
+    from jaxnas.store.scores import Scores
 
 console = Console()
 NO_BREAK = "\xa0"
@@ -24,24 +35,25 @@ LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 mill
 def configure_jax(engine: str = "local") -> None:
     """Keep compiled programs in the user's cache folder, and make every core of a CPU a device.
 
-    Of another engine than this process its accelerators are left to the workers.
-    The environment variables JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES take precedence.
+    With another engine the accelerators of this process are left to the workers. The environment variables
+    JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES take precedence.
     """
     import jax
 
+    set_flag: Callable[[str, str | int], None] = jax.config.update
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        set_flag("jax_compilation_cache_dir", str(cache))
         if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu"))):
             remove_large_programs(cache)
     if engine != "local":
-        jax.config.update("jax_platforms", "cpu")
+        set_flag("jax_platforms", "cpu")
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", num_cores())
+        set_flag("jax_num_cpu_devices", num_cores())
 
 
 def remove_large_programs(cache: Path) -> None:
-    """Remove the programs that XLA:CPU could not load again, so that they are compiled anew.
+    """Remove the programs that XLA:CPU could not load again, so that they are compiled again.
 
     Loading links their kernels one within the other, and with about a thousand its thread's stack is full (jaxlib
     0.10.2): a process that resumes to score decoders of TransNAS-Bench-101 macro would crash.
@@ -52,19 +64,19 @@ def remove_large_programs(cache: Path) -> None:
                 entry.unlink()
 
 
-def _fill(text, indent=""):
-    """Print as many lines as the words need; a no-break space breaks none."""
+def _fill(text: str, indent: str = "") -> None:
+    """Print words in as many lines as they need; a no-break space is not broken."""
     lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent="  ", break_long_words=False)
     console.print(lines.replace(NO_BREAK, " "), markup=False, highlight=False, soft_wrap=True)
 
 
-def _fill_with(title, parts):
-    """Print a list, broken between its parts alone."""
+def _fill_with(title: str, parts: Iterable[str]) -> None:
+    """Print a list that is broken between its parts alone."""
     _fill(f"{title} {', '.join(part.replace(' ', NO_BREAK) for part in parts)}")
 
 
-def score_table(scores) -> Table:
-    """Per proxy: smallest, median and largest finite score, and how many are not finite."""
+def score_table(scores: "Scores") -> Table:
+    """Tabulate for each proxy the smallest, median and largest finite score, and how many are not finite."""
     from jaxnas.store.scores import summarize
 
     rows = summarize(scores)
@@ -76,8 +88,8 @@ def score_table(scores) -> Table:
     return table
 
 
-def print_proxies(lines, sets) -> None:
-    """What there is to know of every proxy, and the names of sets."""
+def print_proxies(lines: Iterable["About"], sets: Mapping[str, Iterable[str]]) -> None:
+    """Print what is known about every proxy, and the members of sets."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("proxy", "passes", "sees", "better", "equal", "source"):
         table.add_column(name, no_wrap=True)
@@ -88,8 +100,8 @@ def print_proxies(lines, sets) -> None:
     console.print(table)
     console.print(
         "\npasses: over a minibatch of 64, forward + backward, of the proxy by itself; proxies that read the same "
-        "share them.\nsees: what of the data. equal: isomorphic architectures score equal, exactly or but for which "
-        "weights were drawn. source: first author, year, arXiv.",
+        "share them.\nsees: what of the data. equal: isomorphic architectures score equal, exactly, or up to the draw "
+        "of parameters. source: first author, year, arXiv.",
         highlight=False,
     )
     table = Table.grid("name", "members", padding=(0, 1, 0, 0))
@@ -98,15 +110,15 @@ def print_proxies(lines, sets) -> None:
     console.print(table)
 
 
-def _short(source):
-    """First author, year, and arXiv id if there is one, as in "Lee 2019 1810.02340"."""
-    found = re.match(r"([\w-]+).*?(\d{4})\b", source)
+def _short(source: str) -> str:
+    """Return first author, year, and arXiv id if there is one, as in "Lee 2019 1810.02340"."""
+    author = re.match(r"([\w-]+).*?(\d{4})\b", source)
     number = re.search(r"arXiv:([\d.]+)", source)
-    return " ".join([*(found.groups() if found else [source]), *(number.groups() if number else [])])
+    return " ".join([*(author.groups() if author else [source]), *(number.groups() if number else [])])
 
 
-def print_run(run) -> None:
-    """Every query with its phase and accuracy, the weights found, the winner, and where the time went."""
+def print_run(run: "Run") -> None:
+    """Print every query with its phase and accuracy, the weights found, the winner, and where the time went."""
     rows = run.rows()
     for method, outcome in run.outcomes.items():
         result = outcome.result
@@ -125,8 +137,8 @@ def print_run(run) -> None:
     _fill_with(f"{len(run.scores.archs)} architectures;", times)
 
 
-def _query_table(rows, result):
-    """One line per query; architectures too long for one are told by their index in the space."""
+def _query_table(rows: Sequence[Mapping[str, Any]], result: "SearchResult") -> Table:
+    """Tabulate one line per query; architectures too long for a line are named by their index in the space."""
     fits = max(len(row["arch"]) for row in rows) <= console.width - 40
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("query", "phase", "val. acc. %", "seconds", "architecture" if fits else "index"):
@@ -140,8 +152,8 @@ def _query_table(rows, result):
     return table
 
 
-def print_trained(trained) -> None:
-    """The architecture, its size, what the last epoch gave, and its test accuracy."""
+def print_trained(trained: "TrainedArch") -> None:
+    """Print the architecture, its size, loss and accuracy of the last epoch, and its test accuracy."""
     console.print(trained.config.arch, highlight=False, soft_wrap=True, markup=False)
     last = f"loss {trained.loss[-1]:.3f}, training accuracy {trained.accuracy[-1]:.2f} %"
     epochs = f"{len(trained.loss)} of {trained.config.training.epochs} epochs"
@@ -150,7 +162,7 @@ def print_trained(trained) -> None:
     console.print(f"  {tested}; trained for {trained.seconds:.1f} s", highlight=False)
 
 
-def _print_weights(run):
+def _print_weights(run: "Run") -> None:
     weights = next(iter(run.outcomes.values())).result.weights
     usable = run.masked.usable
     if any(map(math.isfinite, weights)):
@@ -165,8 +177,8 @@ def _print_weights(run):
         _fill_with("scores that are NaN or inf:", parts)
 
 
-def comparison_table(rows) -> Table:
-    """Per method: mean and deviation over seeds, interval of the mean, T0, and the paired test against the first."""
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Tabulate for each method mean, deviation and interval over seeds, T0, and the paired test against the first."""
     table = Table(title=f"{rows[0]['seeds']} seeds, accuracy in %", box=SIMPLE)
     for name in ("method", "accuracy", "95 % interval", "T0", "vs first", "p"):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
@@ -184,8 +196,8 @@ def comparison_table(rows) -> Table:
     return table
 
 
-def print_estimate(job) -> None:
-    """The plan of a scoring job."""
+def print_estimate(job: "Estimate") -> None:
+    """Print the plan of a scoring job."""
     time = "unknown: give --throughput, or score some first"
     if job.seconds is not None:
         pace = f"{job.throughput:.3g}/s of a device ({job.throughput_from})"
@@ -205,8 +217,8 @@ def print_estimate(job) -> None:
     console.print(table)
 
 
-def print_data(statuses) -> None:
-    """One block of lines per data set."""
+def print_data(statuses: Iterable["DataStatus"]) -> None:
+    """Print one block of lines per data set."""
     for entry in statuses:
         data = entry.data
         mark = "present" if entry.present else "missing"

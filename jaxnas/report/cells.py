@@ -22,7 +22,14 @@ COLOURS = {
 
 
 class Edge(NamedTuple):
-    """An arrow between two nodes; `used` is False where nothing that flows along it reaches the output."""
+    """An arrow between two nodes.
+
+    Attributes:
+      source: node where it starts.
+      target: node where it ends.
+      op: its label.
+      used: whether anything that flows along it reaches the output.
+    """
 
     source: int
     target: int
@@ -39,12 +46,12 @@ class Graph(NamedTuple):
 
 
 def draw_arch(space: SearchSpace, arch: Int8[np.ndarray, " D"]) -> list[tuple[str, str]]:
-    """Title and SVG of each cell of an architecture; none for a space whose cells are not known here."""
+    """Return title and SVG of each cell of an architecture; empty for a custom space."""
     return [(graph.title, to_svg(graph)) for graph in graphs_of(space, arch)]
 
 
 def graphs_of(space: SearchSpace, arch: Int8[np.ndarray, " D"]) -> list[Graph]:
-    """The cells of NAS-Bench-201, TransNAS-Bench-101 and DARTS as graphs; an op "none" is no edge."""
+    """Return the cells of NAS-Bench-201, TransNAS-Bench-101 and DARTS as graphs; an op "none" makes no edge."""
     if space in (NASBENCH201, TRANSNAS101_MICRO):
         (live,) = space.canonicalize(arch[None])
         ops = zip(EDGES, arch, live, strict=True)
@@ -57,7 +64,7 @@ def graphs_of(space: SearchSpace, arch: Int8[np.ndarray, " D"]) -> list[Graph]:
 
 
 def _skeleton(arch: Int8[np.ndarray, " D"]) -> Graph:
-    """Modules in a row: channels and the share of height and width after each."""
+    """Return modules in a row, with channels and the share of height and width after each."""
     channels, stride, nodes, edges = 64, 1, ["stem 64"], []
     for module in filter(None, arch.tolist()):
         channels, stride = channels * (2 if module in DOUBLES else 1), stride * (2 if module in HALVES else 1)
@@ -68,12 +75,12 @@ def _skeleton(arch: Int8[np.ndarray, " D"]) -> Graph:
 
 
 def _genotype(arch: Int8[np.ndarray, " D"]) -> list[Graph]:
-    """The normal and the reduction cell; all their nodes are concatenated to the output."""
+    """Return the normal and the reduction cell; all their nodes are concatenated to the output."""
     graphs = []
-    for cell, of_nodes in zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3).tolist(), strict=True):
+    for cell, decisions in zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3).tolist(), strict=True):
         edges = [
             Edge(source, node, DARTS.op_names[op])
-            for node, pairs, (pair, *ops) in zip(NODES, PAIRS, of_nodes, strict=True)
+            for node, pairs, (pair, *ops) in zip(NODES, PAIRS, decisions, strict=True)
             for source, op in zip(pairs[pair], ops, strict=True)
         ]
         nodes = ("k-2", "k-1", *(str(number) for number, _ in enumerate(NODES)))
@@ -82,9 +89,9 @@ def _genotype(arch: Int8[np.ndarray, " D"]) -> list[Graph]:
 
 
 def to_svg(graph: Graph) -> str:
-    """Nodes in a row, an arc over them for each edge, higher the more nodes it spans: no two labels meet.
+    """Draw nodes in a row and an arc over them for each edge, higher the more nodes it spans: no two labels meet.
 
-    Text has the colour of the page around it. Edges of no use are dashed.
+    Text has the colour of the page around it. Unused edges are dashed.
     """
     widest = max((edge.target - edge.source for edge in graph.edges), default=0)
     width, base = STEP * (len(graph.nodes) - 1) + 2 * STEP // 2, RISE * widest + LINE + RADIUS
@@ -92,13 +99,13 @@ def to_svg(graph: Graph) -> str:
     arcs = "".join(draw(edge, centres, base) for draw in (_arc, _label) for edge in graph.edges)
     nodes = "".join(_node(label, x, base) for label, x in zip(graph.nodes, centres, strict=True))
     edges = [
-        f"{graph.nodes[edge.source]} to {graph.nodes[edge.target]} {edge.op}{'' if edge.used else ' (of no use)'}"
+        f"{graph.nodes[edge.source]} to {graph.nodes[edge.target]} {edge.op}{'' if edge.used else ' (unused)'}"
         for edge in graph.edges
     ]
-    said = escape(f"{graph.title}: {'; '.join(edges) or 'no edge'}")
+    description = escape(f"{graph.title}: {'; '.join(edges) or 'no edge'}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {base + RADIUS + 4}" width="{width}" role="img" '
-        f'aria-label="{said}" font-family="inherit" font-size="13">'
+        f'aria-label="{description}" font-family="inherit" font-size="13">'
         f"{arcs}{nodes}</svg>"
     )
 
@@ -118,7 +125,7 @@ def _arc(edge: Edge, centres: list[int], base: int) -> str:
 
 
 def _label(edge: Edge, centres: list[int], base: int) -> str:
-    """The op, where its arc is highest; a halo of the page's colour parts it from arcs that cross."""
+    """Write the op where its arc is highest; a halo of the page's colour separates it from arcs that cross."""
     x, y = (centres[edge.source] + centres[edge.target]) / 2, base - RISE * (edge.target - edge.source) - 5
     halo = 'style="stroke: var(--page, Canvas); stroke-width: 5px; paint-order: stroke"'
     return f'<text x="{x:.0f}" y="{y}" text-anchor="middle" fill="currentColor" {halo}>{escape(edge.op)}</text>'

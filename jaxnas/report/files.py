@@ -24,7 +24,7 @@ def save_results(folder: Path | str, name: str, record: dict[str, Any], markdown
 
 
 def trained_record(trained: TrainedArch) -> dict[str, Any]:
-    """One trained architecture as plain JSON values: settings, losses and accuracies, versions, device."""
+    """Return a trained architecture as plain JSON values: settings, losses and accuracies, versions, device."""
     record = {**trained._asdict(), "config": asdict(trained.config), "environment": make_environment(trained.seconds)}
     record["config"]["network"] = dict(trained.config.network)
     for name in ("loss", "accuracy"):
@@ -40,7 +40,7 @@ def save_trained(folder: Path | str, trained: TrainedArch) -> None:
 
 
 def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | None:
-    """Write comparison.json, and comparison.png if matplotlib is installed; the picture's path or None."""
+    """Write comparison.json, and comparison.png if matplotlib is installed; return the picture's path or None."""
     record = {
         "config": asdict(comparison.config),
         "environment": comparison.environment,
@@ -57,7 +57,7 @@ def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | 
 
 
 def draw_curves(best: dict[str, Float[np.ndarray, "S T"]], path: Path | str, label: str) -> None:
-    """The best objective found after every query, mean over seeds with its deviation, as a PNG."""
+    """Draw the best objective after every query, mean over seeds with its deviation, as a PNG."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -23,30 +23,39 @@ NOT_OF_METHOD = ("seed", "training seed", "method", "compare", "together")  # ma
 
 
 def read_results(folder: Path | str) -> Run | MethodComparison:
-    """The finished search, or the finished comparison, whose folder this is."""
+    """Read the finished search, or the finished comparison, whose folder this is.
+
+    Raises:
+      InputError: neither is there, or a file is damaged.
+    """
     return load_comparison(folder) if Path(folder, COMPARISON).exists() else load_run(folder)
 
 
 def write_report(results: Run | MethodComparison | Sequence[Run | MethodComparison], path: Path | str) -> None:
     """Write the report of one search or comparison, or of several, as one HTML file, atomically.
 
-    It shows of each search: what was found and how the search got there, every query, the weights, the selected cell,
-    how the proxies agree with each other and with what was measured, and everything needed to run it again. Several
-    searches and comparisons are set against each other first: curves with bands over seeds, and a paired test.
+    For each search it shows the selected architecture with its cell, every query, the weights, how the proxies agree
+    with each other and with what was measured, and everything needed to run it again. Several searches and comparisons
+    are compared first: curves with bands over seeds, and a paired test.
 
-    Raises: InputError where Altair is not installed (extra `report`), or there is nothing to report.
+    Args:
+      results: what `read_results`, `search_network` or `compare_methods` returned.
+      path: the file to write.
+
+    Raises:
+      InputError: Altair is not installed (extra `report`), or `results` is empty.
     """
     if find_spec("altair") is None or find_spec("vl_convert") is None:
         raise InputError('a report needs Altair: pip install "jaxnas[report]"')
-    given = [results] if isinstance(results, Run | MethodComparison) else list(results)
-    if not given:
+    listed = [results] if isinstance(results, Run | MethodComparison) else list(results)
+    if not listed:
         raise InputError("nothing to report: name at least one run folder")
     with atomic_write(path) as partial:
-        partial.write_text(render(given), encoding="utf-8")
+        partial.write_text(render(listed), encoding="utf-8")
 
 
 def render(results: Sequence[Run | MethodComparison]) -> str:
-    """The page as text."""
+    """Return the page as text."""
     import vl_convert
     from jinja2 import Environment
 
@@ -78,9 +87,10 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
 
 
 def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, MethodRuns]:
-    """Each method over the seeds of all searches that differ in nothing else; a comparison brings its own.
+    """Group searches that differ in their seed alone, and add the methods of comparisons.
 
-    Searches that do differ are told apart by what differs. Of two with the same seed the first counts.
+    Groups that differ in settings too are labelled with those settings. Of two searches with the same seed the first
+    counts.
     """
     runs = [found for found in results if isinstance(found, Run)]
     configs = [{**_flat(run), "scores": run.scores.provenance.get("data")} for run in runs]
@@ -90,20 +100,20 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
         for name in (settings[0] if settings else ())
         if name not in NOT_OF_METHOD and len({config[name] for config in settings}) > 1
     ]
-    found: dict[str, dict[int, tuple[Run, str]]] = defaultdict(dict)
+    members_of: dict[str, dict[int, tuple[Run, str]]] = defaultdict(dict)
     for run, config in zip(runs, settings, strict=True):
         for method in run.outcomes:
             label = ", ".join([method, *(f"{name} {config[name]}" for name in differing)])
-            found[label].setdefault(run.config.seed, (run, method))
-    groups = {label: _stack(label, members) for label, members in found.items()}
-    for comparison in (found for found in results if isinstance(found, MethodComparison)):
-        for name, of_method in comparison.runs.items():
-            groups[name if name not in groups else f"{name} on {comparison.config.table}"] = of_method
+            members_of[label].setdefault(run.config.seed, (run, method))
+    groups = {label: _stack(label, members) for label, members in members_of.items()}
+    for comparison in (one for one in results if isinstance(one, MethodComparison)):
+        for name, method_runs in comparison.runs.items():
+            groups[name if name not in groups else f"{name} on {comparison.config.table}"] = method_runs
     return groups
 
 
 def _flat(found: Run | MethodComparison) -> dict[str, Any]:
-    """The configuration, that of the training beside the rest."""
+    """Return the flat configuration, with the parts for scoring and training as prefixes of names."""
     config = found.config.record() if isinstance(found, Run) else asdict(found.config)
     parts = {name: config.pop(name, {}) for name in ("training", "scoring")}
     return {**config, **{f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}}
@@ -122,8 +132,9 @@ def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
 
 
 def _section(run: Run, number: int) -> dict[str, Any]:
-    """What the page shows of one search."""
-    from jaxnas.report.charts import combined_scores, run_charts
+    """Return what the page shows of one search."""
+    from jaxnas.report.charts import run_charts
+    from jaxnas.report.score_charts import combined_scores
 
     scores = combined_scores(run)
     queries = [arch for outcome in run.outcomes.values() for arch in outcome.result.queries]
@@ -153,7 +164,7 @@ def _section(run: Run, number: int) -> dict[str, Any]:
 
 
 def _masked(run: Run) -> list[str]:
-    """What the search could not use of the scores, in words."""
+    """Return what the search could not use of the scores, in words."""
     unusable = run.masked.num_nan + run.masked.num_posinf + run.masked.num_neginf
     names = run.scores.proxies
     notes = [f"{name}: {count} scores are NaN or inf" for name, count in zip(names, unusable, strict=True) if count]
@@ -162,7 +173,7 @@ def _masked(run: Run) -> list[str]:
 
 
 def _settings(found: Run | MethodComparison) -> list[tuple[str, str]]:
-    """Configuration, versions and device, flat."""
+    """Return configuration, versions and device, flat."""
     scores = found.scores.provenance if isinstance(found, Run) else {}
     pairs = [
         *_flat(found).items(),

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.events import (
@@ -88,6 +88,7 @@ def _check(extra: str, *packages: str) -> None:
             raise InputError(f'tracking in {extra} needs the package {package}: pip install "jaxnas[{extra}]"')
 
 
+@runtime_checkable
 class _Log(Protocol):
     """Where numbers and texts go."""
 
@@ -124,7 +125,7 @@ class Tracker:
             case Scored(done, total):
                 if done == total or time.monotonic() - self._last > INTERVAL:
                     self._last = time.monotonic()
-                    self._numbers({"scoring/architectures": done}, done)
+                    self._numbers({"scoring/architectures": float(done)}, done)
             case TrainingProgress():
                 self._train(event)
             case QueryAnswered():
@@ -143,7 +144,7 @@ class Tracker:
     def _train(self, at: TrainingProgress) -> None:
         values: dict[str, float] = {}
         for row, loss, accuracy in zip(at.candidates, at.loss, at.accuracy, strict=True):
-            values |= {f"training/{row}/loss": loss, f"training/{row}/accuracy": accuracy}
+            values |= {f"training/{row}/loss": float(loss), f"training/{row}/accuracy": float(accuracy)}
         self._numbers(values, (at.epoch - 1) * at.steps + at.step)
 
     def _answer(self, query: QueryAnswered) -> None:

@@ -176,7 +176,8 @@ def gather_rows(values: Float[np.ndarray, "A M"], is_local: Bool[np.ndarray, " A
         return values
     words = np.ascontiguousarray(values, np.float64).view(np.uint32)  # JAX would round float64
     everyone, owners = (_together(multihost_utils.process_allgather, x) for x in (words, is_local))
-    return everyone[owners.argmax(axis=0), np.arange(len(is_local))].view(np.float64)
+    rows: Float[np.ndarray, "A M"] = everyone[owners.argmax(axis=0), np.arange(len(is_local))].view(np.float64)
+    return rows
 
 
 def wait_for_all(what: str) -> None:

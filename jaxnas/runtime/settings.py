@@ -37,7 +37,7 @@ class Setting(NamedTuple):
     help: str
     panel: Panel
     flag: str
-    minimum: float | None
+    minimum: int | float | None
     known: object
     suggestions: object
     kind: str
@@ -53,7 +53,7 @@ def setting(
     panel: Panel = "What",
     *,
     flag: str = "",
-    minimum: float | None = None,
+    minimum: int | float | None = None,
     known: object = None,
     suggestions: object = None,
     kind: str = "",

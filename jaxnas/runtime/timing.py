@@ -38,4 +38,4 @@ class Stopwatch:
             self._spans = [span for span in self._spans if span[0] < start_time] + [(start_time, end_time)]
 
     def _compiled(self) -> float:
-        return sum(end - start for start, end in self._spans)
+        return sum((end - start for start, end in self._spans), 0.0)

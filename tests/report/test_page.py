@@ -10,8 +10,9 @@ import pytest
 from jaxnas.errors import InputError
 from jaxnas.objectives.training import TrainingConfig
 from jaxnas.report import read_results, write_report
-from jaxnas.report.charts import COMBINED, run_charts
+from jaxnas.report.charts import run_charts
 from jaxnas.report.page import group_methods, render
+from jaxnas.report.score_charts import COMBINED
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.method_runs import MethodComparison, method_rows
 from jaxnas.table.evaluation import spearman
