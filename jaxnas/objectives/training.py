@@ -1,31 +1,30 @@
-"""Training as the objective: a candidate's validation accuracy after a short, fixed schedule.
+"""Training as the objective of a search: the validation accuracy of a candidate after a short, fixed schedule.
 
-All candidates share the split, the supernet initialisation (each takes the tensors of its own ops) and the order of the
-minibatches, all drawn from the seed alone: a candidate's result depends on nothing but itself, and comparisons are free
-of three sources of noise.
+All candidates share the split, the supernet initialisation (each takes the tensors of the ops it has) and the order of
+the minibatches, all drawn from the seed alone: a candidate's result depends on nothing but itself, and comparisons are
+free of three sources of noise.
 """
 
 import dataclasses
 import hashlib
-import json
 import logging
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int8
 
-from jaxnas.data.images import ImageData, fingerprint, split_validation
+from jaxnas.data.images import ImageData, split_validation
 from jaxnas.errors import InputError
-from jaxnas.networks import SearchNetwork, describe
+from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
+from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainState
@@ -40,7 +39,9 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingObjective:
-    """Validation accuracy in percent of `archs[index]`, which is trained when it is first asked for.
+    """The validation accuracy in percent of `archs[index]`, which is trained when it is first asked for.
+
+    It has all that `jaxnas.search.Objective` lists, so that a search trains several candidates together.
 
     Validation images are split off the training images; the test images are used by `test_accuracy` alone. A candidate
     whose loss or logits stop being finite has diverged: it is given up at that epoch, and its accuracies are NaN.
@@ -50,7 +51,7 @@ class TrainingObjective:
       archs: the pool; rows may repeat.
       data: images as the network shall see them, see `standardize`.
       config: hyperparameters.
-      record: JSON-lines file of what was trained, written anew and atomically after each candidate. The candidates in
+      record: JSON-lines file of what was trained, replaced atomically after each candidate. The candidates in
         it are not trained again, whatever pool they came from.
       on_event: given a `TrainingProgress` every few seconds and after each epoch.
       together: candidates that `prepare` trains at once; default: one on each device.
@@ -75,20 +76,21 @@ class TrainingObjective:
         together: int | None = None,
         workers: Workers | None = None,
     ):
+        """Read the record and split the images; nothing is compiled or trained yet."""
         self.network, self.config, self.on_event = network, config or TrainingConfig(), on_event
         self._space = space or network.space
         self.archs = check_archs(self._space, archs)
         rest, *validation = split_validation(data, self.config.validation_fraction, self.config.seed)
         check_fit(network, rest, self.config, len(self._space.num_choices))
         if together is not None and together < 1:
-            raise InputError(f"{together} candidates cannot be trained together: give 1 or more")
+            raise InputError(f"`together` must be at least 1, got {together}")
         train = Labelled(rest.train_images, rest.train_labels)
         self._workers, self._job = workers, None
         if workers is not None:
             path = None if record is None else Path(record).resolve()
             self._job = workers.share(_work, _Job(network, self.archs, data, self.config, self._space, path))
-        given = 1 if workers else together or jax.local_device_count()
-        self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=given)
+        num_lanes = 1 if workers else together or jax.local_device_count()
+        self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=num_lanes)
         self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
         self.seconds_trained = 0.0  # of this process
         self._record = None if record is None else Path(record)
@@ -99,15 +101,15 @@ class TrainingObjective:
         self._best: tuple[str, TrainState] | None = None  # the best candidate that this process trained
 
     def __call__(self, index: int) -> float:
-        """Validation accuracy in percent, NaN if the candidate diverged."""
+        """Return the validation accuracy in percent, NaN if the candidate diverged."""
         return self.result(index).validation_accuracy
 
     def cost(self, index: int) -> float:
-        """Seconds that training and validation took, without compilation."""
+        """Return the seconds that training and validation took, without compilation."""
         return self.result(index).seconds
 
     def result(self, index: int) -> Trained:
-        """All that the record holds of a candidate, which is trained if it was not.
+        """Return what the record holds of a candidate, which is trained if it was not.
 
         Raises:
           InputError: no such index, or the record cannot be written.
@@ -117,7 +119,7 @@ class TrainingObjective:
 
     @property
     def together(self) -> int:
-        """How many candidates are trained at once."""
+        """Candidates that are trained at once."""
         return self._workers.num_workers if self._workers else self._trainer.together
 
     def prepare(self, indices: Sequence[int]) -> None:
@@ -135,7 +137,7 @@ class TrainingObjective:
         names = list(missing)
         if self._workers and self._job:
             started = time.perf_counter()
-            for number, (state, result) in self._workers.map(self._job, [("train", i) for i in missing.values()]):
+            for number, (state, result) in self._workers.map(self._job, list(map(_Train, missing.values()))):
                 self._keep(names[number : number + 1], [state], [result])
             self.seconds_trained += time.perf_counter() - started
             return
@@ -143,12 +145,13 @@ class TrainingObjective:
             group = {name: missing[name] for name in names[start : start + self.together]}
             self._keep(group, *self._fit(list(group.values()), self._folder(group)))
 
-    def _folder(self, names):
-        """Of checkpoints, one of its own for each group of candidates: those of other searches can be told apart."""
+    def _folder(self, names: Iterable[str]) -> Path | None:
+        """Return the folder of checkpoints of a group of candidates, which no other group shares."""
         return self._checkpoints and self._checkpoints / hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
-    def _keep(self, names, states, results):
-        """Add their lines to the record."""
+    def _keep(self, names: Iterable[str], states: Sequence[TrainState], results: Sequence[Trained]) -> None:
+        """Add trained candidates to the record, and remove their checkpoints."""
+        names = list(names)
         for name, state, result in zip(names, states, results, strict=True):
             accuracies = [other.validation_accuracy for other in self._trained.values() if not other.diverged]
             if not result.diverged and result.validation_accuracy > max(accuracies, default=-1):
@@ -156,10 +159,11 @@ class TrainingObjective:
             self._trained[name] = result
         if self._record and self._checkpoints:
             write_record(self._record, self._header, self._trained)
-            shutil.rmtree(self._folder(names) if self._workers else self._checkpoints, ignore_errors=True)
+            finished = self._folder(names) if self._workers else self._checkpoints
+            shutil.rmtree(finished or self._checkpoints, ignore_errors=True)
 
     def test_accuracy(self, index: int) -> float:
-        """Percent of the test images that the trained candidate classifies correctly, NaN if it diverged.
+        """Return the percentage of test images that the trained candidate classifies correctly, NaN if it diverged.
 
         The parameters of the best candidate are kept; any other is trained again, with the same outcome.
         """
@@ -169,36 +173,40 @@ class TrainingObjective:
         if name not in self._test_accuracy:
             state = self._best[1] if self._best and self._best[0] == name else None
             if self._workers and self._job:
-                [(_, accuracy)] = self._workers.map(self._job, [("test", index, state)])
+                [(_, accuracy)] = self._workers.map(self._job, [_Test(index, state)])
             else:
                 accuracy = self._test_one(index, state)
             self._test_accuracy[name] = accuracy
         return self._test_accuracy[name]
 
-    def _test_one(self, index, state):
+    def _test_one(self, index: int, state: TrainState | None) -> float:
         state = self._fit([index])[0][0] if state is None else state
         return self._trainer.accuracy(state, self.archs[index], chunks(*self._test))
 
-    def _name(self, index):
+    def _name(self, index: int) -> str:
         if not 0 <= index < len(self.archs):
             raise InputError(f"index {index} is not in the pool: choose from 0..{len(self.archs) - 1}")
         return self._space.format(self.archs[index])
 
-    def _report(self, indices, event):
-        """Name the candidates by their rows of the pool."""
-        self.on_event(event._replace(candidates=tuple(map(int, indices))))
+    def _report(self, indices: Sequence[int], event: Event) -> None:
+        """Pass an event on, in which candidates are rows of the pool."""
+        if isinstance(event, TrainingProgress):
+            event = event._replace(candidates=tuple(map(int, indices)))
+        self.on_event(event)
 
-    def _fit(self, indices, folder=None):
-        """Train candidates from the initialisation on; their last states and their lines of the record."""
+    def _fit(self, indices: Sequence[int], folder: Path | None = None) -> tuple[list[TrainState], list[Trained]]:
+        """Train candidates from the initialisation on; return their last states and their lines of the record."""
         with jax.enable_x64(False):  # whatever the caller computes in
             made_with = {**self._header, "archs": [self._name(index) for index in indices]}
             checkpoints = Checkpoints(folder) if folder else None
-            fitted = self._trainer.fit(self.archs[indices], partial(self._report, indices), checkpoints, made_with)
+            fitted = self._trainer.fit(
+                self.archs[list(indices)], partial(self._report, indices), checkpoints, made_with
+            )
             start, compiled = time.perf_counter(), self._trainer.compile_seconds
             results = []
             for number, (index, state) in enumerate(zip(indices, fitted.states, strict=True)):
                 losses = fitted.loss[:, number]
-                diverged = not np.isfinite(losses).all()
+                diverged = not bool(np.isfinite(losses).all())
                 accuracy = math.nan if diverged else self._trainer.accuracy(state, self.archs[index], self._validation)
                 epochs = 1 + int(np.argmax(~np.isfinite(losses))) if diverged else len(losses)
                 loss = math.nan if diverged else float(losses[-1])
@@ -211,7 +219,7 @@ class TrainingObjective:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What a worker needs to train any of the candidates."""
+    """What a worker needs to train any of the candidates, see `TrainingObjective`."""
 
     network: SearchNetwork
     archs: Int8[np.ndarray, "A D"]
@@ -225,18 +233,30 @@ class _Job:
         """The objective, made once for each worker, which then has the compiled program; it logs to stderr."""
         logging.basicConfig(format="%(message)s")
         _log.setLevel(logging.INFO)
-        given = (self.network, self.archs, self.data, self.config)
-        objective = TrainingObjective(*given, on_event=_log_epoch, space=self.space, together=1)
+        pool = (self.network, self.archs, self.data, self.config)
+        objective = TrainingObjective(*pool, on_event=_log_epoch, space=self.space, together=1)
         objective._checkpoints = self.record and self.record.with_name(f"{self.record.name}.checkpoints")
         return objective
 
 
-def _work(job, item):
-    """In a worker: ("train", index) gives the last state and the line of the record of one candidate, from its
-    checkpoint on if another worker left one where both see the folder; ("test", index, state) the test accuracy."""
-    objective, (what, index, *given) = job.objective, item
-    if what == "test":
-        return objective._test_one(index, *given)
+class _Train(NamedTuple):
+    """A worker trains a candidate, and returns its last state and its line of the record."""
+
+    row: int
+
+
+class _Test(NamedTuple):
+    """A worker returns the test accuracy of a candidate, which it trains where `state` is None."""
+
+    row: int
+    state: TrainState | None
+
+
+def _work(job: _Job, task: _Train | _Test) -> Any:  # what the classes of tasks say
+    """Do a task in a worker, from the checkpoint on that another one left where both see the folder."""
+    objective, index = job.objective, task.row
+    if isinstance(task, _Test):
+        return objective._test_one(index, task.state)
     (state,), (result,) = objective._fit([index], objective._folder([objective._name(index)]))
     return state, result
 
@@ -245,37 +265,3 @@ def _log_epoch(event: Event) -> None:
     """Log a finished epoch, in a worker, whose events reach no listener."""
     if isinstance(event, TrainingProgress) and event.step == event.steps:
         _log.info(f"candidate {event.candidates[0]}: epoch {event.epoch} of {event.epochs}, loss {event.loss[0]:.3f}")
-
-
-def check_fit(network: SearchNetwork, data: ImageData, config: TrainingConfig, num_decisions: int) -> None:
-    """InputError unless images, classes and batch size fit; `data` holds the training part of the images."""
-    if config.batch_size > len(data.train_labels):
-        raise InputError(
-            f"training batch_size is {config.batch_size}, but {len(data.train_labels)} images of {data.name} are left "
-            f"to train on: choose 2..{len(data.train_labels)}"
-        )
-    if config.drop_path and not network.drops_paths:
-        raise InputError(f"{type(network).__name__} has no paths to drop: give training drop_path 0")
-    if config.auxiliary_weight and not network.has_auxiliary_head:
-        raise InputError(f"{type(network).__name__} has no second head: give training auxiliary_weight 0")
-    images = jax.ShapeDtypeStruct((2, *data.train_images.shape[1:]), jnp.float32)
-    with jax.enable_x64(False):
-        arch = jax.ShapeDtypeStruct((num_decisions,), jnp.int8)
-        logits, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images, arch)
-    if logits.shape[-1] != data.num_classes:
-        raise InputError(
-            f"a network of {logits.shape[-1]} classes does not fit {data.name} with {data.num_classes}: "
-            f"give num_classes={data.num_classes}"
-        )
-
-
-def describe_training(space, network, data, config):
-    """All that a result depends on, apart from the architecture, as plain JSON values."""
-    description = {
-        "jaxnas": version("jaxnas"),
-        "space": space.name,
-        **describe(network),
-        "data": fingerprint(data.train_images, data.train_labels),
-        **dataclasses.asdict(config),
-    }
-    return json.loads(json.dumps(description, default=repr))

@@ -13,10 +13,10 @@ import numpy as np
 from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
+from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.recipes import get_recipe
 from jaxnas.objectives.sgd import Labelled
 from jaxnas.objectives.trainer import Trainer, chunks
-from jaxnas.objectives.training import check_fit, describe_training
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.inputs import load_standardized
 from jaxnas.run.run import load_selected

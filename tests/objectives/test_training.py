@@ -284,7 +284,7 @@ def test_a_wrongly_typed_value_is_refused(tmp_path):
     record = tmp_path / "record"
     make(record)(0)
     record.write_text(record.read_text().replace('"epochs": 3, "seconds"', '"epochs": "3", "seconds"'))
-    with pytest.raises(InputError, match="line 2: no result"):
+    with pytest.raises(InputError, match="line 2: not a result of training"):
         make(record)
 
 
@@ -303,7 +303,7 @@ def test_candidates_trained_together_become_what_they_become_alone(vmapped):
         expected = alone.result(index)
         np.testing.assert_allclose([accuracy, loss], expected[:2], rtol=1e-5 if vmapped else 0)
         assert (rest[0], diverged) == (expected.epochs, expected.diverged)
-    with pytest.raises(InputError, match="0 candidates cannot be trained together"):
+    with pytest.raises(InputError, match="`together` must be at least 1, got 0"):
         make(together=0)
 
 
