@@ -32,7 +32,7 @@ from jaxnas.runtime.precision import in_float64
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, RobotConfig, robot
 from jaxnas.search import surrogate as gp
-from jaxnas.search.acquisition import ACQUISITIONS, maximise
+from jaxnas.search.acquisition import ACQUISITIONS, DOMAINS, maximise
 from jaxnas.search.bo import buffer_sizes
 from jaxnas.search.pool import leader
 from jaxnas.store.store import make_environment
@@ -122,7 +122,6 @@ def phases_of_ours(table: np.ndarray, observation: np.ndarray, budget: int) -> d
     weights = rng.uniform(-1, 1, (budget, table.shape[1]))
     objective = observation[(table @ weights.T).argmax(axis=0)]
     sizes = buffer_sizes(budget)
-    settings = dict(num_candidates=config.num_candidates, num_ascents=config.num_ascents)
 
     @in_float64
     @partial(jax.jit, static_argnames="size")
@@ -133,7 +132,8 @@ def phases_of_ours(table: np.ndarray, observation: np.ndarray, budget: int) -> d
     @jax.jit
     def acquire(surrogate, key):
         utility = ACQUISITIONS["ucb"](surrogate, 0.0, key, config.kappa)
-        return maximise(utility, key, weights.shape[1], **settings)[0]
+        candidates = DOMAINS[config.domain].draw(key, config.num_candidates, weights.shape[1])
+        return maximise(utility, candidates, num_ascents=config.num_ascents)[0]
 
     @in_float64
     @jax.jit

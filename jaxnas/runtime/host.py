@@ -17,6 +17,7 @@ def one_blas_thread() -> Iterator[None]:
     JAX takes LAPACK from SciPy, whose OpenBLAS splits even a matrix of 100 rows over all cores and spins there: where
     the cores have other threads to run, a search takes 1.7 times as long.
     """
+    import scipy.linalg  # noqa: F401  # a limit reaches only libraries that are loaded; JAX loads it at its first factor
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):

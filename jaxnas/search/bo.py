@@ -191,11 +191,15 @@ def _propose(
     config: RobotConfig,
 ) -> Points:
     """Return the K best points and what the surrogate shows at each."""
-    sizes = buffer_sizes(len(weights))
+    sizes, num_proxies = buffer_sizes(len(weights)), weights.shape[1]
     values = without_failures(objective)
+    first_key, acquisition_key, candidate_key = jax.random.split(key, 3)
+    # Drawn once for all buffer sizes, as random numbers take long to compile; the first query takes them as they are.
+    draw_key = jnp.where(count == 0, first_key, candidate_key)
+    candidates = DOMAINS[config.domain].draw(draw_key, config.num_candidates, num_proxies)
 
     def within(size: int) -> Callable[[], Points]:
-        return lambda: _propose_within(weights[:size], values[:size], count, key, config)
+        return lambda: _propose_within(weights[:size], values[:size], count, candidates, acquisition_key, config)
 
     points: Points = jax.lax.switch(jnp.searchsorted(jnp.array(sizes), count), [within(size) for size in sizes])
     return points
@@ -213,26 +217,22 @@ def _propose_within(
     weights: Float[Array, "T M"],
     values: Float[Array, " T"],
     count: Int[Array, ""],
+    candidates: Float[Array, "Q M"],
     key: PRNGKeyArray,
     config: RobotConfig,
 ) -> Points:
     num_proxies, num_best = weights.shape[1], NUM_ALTERNATIVES if config.distinct else 1
-    first_key, acquisition_key, candidate_key = jax.random.split(key, 3)
     surrogate = gp.fit(weights, values, count, kernel=config.kernel, ard=config.ard, noise=config.noise)
-    utility = ACQUISITIONS[config.acquisition](surrogate, jnp.max(values), acquisition_key, config.kappa)
-    points = maximise(
-        utility,
-        candidate_key,
-        num_proxies,
-        num_candidates=config.num_candidates,
-        num_ascents=config.num_ascents,
-        domain=config.domain,
-        num_best=min(num_best, config.num_candidates),
+    utility = ACQUISITIONS[config.acquisition](surrogate, jnp.max(values), key, config.kappa)
+    num_best = min(num_best, config.num_candidates)
+    points, utilities = maximise(
+        utility, candidates, num_ascents=config.num_ascents, domain=config.domain, num_best=num_best
     )
-    info = inspect(surrogate, points, utility(points), num_proxies)
-    first = DOMAINS[config.domain].draw(first_key, len(points), num_proxies)
+    info = inspect(surrogate, points, utilities, num_proxies)
     nothing = no_info(num_proxies, len(points))
-    return jnp.where(count == 0, first, points), jax.tree.map(partial(jnp.where, count == 0), nothing, info)
+    return jnp.where(count == 0, candidates[:num_best], points), jax.tree.map(
+        partial(jnp.where, count == 0), nothing, info
+    )
 
 
 def inspect(

@@ -31,40 +31,36 @@ def test_expected_improvement_is_the_expectation():
 
 @pytest.mark.parametrize("top", [(0.3, -0.4), (1.0, 0.2), (-1.0, 1.0), (5.0, 0.0)])
 def test_maximise_finds_the_maximum_inside_and_on_the_border(top):
-    found = maximise(
-        lambda points: -jnp.sum((points - jnp.array([top])) ** 2, axis=-1),
-        jax.random.key(0),
-        2,
-        num_candidates=50,
-        num_ascents=3,
-    )
-    np.testing.assert_allclose(found[0], np.clip(top, -1, 1), atol=2e-3)
+    candidates = DOMAINS["cube"].draw(jax.random.key(0), 50, 2)
+    (best,), _ = maximise(lambda points: -jnp.sum((points - jnp.array([top])) ** 2, axis=-1), candidates, num_ascents=3)
+    np.testing.assert_allclose(best, np.clip(top, -1, 1), atol=2e-3)
 
 
 def test_maximise_on_a_plateau_and_with_one_candidate():
-    found = maximise(lambda points: 0 * points.sum(-1), jax.random.key(1), 3, num_candidates=1, num_ascents=10)
-    assert found.shape == (1, 3)
-    assert np.all(np.abs(found) <= 1)
+    candidates = DOMAINS["cube"].draw(jax.random.key(1), 1, 3)
+    points, values = maximise(lambda points: 0 * points.sum(-1), candidates, num_ascents=10)
+    assert points.shape == (1, 3)
+    assert np.all(np.abs(points) <= 1)
+    np.testing.assert_array_equal(values, [0])
 
 
 def test_maximise_on_the_sphere():
     top = np.array([3.0, -4.0, 0.0])
-    found = maximise(
-        lambda points: points @ top, jax.random.key(0), 3, num_candidates=50, num_ascents=3, domain="sphere"
-    )
-    np.testing.assert_allclose(found[0], top / 5, atol=1e-3)
+    candidates = DOMAINS["sphere"].draw(jax.random.key(0), 50, 3)
+    (best,), _ = maximise(lambda points: points @ top, candidates, num_ascents=3, domain="sphere")
+    np.testing.assert_allclose(best, top / 5, atol=1e-3)
 
 
 def test_the_best_points_come_in_order_and_start_with_the_maximiser():
     def utility(points):
         return -jnp.abs(points[:, 0] - 0.2)
 
-    given = dict(num_candidates=100, num_ascents=2)
-    points = maximise(utility, jax.random.key(0), 2, num_best=30, **given)
-    values = np.asarray(utility(points))
+    candidates = DOMAINS["cube"].draw(jax.random.key(0), 100, 2)
+    points, values = maximise(utility, candidates, num_ascents=2, num_best=30)
     assert len(points) == 30
     assert (np.diff(values) <= 0).all()
-    np.testing.assert_array_equal(points[:1], maximise(utility, jax.random.key(0), 2, **given))
+    np.testing.assert_allclose(values, utility(points), rtol=1e-6)
+    np.testing.assert_array_equal(points[:1], maximise(utility, candidates, num_ascents=2)[0])
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -1,5 +1,7 @@
 """The GPJax surrogate against a dense NumPy process; padding; degenerate data."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,15 +69,53 @@ def test_matches_dense_process_at_its_lengthscale(fits, data, kind):
     np.testing.assert_allclose(std, expected_std, rtol=1e-5)
 
 
+def best_of_a_fine_grid(inputs, objective):
+    return max(log_posterior(inputs, objective, lengthscale) for lengthscale in np.geomspace(1e-3, 1e4, 1000))
+
+
 def test_lengthscale_maximises_the_posterior(fits, data):
     inputs, objective, points = data
-    grid = np.geomspace(1e-2, 1e2, 2000)
-    best = max(log_posterior(inputs, objective, lengthscale) for lengthscale in grid)
     (isotropic,), *_ = fits["isotropic"](inputs, objective, T, points)
     ard, *_ = fits["ard"](inputs, objective, T, points)
-    assert log_posterior(inputs, objective, isotropic) > best - 1e-4
+    assert log_posterior(inputs, objective, isotropic) > best_of_a_fine_grid(inputs, objective) - 1e-5
     assert log_posterior(inputs, objective, ard) > log_posterior(inputs, objective, isotropic)
     assert ard[2] > 2 * ard[0]  # the third weight has no influence
+
+
+@pytest.mark.parametrize("frequency", [0.1, 1.0, 10.0, 100.0])
+@pytest.mark.parametrize("count", [2, 3, 5, T])
+def test_lengthscale_maximises_the_posterior_of_smooth_and_rough_data(fits, data, frequency, count):
+    _, _, points = data
+    random = np.random.default_rng(round(10 * frequency) + count)
+    inputs = random.uniform(-1, 1, (T, M))
+    objective = np.sin(frequency * inputs @ np.array([1.0, -2.0, 0.5]))
+    (lengthscale,), *_ = fits["isotropic"](inputs, objective, count, points)
+    used = inputs[:count], objective[:count]
+    assert log_posterior(*used, lengthscale) > best_of_a_fine_grid(*used) - 1e-4  # rounding, where the noise is small
+
+
+def test_predictions_are_those_of_the_gpjax_posterior(data):
+    inputs, objective, points = data
+
+    @in_float64
+    @jax.jit
+    def both():
+        surrogate = gp.fit(inputs, jnp.asarray(objective), T, noise=NOISE)
+        exact = surrogate.posterior(jnp.asarray(points), covariance="diagonal")
+        std = surrogate.scale * jnp.sqrt(exact.variance)
+        return gp.predict(surrogate, jnp.asarray(points)), (surrogate.offset + surrogate.scale * exact.mean, std)
+
+    ours, expected = both()
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+def test_gpjax_stays_usable_after_its_import_in_a_trace(fits, data):
+    """Its functions have default keys, which must not belong to our trace."""
+    inputs, objective, points = data
+    fits["isotropic"](inputs, objective, T, points)
+    import gpjax
+
+    assert not isinstance(inspect.signature(gpjax.fit).parameters["key"].default, jax.core.Tracer)
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "ard"])
