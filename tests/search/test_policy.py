@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxnas.search import Pool, Proposal, ReinforceConfig, random_search, reinforce
+from jaxnas.search.history import new_history
 from jaxnas.table.evaluation import compare
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=2)), np.int8)
@@ -60,7 +61,8 @@ def test_proposals_follow_the_policy_within_the_pool():
     state = reinforce.init(pool, 4, jax.random.key(0), reinforce.config)
     state = state._replace(logits=jnp.log(jnp.array([[0.2, 0.3, 0.5], [0.1, 0.6, 0.3]])))
     chance = np.array([0.2 * 0.1, 0.2 * 0.3, 0.3 * 0.6, 0.3 * 0.3, 0.5 * 0.3])
-    ask = jax.vmap(lambda key: reinforce.ask(state, None, pool, key, reinforce.config).item)
+    history = new_history(pool, 4)
+    ask = jax.vmap(lambda key: reinforce.ask(state, history, pool, key, reinforce.config).item)
     drawn = np.bincount(ask(jax.random.split(jax.random.key(1), 20_000)), minlength=5) / 20_000
     np.testing.assert_allclose(drawn, chance / chance.sum(), atol=0.015)
 
