@@ -1,4 +1,4 @@
-"""What there is to know of each proxy beside its value: what it reads and costs, and which way is better."""
+"""Facts about each proxy: the quantities that it reads, its cost, its direction and its source."""
 
 import inspect
 import re
@@ -15,11 +15,11 @@ EXACT = frozenset({"flops", "params", "num_layers"})  # equal for isomorphic arc
 NEEDS_LABELS = frozenset({"labels", "gradient", "channel_gradient", "curvature", "half_gradients", "image_gradients"})
 NEEDS_IMAGES = frozenset({"input_jacobian", "image_jacobians", "relus", "thin_relus"})
 
-FEW_SHARE = 16 / 64  # of a minibatch of 64: the images of which each has a gradient of its own
+FEW_SHARE = 16 / 64  # share of a minibatch of 64 whose images have a gradient each
 PASSES: dict[str, tuple[float, float]] = {
-    # Quantities of `Quantities`, and passes over a minibatch of 64 forward and backward that each takes.
+    # For each quantity of `Quantities` the forward and backward passes over a minibatch of 64 that it takes.
     "labels": (0, 0),
-    "weights": (0, 0),
+    "kernels": (0, 0),
     "in_use": (0, 0),
     "places": (0, 0),
     "pooled": (0, 0),
@@ -27,7 +27,7 @@ PASSES: dict[str, tuple[float, float]] = {
     "gradient": (1, 1),
     "channel_gradient": (1, 1),
     "input_jacobian": (1, 1),
-    "curvature": (5, 1),  # the gradient, then forward derivatives of forward derivatives: four passes in one
+    "curvature": (5, 1),  # the gradient, then nested forward derivatives: four passes in one
     "half_gradients": (1, 1),
     "image_gradients": (FEW_SHARE, FEW_SHARE),
     "image_jacobians": (FEW_SHARE, 16 * FEW_SHARE),
@@ -41,17 +41,17 @@ PASSES: dict[str, tuple[float, float]] = {
 }
 _NEEDS: dict[str, tuple[str, ...]] = {
     "grad_norm": ("gradient",),
-    "snip": ("weights", "gradient"),
+    "snip": ("kernels", "gradient"),
     "grasp": ("curvature",),
-    "fisher": ("weights", "channel_gradient"),
+    "fisher": ("kernels", "channel_gradient"),
     "synflow": ("synaptic_flow",),
     "jacob_cov": ("input_jacobian",),
     "nwot": ("relus",),
-    "flops": ("weights", "in_use", "places", "pooled", "rectified"),
+    "flops": ("kernels", "in_use", "places", "pooled", "rectified"),
     "params": ("in_use",),
     "epe_nas": ("input_jacobian", "labels"),
-    "l2_norm": ("weights", "in_use"),
-    "plain": ("weights", "gradient"),
+    "l2_norm": ("kernels", "in_use"),
+    "plain": ("kernels", "gradient"),
     "zen": ("response",),
     "synflow_no_bn": ("synaptic_flow",),
     "synflow_bn": ("synaptic_flow",),
@@ -60,7 +60,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "grad_sign": ("image_gradients",),
     "ntk_condition": ("image_jacobians",),
     "ntk_trace": ("image_jacobians",),
-    "vkdnw": ("weights", "in_use", "fisher_rows"),
+    "vkdnw": ("kernels", "in_use", "fisher_rows"),
     "naswot": ("relus",),
     "swap": ("relus",),
     "linear_regions": ("thin_relus",),
@@ -69,7 +69,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "az_expressivity": ("blocks",),
     "az_progressivity": ("blocks",),
     "az_trainability": ("block_jacobians",),
-    "num_layers": ("weights", "in_use"),
+    "num_layers": ("kernels", "in_use"),
 }
 
 
@@ -83,11 +83,11 @@ class About(NamedTuple):
     backward: float
     sees: str  # "labels" (and images), "images", or "nothing" of the data
     higher_is_better: bool
-    exact: bool  # equal for isomorphic architectures; the others are but for which weights were drawn
+    exact: bool  # equal for isomorphic architectures, whatever the draw
 
 
 def about(name: str) -> About:
-    """What there is to know of the proxy of that name, one of PROXIES."""
+    """Return the facts about the proxy of that name, one of PROXIES."""
     needs, is_exact = _NEEDS[name], name in EXACT
     sees = "labels" if NEEDS_LABELS & set(needs) else "images" if NEEDS_IMAGES & set(needs) else "nothing"
     forward, backward = (max(PASSES[need][way] for need in needs) for way in (0, 1))
@@ -106,9 +106,9 @@ def about(name: str) -> About:
 
 
 def passes_of(names: Sequence[str]) -> tuple[float, float]:
-    """Passes over a minibatch of 64 forward and backward that proxies of PROXIES take together; own ones count as none.
+    """Return the forward and backward passes over a minibatch of 64 that proxies take together; custom ones count 0.
 
-    Those of the loss and of the Jacobian share their forward pass, and the curvature goes on from the gradient.
+    The loss and the Jacobian share their forward pass, and the curvature starts from the gradient.
     """
     needs = {need for name in names if name in _NEEDS and name not in EXACT for need in _NEEDS[name]}
     of_loss = bool(needs & {"gradient", "channel_gradient", "curvature"})
@@ -122,12 +122,13 @@ def passes_of(names: Sequence[str]) -> tuple[float, float]:
 
 
 def source_of(proxy: Proxy) -> str:
-    """The first paper that its docstring names."""
+    """Return the first paper that the docstring of a proxy names."""
     text = " ".join((inspect.getdoc(proxy) or "").split())
     found = re.search(r"Source: (?:the public code of )?(.*?\))", text)
     return found.group(1) if found else "-"
 
 
 def orient(values: Float[np.ndarray, "A M"], names: Sequence[str]) -> Float[np.ndarray, "A M"]:
-    """The scores with the sign that makes higher better, for methods that rank by them."""
-    return values * np.array([-1.0 if name in LOWER_IS_BETTER else 1.0 for name in names])
+    """Return the scores with the sign that makes higher better, for methods that rank by them."""
+    signs = np.array([-1.0 if name in LOWER_IS_BETTER else 1.0 for name in names])
+    return np.asarray(values * signs)

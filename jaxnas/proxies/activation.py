@@ -1,4 +1,4 @@
-"""Proxies of the activations' rank: how many independent directions there are in what ReLUs see."""
+"""Proxies of the rank of activations: how many independent directions the inputs of ReLUs have."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -10,11 +10,10 @@ from jaxnas.proxies.spectrum import eigenvalues, singular_values
 def meco(q: Quantities) -> Float[Array, ""]:
     """Sum over ReLUs of the least eigenvalue of the correlation of channels over pixels, for the first image.
 
-    Each term lies in 0 to 1, up to rounding, and is 0 for fewer pixels than channels, or for features that are
-    constant, whose correlations count as 0 then. Higher is better. No labels.
-    Source: Jiang et al. 2023 (NeurIPS). Their formula sums over layers, their code over all modules and those
-    that hold them; here a layer is what a ReLU sees, a channel that is constant counts with 0, and normalisation uses
-    the minibatch.
+    Each term lies in [0, 1] up to rounding. It is 0 where there are fewer pixels than channels, and for constant
+    features, whose correlations count as 0. Higher is better. Uses no labels.
+    Source: Jiang et al. 2023 (NeurIPS). Their formula sums over layers, their code over all modules including
+    containers. Here a layer is the input of a ReLU, a constant channel counts 0, and normalisation uses the minibatch.
     """
     total = jnp.zeros((), q.batch.images.dtype)
     for x, used in q.relus:
@@ -30,11 +29,11 @@ def meco(q: Quantities) -> Float[Array, ""]:
 
 
 def near(q: Quantities) -> Float[Array, ""]:
-    """Sum over ReLUs of the effective ranks of what they see and of what they pass on.
+    """Sum over ReLUs of the effective ranks of their inputs and of their outputs.
 
     The effective rank of a matrix is exp(-sum_i p_i log p_i), p its singular values divided by their sum: 1 to C, for
     the C x C matrix of C positions spread evenly over images and pixels; 0 for a matrix of zeros. Higher is better.
-    No labels. Source: Husistein et al. 2024 (arXiv:2408.08776), who draw the positions at random.
+    Uses no labels. Source: Husistein et al. 2024 (arXiv:2408.08776), who draw the positions at random.
     """
     total = jnp.zeros((), q.batch.images.dtype)
     for x, used in q.relus:
@@ -50,12 +49,12 @@ def near(q: Quantities) -> Float[Array, ""]:
     return total
 
 
-def _channels(x, used):
-    """Which of the channels there are, [..., C]."""
+def _channels(x: Array, used: Array) -> Array:
+    """Return which of the channels the architecture has, [..., C]."""
     return jnp.broadcast_to(used, (*used.shape[:-1], x.shape[-1]))
 
 
-def _effective_rank(matrix):
+def _effective_rank(matrix: Array) -> Array:
     singular = singular_values(matrix)
     total = singular.sum(-1, keepdims=True)
     shares = singular / jnp.where(total > 0, total, 1)

@@ -1,7 +1,7 @@
-"""Proxies of a network's blocks, whose product AZ-NAS ranks by: random kernels, images of noise, no data.
+"""Proxies of the blocks of a network, by which AZ-NAS ranks: random kernels, images of noise, no data.
 
-The fourth of AZ-NAS is `flops`. Blocks are the stem, then every cell and residual block. All raise InputError for
-networks that declare no blocks.
+The fourth proxy of AZ-NAS is `flops`. Blocks are the stem, then every cell and residual block. Each of these proxies
+raises InputError for networks that declare no blocks.
 """
 
 import jax.numpy as jnp
@@ -16,45 +16,46 @@ _SMALLEST_SHARE, _SMALLEST_NORM = 1e-8, 1e-6
 def az_expressivity(q: Quantities) -> Float[Array, ""]:
     """Sum over blocks of e = -sum_i p_i log(p_i + 1e-8), p the eigenvalues of the covariance of channels, sum 1.
 
-    The covariance is over images and pixels of the block's output. >= 0 up to 1e-8, at most sum log C; higher is
-    better. NaN where an output is constant.
+    The covariance is over images and pixels of the output of the block. The score is at least 0, up to 1e-8, and at
+    most sum log C; higher is better. NaN where an output is constant.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
     return _entropies(q).sum()
 
 
 def az_progressivity(q: Quantities) -> Float[Array, ""]:
-    """The least growth of e, see `az_expressivity`, from a block to the next: min_l e_l - e_(l-1); higher is better.
+    """Least growth of the e of `az_expressivity` from one block to the next: min_l e_l - e_(l-1).
 
-    NaN where an output is constant.
+    Any sign; higher is better. NaN where an output is constant.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
     return jnp.diff(_entropies(q)).min()
 
 
 def az_trainability(q: Quantities) -> Float[Array, ""]:
-    """Mean over blocks but the first of 2 - s - 1 / (s + 1e-6), s the largest singular value of M; at most 0.
+    """Mean over all blocks except the first of 2 - s - 1 / (s + 1e-6), s the largest singular value of M; at most 0.
 
     M = G'S / (N h w) estimates the mean Jacobian of a block over images and pixels: S [N h w, O] are random signs at
-    its output and G what it pulls them back to at its input, where pixels that become one are side by side as channels.
+    its output and G their pullback to its input, where pixels that become one are concatenated as channels.
     Higher is better. -inf where a block is the identity for every sign.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
-    return jnp.stack([_of_block(*pair) for pair in q.block_jacobians]).mean()
+    return jnp.stack([_trainability(*pair) for pair in q.block_jacobians]).mean()
 
 
-def _entropies(q):
+def _entropies(q: Quantities) -> Array:
     return jnp.stack([_entropy(x.reshape(-1, x.shape[-1])) for x in q.blocks])
 
 
-def _entropy(rows):
+def _entropy(rows: Array) -> Array:
     centred = rows - rows.mean(0, keepdims=True)
-    spectrum = jnp.maximum(eigenvalues(centred.T @ centred / len(rows)), 0)  # below 0 by rounding alone
+    spectrum = jnp.maximum(eigenvalues(centred.T @ centred / len(rows)), 0)  # only rounding is below 0
     shares = spectrum / spectrum.sum()
     return -jnp.sum(shares * jnp.log(shares + _SMALLEST_SHARE))
 
 
-def _of_block(signs, pulled):
+def _trainability(signs: Array, pulled: Array) -> Array:
+    """Return the term of one block, from signs at its output [N h w O] and their pullback to its input [N H W C]."""
     n, h, w, outputs = signs.shape
     stride = -(-pulled.shape[1] // h)
     padding = ((0, 0), (0, h * stride - pulled.shape[1]), (0, w * stride - pulled.shape[2]), (0, 0))

@@ -1,27 +1,28 @@
-"""What proxies draw themselves, and passes over networks of such params: they read neither data nor initial params."""
+"""What proxies draw at random, and passes over networks with such params; data and initial params are not read."""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8, PRNGKeyArray, PyTree
 
 from jaxnas.errors import InputError
 from jaxnas.networks.network import SearchNetwork
-from jaxnas.proxies.passes import Weights, backwards, fan_in, layer_axes, replace_weights, spread
+from jaxnas.proxies.passes import Kernels, backwards, fan_in, layer_axes, replace_kernels, spread
 
-STEP = 1e-2  # from one image of noise to the other, of the direction between them
-SMOOTHING = 0.05  # of the classes' shares, towards equal ones
-MOST_ROWS = 16  # of an image's Fisher information
+STEP = 1e-2  # the distance between two images of noise, as a share of a random direction
+SMOOTHING = 0.05  # how far the probabilities of classes are moved towards equal ones
+MOST_ROWS = 16  # rows of a factor of the Fisher information of one image
 NOT_KERNELS = ("bias", "gamma", "beta")
 
 
 class Noise(NamedTuple):
-    """What is drawn for proxies that read neither data nor the initial params."""
+    """Random params and images, for proxies that read neither data nor the initial params."""
 
     params: PyTree  # kernels N(0, 1), biases and betas 0, gammas 1
     images: Float[Array, "N *P H W C"]  # N(0, 1)
@@ -29,16 +30,16 @@ class Noise(NamedTuple):
 
 
 class Response(NamedTuple):
-    """Of a network of noise to two batches: features before the global average, running variances after both."""
+    """The response of a network of noise to two batches: features, and running variances after both."""
 
-    features: Float[Array, "2 N H W C"]
+    features: Float[Array, "2 N H W C"]  # before the global average
     variances: dict[str, Float[Array, "... C"]]  # by path of the normalisation
 
 
 def draw_noise(
     key: PRNGKeyArray, network: SearchNetwork, params: PyTree, arch: Array, images: Float[Array, "N *P H W C"]
 ) -> Noise:
-    """Params and images of the shapes of those given; one draw for all, as compiling a generator takes long."""
+    """Draw params and images of the given shapes; in one draw, as each random generator takes long to compile."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
     used = jax.tree.leaves(network.in_use(params, arch, images[:1]))
     shapes = [images.shape, images.shape, *(leaf.shape for path, leaf in leaves if _is_kernel(path))]
@@ -53,26 +54,26 @@ def draw_noise(
     return Noise(jax.tree.unflatten(tree, filled), noise, direction)
 
 
-def _is_kernel(path):
+def _is_kernel(path: tuple[Any, ...]) -> bool:
     return not path[-1].key.endswith(NOT_KERNELS)
 
 
-def fresh_statistics(shapes: PyTree, dtype: Any) -> PyTree:
-    """Running means 0 and variances 1, for `shapes` of the collection "batch_stats"."""
+def fresh_statistics(shapes: PyTree, dtype: DTypeLike) -> PyTree:
+    """Return running means 0 and variances 1, for `shapes` of the collection "batch_stats"."""
 
-    def start(path, leaf):
+    def start(path: tuple[Any, ...], leaf: Array) -> Array:
         return jnp.full(leaf.shape, float(path[-1].key.endswith("variance")), dtype)
 
     return jax.tree_util.tree_map_with_path(start, shapes)
 
 
 def respond(network: SearchNetwork, shapes: PyTree, arch: Array, noise: Noise) -> Response:
-    """To images of noise, and then to those a hundredth of a random direction away.
+    """Return the response to images of noise, and then to images a hundredth of a random direction away.
 
-    `shapes`: of the collection "batch_stats", from which the running variances start at 1.
+    `shapes` are those of the collection "batch_stats"; its running variances start at 1.
     """
 
-    def step(stats, images):
+    def step(stats: PyTree, images: Array) -> tuple[PyTree, Array]:
         variables = {"params": noise.params, "batch_stats": stats}
         _, after = network.apply(variables, images, arch, mutable=["features", "batch_stats"])
         (features,) = jax.tree.leaves(after["features"])
@@ -86,17 +87,17 @@ def respond(network: SearchNetwork, shapes: PyTree, arch: Array, noise: Noise) -
 
 
 class Entry(NamedTuple):
-    """Where the first number of one parameter tensor lies."""
+    """The position of the first number of one parameter tensor."""
 
     path: str
     at: tuple[int, ...]  # index in the axes that stack tensors
 
 
-def entries_of(network: SearchNetwork, image_shape: tuple, arch: Array) -> list[Entry]:
-    """One entry for each parameter tensor of all architectures, in the order in which the network declares them."""
-    shapes: dict[str, tuple] = {}
+def entries_of(network: SearchNetwork, image_shape: tuple[int, ...], arch: Array) -> list[Entry]:
+    """Return one entry for each parameter tensor of the network, in the order in which it declares them."""
+    shapes: dict[str, tuple[int, ...]] = {}
 
-    def declare(images):
+    def declare(images: Array) -> Array:
         params = network.init(jax.random.key(0), images, arch)["params"]
         shapes.update({path: leaf.shape for path, leaf in flatten_dict(params, sep="/").items()})
         return images
@@ -105,20 +106,20 @@ def entries_of(network: SearchNetwork, image_shape: tuple, arch: Array) -> list[
     module_of = {path: path.rpartition("/")[0] for path in shapes}
     entries = []
     for module in dict.fromkeys(module_of.values()):
-        own = [path for path in shapes if module_of[path] == module]
-        stacks = {path: shapes[path][: len(shapes[path]) - own_rank(path, shapes[path])] for path in own}
-        of_module = [Entry(path, at) for path in own for at in np.ndindex(*stacks[path])]
-        entries += sorted(of_module, key=lambda entry: entry.at)  # cell after cell, edge after edge
+        paths = [path for path in shapes if module_of[path] == module]
+        stacks = {path: shapes[path][: len(shapes[path]) - tensor_rank(path, shapes[path])] for path in paths}
+        unsorted = [Entry(path, at) for path in paths for at in np.ndindex(*stacks[path])]
+        entries += sorted(unsorted, key=lambda entry: entry.at)  # cell after cell, edge after edge
     return entries
 
 
-def own_rank(path: str, shape: tuple[int, ...]) -> int:
-    """Axes of one tensor: one of a vector, two of a matrix, four of a convolution's kernel."""
+def tensor_rank(path: str, shape: tuple[int, ...]) -> int:
+    """Return the number of axes of one tensor: 1 for a vector, 2 for a matrix, 4 for the kernel of a convolution."""
     return 1 if path.endswith(NOT_KERNELS) else 4 if len(shape) >= 4 else 2
 
 
 def first_entries(tree: dict[str, Array], entries: list[Entry]) -> Float[Array, " P"]:
-    """The number at each entry."""
+    """Return the number at each entry."""
     return jnp.stack([tree[path][at].reshape(-1)[0] for path, at in entries])
 
 
@@ -132,13 +133,14 @@ def fisher_rows(
     entries: list[Entry],
     root_of: Callable[[Array], Array] | None = None,
 ) -> Float[Array, "n R P"]:
-    """Of each image by itself a factor of its Fisher information along the entries, with running statistics.
+    """Return for each image alone a factor of its Fisher information along the entries, with running statistics.
 
-    The rows B satisfy B'B = J'(diag p - pp')J, J the derivatives of the logits and p the classes' shares, see
-    `fisher_root`, in the place of which `root_of` may be given. R is the number of classes, or 16 where there are more:
-    B'B then has that expectation.
+    The rows B satisfy B'B = J'(diag p - pp')J, J the derivatives of the logits and p the probabilities of the classes,
+    see `fisher_root`, which `root_of` may replace. R is the number of classes, or 16 where there are more: then B'B
+    has that expectation.
 
-    Raises: InputError for outputs that are not [N, K].
+    Raises:
+      InputError: The outputs are not [N, K].
     """
     variables = {"params": params, "batch_stats": stats}
     shape = jax.eval_shape(lambda x: network.apply(variables, x, arch, train=False), images).shape
@@ -148,69 +150,72 @@ def fisher_rows(
     if shape[1] > MOST_ROWS:
         mixing = jax.random.normal(key, (len(images), MOST_ROWS, shape[1]), images.dtype) / MOST_ROWS**0.5
 
-    def of_image(image, mixing):
-        def logits(params):
-            return network.apply({"params": params, "batch_stats": stats}, image[None], arch, train=False)[0]
+    def factor(image: Array, mixing: Array | None) -> Array:
+        def logits(params: PyTree) -> Array:
+            variables = {"params": params, "batch_stats": stats}
+            return cast(Array, network.apply(variables, image[None], arch, train=False))[0]
 
         outputs, pullback = jax.vjp(logits, params)
         root = (root_of or fisher_root)(outputs)
 
-        def along(cotangent):
+        def along(cotangent: Array) -> Array:
             (gradient,) = pullback(cotangent)
             return first_entries(flatten_dict(gradient, sep="/"), entries)
 
-        return jax.lax.map(along, root if mixing is None else mixing @ root)
+        rows: Array = jax.lax.map(along, root if mixing is None else mixing @ root)
+        return rows
 
     network = backwards(network)
-    return jax.lax.map(lambda given: of_image(*given), (images, mixing))
+    factors: Array = jax.lax.map(lambda pair: factor(*pair), (images, mixing))
+    return factors
 
 
 def fisher_root(logits: Float[Array, " K"]) -> Float[Array, "K K"]:
-    """R with R'R = diag p - pp', p = 0.95 softmax + 0.05 / K."""
+    """Return R with R'R = diag p - pp', p = 0.95 softmax + 0.05 / K."""
     shares = (1 - SMOOTHING) * jax.nn.softmax(logits) + SMOOTHING / len(logits)
     roots = jnp.sqrt(shares)
     return jnp.diag(roots) - jnp.outer(roots, shares)
 
 
-def kaiming(params: PyTree, weights: Weights) -> PyTree:
-    """Params of noise with kernels N(0, 2 / fan-in): He et al. 2015 (arXiv:1502.01852)."""
-    scales = {path: (2 / jnp.maximum(fan_in(w), 1)) ** 0.5 for path, w in weights.items()}
-    return replace_weights(params, {path: w * _like(scales[path], w) for path, w in weights.items()})
+def kaiming(params: PyTree, kernels: Kernels) -> PyTree:
+    """Return params with kernels N(0, 2 / fan-in) from kernels N(0, 1): He et al. 2015 (arXiv:1502.01852)."""
+    scales = {path: (2 / jnp.maximum(fan_in(w), 1)) ** 0.5 for path, w in kernels.items()}
+    return replace_kernels(params, {path: w * _like(scales[path], w) for path, w in kernels.items()})
 
 
-def _like(per_layer, w):
-    """[..., 1] with axes of 1 in the places of those of a kernel."""
+def _like(per_layer: Array, w: Array) -> Array:
+    """Return [..., 1] with axes of 1 in the places of those of a kernel."""
     return per_layer.reshape(*per_layer.shape[:-1], *[1] * len(layer_axes(w)))
 
 
 def crop_at_random(
     key: PRNGKeyArray, images: Float[Array, "N *P H W C"], num: int, side: int
 ) -> Float[Array, "num s s 1"]:
-    """Squares of one channel, with the side given or that of the images."""
+    """Return random squares of one channel, of this side or the smaller side of the images."""
     images = images.reshape(-1, *images.shape[-3:])
     n, height, width, channels = images.shape
     side = min(side, height, width)
     sizes = jnp.array([n, height - side + 1, width - side + 1, channels])
     at = jnp.floor(jax.random.uniform(key, (num, 4)) * sizes[None]).astype(jnp.int32)
-    take = jax.vmap(lambda at: jax.lax.dynamic_slice(images, at, (1, side, side, 1))[0])
+    take: Callable[[Array], Array] = jax.vmap(lambda at: jax.lax.dynamic_slice(images, at, (1, side, side, 1))[0])
     return take(at)
 
 
-def run_blocks(network: SearchNetwork, params: PyTree, images: Array, arch: Array) -> dict[tuple, Array]:
-    """Outputs of the blocks by path, in their order."""
+def run_blocks(network: SearchNetwork, params: PyTree, images: Array, arch: Array) -> dict[tuple[str, ...], Array]:
+    """Return the outputs of the blocks by path, in their order."""
     _, sown = network.apply({"params": params}, images, arch, mutable=["blocks"])
     return {path: value for path, (value,) in flatten_dict(sown.get("blocks", {})).items()}
 
 
 def unstack(values: list[Array]) -> list[Float[Array, "N H W C"]]:
-    """Activations one by one, where some lie on top of each other."""
+    """Return activations [N H W C] one by one, of which some come stacked."""
     return [x for value in values for x in ([value] if value.ndim == 4 else value)]
 
 
 def pull_signs_back(
     key: PRNGKeyArray, network: SearchNetwork, params: PyTree, arch: Int8[Array, " D"], images: Array, shapes: PyTree
-) -> tuple[dict[tuple, Array], dict[tuple, Array]]:
-    """Random signs like the tap "probes", of `shapes`, and what the next block pulls its own back to there; by path.
+) -> tuple[dict[tuple[str, ...], Array], dict[tuple[str, ...], Array]]:
+    """Return random signs with the `shapes` of the tap "probes", and the pullback of those of the next block; by path.
 
     One backward pass serves all blocks: each gets signs where the gradient of its output would arrive.
     """
@@ -221,8 +226,8 @@ def pull_signs_back(
     pieces = jnp.split(2 * drawn.reshape(-1)[: ends[-1]].astype(images.dtype) - 1, ends[:-1])
     signs = jax.tree.unflatten(tree, [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, leaves, strict=True)])
 
-    def forward(probes):
-        return backwards(network).apply({"params": params, "probes": probes}, images, arch)
+    def forward(probes: PyTree) -> Array:
+        return cast(Array, backwards(network).apply({"params": params, "probes": probes}, images, arch))
 
     outputs, pullback = jax.vjp(forward, signs)
     (pulled,) = pullback(jnp.ones_like(outputs))

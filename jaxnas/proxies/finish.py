@@ -1,9 +1,8 @@
-"""The last step of proxies that need float64 for it, as a log-determinant: some devices have no such type."""
+"""The last step of proxies that need float64 for it, such as a log-determinant: some devices have no such type."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +13,27 @@ from jaxtyping import Array, Float
 @partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["function"])
 @dataclass(frozen=True)
 class Unfinished:
-    """A score but for its last step, which is function(*arrays)."""
+    """A score before its last step, which is function(*arrays).
 
-    function: Callable[..., Array]  # of a module, as it is compared by identity
+    Attributes:
+      function: a module-level function, as functions are compared by identity.
+      arrays: its arguments.
+    """
+
+    function: Callable[..., Array]
     arrays: tuple[Array, ...]
 
     def finish(self) -> Float[Array, ""]:
-        """The score in float64, whatever the process computes in."""
+        """Return the score in float64, whatever the precision of the process."""
         with jax.enable_x64(True):
             return self.function(*(_widest(x) for x in self.arrays))
 
 
-def finish_scores(scores: Sequence[Any]) -> Float[np.ndarray, "a M"]:
-    """Scores from what each proxy gave for architectures: numbers [a], or `Unfinished` of arrays [a ...].
+def finish_scores(scores: Sequence[Array | Unfinished]) -> Float[np.ndarray, "a M"]:
+    """Return the scores from what each proxy gave: numbers [a], or `Unfinished` of arrays [a ...].
 
-    Raises: RuntimeError of JAX where it was told to do without CPUs (JAX_PLATFORMS).
+    Raises:
+      RuntimeError: JAX_PLATFORMS excludes CPUs, where the last steps are computed.
     """
     host = jax.devices("cpu")[0] if any(isinstance(score, Unfinished) for score in scores) else None
     with jax.enable_x64(True), jax.default_device(host):
@@ -37,9 +42,9 @@ def finish_scores(scores: Sequence[Any]) -> Float[np.ndarray, "a M"]:
 
 
 @jax.jit
-def _finish_all(score):
+def _finish_all(score: Unfinished) -> Array:
     return jax.vmap(Unfinished.finish)(score)
 
 
-def _widest(x):
+def _widest(x: Array) -> Array:
     return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnas.proxies.passes import fan_in, layer_axes, sum_over_weights
+from jaxnas.proxies.passes import fan_in, layer_axes, sum_over_kernels
 from jaxnas.proxies.quantities import Quantities
 
 
@@ -12,7 +12,7 @@ def grad_norm(q: Quantities) -> Float[Array, ""]:
 
     Source: Abdelfattah et al. 2021 (arXiv:2101.08134).
     """
-    return sum_over_weights(lambda g: jnp.sqrt(jnp.square(g).sum(layer_axes(g))), q.gradient)
+    return sum_over_kernels(lambda g: jnp.sqrt(jnp.square(g).sum(layer_axes(g))), q.gradient)
 
 
 def snip(q: Quantities) -> Float[Array, ""]:
@@ -20,16 +20,16 @@ def snip(q: Quantities) -> Float[Array, ""]:
 
     Source: Lee et al. 2019 (arXiv:1810.02340), summed over all layers as Abdelfattah et al. 2021 do.
     """
-    return sum_over_weights(lambda w, g: jnp.abs(w * g), q.weights, q.gradient)
+    return sum_over_kernels(lambda w, g: jnp.abs(w * g), q.kernels, q.gradient)
 
 
 def plain(q: Quantities) -> Float[Array, ""]:
     """Sum over weights of w g, which cancels; any sign, higher is better.
 
-    Of a network whose layers normalisation follows it is next to 0 but for the layers that none follows.
+    Layers that a normalisation follows contribute almost 0.
     Source: Mozer & Smolensky 1989 (NIPS, skeletonization), as in Abdelfattah et al. 2021 (arXiv:2101.08134).
     """
-    return sum_over_weights(jnp.multiply, q.weights, q.gradient)
+    return sum_over_kernels(jnp.multiply, q.kernels, q.gradient)
 
 
 def grasp(q: Quantities) -> Float[Array, ""]:
@@ -43,13 +43,13 @@ def grasp(q: Quantities) -> Float[Array, ""]:
 def fisher(q: Quantities) -> Float[Array, ""]:
     """Sum over layers and output channels c of D_c (weights per channel), D_c = 1/2 mean_n (sum_pixels a dL/da)^2.
 
-    a is the output of a convolution or linear layer. >= 0, higher is better. Layers whose input is 0 throughout feed a
-    constant to batch normalisation, which multiplies their gradient by 1/sqrt(1e-5): canonicalise such architectures.
+    a is the output of a convolution or linear layer. >= 0, higher is better. A layer whose input is 0 everywhere feeds
+    a constant to batch normalisation, which multiplies its gradient by 1/sqrt(1e-5): canonicalise such architectures.
     Source: Theis et al. 2018 (arXiv:1801.05787), Turner et al. 2020 (arXiv:1906.04113); the factor "weights per
     channel" is that of the public code of Abdelfattah et al. 2021.
     """
 
-    def of_layer(w, s):  # w [..., C, O], s [..., N, O]
+    def saliency(w: Array, s: Array) -> Array:  # w [..., C, O], s [..., N, O]
         return 0.5 * fan_in(w) * jnp.square(s).mean(-2)
 
-    return sum_over_weights(of_layer, q.weights, q.channel_gradient)
+    return sum_over_kernels(saliency, q.kernels, q.channel_gradient)

@@ -1,4 +1,4 @@
-"""Proxies of a network's response to noise: no data, and params of their own."""
+"""Proxies of the response of a network to noise; they use no data, and draw params themselves."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -10,9 +10,9 @@ def zen(q: Quantities) -> Float[Array, ""]:
     """log mean_n sum |f(x) - f(x + d / 100)| + sum over normalisations of log sqrt(mean_c running variance).
 
     f are the features before the global average, x and d images of N(0, 1), all kernels N(0, 1), biases 0; batch
-    normalisation uses the minibatch, and what it hides of the scale comes back with the second term: the running
-    variances after both passes, which start at 1 and move a tenth of the way. Higher is better. -inf where no feature
-    depends on the image. No data.
+    normalisation uses the minibatch. The second term restores the scale that normalisation removes: the running
+    variances after both passes start at 1 and move a tenth of the way. Higher is better. -inf where no feature depends
+    on the image.
     Source: Lin et al. 2021 (arXiv:2102.01063), as in NAS-Bench-Suite-Zero (arXiv:2210.03230), one repetition.
     """
     one, other = q.response.features

@@ -16,21 +16,23 @@ _MOST_TENSORS, _SMALLEST_SHARE = 128, 1e-10
 def ntk_condition(q: Quantities) -> Float[Array, ""]:
     """Largest eigenvalue of T divided by the smallest; >= 1, lower is better.
 
-    NaN for a network whose output depends on no weight. Above 1e7 rounding of float32 decides. No labels.
+    NaN for a network whose output depends on no weight. Above 1e7 rounding of float32 decides. Uses no labels.
     Source: Chen, Gong & Wang 2021 (arXiv:2102.11535), in a network of 3 channels, as one term of TE-NAS.
     """
     return q.finish(_condition, _kernel(q))
 
 
-def _condition(kernel):
+def _condition(kernel: Array) -> Array:
     eigenvalues = jnp.linalg.eigvalsh(kernel)
-    return eigenvalues[-1] / jnp.maximum(eigenvalues[0], 0)
+    condition: Array = eigenvalues[-1] / jnp.maximum(eigenvalues[0], 0)
+    return condition
 
 
 def ntk_trace(q: Quantities) -> Float[Array, ""]:
-    """sqrt(mean_i T_ii), the size of the derivative of one image's logits; >= 0, higher is better. No labels.
+    """sqrt(mean_i T_ii), the size of the derivative of the logits of one image; >= 0, higher is better.
 
-    Source: Shu et al. 2022 (arXiv:2201.09785), for the logit of the image's class in the place of the sum.
+    Uses no labels.
+    Source: Shu et al. 2022 (arXiv:2201.09785), who take the logit of the class of the image in place of the sum.
     """
     return jnp.sqrt(jnp.trace(_kernel(q)) / len(_kernel(q)))
 
@@ -46,7 +48,9 @@ def vkdnw(q: Quantities) -> Float[Array, ""]:
     deciles are 0, as where the output does not depend on the image.
     Source: Tybl & Neumann 2025 (arXiv:2502.04975), there of 64 images and all classes; their code takes a triangular
     root of the matrix in the middle the other way round; here the paper's form.
-    Raises: InputError for outputs that are not [N, K].
+
+    Raises:
+      InputError: The outputs are not [N, K].
     """
     rows, used = q.fisher_rows
     first = jnp.argsort(~used, stable=True)[:_MOST_TENSORS]
@@ -54,8 +58,8 @@ def vkdnw(q: Quantities) -> Float[Array, ""]:
     return q.finish(_depth_and_entropy, along, jnp.minimum(used.sum(), _MOST_TENSORS), num_layers(q))
 
 
-def _depth_and_entropy(rows, size, depth):
-    """`rows` [n R P], of which the information's factors are 0 beyond `size` of the P."""
+def _depth_and_entropy(rows: Array, size: Array, depth: Array) -> Array:
+    """Return the score of factors `rows` [n R P], which are 0 beyond `size` of the P."""
     tensors = rows.shape[-1]
     along = rows.reshape(-1, tensors)
     eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(along.T @ along / len(rows)), 0)  # ascending: 0 of unused first
@@ -67,6 +71,6 @@ def _depth_and_entropy(rows, size, depth):
     return depth - jnp.sum(shares * jnp.log(shares + _SMALLEST_SHARE))
 
 
-def _kernel(q):
+def _kernel(q: Quantities) -> Array:
     rows = [leaf.reshape(len(leaf), -1) for leaf in q.image_jacobians.values()]
     return jnp.sum(jnp.stack([jnp.matmul(row, row.T, precision="highest") for row in rows]), axis=0)

@@ -1,6 +1,6 @@
-"""Proxies of synaptic flow: the network made positive, one image of ones; no data.
+"""Proxies of synaptic flow: the network with positive parameters on one image of ones; they use no data.
 
-In float64 in any process, where the device has that type; where not, see `layers.rescaled`.
+They are computed in float64 where the device has that type; for other devices see `layers.rescaled`.
 """
 
 import math
@@ -8,16 +8,17 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnas.proxies.passes import sum_over_weights
+from jaxnas.networks.network import Norm
+from jaxnas.proxies.passes import sum_over_kernels
 from jaxnas.proxies.quantities import Quantities
 
 
 def synflow(q: Quantities) -> Float[Array, ""]:
     """Sum over weights of |w dR/dw|, R the sum of logits for an image of ones, every parameter replaced by |.|.
 
-    >= 0, higher is better; reaches 1e46 at full size. Batch normalisation acts only
-    inside the residual blocks between stages, as in the public code of Abdelfattah et al. 2021. Biases of
-    dead convolutions count: canonicalise such architectures. 0 behind a tanh, which is flat where so much arrives.
+    >= 0, higher is better; reaches 1e46 at full size. Batch normalisation acts only inside the residual blocks between
+    stages, as in the public code of Abdelfattah et al. 2021. Biases of dead convolutions count: canonicalise such
+    architectures. 0 for networks that end in a tanh, which is flat for inputs of this size.
     Source: Tanaka et al. 2020 (arXiv:2006.05467).
     """
     return _flow(q, "reduction")
@@ -34,7 +35,8 @@ def synflow_no_bn(q: Quantities) -> Float[Array, ""]:
 def synflow_bn(q: Quantities) -> Float[Array, ""]:
     """`synflow` with all batch normalisation, whose statistics are those of the one image of ones.
 
-    >= 0, higher is better. Normalisation undoes what the flow measures: rounding noise where every channel is constant.
+    >= 0, higher is better. Normalisation removes what the flow measures: where every channel is constant, the score is
+    rounding noise.
     Source: Tanaka et al. 2020 (arXiv:2006.05467), as in the public code of Abdelfattah et al. 2021 (arXiv:2101.08134).
     """
     return _flow(q, "all")
@@ -43,22 +45,22 @@ def synflow_bn(q: Quantities) -> Float[Array, ""]:
 def logsynflow(q: Quantities) -> Float[Array, ""]:
     """Sum over weights of w log(dR/dw + 1), for w and R as those of `synflow_no_bn`; >= 0, higher is better.
 
-    The logarithm keeps one path of large gradients from deciding all; 1e3 to 1e5 at full size. On devices without
-    float64 weights do not count whose dR/dw is 1e38 times smaller than the largest.
+    The logarithm prevents one path of large gradients from dominating; 1e3 to 1e5 at full size. On devices without
+    float64, weights whose dR/dw is 1e38 times smaller than the largest do not count.
     Source: Cavagnero et al. 2022 (arXiv:2207.05135).
     """
     flow = q.synaptic_flow("none")
     with q.wide():
 
-        def of_layer(w, g):
+        def terms(w: Array, g: Array) -> Array:
             scale = flow.exponent.astype(g.dtype) * jnp.asarray(math.log(2), g.dtype)
             return w * jnp.logaddexp(jnp.zeros((), g.dtype), jnp.log(g) + scale)
 
-        return sum_over_weights(of_layer, flow.weights, flow.gradient)
+        return sum_over_kernels(terms, flow.kernels, flow.gradient)
 
 
-def _flow(q, norm):
+def _flow(q: Quantities, norm: Norm) -> Array:
     flow = q.synaptic_flow(norm)
     with q.wide():
-        total = sum_over_weights(lambda w, g: jnp.abs(w * g), flow.weights, flow.gradient)
+        total = sum_over_kernels(lambda w, g: jnp.abs(w * g), flow.kernels, flow.gradient)
     return q.finish(jnp.ldexp, total, flow.exponent)

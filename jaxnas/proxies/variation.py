@@ -3,33 +3,33 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnas.proxies.passes import layer_axes, sum_over_weights
+from jaxnas.proxies.passes import layer_axes, sum_over_kernels
 from jaxnas.proxies.quantities import Quantities
 
 
 def zico(q: Quantities) -> Float[Array, ""]:
     """Sum over layers of log(sum over weights of mean |g| / std g), over the gradients of two minibatches.
 
-    The two are the halves of the minibatch. Weights whose gradients are equal in both, and layers without others, do
-    not count. Any sign, higher is better; 0 for a network without a gradient, noise where gradients are rounding alone.
+    The two are the halves of the minibatch. Kernels whose gradients are equal in both do not count, nor do layers of
+    such weights alone. Any sign, higher is better; 0 for a network without a gradient.
     Source: Li et al. 2023 (arXiv:2301.11300), whose code adds the second gradient to the first; here the paper's form.
     """
 
-    def of_layer(g):
+    def log_ratio(g: Array) -> Array:
         one, other = g
         mean, deviation = (jnp.abs(one) + jnp.abs(other)) / 2, jnp.abs(one - other) / 2
         ratio = jnp.where(deviation > 0, mean / jnp.where(deviation > 0, deviation, 1), 0)
         total = ratio.sum(layer_axes(one))
         return jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)), 0)
 
-    return sum_over_weights(of_layer, q.half_gradients)
+    return sum_over_kernels(log_ratio, q.half_gradients)
 
 
 def grad_sign(q: Quantities) -> Float[Array, ""]:
-    """Sum over weights of |sum_i sign(g_i)|, g_i the loss gradient of image i by itself, of the first 16 images.
+    """Sum over weights of |sum_i sign(g_i)|, g_i the loss gradient of image i alone, for the first 16 images.
 
     0 to 16 times the number of weights, higher is better; rounding decides the signs of gradients that are 0 in theory,
     as where a normalised channel is above 0 at every pixel of an image.
     Source: Zhang & Jia 2022 (arXiv:2110.08616), with 128 images; some copies take the mean over weights.
     """
-    return sum_over_weights(lambda g: jnp.abs(jnp.sign(g).sum(0)), q.image_gradients)
+    return sum_over_kernels(lambda g: jnp.abs(jnp.sign(g).sum(0)), q.image_gradients)

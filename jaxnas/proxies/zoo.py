@@ -67,11 +67,11 @@ PROXY_SETS: dict[str, tuple[str, ...]] = {
     "all": tuple(PROXIES),
 }
 
-# Scores of canonical architectures that are functions of the network alone: within a network class equal, but for which
-# weights were drawn. As it stands, a dead convolution fed with zeros has a bias, which synflow and fisher see.
+# Proxies whose scores of canonical architectures are functions of the network alone: equal within a network class, up
+# to the draw of the params. Without canonicalisation a dead convolution has a bias, which synflow and fisher would count.
 OF_LIVE_NETWORK = frozenset(PROXIES.values())
 
 
 def expand_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of proxies, with those of a set in the place of its name; each once."""
+    """Return names of proxies, with the members of a set in place of its name, each once."""
     return tuple(dict.fromkeys(name for given in names for name in PROXY_SETS.get(given, (given,))))

@@ -10,11 +10,11 @@ from tiny import CONV, SKIP, TinyNetwork
 
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.proxies.loss import cross_entropy
-from jaxnas.proxies.passes import replace_weights, sum_over_weights
+from jaxnas.proxies.passes import replace_kernels, sum_over_kernels
 
 NETWORK = TinyNetwork()
 ARCH = np.array([SKIP, CONV], np.int8)
-NAMES = ("weights", "logits", "loss", "gradient", "curvature", "channel_gradient", "input_jacobian")
+NAMES = ("kernels", "logits", "loss", "gradient", "curvature", "channel_gradient", "input_jacobian")
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +57,9 @@ def of_weights(case):
 
 
 def test_weights_are_kernels_without_biases_and_normalisation(case, ours):
-    assert ours["weights"].keys() == {"stem", "conv", "classifier"}
-    assert case[0].keys() > ours["weights"].keys()
-    jax.tree.map(np.testing.assert_array_equal, ours["weights"], of_weights(case)[1])
+    assert ours["kernels"].keys() == {"stem", "conv", "classifier"}
+    assert case[0].keys() > ours["kernels"].keys()
+    jax.tree.map(np.testing.assert_array_equal, ours["kernels"], of_weights(case)[1])
 
 
 def test_logits_and_loss(case, ours):
@@ -127,18 +127,18 @@ def test_input_jacobian_is_of_the_sum_of_all_logits(case, ours):
     np.testing.assert_allclose(ours["input_jacobian"], expected, rtol=1e-9, atol=1e-14)
 
 
-def test_replace_weights_changes_only_their_places(case):
+def test_replace_kernels_changes_only_their_places(case):
     params = {"outer": {"a": 1, "b": 2}, "c": 3}
-    assert replace_weights(params, {"outer/a": 5}) == {"outer": {"a": 5, "b": 2}, "c": 3}
+    assert replace_kernels(params, {"outer/a": 5}) == {"outer": {"a": 5, "b": 2}, "c": 3}
     assert params["outer"]["a"] == 1
 
 
-def test_sum_over_weights_pairs_leaves_by_path():
+def test_sum_over_kernels_pairs_leaves_by_path():
     trees = (
         {"a": jnp.array([1.0, 2.0]), "b": jnp.array([[3.0]])},
         {"b": jnp.array([[10.0]]), "a": jnp.array([4.0, 5.0])},
     )
-    assert sum_over_weights(jnp.multiply, *trees) == 1 * 4 + 2 * 5 + 3 * 10
+    assert sum_over_kernels(jnp.multiply, *trees) == 1 * 4 + 2 * 5 + 3 * 10
 
 
 def test_cross_entropy_of_large_logits_is_finite():
