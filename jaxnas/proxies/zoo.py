@@ -67,8 +67,8 @@ PROXY_SETS: dict[str, tuple[str, ...]] = {
     "all": tuple(PROXIES),
 }
 
-# Proxies whose scores of canonical architectures are functions of the network alone: equal within a network class, up
-# to the draw of the params. Without canonicalisation a dead convolution has a bias, which synflow and fisher would count.
+# Scores of canonical architectures are functions of the network alone: equal within a network class, up to the draw.
+# Without canonicalisation a dead convolution has a bias, which synflow and fisher would count.
 OF_LIVE_NETWORK = frozenset(PROXIES.values())
 
 
