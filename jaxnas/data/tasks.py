@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int, Int32
 
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError, unknown_name
@@ -36,9 +36,10 @@ TASKS: dict[str, Task] = {
 
 
 def get_task(name: str) -> Task:
-    """The task of that name.
+    """Return the task called `name`.
 
-    Raises: InputError with the nearest name if there is none.
+    Raises:
+        InputError: there is no such task; the message names the nearest.
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
@@ -48,7 +49,8 @@ def get_task(name: str) -> Task:
 def task_batch(name: str, images: Float32[np.ndarray, "N H W C"], seed: int) -> Batch:
     """A minibatch of the task from standardised images; labels that are drawn come from `seed`.
 
-    Raises: InputError for an unknown task, or images too small for a puzzle.
+    Raises:
+        InputError: the task is unknown, or the images are too small for a puzzle.
     """
     task, rng = get_task(name), np.random.default_rng(seed)
     if task.head == "classification":
@@ -66,14 +68,16 @@ def task_batch(name: str, images: Float32[np.ndarray, "N H W C"], seed: int) -> 
 def permutations(num: int) -> Int32[np.ndarray, "num 9"]:
     """`num` different orders of nine pieces, always the same."""
     rng = np.random.default_rng(0)
-    found: dict[tuple, np.ndarray] = {}
+    found: dict[tuple[int, ...], np.ndarray] = {}
     while len(found) < num:
         order = rng.permutation(9)
         found.setdefault(tuple(order), order)
     return np.stack(list(found.values())).astype(np.int32)
 
 
-def _puzzles(images, num_classes, rng):
+def _puzzles(
+    images: Float32[np.ndarray, "N H W C"], num_classes: int, rng: np.random.Generator
+) -> tuple[Float32[np.ndarray, "N 9 h w C"], Int[np.ndarray, " N"]]:
     """Pieces [N 9 h w C] in a drawn order, and which it is."""
     n, h, w, c = images.shape
     h, w = h // 3, w // 3
@@ -84,15 +88,15 @@ def _puzzles(images, num_classes, rng):
     return pieces[np.arange(n)[:, None], permutations(num_classes)[labels]], labels
 
 
-def _levels(values, num):
+def _levels(values: Float32[np.ndarray, "N H W"], num: int) -> Int[np.ndarray, "N H W"]:
     """Rank of every value among all, in `num` classes of equal size."""
     ranks = np.empty(values.size, np.int64)
     ranks[np.argsort(values, axis=None, kind="stable")] = np.arange(values.size)
     return (ranks * num // values.size).reshape(values.shape)
 
 
-def _normals(heights):
+def _normals(heights: Float32[np.ndarray, "N H W"]) -> Float32[np.ndarray, "N H W 3"]:
     """Unit normals of a surface over the image plane."""
     down, right = np.gradient(heights, axis=(1, 2))
     normals = np.stack([-right, -down, np.ones_like(heights)], axis=-1)
-    return normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.divide(normals, np.linalg.norm(normals, axis=-1, keepdims=True))

@@ -10,6 +10,7 @@ Source: Liu, Simonyan and Yang 2019 (arXiv:1806.09055). Its list of ops has "non
 import ast
 import re
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int8, Int64
@@ -55,7 +56,7 @@ def parse(text: str) -> Int8[np.ndarray, "24"]:
     return np.array(arch, np.int8)
 
 
-def _read(text: str) -> dict[str, list]:
+def _read(text: str) -> dict[str, list[Any]]:
     """The fields as lists."""
     try:
         call = ast.parse(re.sub(r"^\s*\w+\s*=\s*(?=Genotype)", "", text).strip(), mode="eval").body
@@ -66,7 +67,7 @@ def _read(text: str) -> dict[str, list]:
         raise InputError(f"architecture {text!r:.80} is no DARTS genotype: write it like {_EXAMPLE}") from None
 
 
-def _read_list(node: ast.expr) -> list:
+def _read_list(node: ast.expr) -> list[Any]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         bounds = [ast.literal_eval(bound) for bound in node.args]
         if not all(isinstance(bound, int) and 0 <= bound <= 6 for bound in bounds):
@@ -75,7 +76,7 @@ def _read_list(node: ast.expr) -> list:
     return list(ast.literal_eval(node))
 
 
-def _encode(edges: list, cell: str, text: str) -> list[int]:
+def _encode(edges: list[Any], cell: str, text: str) -> list[int]:
     shown = f"genotype {text!r:.60}, {cell} cell"
     if len(edges) != 2 * len(NODES) or not all(isinstance(edge, tuple) and len(edge) == 2 for edge in edges):
         raise InputError(f"{shown}: give {2 * len(NODES)} pairs (op, node), two for each node")

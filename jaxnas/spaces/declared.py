@@ -1,4 +1,4 @@
-"""A space of one's own from a list of choices: what `networks.declared` derives from its blocks."""
+"""Search spaces from a list of choices, as `networks.declared` derives them from its blocks."""
 
 from functools import lru_cache
 
@@ -13,20 +13,22 @@ SEPARATOR = ":"
 
 @lru_cache(maxsize=64)
 def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> SearchSpace:
-    """The space of all combinations; an architecture is written as its options with colons between: "8:64:conv".
+    """Return the space of all combinations; an architecture is written as its options with colons between: "8:64:conv".
 
-    Every decision is taken to matter, so that each architecture is a network class of its own.
+    Every decision is assumed to matter, so that each architecture is in a network class by itself.
 
     Raises:
-        InputError: no choice, one without an option, with equal options, or with a colon in one.
+      InputError: There is no choice, or one without options, with equal options, or with an option whose text is empty,
+        contains a colon, or begins or ends with white space.
     """
     if not choices:
         raise InputError(f"space {name!r} has nothing to choose: declare at least one choice")
     for options in choices:
         texts = [str(option) for option in options]
-        if not texts or len(set(texts)) < len(texts) or any(SEPARATOR in text or not text for text in texts):
+        if not texts or len(set(texts)) < len(texts) or not all(map(_is_readable, texts)):
             raise InputError(
-                f"space {name!r}: options {options} of a choice must differ, without {SEPARATOR!r} in them"
+                f"space {name!r}: options {options} of a choice must differ, without {SEPARATOR!r} or white space at "
+                "the ends"
             )
     by_text = [{str(option): number for number, option in enumerate(options)} for options in choices]
     example = SEPARATOR.join(str(options[0]) for options in choices)
@@ -56,3 +58,8 @@ def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> Searc
     sizes = tuple(len(options) for options in choices)
     space = SearchSpace(name, op_names, sizes, parse, format_arch, as_they_are, own_class)
     return space
+
+
+def _is_readable(text: str) -> bool:
+    """Whether an option can be read back from the text of an architecture, which is stripped and split."""
+    return bool(text) and SEPARATOR not in text and text == text.strip()

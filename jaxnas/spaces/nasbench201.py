@@ -8,7 +8,7 @@ and `network_class` (5,260, also inside the first), the only one that counts the
 import random
 from collections.abc import Callable, Hashable, Iterable
 from functools import cache
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Int8, Int32, Int64
@@ -22,7 +22,9 @@ NONE, SKIP_CONNECT, NOR_CONV_1X1, NOR_CONV_3X3, AVG_POOL_3X3 = range(len(OP_NAME
 
 _EXAMPLE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 
-Terms: TypeAlias = tuple[tuple[int, tuple], ...]  # a sorted multiset; a term is (op, the terms it is applied to)
+Terms: TypeAlias = tuple[
+    tuple[int, tuple[Any, ...]], ...
+]  # a sorted multiset; a term is (op, the terms it is applied to)
 Value = TypeVar("Value")
 
 
@@ -92,7 +94,7 @@ def functional_class(archs: Archs) -> Int32[np.ndarray, " A"]:
     Raises:
         InputError: see `check_archs`.
     """
-    return _labels(_term_keys)[to_index(NASBENCH201, archs)]
+    return np.take(_labels(_term_keys), to_index(NASBENCH201, archs))
 
 
 def network_class(archs: Archs) -> Int32[np.ndarray, " A"]:
@@ -105,7 +107,7 @@ def network_class(archs: Archs) -> Int32[np.ndarray, " A"]:
     Raises:
         InputError: see `check_archs`.
     """
-    return _labels(_network_keys)[to_index(NASBENCH201, archs)]
+    return np.take(_labels(_network_keys), to_index(NASBENCH201, archs))
 
 
 def isomorph_class(archs: Archs) -> Int32[np.ndarray, " A"]:
@@ -118,7 +120,7 @@ def isomorph_class(archs: Archs) -> Int32[np.ndarray, " A"]:
     Raises:
         InputError: see `check_archs`.
     """
-    return _labels(_text_keys)[to_index(NASBENCH201, archs)]
+    return np.take(_labels(_text_keys), to_index(NASBENCH201, archs))
 
 
 @cache

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_bytes
 
-Unchecked: TypeAlias = np.ndarray | Array | Sequence | int  # meant as integers, and checked to be
+Unchecked: TypeAlias = np.ndarray | Array | Sequence[Any] | int  # meant as integers, and checked to be
 
 MAX_ENUMERATED = 10_000_000  # architectures; int8 rows of 30 decisions then take 300 MB
 
@@ -118,7 +118,7 @@ def from_index(space: SearchSpace, indices: Unchecked) -> Int8[np.ndarray, "*A D
 def _look_up(space: SearchSpace, archs: Int8[np.ndarray, "A D"]) -> Int64[np.ndarray, " A"]:
     """The index of each vector, -1 of one that is no member."""
     numbers = np.ravel_multi_index(tuple(archs.T), space.num_choices)
-    return _inverse(space.index_order, space.num_vectors)[numbers] if space.index_order else numbers
+    return np.take(_inverse(space.index_order, space.num_vectors), numbers) if space.index_order else numbers
 
 
 @cache

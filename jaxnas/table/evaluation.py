@@ -1,17 +1,19 @@
-"""How good a ranking or a search is: rank correlations, the head of a ranking, and methods compared over seeds.
+"""Measures of rankings and searches: rank correlations, the head of a ranking, and methods compared over seeds.
 
 Functions on rankings take scores and accuracies [..., A], higher is better in both, and are vectorised over the leading
 axes (seeds, proxies), which broadcast. Entries where either is NaN or inf do not count. They compute in float64.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
+from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.precision import in_float64
@@ -20,9 +22,15 @@ from jaxnas.table.normalize import mean_ranks
 RESAMPLES = 10_000
 BLOCK = 64  # rows of the matrix of pairs that are compared at once
 
+Numbers: TypeAlias = ArrayLike | float  # beartype does not accept a float where ArrayLike names complex
+# NumPy makes a scalar of an array without axes in arithmetic.
+Values: TypeAlias = Float[np.ndarray, "..."] | np.float64
+Row: TypeAlias = Float[Array, " A"]
+Measure: TypeAlias = Callable[[Row, Row, Bool[Array, " A"], int | None], Num[Array, ""]]
+
 
 class Comparison(NamedTuple):
-    """Two methods over the same seeds."""
+    """The comparison of two methods over the same seeds."""
 
     difference: float  # mean of first - second, in their unit
     low: float  # bounds of its bootstrap interval
@@ -32,49 +40,52 @@ class Comparison(NamedTuple):
     losses: int
 
 
-def kendall(scores: Float[Any, "... A"], accuracy: Float[Any, "... A"]) -> Float[np.ndarray, "..."]:
-    """Kendall's tau-b: (concordant - discordant) / sqrt((pairs untied in one) (pairs untied in the other)); [-1, 1].
+def kendall(scores: Numbers, accuracy: Numbers) -> Float[np.ndarray, "..."]:
+    """Compute Kendall's tau-b, in [-1, 1].
 
-    NaN where one of the two is constant. Every pair is compared: A^2 steps.
+    (concordant - discordant) / sqrt((pairs untied in one) (pairs untied in the other)). NaN where one of the two is
+    constant. Every pair is compared: A^2 steps.
+
     Source: Kendall 1945.
     """
     return _over_rankings(_kendall, scores, accuracy)
 
 
-def spearman(scores: Float[Any, "... A"], accuracy: Float[Any, "... A"]) -> Float[np.ndarray, "..."]:
-    """Spearman's rho: Pearson's correlation of the ranks, ties at their mean rank; [-1, 1], NaN if one is constant.
+def spearman(scores: Numbers, accuracy: Numbers) -> Float[np.ndarray, "..."]:
+    """Compute Spearman's rho: Pearson's correlation of mean ranks; [-1, 1], NaN if one ranking is constant.
 
     Source: Spearman 1904.
     """
     return _over_rankings(_spearman, scores, accuracy)
 
 
-def ndcg(
-    scores: Float[Any, "... A"], accuracy: Float[Any, "... A"], *, top: int | None = None
-) -> Float[np.ndarray, "..."]:
-    """Normalised discounted cumulative gain: sum_r accuracy(r-th by score) / log2(r + 1) over the best such sum.
+def ndcg(scores: Numbers, accuracy: Numbers, *, top: int | None = None) -> Float[np.ndarray, "..."]:
+    """Compute the normalised discounted cumulative gain.
 
-    r counts from 1 to `top` (all by default); architectures of equal score get their mean gain. [0, 1] for accuracies
-    >= 0, NaN if all are 0. Source: Jarvelin and Kekalainen 2002, ties as McSherry and Najork 2008.
+    It is sum_r accuracy(r-th by score) / log2(r + 1), divided by the largest such sum. r counts from 1 to `top` (all by
+    default); architectures of equal score get their mean gain. [0, 1] for accuracies >= 0, NaN if all are 0.
+
+    Source: Jarvelin and Kekalainen 2002, ties as McSherry and Najork 2008.
     """
     return _over_rankings(_ndcg, scores, accuracy, top)
 
 
-def precision_at(scores: Float[Any, "... A"], accuracy: Float[Any, "... A"], *, top: int) -> Float[np.ndarray, "..."]:
-    """rho_T: the share of the `top` architectures by score that are among the `top` by accuracy; [0, 1].
+def precision_at(scores: Numbers, accuracy: Numbers, *, top: int) -> Values:
+    """Compute rho_T: the share of the `top` architectures by score that are among the `top` by accuracy; [0, 1].
 
     Ties go to the lower index, in both. Source: He et al. 2024 (arXiv:2403.07591), Precision @ T.
 
-    Raises: InputError if there are fewer than `top` architectures.
+    Raises:
+        InputError: there are fewer than `top` architectures.
     """
     size = np.shape(scores)[-1]
     if not 1 <= top <= size:
-        raise InputError(f"top {top} is outside 1 to {size}, the number of architectures")
+        raise InputError(f"`top` must be in 1 to {size}, the number of architectures, got {top}")
     return _over_rankings(_precision, scores, accuracy, top) / top
 
 
-def expected_rank(precision: Float[Any, "..."], top: int) -> Float[np.ndarray, "..."]:
-    """(T + 1) / (rho_T T + 1): the expected true rank, from 1, of the best of the T architectures that lead a ranking.
+def expected_rank(precision: Numbers, top: int) -> Values:
+    """Compute (T + 1) / (rho_T T + 1): the expected true rank, from 1, of the best of the T leaders of a ranking.
 
     T = `top`, rho_T its precision; the hits are taken to lie uniformly among the true top T. T + 1 stands for "not
     among them" where there is no hit. Source: He et al. 2024 (arXiv:2403.07591), theorem 1.
@@ -82,23 +93,26 @@ def expected_rank(precision: Float[Any, "..."], top: int) -> Float[np.ndarray, "
     return (top + 1) / (np.asarray(precision, np.float64) * top + 1)
 
 
-def simple_regret(found: Float[Any, "..."], optimum: float) -> Float[np.ndarray, "..."]:
-    """optimum - found, in the unit of the two; >= 0 if the optimum is one, lower is better."""
+def simple_regret(found: Numbers, optimum: float) -> Values:
+    """Compute optimum - found, in their unit; >= 0 if `optimum` is the best value, lower is better."""
     return optimum - np.asarray(found, np.float64)
 
 
-def relative_improvement(found: Float[Any, "..."], random_mean: float) -> Float[np.ndarray, "..."]:
-    """100 (found - random_mean) / random_mean, in %: what a search adds to the mean of random architectures.
+def relative_improvement(found: Numbers, random_mean: float) -> Values:
+    """Compute 100 (found - random_mean) / random_mean, in %: what a search adds to the mean of random architectures.
 
     Source: Yang, Esperanca, Carlucci 2020, "NAS evaluation is frustratingly hard" (arXiv:1912.12522).
     """
     return 100 * (np.asarray(found, np.float64) - random_mean) / random_mean
 
 
-def bootstrap_interval(values: Float[Any, " S"], *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of the mean over S seeds, from 10,000 resamples. Source: Efron 1979.
+def bootstrap_interval(values: Numbers, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Compute the percentile interval of the mean over S seeds, from 10,000 resamples.
 
-    Raises: InputError for no values, or one that is not finite.
+    Source: Efron 1979.
+
+    Raises:
+        InputError: there is no value, or one is not finite.
     """
     values = _finite_vector("values", values)
     means = _resampled_means(values, jax.random.key(seed))
@@ -106,18 +120,19 @@ def bootstrap_interval(values: Float[Any, " S"], *, level: float = 0.95, seed: i
     return float(low), float(high)
 
 
-def compare(first: Float[Any, " S"], second: Float[Any, " S"], *, level: float = 0.95, seed: int = 0) -> Comparison:
-    """Two methods on the same seeds or tasks, pair by pair: a sign-flip permutation test of the mean difference.
+def compare(first: Numbers, second: Numbers, *, level: float = 0.95, seed: int = 0) -> Comparison:
+    """Compare two methods on the same seeds or tasks by a sign-flip permutation test of their mean difference.
 
     Under the hypothesis that neither is better the sign of each pair's difference is a coin. The p-value is the share
     of sign patterns whose mean is at least as far from 0: of all 2^S patterns up to S = 13, else of 10,000 drawn and
     the observed one. 1 if all differences are 0. Source: Fisher 1935.
 
-    Raises: InputError if the two differ in length or hold a value that is not finite.
+    Raises:
+        InputError: the two differ in length or hold a value that is not finite.
     """
     first, second = _finite_vector("first", first), _finite_vector("second", second)
     if first.shape != second.shape:
-        raise InputError(f"{len(first)} results against {len(second)}: give one of each method per seed")
+        raise InputError(f"`first` and `second` must hold one result per seed each, got {len(first)} and {len(second)}")
     differences = first - second
     low, high = bootstrap_interval(differences, level=level, seed=seed)
     means = _flipped_means(differences, seed)
@@ -126,10 +141,13 @@ def compare(first: Float[Any, " S"], second: Float[Any, " S"], *, level: float =
     return Comparison(float(differences.mean()), low, high, p_value, wins, losses)
 
 
-def _over_rankings(function, scores, accuracy, top=None):
+def _over_rankings(
+    function: Measure, scores: Numbers, accuracy: Numbers, top: int | None = None
+) -> Num[np.ndarray, "..."]:
+    """Compute `function` for every ranking [A] of the leading axes, which broadcast."""
     scores, accuracy = np.broadcast_arrays(np.asarray(scores, np.float64), np.asarray(accuracy, np.float64))
     if scores.ndim == 0 or scores.shape[-1] == 0:
-        raise InputError(f"scores of shape {scores.shape}: give [..., architectures]")
+        raise InputError(f"`scores` must have shape [..., architectures], got {scores.shape}")
     size, leading = scores.shape[-1], scores.shape[:-1]
     rows = _rows(scores.reshape(-1, size), accuracy.reshape(-1, size), function, top)
     return np.asarray(rows).reshape(leading)
@@ -137,21 +155,24 @@ def _over_rankings(function, scores, accuracy, top=None):
 
 @in_float64
 @partial(jax.jit, static_argnames=("function", "top"))
-def _rows(scores, accuracy, function, top):
-    def of_row(pair):
+def _rows(
+    scores: Float[Array, "R A"], accuracy: Float[Array, "R A"], function: Measure, top: int | None
+) -> Num[Array, " R"]:
+    def of_row(pair: tuple[Row, Row]) -> Num[Array, ""]:
         counted = jnp.isfinite(pair[0]) & jnp.isfinite(pair[1])
         # What does not count ties at the end of both rankings.
-        return function(*(jnp.where(counted, values, -jnp.inf) for values in pair), counted, top)
+        rankings = [jnp.where(counted, values, -jnp.inf) for values in pair]
+        return function(rankings[0], rankings[1], counted, top)
 
-    return lax.map(of_row, (scores, accuracy))
+    return cast(Array, lax.map(of_row, (scores, accuracy)))
 
 
-def _kendall(scores, accuracy, counted, top):
+def _kendall(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
     size = len(scores)
     starts = jnp.arange(0, size, BLOCK)
     rows = jnp.arange(BLOCK)
 
-    def block(start):
+    def block(start: Num[Array, ""]) -> Float[Array, "3"]:
         chosen = jnp.minimum(start + rows, size - 1)
         real = (start + rows < size) & counted[chosen]
         signs = [jnp.sign(_difference(values[chosen][:, None], values[None, :])) for values in (scores, accuracy)]
@@ -163,18 +184,18 @@ def _kendall(scores, accuracy, counted, top):
     return excess / jnp.sqrt(untied_in_scores * untied_in_accuracy)
 
 
-def _difference(a, b):
+def _difference(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(a == b, 0.0, a - b)  # also where both are -inf
 
 
-def _spearman(scores, accuracy, counted, top):
+def _spearman(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
     ranks = [mean_ranks(values) for values in (scores, accuracy)]
     num = counted.sum()
     centred = [jnp.where(counted, rank - jnp.sum(rank, where=counted) / num, 0) for rank in ranks]
     return jnp.sum(centred[0] * centred[1]) / jnp.sqrt(jnp.sum(centred[0] ** 2) * jnp.sum(centred[1] ** 2))
 
 
-def _ndcg(scores, accuracy, counted, top):
+def _ndcg(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
     size = len(scores)
     position = jnp.arange(size, dtype=accuracy.dtype)
     discount = jnp.where(position < (size if top is None else top), 1 / jnp.log2(position + 2), 0.0)
@@ -183,34 +204,43 @@ def _ndcg(scores, accuracy, counted, top):
     starts_group = jnp.diff(scores[order], prepend=jnp.inf) != 0
     group = jnp.cumsum(starts_group) - 1
     of_group = [jax.ops.segment_sum(values, group, size) for values in (gain[order], discount, jnp.ones(size))]
-    found = jnp.sum(of_group[0] * of_group[1] / jnp.maximum(of_group[2], 1))
-    return found / jnp.sum(jnp.sort(gain)[::-1] * discount)
+    dcg = jnp.sum(of_group[0] * of_group[1] / jnp.maximum(of_group[2], 1))
+    return dcg / jnp.sum(jnp.sort(gain)[::-1] * discount)
 
 
-def _precision(scores, accuracy, counted, top):
-    leaders = [jnp.zeros(len(scores), bool).at[lax.top_k(values, top)[1]].set(True) for values in (scores, accuracy)]
+def _precision(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
+    num_leaders = len(scores) if top is None else top
+    leaders = [
+        jnp.zeros(len(scores), bool).at[lax.top_k(values, num_leaders)[1]].set(True) for values in (scores, accuracy)
+    ]
     return jnp.sum(leaders[0] & leaders[1] & counted)
 
 
 def _finite_vector(name: str, values: Any) -> Float[np.ndarray, " S"]:
     vector = np.asarray(values, np.float64)
     if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
-        raise InputError(f"{name} of shape {vector.shape} with {(~np.isfinite(vector)).sum()} NaN or inf: give [seeds]")
+        num_bad = (~np.isfinite(vector)).sum()
+        raise InputError(
+            f"`{name}` must be finite values of shape [seeds], got shape {vector.shape} with {num_bad} NaN or inf"
+        )
     return vector
 
 
 @in_float64
 @jax.jit
-def _resampled_means(values: Float[Array, " S"], key: Any) -> Float[Array, " R"]:
+def _resampled_means(values: Float[Array, " S"], key: PRNGKeyArray) -> Float[Array, " R"]:
     keys = jax.random.split(key, RESAMPLES)
-    return lax.map(lambda key: jax.random.choice(key, values, values.shape).mean(), keys, batch_size=100)
+    means = lax.map(lambda key: jax.random.choice(key, values, values.shape).mean(), keys, batch_size=100)
+    return cast(Array, means)
 
 
-def _flipped_means(differences, seed):
+def _flipped_means(differences: Float[np.ndarray, " S"], seed: int) -> Float[np.ndarray, " P"]:
+    """Compute the mean difference under each of the sign patterns."""
     num = len(differences)
     if 2**num <= RESAMPLES:
         patterns = (np.arange(2**num)[:, None] >> np.arange(num)) & 1
     else:
         drawn = np.random.default_rng(seed).integers(0, 2, (RESAMPLES, num))
         patterns = np.concatenate([np.ones((1, num), int), drawn])  # with the observed one
-    return (2 * patterns - 1) @ differences / num
+    means: Float[np.ndarray, " P"] = (2 * patterns - 1) @ differences / num
+    return means

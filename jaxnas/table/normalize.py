@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +23,7 @@ class TableReport(NamedTuple):
     @property
     def usable(self) -> Bool[np.ndarray, " M"]:
         """Columns that rank at least two architectures."""
-        return ~(self.constant | self.empty)
+        return np.logical_not(self.constant | self.empty)
 
 
 def normalize(scores: Any, method: str = "minmax") -> tuple[Float[np.ndarray, "A M"], TableReport]:
@@ -91,7 +91,7 @@ def _minmax(values: Float[np.ndarray, " A"]) -> Float[np.ndarray, " A"]:
     """(x - min) / (max - min)."""
     _, exponent = np.frexp(np.abs(values).max())
     values = np.ldexp(values, -exponent)  # exact, and max - min cannot overflow
-    return (values - values.min()) / (values.max() - values.min())
+    return np.divide(values - values.min(), values.max() - values.min())
 
 
 def _positions(values: Float[np.ndarray, " A"]) -> Float[np.ndarray, " A"]:
@@ -125,4 +125,11 @@ def _log(values: Float[np.ndarray, " A"]) -> Float[np.ndarray, " A"]:
     return _minmax(np.sign(values) * np.logaddexp(0.0, log_size - typical))
 
 
-NORMALIZATIONS: dict[str, Callable] = {"minmax": _minmax, "rank": _rank, "zrank": _zrank, "clip": _clip, "log": _log}
+Column: TypeAlias = Float[np.ndarray, " A"]
+NORMALIZATIONS: dict[str, Callable[[Column], Column]] = {
+    "minmax": _minmax,
+    "rank": _rank,
+    "zrank": _zrank,
+    "clip": _clip,
+    "log": _log,
+}

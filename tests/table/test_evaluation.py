@@ -128,11 +128,11 @@ def test_equal_methods_differ_by_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: evaluation.compare([1.0, 2], [1.0]), "2 results against 1"),
-        (lambda: evaluation.compare([1.0, np.nan], [1.0, 2]), "first of shape .* 1 NaN"),
-        (lambda: evaluation.bootstrap_interval([]), "values of shape"),
-        (lambda: evaluation.precision_at(SCORES, ACCURACY, top=SIZE + 1), "top 302 is outside 1 to 301"),
-        (lambda: evaluation.kendall(1.0, 2.0), "give .*architectures"),
+        (lambda: evaluation.compare([1.0, 2], [1.0]), "got 2 and 1"),
+        (lambda: evaluation.compare([1.0, np.nan], [1.0, 2]), "`first` must be finite .* 1 NaN"),
+        (lambda: evaluation.bootstrap_interval([]), "`values` must be finite"),
+        (lambda: evaluation.precision_at(SCORES, ACCURACY, top=SIZE + 1), "`top` must be in 1 to 301, .* got 302"),
+        (lambda: evaluation.kendall(1.0, 2.0), "must have shape .*architectures"),
     ],
 )
 def test_bad_input_is_named(call, message):
