@@ -84,7 +84,7 @@ class SearchNetwork(nn.Module, kw_only=True):
         one layer. `params` may hold shapes alone; of `images`, only the shape matters.
         """
         images = self.example_images(params) if images is None else images
-        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
+        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, images.dtype), params)
         return _declared_masks(self.clone(capacity=None, reverse=False, keeps_range=False), params, images, arch)
 
 

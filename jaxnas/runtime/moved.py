@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -37,7 +37,7 @@ class MovedModules(MetaPathFinder, Loader):
     """Finds a module of `MOVED` by its old name: a module with the names of the new one."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec of an old name, None for any other."""
         return ModuleSpec(fullname, self) if fullname in MOVED else None

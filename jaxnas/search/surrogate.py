@@ -15,7 +15,6 @@ jax, so it is imported where it is used: scoring runs without it.
 import math
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -150,8 +149,9 @@ def _gpjax() -> ModuleType:
     `gpjax.fit` of the same process.
     """
     with jax.ensure_compile_time_eval():
-        gpjax: ModuleType = import_module("gpjax")
-    return gpjax
+        import gpjax
+    module: ModuleType = gpjax
+    return module
 
 
 def _pad(weights: Float[Array, "T M"], targets: Float[Array, " T"], used: Bool[Array, " T"]) -> Data:

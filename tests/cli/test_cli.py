@@ -50,7 +50,7 @@ def test_proxies_are_listed_with_what_they_cost(run):
     lines = {line["name"]: line for line in map(json.loads, out.splitlines())}
     assert code == 0
     assert lines.keys() == jaxnas.PROXIES.keys()
-    assert lines["snip"]["needs"] == ["weights", "gradient"]
+    assert lines["snip"]["needs"] == ["kernels", "gradient"]
     assert (lines["snip"]["forward"], lines["snip"]["backward"], lines["snip"]["sees"]) == (1, 1, "labels")
     assert [name for name, line in lines.items() if not line["higher_is_better"]] == ["ntk_condition"]
     code, out, _ = run("proxies")

@@ -45,7 +45,7 @@ def test_synflow_does_not_depend_on_data_and_the_others_do(score, params, batch)
 
 
 def test_weights_that_are_not_used_do_not_matter(score, params, batch):
-    in_use = NASBench201Network().in_use(params, MIXED)
+    in_use = NASBench201Network(channels=4, cells_per_stage=1).in_use(params, MIXED)
     changed = jax.tree.map(
         lambda leaf, used: np.where(np.reshape(used, used.shape + (1,) * (leaf.ndim - used.ndim)), leaf, 7.0),
         params,
