@@ -84,7 +84,7 @@ def _puzzles(
     if not h or not w:
         raise InputError(f"images of {images.shape[1]} x {images.shape[2]} pixels cannot be cut into 3 x 3 pieces")
     pieces = images[:, : 3 * h, : 3 * w].reshape(n, 3, h, 3, w, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, 9, h, w, c)
-    labels = rng.integers(0, num_classes, n)
+    labels = np.asarray(rng.integers(0, num_classes, n))
     return pieces[np.arange(n)[:, None], permutations(num_classes)[labels]], labels
 
 
