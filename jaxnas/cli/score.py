@@ -136,7 +136,7 @@ def score(
     configure_jax(hardware.engine)
     from jaxnas import spaces
     from jaxnas.proxies import expand_names
-    from jaxnas.run import search as pipeline
+    from jaxnas.run.inputs import load_standardized, make_batch, make_network
     from jaxnas.runtime import distributed
     from jaxnas.store.estimate import estimate
 
@@ -149,13 +149,13 @@ def score(
     problem, network, task = config.problem, config.network, pool.task or ""
     space = spaces.get_space(problem.space)
     archs = _choose(space, pool, config.seed)
-    images = pipeline.load_standardized(problem.data, data.data_folder)
+    images = load_standardized(problem.data, data.data_folder)
     job = ScoringJob(
         output.out,
         space,
-        pipeline.make_network(problem.space, images, network.channels, network.cells_per_stage, task),
+        make_network(problem.space, images, network.channels, network.cells_per_stage, task),
         archs,
-        pipeline.make_batch(images, config.search.batch_size, config.seed, task, pool.pixels),
+        make_batch(images, config.search.batch_size, config.seed, task, pool.pixels),
         config.search.proxies,
         config.scoring,
     )
