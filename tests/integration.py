@@ -1,6 +1,7 @@
 """Packages of the extra `test-integration`, which tests may need beside those of `test`."""
 
 import importlib
+import importlib.util
 import os
 from types import ModuleType
 
@@ -9,9 +10,13 @@ import pytest
 
 def require(name: str) -> ModuleType:
     """Import a package; skip the tests where it is missing, or fail when JAXNAS_REQUIRE_INTEGRATION=1."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
+    require_installed(name.partition(".")[0])
+    return importlib.import_module(name)
+
+
+def require_installed(name: str) -> None:
+    """Do the same without importing the package: Ray reads its settings when it is imported."""
+    if importlib.util.find_spec(name) is None:
         reason = f"needs the package {name}: pip install -e '.[test-integration]'"
         if os.environ.get("JAXNAS_REQUIRE_INTEGRATION") == "1":
             pytest.fail(reason)

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 import jaxnas
-from tests.integration import require
+from tests.integration import require, require_installed
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / ".github" / "docs"
@@ -108,7 +108,7 @@ def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch
     if page == "tutorials/reproduce-the-paper.md":
         request.getfixturevalue("data_folder")
     if page == "tutorials/scale-out.md":
-        require("ray")
+        require_installed("ray")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     with socket.socket() as found:

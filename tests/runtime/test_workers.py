@@ -24,9 +24,9 @@ from jaxnas.runtime.ray_workers import RETRIES
 from jaxnas.runtime.workers import LocalWorkers, open_workers
 from jaxnas.search import robot
 from jaxnas.spaces import NASBENCH201, sample
-from tests.integration import require
+from tests.integration import require_installed
 
-require("ray")
+require_installed("ray")
 NETWORK = NASBench201Network(num_classes=10, channels=2, cells_per_stage=1)
 ARCHS = sample(NASBENCH201, 12, seed=0)
 

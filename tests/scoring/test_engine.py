@@ -197,7 +197,7 @@ def test_eight_devices_give_the_scores_of_one(tmp_path, batch, archs):
     script = f"""
 import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 8)
-import tests.test_scoring as t
+import tests.scoring.test_engine as t
 batch = t.Batch(jax.random.normal(jax.random.key(0), (8, 8, 8, 1)), t.jnp.arange(8) % 4)
 assert jax.local_device_count() == 8
 archs = np.load({str(tmp_path / "archs.npy")!r})
@@ -216,8 +216,8 @@ np.save({str(tmp_path / "eight.npy")!r}, t.score_archs(t.NETWORK, archs, batch, 
         ({"init": "share"}, "unknown init 'share': did you mean 'shared'"),
         ({"precision": "float16"}, "unknown precision 'float16'"),
         ({"strategy": "group"}, "unknown strategy 'group'"),
-        ({"chunk_size": 0}, "chunk_size 0"),
-        ({"memory": 0.0}, "memory 0.0"),
+        ({"chunk_size": 0}, "`chunk_size` must be at least 1, got 0"),
+        ({"memory": 0.0}, "`memory` must be above 0 GB of a device, got 0.0"),
     ],
 )
 def test_bad_settings_are_named(change, message):
@@ -229,7 +229,7 @@ def test_bad_settings_are_named(change, message):
     ("change", "message"),
     [
         ({"proxies": ["snipp"]}, "unknown proxy 'snipp': did you mean 'snip'"),
-        ({"proxies": []}, "no proxy"),
+        ({"proxies": []}, "`proxies` must name at least one"),
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1, 2, 4]))}, "label 4 does not fit .* num_classes=5"),
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1, 2, -1]))}, "label -1"),
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1]))}, "one label each"),
