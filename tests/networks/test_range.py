@@ -31,18 +31,16 @@ UNOPTIMISED = {"xla_backend_optimization_level": 0}
 
 
 class Unhelpful:
-    """A network without the field, as a user's own may be."""
+    """A network that does not keep its range, as a custom one may ignore the field."""
 
     def __init__(self, network):
         self.network = network
 
     def __getattr__(self, name):
-        if name == "keeps_range":
-            raise AttributeError(name)
         return getattr(self.network, name)
 
     def clone(self, **fields):
-        return Unhelpful(self.network.clone(**fields))
+        return Unhelpful(self.network.clone(**{**fields, "keeps_range": False}))
 
 
 def flow_program(network, names, pixels, dtype):

@@ -126,7 +126,7 @@ def test_every_chart_has_a_text_and_every_id_is_there_once(page):
     reader = Reader()
     reader.feed(text[: text.index('<script type="application/json"')])
     assert len(set(reader.ids)) == len(reader.ids)
-    assert len(reader.labels) == len(specs_of(text)) == 7
+    assert len(reader.labels) == len(specs_of(text)) == 8
     assert all(len(label) > 30 for label in reader.labels)
 
 
