@@ -198,7 +198,7 @@ class BarReporter:
 
     def _answer(self, query: QueryAnswered) -> None:
         self._stop_waiting()
-        outcome = f"{query.objective:6.2f} %" if math.isfinite(query.objective) else "diverged, the search goes on"
+        outcome = f"{query.objective:6.2f} %" if math.isfinite(query.objective) else "diverged, the search continues"
         cost = f"   {query.cost:.1f} s" if math.isfinite(query.cost) else ""
         line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %{cost}"
         if math.isfinite(query.cost) and query.number < query.budget:

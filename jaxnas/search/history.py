@@ -82,7 +82,7 @@ class History(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """An item to evaluate. One that was queried before costs nothing: the method is told its objective again.
+    """An item to evaluate. One that was queried before costs nothing: its objective is passed to `tell` again.
 
     Attributes:
         item: Number of the item [].

@@ -85,7 +85,7 @@ def run_search(
         archs: The architectures [A D] as vectors of the space, for methods that change them.
         prices: Queries that an evaluation at each fidelity costs [F], rising from 1, for multi-fidelity methods.
         at_once: Items that are proposed before any of their objectives is known, for a function of one fidelity. Until
-            then the method is told that each has failed, which for a surrogate is the worst value so far: a constant
+            then `tell` receives each as failed, which for a surrogate is the worst value so far: a constant
             liar (Ginsbourger et al. 2010). Afterwards it learns the objectives of all in their order.
 
     Returns:

@@ -38,7 +38,7 @@ def check_proxy(
     )
     one_by_one = jax.jit(score)
     first = np.array([one_by_one(jnp.asarray(arch)) for arch in archs])
-    again = np.array(jax.jit(lambda arch: score(arch))(jnp.asarray(archs[0])))  # a new function: traced anew
+    again = np.array(jax.jit(lambda arch: score(arch))(jnp.asarray(archs[0])))  # a new function: so it is traced again
     require(
         np.array_equal(first[0], again, equal_nan=True),
         f"the proxy is not deterministic: {first[0]} and then {again} for architecture {archs[0]}",

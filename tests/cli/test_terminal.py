@@ -77,7 +77,7 @@ def test_every_event_is_shown(monkeypatch, is_terminal):
     assert "query  1/2 (bo):  91.50 %   best 91.50 %   0.7 s   about 0:00:01 to go" in text
     assert "training: steps" in text
     assert "47.3/min, 0:01:03 to go" in text
-    assert "query  2/2 (greedy): diverged, the search goes on   best 91.50 %\n" in text
+    assert "query  2/2 (greedy): diverged, the search continues   best 91.50 %\n" in text
     assert ("━" in text) == is_terminal
     assert ("first scores after" in text) != is_terminal
     assert re.search(r"architectures scored.*\d/s, 0:00:\d\d to go", text)
