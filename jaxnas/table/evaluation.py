@@ -1,32 +1,25 @@
 """Measures of rankings and searches: rank correlations, the head of a ranking, and methods compared over seeds.
 
-Functions on rankings take scores and accuracies [..., A], higher is better in both, and are vectorised over the leading
-axes (seeds, proxies), which broadcast. Entries where either is NaN or inf do not count. They compute in float64.
+Functions on rankings take scores and accuracies [..., A], higher is better in both, and work on each ranking of the
+leading axes (seeds, proxies), which broadcast. Entries where either is NaN or inf do not count. SciPy and scikit-learn
+compute the statistics, in float64; both are imported on first use, as they take a second to load.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
-from jaxnas.runtime.precision import in_float64
-from jaxnas.table.normalize import mean_ranks
 
 RESAMPLES = 10_000
-BLOCK = 64  # rows of the matrix of pairs that are compared at once
 
 Numbers: TypeAlias = ArrayLike | float  # beartype does not accept a float where ArrayLike names complex
 # NumPy makes a scalar of an array without axes in arithmetic.
 Values: TypeAlias = Float[np.ndarray, "..."] | np.float64
-Row: TypeAlias = Float[Array, " A"]
-Measure: TypeAlias = Callable[[Row, Row, Bool[Array, " A"], int | None], Num[Array, ""]]
+Row: TypeAlias = Float[np.ndarray, " A"]
 
 
 class Comparison(NamedTuple):
@@ -44,11 +37,16 @@ def kendall(scores: Numbers, accuracy: Numbers) -> Float[np.ndarray, "..."]:
     """Compute Kendall's tau-b, in [-1, 1].
 
     (concordant - discordant) / sqrt((pairs untied in one) (pairs untied in the other)). NaN where one of the two is
-    constant. Every pair is compared: A^2 steps.
+    constant.
 
     Source: Kendall 1945.
     """
-    return _over_rankings(_kendall, scores, accuracy)
+    from scipy.stats import kendalltau
+
+    def correlate(scores: Row, accuracy: Row) -> float:
+        return np.nan if _constant(scores, accuracy) else float(kendalltau(scores, accuracy).statistic)
+
+    return _over_rankings(correlate, scores, accuracy)
 
 
 def spearman(scores: Numbers, accuracy: Numbers) -> Float[np.ndarray, "..."]:
@@ -56,7 +54,12 @@ def spearman(scores: Numbers, accuracy: Numbers) -> Float[np.ndarray, "..."]:
 
     Source: Spearman 1904.
     """
-    return _over_rankings(_spearman, scores, accuracy)
+    from scipy.stats import rankdata
+
+    def correlate(scores: Row, accuracy: Row) -> float:
+        return np.nan if _constant(scores, accuracy) else np.corrcoef(rankdata(scores), rankdata(accuracy))[0, 1]
+
+    return _over_rankings(correlate, scores, accuracy)
 
 
 def ndcg(scores: Numbers, accuracy: Numbers, *, top: int | None = None) -> Float[np.ndarray, "..."]:
@@ -67,7 +70,16 @@ def ndcg(scores: Numbers, accuracy: Numbers, *, top: int | None = None) -> Float
 
     Source: Jarvelin and Kekalainen 2002, ties as McSherry and Najork 2008.
     """
-    return _over_rankings(_ndcg, scores, accuracy, top)
+    from scipy.stats import rankdata
+    from sklearn.metrics import dcg_score
+
+    def compute(scores: Row, accuracy: Row) -> float:
+        # Two last architectures without gain change no sum; scikit-learn accepts no ranking of fewer than two.
+        gain, ranks = (np.append(values, [0, 0])[None] for values in (accuracy, rankdata(scores, method="dense")))
+        best = dcg_score(gain, gain, k=top)
+        return float(dcg_score(gain, ranks, k=top) / best) if best else np.nan
+
+    return _over_rankings(compute, scores, accuracy)
 
 
 def precision_at(scores: Numbers, accuracy: Numbers, *, top: int) -> Values:
@@ -81,7 +93,12 @@ def precision_at(scores: Numbers, accuracy: Numbers, *, top: int) -> Values:
     size = np.shape(scores)[-1]
     if not 1 <= top <= size:
         raise InputError(f"`top` must be in 1 to {size}, the number of architectures, got {top}")
-    return _over_rankings(_precision, scores, accuracy, top) / top
+
+    def count(scores: Row, accuracy: Row) -> int:
+        first, second = (np.argsort(-values, kind="stable")[:top] for values in (scores, accuracy))
+        return len(np.intersect1d(first, second))
+
+    return _over_rankings(count, scores, accuracy) / top
 
 
 def expected_rank(precision: Numbers, top: int) -> Values:
@@ -109,23 +126,32 @@ def relative_improvement(found: Numbers, random_mean: float) -> Values:
 def bootstrap_interval(values: Numbers, *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Compute the percentile interval of the mean over S seeds, from 10,000 resamples.
 
+    Both bounds are the value itself where there is one seed.
+
     Source: Efron 1979.
 
     Raises:
         InputError: there is no value, or one is not finite.
     """
+    from scipy.stats import bootstrap
+
     values = _finite_vector("values", values)
-    means = _resampled_means(values, jax.random.key(seed))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    found = bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=level, method="percentile", rng=seed
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def compare(first: Numbers, second: Numbers, *, level: float = 0.95, seed: int = 0) -> Comparison:
     """Compare two methods on the same seeds or tasks by a sign-flip permutation test of their mean difference.
 
-    Under the hypothesis that neither is better the sign of each pair's difference is a coin. The p-value is the share
-    of sign patterns whose mean is at least as far from 0: of all 2^S patterns up to S = 13, else of 10,000 drawn and
-    the observed one. 1 if all differences are 0. Source: Fisher 1935.
+    Under the hypothesis that neither is better, the sign of each pair's difference is a fair coin. The p-value is
+    two-sided: twice the smaller share of sign patterns whose mean is at least as far on one side, at most 1. All 2^S
+    patterns are compared up to S = 13, else 10,000 random ones and the observed one. It is 1 if all differences are 0.
+
+    Source: Fisher 1935.
 
     Raises:
         InputError: the two differ in length or hold a value that is not finite.
@@ -135,88 +161,44 @@ def compare(first: Numbers, second: Numbers, *, level: float = 0.95, seed: int =
         raise InputError(f"`first` and `second` must hold one result per seed each, got {len(first)} and {len(second)}")
     differences = first - second
     low, high = bootstrap_interval(differences, level=level, seed=seed)
-    means = _flipped_means(differences, seed)
-    p_value = float((np.abs(means) >= abs(differences.mean()) - 1e-12 * np.abs(differences).max()).mean())
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    return Comparison(float(differences.mean()), low, high, p_value, wins, losses)
+    return Comparison(float(differences.mean()), low, high, _p_value(first, second, seed), wins, losses)
+
+
+def _p_value(first: Float[np.ndarray, " S"], second: Float[np.ndarray, " S"], seed: int) -> float:
+    from scipy.stats import permutation_test
+
+    if len(first) == 1:
+        return 1.0  # each of the two signs is as far from 0
+
+    found = permutation_test(
+        (first, second),
+        lambda first, second, axis: np.mean(first - second, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=seed,
+    )
+    return float(found.pvalue)
+
+
+def _constant(*rankings: Row) -> bool:
+    return any(len(values) == 0 or values.min() == values.max() for values in rankings)
 
 
 def _over_rankings(
-    function: Measure, scores: Numbers, accuracy: Numbers, top: int | None = None
-) -> Num[np.ndarray, "..."]:
-    """Compute `function` for every ranking [A] of the leading axes, which broadcast."""
+    measure: Callable[[Row, Row], float], scores: Numbers, accuracy: Numbers
+) -> Float[np.ndarray, "..."]:
+    """Compute `measure` of the finite entries of every ranking [A] of the leading axes, which broadcast."""
     scores, accuracy = np.broadcast_arrays(np.asarray(scores, np.float64), np.asarray(accuracy, np.float64))
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise InputError(f"`scores` must have shape [..., architectures], got {scores.shape}")
-    size, leading = scores.shape[-1], scores.shape[:-1]
-    rows = _rows(scores.reshape(-1, size), accuracy.reshape(-1, size), function, top)
-    return np.asarray(rows).reshape(leading)
+    finite = np.isfinite(scores) & np.isfinite(accuracy)
+    values = [measure(scores[row][finite[row]], accuracy[row][finite[row]]) for row in np.ndindex(scores.shape[:-1])]
+    return np.array(values, np.float64).reshape(scores.shape[:-1])
 
 
-@in_float64
-@partial(jax.jit, static_argnames=("function", "top"))
-def _rows(
-    scores: Float[Array, "R A"], accuracy: Float[Array, "R A"], function: Measure, top: int | None
-) -> Num[Array, " R"]:
-    def of_row(pair: tuple[Row, Row]) -> Num[Array, ""]:
-        counted = jnp.isfinite(pair[0]) & jnp.isfinite(pair[1])
-        # What does not count ties at the end of both rankings.
-        rankings = [jnp.where(counted, values, -jnp.inf) for values in pair]
-        return function(rankings[0], rankings[1], counted, top)
-
-    return cast(Array, lax.map(of_row, (scores, accuracy)))
-
-
-def _kendall(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
-    size = len(scores)
-    starts = jnp.arange(0, size, BLOCK)
-    rows = jnp.arange(BLOCK)
-
-    def block(start: Num[Array, ""]) -> Float[Array, "3"]:
-        chosen = jnp.minimum(start + rows, size - 1)
-        real = (start + rows < size) & counted[chosen]
-        signs = [jnp.sign(_difference(values[chosen][:, None], values[None, :])) for values in (scores, accuracy)]
-        both = real[:, None] & counted[None, :]
-        sums = [signs[0] * signs[1], jnp.abs(signs[0]), jnp.abs(signs[1])]
-        return jnp.stack([jnp.sum(jnp.where(both, values, 0)) for values in sums])
-
-    excess, untied_in_scores, untied_in_accuracy = lax.map(block, starts).sum(0)
-    return excess / jnp.sqrt(untied_in_scores * untied_in_accuracy)
-
-
-def _difference(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jnp.where(a == b, 0.0, a - b)  # also where both are -inf
-
-
-def _spearman(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
-    ranks = [mean_ranks(values) for values in (scores, accuracy)]
-    num = counted.sum()
-    centred = [jnp.where(counted, rank - jnp.sum(rank, where=counted) / num, 0) for rank in ranks]
-    return jnp.sum(centred[0] * centred[1]) / jnp.sqrt(jnp.sum(centred[0] ** 2) * jnp.sum(centred[1] ** 2))
-
-
-def _ndcg(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
-    size = len(scores)
-    position = jnp.arange(size, dtype=accuracy.dtype)
-    discount = jnp.where(position < (size if top is None else top), 1 / jnp.log2(position + 2), 0.0)
-    gain = jnp.where(counted, accuracy, 0.0)
-    order = jnp.argsort(-scores, stable=True)
-    starts_group = jnp.diff(scores[order], prepend=jnp.inf) != 0
-    group = jnp.cumsum(starts_group) - 1
-    of_group = [jax.ops.segment_sum(values, group, size) for values in (gain[order], discount, jnp.ones(size))]
-    dcg = jnp.sum(of_group[0] * of_group[1] / jnp.maximum(of_group[2], 1))
-    return dcg / jnp.sum(jnp.sort(gain)[::-1] * discount)
-
-
-def _precision(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | None) -> Num[Array, ""]:
-    num_leaders = len(scores) if top is None else top
-    leaders = [
-        jnp.zeros(len(scores), bool).at[lax.top_k(values, num_leaders)[1]].set(True) for values in (scores, accuracy)
-    ]
-    return jnp.sum(leaders[0] & leaders[1] & counted)
-
-
-def _finite_vector(name: str, values: Any) -> Float[np.ndarray, " S"]:
+def _finite_vector(name: str, values: Numbers) -> Float[np.ndarray, " S"]:
     vector = np.asarray(values, np.float64)
     if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
         num_bad = (~np.isfinite(vector)).sum()
@@ -224,23 +206,3 @@ def _finite_vector(name: str, values: Any) -> Float[np.ndarray, " S"]:
             f"`{name}` must be finite values of shape [seeds], got shape {vector.shape} with {num_bad} NaN or inf"
         )
     return vector
-
-
-@in_float64
-@jax.jit
-def _resampled_means(values: Float[Array, " S"], key: PRNGKeyArray) -> Float[Array, " R"]:
-    keys = jax.random.split(key, RESAMPLES)
-    means = lax.map(lambda key: jax.random.choice(key, values, values.shape).mean(), keys, batch_size=100)
-    return cast(Array, means)
-
-
-def _flipped_means(differences: Float[np.ndarray, " S"], seed: int) -> Float[np.ndarray, " P"]:
-    """Compute the mean difference under each of the sign patterns."""
-    num = len(differences)
-    if 2**num <= RESAMPLES:
-        patterns = (np.arange(2**num)[:, None] >> np.arange(num)) & 1
-    else:
-        drawn = np.random.default_rng(seed).integers(0, 2, (RESAMPLES, num))
-        patterns = np.concatenate([np.ones((1, num), int), drawn])  # with the observed one
-    means: Float[np.ndarray, " P"] = (2 * patterns - 1) @ differences / num
-    return means

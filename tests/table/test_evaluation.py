@@ -78,6 +78,16 @@ def test_a_constant_ranking_has_no_correlation():
     assert np.isnan(evaluation.spearman(ACCURACY, np.ones(SIZE)))
 
 
+@pytest.mark.parametrize("num_finite", [0, 1])
+def test_rankings_of_none_and_of_one_architecture(num_finite):
+    scores = np.where(np.arange(3) < num_finite, 2.0, np.nan)
+    accuracy = np.array([3.0, 2.0, 1.0])
+    assert np.isnan(evaluation.kendall(scores, accuracy))
+    assert np.isnan(evaluation.spearman(scores, accuracy))
+    np.testing.assert_array_equal(evaluation.ndcg(scores, accuracy), 1 if num_finite else np.nan)
+    assert evaluation.precision_at(scores, accuracy, top=3) == num_finite / 3
+
+
 def test_theorem_1_against_simulation():
     """The best of the h = rho T hits that lie uniformly among the true top T."""
     top, hits = 20, 6
@@ -119,6 +129,10 @@ def test_the_paired_test_holds_its_level():
     rng = np.random.default_rng(4)
     found = [evaluation.compare(*rng.normal(size=(2, 10))).p_value <= 0.05 for _ in range(200)]
     assert np.mean(found) < 0.1
+
+
+def test_one_seed_decides_nothing():
+    assert evaluation.compare([2.0], [1.5]) == (0.5, 0.5, 0.5, 1, 1, 0)
 
 
 def test_equal_methods_differ_by_nothing():
