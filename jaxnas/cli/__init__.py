@@ -2,7 +2,7 @@
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -15,6 +15,9 @@ from jaxnas.cli.terminal import console
 from jaxnas.cli.train import train
 from jaxnas.errors import InputError
 
+# The base class of all usage errors, which Typer does not export.
+UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
+
 app = typer.Typer(
     pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
 )
@@ -25,16 +28,28 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line; an InputError becomes one line on stderr and exit code 2."""
+    """Run the command line; wrong usage and an InputError become one line on stderr and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "jaxnas"
+        _print_error(f"{error.format_message().rstrip('.')}: see `{command} --help`")
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        _print_error("aborted")
+        sys.exit(1)
     except InputError as error:
-        status.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        _print_error(str(error))
         if "jaxnas.runtime.distributed" not in sys.modules:  # nothing that imports JAX ran
             sys.exit(2)
         from jaxnas.runtime.distributed import leave
 
         leave(2)
+    sys.exit(code)  # None, or the code of a typer.Exit
+
+
+def _print_error(message: str) -> None:
+    status.print(f"error: {' '.join(message.split())}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)

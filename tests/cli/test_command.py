@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jaxnas.cli import app
+from jaxnas.cli import app, main
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.errors import InputError
 from jaxnas.names import MethodName, names
@@ -143,3 +143,23 @@ def test_help_and_wrong_choices_come_without_jax(arguments, code, said):
     assert result.stdout.endswith("set()\n")
     assert result.stderr.startswith(said)
     assert result.stderr.count("\n") == (1 if code else 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "--bogus"], "error: No such option: --bogus"),
+        (["search", "--pool", "many"], "error: Invalid value for '--pool'"),
+        (["serch"], "error: No such command 'serch'"),
+        (["train"], "error: Missing argument 'arch'"),
+        (["search", "nasbench301"], "error: unknown search space 'nasbench301'"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jaxnas", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    captured = capsys.readouterr()
+    assert (stopped.value.code, captured.out) == (2, "")
+    assert captured.err.startswith(message)
+    assert captured.err.count("\n") == 1
