@@ -70,7 +70,7 @@ def test_a_preempted_slice_is_replaced(run):
     assert code == 0, err
     lost = ["create", "install", "run", "describe", "delete"]
     assert steps(commands) == [*lost, *lost, "create", "install", "run", "collect", "delete"]
-    assert err.count("a new one goes on") == 2
+    assert err.count("continuing on a new one") == 2
 
 
 def test_it_gives_up(run):
@@ -79,13 +79,13 @@ def test_it_gives_up(run):
     assert "still there" in err
     code, err, commands = run("tpu.sh", "all", FAILURES="9", MOST_STARTS="2", **JOB)
     assert (code, steps(commands).count("create")) == (1, 2)
-    assert "'tpu.sh all' goes on" in err
+    assert "'tpu.sh all' resumes" in err
 
 
 def test_what_is_missing_is_named(run):
     code, err, commands = run("tpu.sh", "run", ARGS="--all")
     assert (code, commands) == (2, [])
-    assert "OUT is not set: give the store" in err
+    assert "OUT is not set: set it to the store" in err
     code, err, _ = run("tpu.sh", "start")
     assert code == 2
     assert "create | install | run | collect | delete" in err
