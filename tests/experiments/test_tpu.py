@@ -97,7 +97,7 @@ def test_slurm(run):
     assert commands == ["srun --kill-on-bad-exit=1 jaxnas score --all --cells 5 --out /shared/store"]
     code, err, commands = run("slurm.sh", OUT="/shared/store")
     assert (code != 0, commands) == (True, [])
-    assert "give what follows jaxnas score" in err
+    assert "set it to the arguments of jaxnas score" in err
 
 
 def test_a_slurm_job_whose_time_ends_is_queued_again(run, tmp_path):
