@@ -28,10 +28,13 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def golden_folder() -> Path:
-    """The folder of reference weights and values, from JAXNAS_GOLDEN or beside JAXNAS_DATA; skips or fails as above."""
+    """Return the folder of reference params and values: JAXNAS_GOLDEN, or `golden` next to JAXNAS_DATA.
+
+    Skips or fails like `data_folder`.
+    """
     data = os.environ.get("JAXNAS_DATA")
-    beside = str(Path(data).parent / "golden") if data else None
-    return _folder("JAXNAS_GOLDEN", os.environ.get("JAXNAS_GOLDEN", beside), "reference values")
+    default = str(Path(data).parent / "golden") if data else None
+    return _folder("JAXNAS_GOLDEN", os.environ.get("JAXNAS_GOLDEN", default), "reference values")
 
 
 def _folder(variable, folder, content):

@@ -1,4 +1,4 @@
-"""Packages of the extra `test-integration`, which tests may need beside those of `test`."""
+"""Packages of the extra `test-integration`, which some tests need in addition to those of `test`."""
 
 import importlib
 import importlib.util

@@ -63,7 +63,7 @@ def test_it_lowers_for_tpu(case):
 
 
 def test_without_float64_the_scores_are_the_same():
-    """But for rounding; the last steps are taken on the host."""
+    """Except for rounding; the last steps are computed on the host."""
     make, arguments = program_and_arguments(NASBench201Network(**SMALL), 8, "loop", FINISHED)
     exact, scores = (make(float64=float64)(*arguments) for float64 in (True, False))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(exact)} == {"float64"}

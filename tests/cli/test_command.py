@@ -100,7 +100,7 @@ def test_help_has_panels_in_order_and_fits_80_columns(command):
     assert panels == [panel for panel in PANELS if panel in panels]
     assert panels[:2] == PANELS[:2]
     first = re.findall(r"│ --([\w-]+)", text[text.index("╭─ Options") : text.index("╭─ What")])
-    assert len(first) == 4  # three beside the space or the architecture, and the help
+    assert len(first) == 4  # the space or the architecture, three options, the help
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "…" not in text
     examples = typer.main.get_command(app).commands[command].help.split("Examples:")[1]

@@ -17,7 +17,7 @@ JAXNAS = Path(sys.executable).with_name("jaxnas")
 
 
 def complete(line, shell="bash", **variables):
-    """What the shell is told for the last word of the line."""
+    """Return the completions that the shell gets for the last word of the line."""
     words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_TYPER_COMPLETE_ARGS": line}
     told = subprocess.run(
         [JAXNAS],

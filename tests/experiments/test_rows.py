@@ -1,4 +1,4 @@
-"""Rows of an experiment: computed once, kept at every step, in the order asked for."""
+"""Rows of an experiment are computed once, saved at once and returned in the requested order."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts, not 
 rows = importlib.import_module("rows")
 
 
-def test_a_stopped_experiment_goes_on(monkeypatch, tmp_path):
+def test_a_stopped_experiment_resumes(monkeypatch, tmp_path):
     monkeypatch.setattr(rows, "RESULTS", tmp_path)
     calls = []
 

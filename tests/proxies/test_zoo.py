@@ -1,4 +1,4 @@
-"""The proxies beside RoBoT's six against plain second definitions, and for all of PROXIES what is said of them."""
+"""Compare all proxies except RoBoT's six with plain second definitions, and check the metadata of all PROXIES."""
 
 import functools
 import itertools
@@ -356,7 +356,7 @@ def change_unused(network, params, arch):
 
 # Of all proxies, in the smallest network.
 
-# But for a last convolution that passes its bias on, where zico and ntk_condition divide by rounding noise.
+# Without a last convolution that passes its bias on: there zico and ntk_condition divide by rounding noise.
 TINY_ARCHS = tuple(arch for arch in itertools.product((NONE, SKIP, CONV), repeat=2) if arch != (NONE, CONV))
 CONVS = (CONV, CONV)
 MEAN, WIDTH = 0.1, 0.01  # of regularised_swap

@@ -93,7 +93,7 @@ def test_distinct_proposals_avoid_what_is_known_as_long_as_a_choice_is_left(tabl
         np.testing.assert_array_equal(free, best)  # with nothing known, distinct changes nothing
     queried[list(reached)] = True
     _, arch, _ = bo.ask(state, table, queried, jax.random.key(99), config=config)
-    assert queried[arch]  # nothing new is left: the best is told again
+    assert queried[arch]  # no new architecture is left: the best one is proposed again
 
 
 def test_buffers_of_any_size_give_the_same_proposal(table):

@@ -299,7 +299,7 @@ def test_published_protocol_on_nasbench201(data_folder):
 
 
 def test_seeds_run_on_one_blas_thread_each(table, objective):
-    """Several for each would wait for each other's cores, and split small factors otherwise on other machines."""
+    """More threads per seed would wait for cores and split small factorisations differently on other machines."""
 
     def blas_threads():
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]

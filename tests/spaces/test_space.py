@@ -60,7 +60,7 @@ def test_members_and_classes_of_a_whole_space(space):
 
 BROKEN = {
     "a text of another": ({"format": lambda arch: "0,0,0,0"}, "is not the .* that format took"),
-    "canonicalize goes on": (
+    "canonicalize twice differs": (
         {"canonicalize": lambda archs: (1 - archs % 2) * np.array([1, 0, 1, 1], np.int8)},
         "changes what it gave",
     ),
