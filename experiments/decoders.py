@@ -51,7 +51,7 @@ def restrict_to_encoder(name: str):
     """Return the proxy restricted to the layers before the decoder."""
 
     def proxy(q: Quantities):
-        quantities = {key: getattr(q, key) for key in ("weights", "gradient", "channel_gradient")}
+        quantities = {key: getattr(q, key) for key in ("kernels", "gradient", "channel_gradient")}
         encoder = {
             key: {path: value for path, value in by_path.items() if not path.startswith("head")}
             for key, by_path in quantities.items()
