@@ -49,7 +49,7 @@ def zico_accumulating(q: Quantities):
 
 def grad_sign_mean(q: Quantities):
     """Take the mean over the kernel entries of the architecture, as in copies of the public code."""
-    sizes = [passes.spread(q.in_use[path], w).sum() for path, w in q.weights.items()]
+    sizes = [passes.spread(q.in_use[path], w).sum() for path, w in q.kernels.items()]
     return PROXIES["grad_sign"](q) / sum(sizes)
 
 
@@ -67,7 +67,7 @@ def ntk_trace_of_label(q: Quantities):
         return jnp.zeros_like(outputs).at[image, labels[image]].set(1)
 
     images = q.batch.images[:16]
-    jacobians = passes.of_each_image(q.network, q.params, q.weights, q.arch, images, cotangent)
+    jacobians = passes.of_each_image(q.network, q.params, q.kernels, q.arch, images, cotangent)
     return PROXIES["ntk_trace"](with_quantity(q, "image_jacobians", jacobians))
 
 

@@ -87,7 +87,7 @@ def squared_norm(q):
     """Sum of squares of the kernels that the architecture names, live or dead: no function of the live network."""
     in_use = flatten_dict(q.network.in_use(q.params, q.arch), sep="/")
     return sum(
-        (in_use[path] * (w**2).sum(tuple(range(in_use[path].ndim, w.ndim)))).sum() for path, w in q.weights.items()
+        (in_use[path] * (w**2).sum(tuple(range(in_use[path].ndim, w.ndim)))).sum() for path, w in q.kernels.items()
     )
 
 

@@ -86,7 +86,7 @@ def test_scores_do_not_depend_on_order_or_company_and_come_from_the_seed(init, b
 
 def test_independent_params_differ_between_architectures_and_shared_ones_do_not(batch):
     def first_weight(q):
-        return q.weights["stem/conv"].ravel()[0]
+        return q.kernels["stem/conv"].ravel()[0]
 
     archs = sample(NASBENCH201, 6, seed=0)
     shared, independent = (
