@@ -167,6 +167,23 @@ def test_public_api_page_has_every_public_name_with_a_line_and_an_example():
         assert re.search(rf"\b{name}\b", text.partition("```python")[2]), f"{name} is not in its example"
 
 
+def test_public_api_page_has_the_names_for_your_own_methods_proxies_spaces_and_checks():
+    """Names of subpackages are public if the section on subpackages has them."""
+    from jaxnas import testing
+    from jaxnas.networks.declared import network
+
+    text = (DOCS / "reference/api.md").read_text().partition("## Subpackages")[2]
+    tutorials = (path.read_text() for path in (DOCS / "tutorials").glob("own-*.md"))
+    imported = {
+        name
+        for tutorial in tutorials
+        for names in re.findall(r"^from jaxnas\.search import (.*)$", tutorial, re.MULTILINE)
+        for name in names.split(", ")
+    }
+    for name in {*testing.__all__, *network.__all__, *imported} - {"DeclaredNetwork"}:
+        assert re.search(rf"\b{name}\b", text), name
+
+
 def test_reference_has_every_proxy_and_command():
     from jaxnas.proxies import PROXIES, PROXY_SETS
 
