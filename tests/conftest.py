@@ -15,14 +15,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="module", autouse=True)
 def _release_programs():
-    """Every compiled program holds memory maps, of which Linux grants a process 65,530: past them XLA:CPU crashes."""
+    """Release compiled programs: each holds memory maps, and XLA:CPU crashes above Linux's limit of 65,530."""
     yield
     jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of public tables and images, from JAXNAS_DATA; skips, or fails when JAXNAS_REQUIRE_DATA=1."""
+    """Return the folder of public tables and images, JAXNAS_DATA; skip, or fail if JAXNAS_REQUIRE_DATA=1."""
     return _folder("JAXNAS_DATA", os.environ.get("JAXNAS_DATA"), "public tables")
 
 

@@ -50,7 +50,7 @@ MARKS = {
 
 
 def blocks_of(page):
-    """(language, code, what it prints or None) of every block that runs."""
+    """Yield (language, code, expected output or None, whether numbers may differ) of every block that runs."""
     text = re.sub(r"^( +)```.*?^\1```$", "", (DOCS / page).read_text(), flags=re.DOTALL | re.MULTILINE)
     found = list(BLOCK.finditer(text))
     for block, after in itertools.zip_longest(found, found[1:]):
@@ -77,7 +77,7 @@ def run_bash(code, port):
 
 
 def comparable(text, like):
-    """Its lines, without what may differ."""
+    """Return the lines of a text without the parts that may differ."""
     text = re.sub(r"\d+(\.\d+)? s\b", "_ s", text)
     if like:
         text = re.sub(r"(?<=,)\n  (?=\S)", " ", text)  # where a line is broken depends on the numbers in it
@@ -141,7 +141,7 @@ def _at(folder):
 
 
 def generated():
-    """Return the module that Sphinx calls for what the site reads from the code."""
+    """Return the module that generates parts of the site from the code."""
     spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -149,7 +149,7 @@ def generated():
 
 
 def test_reference_has_every_public_module():
-    """The command line has its help texts instead."""
+    """The command line is documented by its help texts instead."""
     placeholder = re.compile(r"<!-- generated: modules ([\w.]+) -->")
     packages = [package for page in DOCS.rglob("*.md") for package in placeholder.findall(page.read_text())]
     listed = [name for package in packages for name in generated().module_names(package)]
@@ -206,5 +206,5 @@ def test_files_that_pages_name_are_there():
 
 
 def test_pages_with_code_are_known():
-    """A new page with code is to be marked, or named, above."""
+    """A new page with code must be added to MARKS above."""
     assert set(PAGES) | {"tutorials/first-search.ipynb"} == set(MARKS)

@@ -47,7 +47,7 @@ def program_and_arguments(network, pixels, strategy, names, num_archs=6):
 
 @pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES])
 def test_it_lowers_for_tpu(case):
-    """Convolutions with operands in bfloat16, static shapes, no call to the host, no float64."""
+    """Convolutions have bfloat16 operands and static shapes; there are no calls to the host and no float64."""
     make, arguments = program_and_arguments(*CASES[case])
     with jax.default_matmul_precision("bfloat16"):
         exported = jax.export.export(make(float64=False), platforms=["tpu"])(*arguments)

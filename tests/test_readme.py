@@ -1,4 +1,4 @@
-"""The README's Python examples run, and print what the README says they print."""
+"""The README's Python examples run and print the output that the README shows."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ def assert_like(printed, said):
 
 @pytest.mark.slow
 def test_examples_print_what_they_say(tmp_path, monkeypatch):
-    """One after another, as a reader would type them; the reader's data are the digits."""
+    """The examples run one after another, as a reader would type them; the data of the reader are the digits."""
     monkeypatch.chdir(tmp_path)
     digits = load_digits()
     images, labels = digits.images / 16, digits.target

@@ -1,4 +1,4 @@
-"""The rooms of the package: imports point down one order of packages, in no circle, and only the top one prints."""
+"""Imports follow one order of subpackages without cycles, and only the top one prints."""
 
 import ast
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: the main job, resuming, tables, and one clear line for every mistake."""
+"""The command line as users call it: searches, resuming, tables, and a one-line message for every mistake."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", "--proxies
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run the command in a folder of its own; returns exit code, stdout, stderr."""
+    """Return a function that runs the command in a separate folder: exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # the tests' process has started its devices
     monkeypatch.delenv("JAXNAS_DATA", raising=False)
@@ -66,7 +66,7 @@ def test_a_set_of_proxies_stands_for_its_members(run, tmp_path):
     assert (code, "did you mean 'nbsz'?" in err) == (2, True)
 
 
-def test_train_takes_what_a_search_found_and_goes_on(run, tmp_path):
+def test_train_takes_the_selected_architecture_and_resumes(run, tmp_path):
     assert run(*SEARCH)[0] == 0
     search = "runs/nasbench201-digits-seed0"
     selected = json.loads((tmp_path / search / "result.json").read_text())["outcomes"]["robot"]["selected"]
@@ -170,7 +170,7 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
     assert (code, "budget is 6, not 7" in err) == (2, True)
 
 
-def test_a_damaged_file_of_a_comparison_is_made_anew(run, tmp_path, table):
+def test_a_damaged_file_of_a_comparison_is_made_again(run, tmp_path, table):
     assert run(*COMPARE, "--test-column", "test", "--seeds", "2")[0] == 0
     path = tmp_path / "runs" / "compare" / "rea.parquet"
     whole = pq.read_table(path)
@@ -203,7 +203,7 @@ OTHER_SPACE += ["--column", "val", "--methods", "robot,rea", "--seeds", "2"]
 
 @pytest.fixture
 def skeletons(tmp_path):
-    """Scores and accuracies of 40 networks that jaxnas cannot build yet."""
+    """Return scores and accuracies of 40 networks that jaxnas cannot build."""
     space = jaxnas.SPACES["transnas101-macro"]
     texts = [space.format(arch) for arch in jaxnas.sample(space, 40, seed=0)]
     for name, header, rows in (
@@ -259,7 +259,7 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
 
 
 def test_score_of_a_task(run, tmp_path):
-    """The head and labels of the task, on the images that are given, resized; another task is another store."""
+    """The task selects head and labels, given images are resized, and another task needs another store."""
     args = ["score", "transnas101-micro", "--sample", "2", "--proxies", "snip,synflow", "--pixels", "32"]
     code, out, err = run(*args, "--task", "segmentsemantic", "--channels", "4", "--batch-size", "4")
     assert (code, err.count("rror")) == (0, 0)
@@ -295,11 +295,11 @@ STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_hand
 
 
 def stopped(place, *args):
-    """What a stopped command says."""
+    """Return the output of a stopped command."""
     return f"stopped: finished work is kept in {place}; resume with: {shlex.join(['jaxnas', *args])}\n"
 
 
-def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_ends_with_one_line_and_the_same_command_resumes(tmp_path):
     lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # all would take half a minute
     args = ["score", "--all", "--proxies", "synflow", "--json", *lasting]
     command = [sys.executable, "-c", STOPPABLE, *args]

@@ -1,4 +1,4 @@
-"""Options generated from dataclasses: their help, their checks, and how quickly both come."""
+"""Options generated from dataclasses: their help, their checks and their speed."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ PANELS = ["Arguments", "Options", "What", "Budget", "Data", "Hardware", "Output"
 
 @dataclass(frozen=True)
 class Toy:
-    """One field of each kind."""
+    """Options with one field of each kind."""
 
     arch: str = setting(REQUIRED, "An architecture.", argument=True)
     method: MethodName = setting("robot", "A method.")
@@ -36,7 +36,7 @@ class Toy:
 
 
 def call(*arguments, **groups):
-    """What a command with these options gets."""
+    """Return the options that a command with these arguments gets."""
     received = []
 
     def command(toy, given):
@@ -86,7 +86,7 @@ def test_two_options_of_one_name_are_refused():
 
 
 def help_of(*command):
-    """The help of a command, as a pipe of 80 columns gets it."""
+    """Return the help of a command as printed into a pipe of 80 columns."""
     code = "import sys, jaxnas.cli as cli; sys.argv[0] = 'jaxnas'; cli.main()"
     environment = {"COLUMNS": "80", "PATH": "", "PYTHONPATH": ":".join(sys.path)}
     arguments = [sys.executable, "-c", code, *command, "--help"]

@@ -1,4 +1,4 @@
-"""What the shell completes, asked as bash and zsh ask; and every command's help, whose examples can be parsed."""
+"""Shell completion as bash and zsh request it, and the help of every command, whose examples must parse."""
 
 import os
 import re
@@ -79,7 +79,7 @@ def test_it_can_be_shown_and_installed(tmp_path):
 
 
 def test_nothing_heavy_is_imported_for_it():
-    """The command line without what `import jaxnas` brings."""
+    """The command line by itself imports neither JAX nor pyarrow."""
     code = "import sys, types; jaxnas = types.ModuleType('jaxnas'); jaxnas.__path__ = sys.argv[1:]\n"
     code += "sys.modules['jaxnas'] = jaxnas; import jaxnas.cli; print('jax' in sys.modules, 'pyarrow' in sys.modules)"
     told = subprocess.check_output([sys.executable, "-c", code, *jaxnas.__path__], text=True)
@@ -87,7 +87,7 @@ def test_nothing_heavy_is_imported_for_it():
 
 
 def commands(command, path=()):
-    """All commands, with what one types for them."""
+    """Return all commands with the words that a user types for them."""
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
         yield from commands(child, (*path, name))

@@ -257,7 +257,7 @@ CELLS = {
 
 @st.composite
 def frames(draw):
-    """Tables of any columns, most with architectures, some with a wrong one."""
+    """Draw tables with arbitrary columns, most of them with architectures, some with a wrong one."""
     num_rows = draw(st.integers(0, 3))
     archs = draw(st.lists(st.sampled_from(TEXTS), min_size=num_rows, max_size=num_rows))
     if archs and draw(st.booleans()):

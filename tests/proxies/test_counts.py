@@ -1,4 +1,4 @@
-"""Counting proxies and nwot: NumPy on a tiny network, published sizes."""
+"""Counting proxies and nwot against NumPy on a tiny network and against published sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def test_counts_and_patterns_of_a_tiny_network(arch):
 
 
 def multiply_adds_by_hand():
-    """Of DARTS_V2 with 48 channels, 14 layers and the stem for 224 x 224 pixels."""
+    """DARTS_V2 with 48 channels, 14 layers and the stem for 224 x 224 pixels."""
     total, side, c, sources = (
         112**2 * 27 * 24 + 56**2 * 9 * 24 * 48 + 28**2 * 9 * 48 * 48 + 768 * 1000,
         28,
@@ -93,7 +93,7 @@ def test_places_of_a_deep_network():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_has_a_thin_one(name):
-    """Shapes alone: `linear_regions` of its images."""
+    """Only shapes are needed: `linear_regions` with its images."""
     network, arch = NETWORKS[name](num_classes=3, channels=4, cells_per_stage=1), sample(get_space(name), 1, seed=0)[0]
     batch = Batch(jnp.zeros((4, 32, 32, 3)), jnp.arange(4) % 3)
     params = jax.eval_shape(network.init, jax.random.key(0), batch.images, arch)["params"]

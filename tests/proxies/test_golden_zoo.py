@@ -1,4 +1,4 @@
-"""The rest of NAS-Bench-Suite-Zero's thirteen proxies, and variants of synflow, against the public code in float64."""
+"""The other proxies of NAS-Bench-Suite-Zero and variants of synflow against the public code in float64."""
 
 import functools
 
@@ -75,7 +75,7 @@ def test_the_thirteen_are_all_compared():
 
 
 def given_noise(folder):
-    """`Quantities` of the weights and images that the public code had in the place of its own draws."""
+    """Return `Quantities` with the params and images that the public code used instead of random draws."""
     params = golden.load_params(folder, "small/zen_weights")
     with np.load(folder / "small_inputs.npz") as inputs:
         images = [inputs[name].transpose(0, 2, 3, 1) for name in ("zen_input", "zen_input2")]
@@ -101,8 +101,8 @@ def test_zen(golden_folder):
         assert np.isfinite(expected) == (id not in DEGENERATE)
 
 
-def test_naswot_but_for_a_last_relu_in_place(golden_folder):
-    """The reference is float32 and takes what the last ReLU gives for what it sees."""
+def test_naswot_except_for_a_last_relu_in_place(golden_folder):
+    """The reference is float32 and uses the output of the last ReLU as its input."""
 
     class InPlace(Quantities):
         @functools.cached_property

@@ -1,4 +1,4 @@
-"""Architectures as graphs: every op of the text is an edge, and no label hides another."""
+"""Architectures as graphs: every op of the text is an edge, and labels do not overlap."""
 
 import re
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""Nested settings and their flat names: one place for each value, the same record in every version."""
+"""Nested settings and their flat names: each value has one place, and the record is the same in every version."""
 
 import json
 import subprocess

@@ -108,7 +108,7 @@ class Evil:
 
 
 def through_multiarray():
-    """Asks numpy.core.multiarray for what it imported, protocol 4: numpy.core.multiarray.os.system."""
+    """Return a pickle (protocol 4) that reaches os.system through a module that imports os."""
     module, name, argument = (
         b"\x8c" + bytes([len(text)]) + text.encode() for text in ("numpy.core.multiarray", "os.system", "true")
     )

@@ -1,4 +1,4 @@
-"""Scoring: the same numbers in any chunking, order and device count, and errors before any work."""
+"""Scoring gives the same numbers for any chunking, order and device count, and reports errors before any work."""
 
 import subprocess
 import sys
@@ -98,7 +98,7 @@ def test_independent_params_differ_between_architectures_and_shared_ones_do_not(
 
 
 def test_spaces_without_an_architecture_of_zeros_take_params_for_each():
-    """A device's share is padded: with what is of the space."""
+    """The share of a device is padded with members of the space."""
     network = NETWORKS["transnas101-macro"](num_classes=3, channels=4)
     batch = Batch(jnp.linspace(-1, 1, 2 * 16 * 16 * 3).reshape(2, 16, 16, 3), jnp.arange(2))
     archs = sample(network.space, 3, seed=0)
@@ -107,7 +107,7 @@ def test_spaces_without_an_architecture_of_zeros_take_params_for_each():
 
 
 def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
-    """A dead edge, and a chain of skips and a convolution in all its places, are the same network."""
+    """A dead edge, and a chain of skips with a convolution in any position, are the same network."""
     texts = [
         "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|",
         "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|skip_connect~2|",
@@ -136,7 +136,7 @@ def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
 
 @pytest.mark.parametrize(("init", "size"), [("shared", 4), ("independent", 12)])
 def test_groups_give_the_scores_of_the_loop(init, size, batch, archs):
-    """In float64: in float32 the sums' other order turns the sign of a ReLU's input here and there."""
+    """In float64: in float32 another order of sums changes the sign of some ReLU inputs."""
     with jax.enable_x64(True):
         batch = Batch(batch.images.astype(jnp.float64), batch.labels)
         loop, grouped = (

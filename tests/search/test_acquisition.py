@@ -1,4 +1,4 @@
-"""Acquisition functions against their definitions, and the maximiser on functions of known maximum."""
+"""Acquisition functions against their definitions, and the maximiser on functions with a known maximum."""
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +78,7 @@ def test_information_ratio_is_its_definition():
 
 
 def test_ids_weighs_regret_against_information():
-    """At a known good point nothing is to be learnt, at a known bad one neither: it looks between or beyond."""
+    """Known points, good or bad, give no information: the maximum is between or beyond them."""
 
     @in_float64
     @jax.jit

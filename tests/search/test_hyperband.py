@@ -1,4 +1,4 @@
-"""Brackets against the published table, promotion by hand, budgets over fidelities, densities that help."""
+"""Brackets against the published table, promotion by hand, budgets over fidelities, and density models."""
 
 import itertools
 
@@ -20,7 +20,7 @@ OBJECTIVE = np.stack([FULL + 3 * NOISE, FULL + NOISE, FULL], axis=1)
 
 
 def test_rungs_are_those_of_the_paper():
-    """Li et al. 2018, R = 9, eta = 3."""
+    """The table of Li et al. 2018 for R = 9, eta = 3."""
     rungs = plan_rungs(jnp.array(PRICES))
     assert list(zip(*(column.tolist() for column in rungs), strict=True)) == [
         (0, 9, True),

@@ -1,4 +1,4 @@
-"""What every search method promises, and RoBoT's edge cases and published protocol."""
+"""The contract of every search method, and edge cases and the published protocol of RoBoT."""
 
 import itertools
 import json
@@ -72,7 +72,7 @@ def test_function_equals_array_and_is_called_once_per_architecture(search, table
 
 
 class Prepared(Objective):
-    """An objective that hears what will be asked for."""
+    """Objective that receives the indices of the next evaluations in advance."""
 
     together = 3
 
@@ -107,7 +107,7 @@ def test_what_a_method_will_ask_for_is_prepared_together_and_changes_nothing(sea
 
 
 class Together(Objective):
-    """An objective of which none is known before its group is prepared."""
+    """Objective that knows no value before its group is prepared."""
 
     together = 1
 
@@ -124,7 +124,7 @@ class Together(Objective):
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.multi_fidelity])
 def test_proposals_at_once(name, table, objective):
-    """Groups of three of which no objective is known yet; with one at a time the search is the ordinary one."""
+    """Groups of three are proposed before their values are known; with groups of one the search is the ordinary one."""
     given = dict(config=CONFIGS.get(name), archs=ARCHS, budget=8, seed=1, costs=np.zeros(A))
     together = Together(objective)
     result = METHODS[name](table, together, at_once=3, **given)
@@ -144,7 +144,7 @@ def test_proposals_at_once(name, table, objective):
 
 
 def test_the_surrogate_is_told_lies_and_then_the_truth(table, objective):
-    """The first three weights come before anything is known: the first is that of one at a time, the next differ."""
+    """Three weights come before any value is known: the first equals that of groups of one, the next differ."""
     given = dict(config=CONFIGS["robot"], budget=6, seed=1)
     alone = robot(table, lambda index: objective[index], **given)
     three = robot(table, lambda index: objective[index], at_once=3, **given)
@@ -282,7 +282,7 @@ def test_smallest_pools_of_equal_architectures(name, num_archs, num_proxies, bud
 
 @pytest.mark.data
 def test_published_protocol_on_nasbench201(data_folder):
-    """Of ten seeds most must reach architecture 13714, the best of the observed column."""
+    """Most of ten seeds must reach architecture 13714, the best of the observed column."""
     from jaxnas.table.normalize import normalize
 
     bench, proxies = (np.load(data_folder / "nb201" / f"nb201_{part}.npz") for part in ("table", "proxies"))

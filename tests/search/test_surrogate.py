@@ -1,4 +1,4 @@
-"""The GPJax surrogate against a dense NumPy process; padding; degenerate data."""
+"""The GPJax surrogate against a dense NumPy process, with padding and degenerate data."""
 
 import inspect
 
@@ -110,7 +110,7 @@ def test_predictions_are_those_of_the_gpjax_posterior(data):
 
 
 def test_gpjax_stays_usable_after_its_import_in_a_trace(fits, data):
-    """Its functions have default keys, which must not belong to our trace."""
+    """The functions of gpjax have default keys, which must not leak into our trace."""
     inputs, objective, points = data
     fits["isotropic"](inputs, objective, T, points)
     import gpjax

@@ -1,4 +1,4 @@
-"""The functions written once over num_choices, on spaces of very different shape."""
+"""Generic functions of num_choices on spaces of very different shapes."""
 
 import itertools
 from dataclasses import replace
@@ -25,7 +25,7 @@ from jaxnas.testing import check_space
 
 
 def plain_space(*num_choices: int) -> SearchSpace:
-    """A space without a published order, whose architectures are written '0,2,1'."""
+    """Return a space without a published order, whose architectures are written '0,2,1'."""
     return SearchSpace(
         name="plain",
         op_names=tuple("abcdefg"),

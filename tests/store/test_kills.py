@@ -1,4 +1,4 @@
-"""A store whose writers are killed at any file operation, or whose files are damaged, ends as a calm run does."""
+"""A store whose writers are killed at any file operation, or whose files are damaged, ends like an undisturbed run."""
 
 import os
 import tempfile
@@ -28,12 +28,12 @@ NEVER = 10**9
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of it runs any more, `finally` neither."""
+    """The process ends here: nothing runs after it, not even `finally`."""
 
 
 @contextmanager
 def killed_at(operation):
-    """The file operation of that number stops in the middle, and all that follow do not begin."""
+    """The file operation with that number stops in the middle, and no later operation begins."""
     count = 0
 
     def interrupted(real, half=None):
@@ -58,13 +58,13 @@ def killed_at(operation):
 
 
 def score_of(index, name):
-    """What the cheap scorer gives; NaN of every fifth."""
+    """Return the values of the cheap scorer, with NaN in every fifth row."""
     return np.where(index % 5 == 0, np.nan, index + 0.25 * (name == "snip"))
 
 
 @contextmanager
 def cheap_scoring(asked, every_chunk):
-    """Scoring without a network, in chunks of two rows, which notes what it was asked for."""
+    """Score without a network, in chunks of two rows, and record the requests."""
 
     def iter_scores(network, archs, batch, proxies, config, workers):
         index = to_index(NASBENCH201, archs)
@@ -103,7 +103,7 @@ def fill(folder, archs, names, asked, every_chunk, events=None):
 
 
 def saved_in(folder):
-    """(index, proxy) of all whole parts."""
+    """Return (index, proxy) of all complete parts."""
     tables = [pq.read_table(path) for path in Path(folder).glob("parts/[!.]*.parquet")]
     return [(i, name) for table in tables for i in table["index"].to_pylist() for name in table.column_names[2:]]
 

@@ -1,4 +1,4 @@
-"""The scores that come with the package: whole, of one piece with the engine, and related to accuracy as published."""
+"""The scores that the package contains are complete, equal those of the engine, and correlate as published."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_provenance_and_environment_say_what_made_them(space, data):
 
 
 def images_of(space, task):
-    """Of the minibatch: half as many where decoders of macro networks fill the memory."""
+    """Return the size of the minibatch: half as large for decoders of macro networks, which fill the memory."""
     return 16 if space == "transnas101-macro" and TASKS[task].head in ("segmentation", "image") else 32
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_refused_with_what_is():
 
 
 def score_again(folder, space, data, proxies, num):
-    """(shipped, present) scores of a few architectures, of the present engine."""
+    """Return (shipped, present) scores of a few architectures, the present ones by the engine."""
     if space == "nasbench201":
         images = load_standardized(data, folder)
         network, batch = make_network(space, images, 16, 5), make_batch(images, 64, 0)
@@ -107,7 +107,7 @@ def test_the_present_engine_gives_the_same_without_a_minibatch(data_folder):
 @pytest.mark.data
 @TABLES
 def test_the_present_engine_gives_the_same_scores(data_folder, space, data):
-    """In float32, whose rounding a deep network multiplies: in a few nets the sign of a ReLU's input is rounding."""
+    """In float32, whose rounding a deep network amplifies: in a few networks the sign of a ReLU input is rounding."""
     proxies = DEFAULT_PROXIES if space == "nasbench201" else ("snip", "synflow")  # others compile for minutes
     shipped, present = score_again(data_folder, space, data, proxies, 12)
     difference = np.abs(present / shipped - 1)
@@ -136,7 +136,7 @@ MACRO_WITH_DECODER = {"snip": 0.4}
 @pytest.mark.data
 @pytest.mark.parametrize(("space", "task"), [pair for pair in shipped_scores() if pair[0].startswith("transnas101")])
 def test_scores_agree_with_published_ones(data_folder, space, task):
-    """With those that NAS-Bench-Suite-Zero has of random architectures, and of synflow of all where it has them."""
+    """Compare with NAS-Bench-Suite-Zero on random architectures, and for synflow on all where it has them."""
     table = np.load(data_folder / "tnb101" / f"tnb101_{space.split('-')[1]}.npz")
     scores, number = jaxnas.load_scores(space, task), table["tasks"].tolist().index(task)
     rows = jaxnas.spaces.to_index(get_space(space), table["ops"].astype(np.int8))

@@ -48,7 +48,7 @@ def test_any_table_is_normalised_or_refused(method, scores):
     exponent=st.integers(-20, 20),
 )
 def test_the_unit_of_a_proxy_does_not_matter(method, shift, scores, exponent):
-    """Powers of 2 and small integers: exact, so that no tie is made or broken by rounding."""
+    """Powers of 2 and small integers are exact, so that rounding makes or breaks no tie."""
     assume(len(np.unique(scores)) > 1)
     if method == "log":
         shift = 0  # by definition it keeps 0 in its place
