@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-# Programs compiled once serve the test processes too, and the next run.
+# The test processes and later runs share the compiled programs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), "jaxnas-tests-xla")))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_numpy_rank_promotion", "raise")

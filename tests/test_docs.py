@@ -30,13 +30,13 @@ if not DOCS.is_dir():
     pytest.skip("a source distribution has no pages", allow_module_level=True)
 
 BLOCK = re.compile(r"^```(python|bash|text)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"^jaxnas ", re.MULTILINE)  # of a block that is run
+COMMAND = re.compile(r"^jaxnas ", re.MULTILINE)  # marks a block that is run
 LIKE = "<!-- prints: like -->"
 PORT = "9876"
 
 MARKS = {
     "differences.md": (),
-    "index.md": pytest.mark.slow,  # the main job
+    "index.md": pytest.mark.slow,  # runs a search with the default settings
     "reference/api.md": (),
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
@@ -80,7 +80,7 @@ def comparable(text, like):
     """Return the lines of a text without the parts that may differ."""
     text = re.sub(r"\d+(\.\d+)? s\b", "_ s", text)
     if like:
-        text = re.sub(r"(?<=,)\n  (?=\S)", " ", text)  # where a line is broken depends on the numbers in it
+        text = re.sub(r"(?<=,)\n  (?=\S)", " ", text)  # line breaks depend on the numbers in a line
         text = re.sub(r"\|[\w~|+]+\|", "architecture", text)
         text = re.sub(r"[+-]?\d+(\.\d+)?(?![\w.])", "_", text)
         text = re.sub(r"\b(bo|greedy)\b", "phase", text)

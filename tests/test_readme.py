@@ -13,7 +13,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n(?:\n((?:    [^\n]+\n)+))?", TEXT, 
 
 
 NUMBER = re.compile(r"\b\d+\.\d+(?= %)")  # an accuracy
-SPREAD = 2.0  # percent; another kind of processor sums in another order: 96.90 and 97.46 were seen
+SPREAD = 2.0  # percent; other processors order sums differently: 96.90 and 97.46 were observed
 
 
 def assert_like(printed, said):

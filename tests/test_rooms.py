@@ -14,7 +14,7 @@ FLOORS = (
     *("errors", "names", "runtime", "spaces", "data", "networks", "proxies", "scoring", "store", "table"),
     *("objectives", "search", "run", "report", "cli"),
 )
-OUTSIDE = "testing"  # contracts for users' own tests: nothing imports it
+OUTSIDE = "testing"  # contracts for users' tests: nothing imports it
 
 
 def name_of(path: Path) -> str:

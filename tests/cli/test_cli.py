@@ -94,7 +94,7 @@ def test_train_takes_the_selected_architecture_and_resumes(run, tmp_path):
     assert len(record["loss"]) == len(record["accuracy"]) == 2
     assert {"jax", "device"} <= record["environment"].keys()
     code, again, err = run(*train)
-    assert (code, again) == (0, out)  # from the checkpoint
+    assert (code, again) == (0, out)  # resumed from the checkpoint
     assert "steps" not in err
     code, _, err = run(*train, "--seed", "1")
     assert code == 2
@@ -153,7 +153,7 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
     folder = tmp_path / "runs" / "compare"
     record = json.loads((folder / "comparison.json").read_text())
     assert [row["method"] for row in record["rows"]] == ["random", "rea", "single_proxy"]
-    assert all(row["mean"] == pytest.approx(row["observed"] + 100) for row in record["rows"])  # as the table is made
+    assert all(row["mean"] == pytest.approx(row["observed"] + 100) for row in record["rows"])  # by construction of the table
     assert record["rows"][0]["against_first"] is None
     difference = record["rows"][1]["mean"] - record["rows"][0]["mean"]
     assert record["rows"][1]["against_first"]["difference"] == pytest.approx(difference)
@@ -217,7 +217,7 @@ def skeletons(tmp_path):
 def test_a_space_without_network_is_searched_on_tables(run, tmp_path, skeletons):
     assert run(*OTHER_SPACE)[0] == 0
     record = json.loads((tmp_path / "runs" / "compare" / "comparison.json").read_text())
-    assert record["rows"][0]["mean"] == 84  # of the 35 that have both
+    assert record["rows"][0]["mean"] == 84  # mean over the 35 that have both
     args = ["search", *OTHER_SPACE[1:6], "--column", "val"]
     code, out, _ = run(*args, "--budget", "5")
     assert code == 0
@@ -252,7 +252,7 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
         code, _, err = run("search", "--scores", name, "--budget", "5", "--proxies", "snip", *SMALL)
         assert code == 2
         assert "snip" in err
-        assert "synflow" in err  # what there is
+        assert "synflow" in err  # the message lists the choices
     code, _, err = run(*args, "--init", "independent")
     assert code == 2
     assert "init is shared, not independent" in err
@@ -290,7 +290,7 @@ def test_json_lines_tell_everything(run, tmp_path):
     assert (events[0]["part"], events[1]["found"]) == ("0.parquet", 20)
 
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+# A shell that runs the tests in the background makes them and their children ignore Ctrl-C.
 STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
 
 
@@ -300,7 +300,7 @@ def stopped(place, *args):
 
 
 def test_ctrl_c_ends_with_one_line_and_the_same_command_resumes(tmp_path):
-    lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # all would take half a minute
+    lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # scoring all of them would take half a minute
     args = ["score", "--all", "--proxies", "synflow", "--json", *lasting]
     command = [sys.executable, "-c", STOPPABLE, *args]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -328,7 +328,7 @@ def test_ctrl_c_keeps_the_seeds_of_a_comparison(run, tmp_path, table):
     found = kept.read_bytes()
     assert 10 <= pq.read_metadata(kept).num_rows < 100_000
     assert run(*args, "5")[0] == 0
-    assert kept.read_bytes() == found  # five seeds are there already
+    assert kept.read_bytes() == found  # five seeds are done already
 
 
 def test_data_lists_every_set(run):

@@ -104,7 +104,7 @@ def test_help_has_panels_in_order_and_fits_80_columns(command):
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "…" not in text
     examples = typer.main.get_command(app).commands[command].help.split("Examples:")[1]
-    assert all(line in text for line in examples.splitlines())  # in one piece
+    assert all(line in text for line in examples.splitlines())  # on one line
 
 
 def test_help_lists_every_choice():

@@ -69,7 +69,7 @@ def test_options_complete(command, option, first):
 
 def test_it_can_be_shown_and_installed(tmp_path):
     def ask(option):
-        command = ["bash", "-c", f"{shlex.quote(str(JAXNAS))} {option}; exit $?"]  # which finds out its shell
+        command = ["bash", "-c", f"{shlex.quote(str(JAXNAS))} {option}; exit $?"]  # it detects its shell
         variables = {**os.environ, "HOME": str(tmp_path)}
         return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
 
@@ -123,8 +123,8 @@ def test_the_same_option_has_the_same_help():
             found.setdefault(parameter.name, {})[name] = about.split(" Default: ")[0]
     differ = {option for option, helps in found.items() if len(set(helps.values())) > 1}
     assert differ == {
-        "batch_size",  # of the proxies' minibatch; of a training
-        "space",  # of `train` after the architecture
-        "out",  # a folder; of `score` also an address; of `report` a file
+        "batch_size",  # batch size of the proxies, and of a training
+        "space",  # argument of `train` after the architecture
+        "out",  # a folder; for `score` also an address; for `report` a file
         "proxies",  # `compare` also takes names that scores of the user have
     }

@@ -155,7 +155,7 @@ def test_colours_are_for_terminals_without_no_color():
         assert not colours(in_terminal(args, NO_COLOR="1"))
 
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+# A shell that runs the tests in the background makes them and their children ignore Ctrl-C.
 STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
 
 

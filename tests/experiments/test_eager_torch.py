@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts, not 
 eager_torch = importlib.import_module("eager_torch")
 torch.set_num_threads(1)  # on a busy machine two threads wait for each other most of the time
 
-OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # of small/w0 a06: convolutions fed with zeros
+OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # for small/w0 a06, whose convolutions are fed with zeros
 
 
 def score_eagerly(network, params, arch, batch, shared):

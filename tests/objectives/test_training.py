@@ -216,7 +216,7 @@ def test_the_test_set_is_used_by_test_accuracy_alone(tmp_path):
 
 def test_test_accuracy_is_the_same_from_kept_and_from_retrained_parameters(tmp_path):
     objective = make(tmp_path / "record")
-    kept = [objective.test_accuracy(i) for i in range(len(POOL))]  # each in turn right after its training
+    kept = [objective.test_accuracy(i) for i in range(len(POOL))]  # each one right after its training
     resumed = make(tmp_path / "record")
     np.testing.assert_array_equal([resumed.test_accuracy(i) for i in range(len(POOL))], kept)
 
@@ -406,7 +406,7 @@ def test_nasbench201_learns_digits():
     objective = TrainingObjective(network, archs, standardize(load_images("digits")))
     assert objective(0) > 90
     assert objective.test_accuracy(0) > 90
-    assert objective(1) < 20  # all ops none: the classifier sees constants
+    assert objective(1) < 20  # all ops are none: the classifier sees constants
 
 
 def test_darts_learns_digits_by_the_published_recipe():

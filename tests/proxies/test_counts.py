@@ -38,7 +38,7 @@ def test_counts_and_patterns_of_a_tiny_network(arch):
     stem, conv, linear = 9 * 2 * 4, 4 * 4 + 4, 4 * 3 + 3
     assert found["params"] == pytest.approx((stem + 8 + convs * conv + linear) / 1e6, rel=1e-6)
     pixels, norm, relus = 24, 2 * 4, 4 * (convs + 1)
-    multiplied, window = 4 * 3, 5 * 7 * 4  # the linear layer without its bias; the global average, a pixel larger
+    multiplied, window = 4 * 3, 5 * 7 * 4  # no bias of the linear layer; a global average one pixel larger
     operations = pixels * (stem + norm + convs * conv + relus) + multiplied + window
     assert found["flops"] == pytest.approx(operations / 1e6, rel=1e-6)
     assert found["num_layers"] == 2 + convs
@@ -67,9 +67,9 @@ def multiply_adds_by_hand():
         reduces = cell in (4, 9)
         c *= 1 + reduces
         total += side**2 * c * sum(sources)  # 1x1 layers in front of the cell
-        if reduces:  # pools and skips alone
+        if reduces:  # only pools and skips
             side //= 2
-        else:  # five separable convolutions, which are two each, and a dilated one
+        else:  # five separable convolutions with two layers each, and a dilated one
             total += side**2 * 11 * (9 * c + c * c)
         sources = [sources[1], 4 * c]
     return total

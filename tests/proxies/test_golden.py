@@ -11,8 +11,8 @@ from jaxnas.spaces import NASBENCH201
 pytestmark = pytest.mark.data
 
 SMALL = ("small/w0", "small/w1")
-FLOAT32 = dict.fromkeys(golden.SIX, 1e-4) | {"grasp": 1e-3}  # grasp leaves out what is of the order of BN's epsilon
-OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # of small/w0 a06: convolutions fed with zeros
+FLOAT32 = dict.fromkeys(golden.SIX, 1e-4) | {"grasp": 1e-3}  # grasp omits terms of the order of BN's epsilon
+OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # for small/w0 a06, whose convolutions are fed with zeros
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from jaxnas.spaces import NASBENCH201
 
 pytestmark = pytest.mark.data
 
-COLUMNS = {  # ours: section and column of the reference
+COLUMNS = {  # our name: section and column of the reference
     "epe_nas": ("naslib_fp64", "epe_nas"),
     "l2_norm": ("samsung_fp64", "l2_norm_active_only"),
     "nwot": ("naslib_fp64", "nwot"),
@@ -24,7 +24,7 @@ COLUMNS = {  # ours: section and column of the reference
     "flops": ("naslib", "flops"),
     "params": ("naslib", "params"),
 }
-OF_ROUNDING_NOISE = ("plain", "synflow_bn")  # of small/w0 a06: convolutions fed with zeros
+OF_ROUNDING_NOISE = ("plain", "synflow_bn")  # for small/w0 a06, whose convolutions are fed with zeros
 DEGENERATE = {"a00": ("nwot",), "a05": (), "a06": ()}  # the output does not depend on the image
 
 
@@ -117,5 +117,5 @@ def test_naswot_except_for_a_last_relu_in_place(golden_folder):
         for id, sections in values[name].items():
             scores, _ = score(params, NASBENCH201.parse(values["archs"][id]), batch)
             expected = float(sections["robot"]["naswot_nn.ReLU_only"])
-            if id != "a00":  # all images alike: -inf
+            if id != "a00":  # all images give the same values: -inf
                 np.testing.assert_allclose(scores["naswot"], expected, rtol=1e-5, err_msg=f"{name}/{id}")

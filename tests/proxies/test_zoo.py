@@ -23,13 +23,13 @@ ALL_NONE = (0, 0, 0, 0, 0, 0)
 DISCONNECTED = (3, 2, 1, 0, 0, 0)
 IDENTITY = (0, 0, 0, 1, 0, 0)
 
-NUM_IMAGES = 33  # odd, and more than the 16 and the 32 that some proxies stop at
+NUM_IMAGES = 33  # odd, and more than the 16 and the 32 images that some proxies read
 WITH_ORACLE = (
     *("meco", "near", "naswot", "swap", "logsynflow"),
     *("zico", "grad_sign", "ntk_condition", "ntk_trace"),
     *("az_expressivity", "az_progressivity", "az_trainability", "linear_regions"),
 )
-DRAWN = {  # what an oracle must know of a proxy's own draws
+DRAWN = {  # random draws of proxies that an oracle must know
     "noise": lambda q: q.noise,
     "block_jacobians": lambda q: q.block_jacobians,
     "thin_relus": lambda q: q.thin_relus,
@@ -301,7 +301,7 @@ def test_equal_to_second_definitions(found, observed, arch):
 @pytest.mark.parametrize("arch", [MIXED, TWO_PATHS])
 def test_signs_are_pulled_back_through_one_block_each(found, observed, arch):
     pairs, pulled = found(arch)["block_jacobians"], observed(arch)["pulled"]
-    assert len(pairs) == 5  # the stem's has no block before it
+    assert len(pairs) == 5  # the stem has no block before it
     for (signs, ours), expected in zip(pairs, pulled, strict=True):
         assert set(np.unique(signs)) == {-1, 1}
         np.testing.assert_allclose(to_nchw(ours), expected, rtol=1e-9, atol=1e-12)
@@ -314,7 +314,7 @@ def test_linear_regions_are_distinct_patterns_of_the_thin_network(found, arch):
     assert found(arch)["linear_regions"] == num_patterns(relus, axis=0)
 
 
-# Numbers that are not finite, and weights that do not count.
+# Scores that are not finite, and kernels that do not count.
 
 OF_ZEROS = dict.fromkeys(("az_expressivity", "az_progressivity", "ntk_condition"), np.nan)
 
@@ -323,7 +323,7 @@ OF_ZEROS = dict.fromkeys(("az_expressivity", "az_progressivity", "ntk_condition"
     ("arch", "expected"),
     [
         (ALL_NONE, OF_ZEROS | {"naswot": -np.inf}),
-        (DISCONNECTED, OF_ZEROS),  # its convolutions, whose ReLUs see the image, lead nowhere
+        (DISCONNECTED, OF_ZEROS),  # its convolutions, whose ReLUs see the image, reach no output
         (IDENTITY, {"az_trainability": -np.inf}),
         (MIXED, {}),
     ],
@@ -354,12 +354,12 @@ def change_unused(network, params, arch):
     return jax.tree.map(change, params, network.in_use(params, np.array(arch, np.int8)))
 
 
-# Of all proxies, in the smallest network.
+# All proxies in the smallest network.
 
 # Without a last convolution that passes its bias on: there zico and ntk_condition divide by rounding noise.
 TINY_ARCHS = tuple(arch for arch in itertools.product((NONE, SKIP, CONV), repeat=2) if arch != (NONE, CONV))
 CONVS = (CONV, CONV)
-MEAN, WIDTH = 0.1, 0.01  # of regularised_swap
+MEAN, WIDTH = 0.1, 0.01  # mean and width of regularised_swap
 
 
 @pytest.fixture(scope="module")
@@ -385,9 +385,9 @@ def scores(score_all, tiny):
 def not_finite(arch):
     """Check what docstrings state. The network is a stem, two ops (each a block), a ReLU and a linear layer."""
     expected = {"az_trainability": -np.inf} if SKIP in arch else {}
-    if NONE in arch:  # the logits are a bias
+    if NONE in arch:  # the logits are the bias
         expected |= OF_ZEROS | {"jacob_cov": np.nan, "epe_nas": np.nan, "zen": -np.inf}
-        if arch[0] != CONV:  # whose ReLU sees the stem
+        if arch[0] != CONV:  # its ReLU sees the stem
             expected |= dict.fromkeys(("nwot", "naswot"), -np.inf)
     return expected
 
@@ -467,7 +467,7 @@ def test_swap_counts_a_pattern_once():
     assert count(seen) == count(seen, seen) == count(unused, seen) == num_patterns([x], axis=1)
 
 
-# What `about` says.
+# The metadata of `about`.
 
 
 class Recorder:

@@ -151,7 +151,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(search):
     )
     mixed = group_methods([search(), search(normalization="rank")])
     assert list(mixed) == ["robot, normalization minmax", "robot, normalization rank"]
-    longer = search(1, training=TrainingConfig(epochs=7, seed=1))  # the seed of a training goes with that of the search
+    longer = search(1, training=TrainingConfig(epochs=7, seed=1))  # the seed of a training follows that of the search
     assert list(group_methods([search(), longer])) == ["robot, training epochs 6", "robot, training epochs 7"]
 
 
@@ -226,7 +226,7 @@ def test_it_fits_a_phone_and_follows_the_colours_of_the_system(browser, page, wi
         for at in (("body", "backgroundColor"), (".chart svg .role-axis-label text", "fill"))
     )
     assert (page_is > label_is) == (scheme == "light")
-    assert abs(page_is - label_is) > 380  # of 765: text on its ground can be read
+    assert abs(page_is - label_is) > 380  # the sum of three channels is at most 765: text is readable on its background
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 

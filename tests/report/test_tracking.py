@@ -99,7 +99,7 @@ def test_both_trackers_log_every_query(followed):
 def test_other_settings_are_another_run(tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     for seed in (0, 1, 1):
-        tracking.mlflow(tmp_path)(started(seed=seed))  # and is stopped
+        tracking.mlflow(tmp_path)(started(seed=seed))  # and no event of its end
     runs = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
     assert sorted((run.data.params["seed"], run.info.status) for run in runs) == [("0", "RUNNING"), ("1", "RUNNING")]
 

@@ -174,7 +174,7 @@ def test_representations_are_short_and_safe():
         assert page.endswith("</table>")
     assert "71.25 %" in repr(run)
     assert run.selected in repr(run)
-    assert "<td>-</td>" in run._repr_html_()  # the one that diverged
+    assert "<td>-</td>" in run._repr_html_()  # the failed training
     assert html_table("<a>", [{"<b>": "<c>"}]).count("&lt;") == 3
 
 

@@ -69,7 +69,7 @@ def test_a_job_writes_the_table_of_one_process(tmp_path, single, num):
         assert f"process {rank} of 0 to {num - 1}: 1 of {num} devices" in err
         assert rank == 0 or not out
     parts = [pq.read_table(path)["index"].to_numpy() for path in (tmp_path / "scores" / "parts").glob("*.parquet")]
-    assert len(parts) >= num  # each process wrote its own
+    assert len(parts) >= num  # each process wrote its share
     assert len(np.concatenate(parts)) == 30  # and nothing twice
 
 

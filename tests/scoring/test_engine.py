@@ -126,11 +126,11 @@ def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
     np.testing.assert_array_equal(same[0], same[3])
     assert same[0, 0] != same[2, 0]
     alone = score_archs(NETWORK, archs, batch, FAST, ScoringConfig(one_per_class=False))
-    assert alone[0, 0] != alone[1, 0]  # other weights were drawn for the other edge
+    assert alone[0, 0] != alone[1, 0]  # other params were drawn for the other edge
     np.testing.assert_array_equal(score_archs(NETWORK, archs[3:], batch, FAST), same[3:])
-    own = score_archs(NETWORK, archs, batch, {"snip": count})  # a user's proxy is asked for each architecture
+    own = score_archs(NETWORK, archs, batch, {"snip": count})  # a user's proxy is evaluated for each architecture
     jax.effects_barrier()
-    np.testing.assert_allclose(own[:, 0], alone[:, 0], rtol=1e-6)  # of another program
+    np.testing.assert_allclose(own[:, 0], alone[:, 0], rtol=1e-6)  # values of another program
     assert set(scored) == set(map(tuple, archs.tolist()))
 
 
@@ -172,7 +172,7 @@ def test_what_proxies_draw_comes_from_the_seed(batch, archs):
     twice = np.stack([archs[1], archs[1], archs[2]])
     scores = score_archs(NETWORK, twice, batch, ("zen",), apart)
     assert scores[0] == scores[1]
-    assert abs(scores[0] - one[1]) > 1e-6  # not the draw that all share
+    assert abs(scores[0] - one[1]) > 1e-6  # differs from the shared draw
 
 
 def test_a_set_stands_for_its_proxies(batch, archs):

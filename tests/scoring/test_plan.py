@@ -50,7 +50,7 @@ def test_chunks_fit_the_memory_given():
     assert make_plan(network, archs, BATCH, "grouped", None, 0.1 * each).size == 2
 
 
-FULL_SIZE = Batch(jnp.zeros((64, 32, 32, 3)), jnp.arange(64) % 2)  # compiled for, never run
+FULL_SIZE = Batch(jnp.zeros((64, 32, 32, 3)), jnp.arange(64) % 2)  # compiled for, but not run
 
 
 def flops_of_the_loop(network, proxies, params, op):
@@ -84,7 +84,7 @@ def test_flops_of_the_grouped_program_are_those_of_the_chosen_ops(proxies):
         counts = np.array([len(rows)], np.int32)
         return program.lower(counts, archs[rows], draw, FULL_SIZE).compile().cost_analysis()["flops"]
 
-    chosen = alone[archs[rows]].mean(axis=1).sum()  # an edge costs a sixth of the architecture that has its op only
+    chosen = alone[archs[rows]].mean(axis=1).sum()  # an edge costs a sixth of an architecture with only its op
     assert flops(plan.network) < 1.25 * chosen
     if len(proxies) == 1:
         assert flops(network) > 2 * chosen  # `vmap` of the switch

@@ -69,7 +69,7 @@ def test_draws_lie_in_the_domain_and_are_balanced(domain):
     points = np.asarray(draw(jax.random.key(0), 4000, 3))
     np.testing.assert_allclose(project(points), points, atol=1e-6)
     assert np.all(np.abs(points.mean(axis=0)) < 0.05)
-    np.testing.assert_allclose(points.std(axis=0), 1 / np.sqrt(3), rtol=0.05)  # of both
+    np.testing.assert_allclose(points.std(axis=0), 1 / np.sqrt(3), rtol=0.05)  # the same in both domains
 
 
 def test_information_ratio_is_its_definition():

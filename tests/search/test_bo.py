@@ -90,7 +90,7 @@ def test_distinct_proposals_avoid_what_is_known_as_long_as_a_choice_is_left(tabl
         queried[arch] = True
         free, *_ = bo.ask(state, table, queried, jax.random.key(seed), config=repeating)
         best, *_ = bo.ask(state, table, NONE, jax.random.key(seed), config=config)
-        np.testing.assert_array_equal(free, best)  # with nothing known, distinct changes nothing
+        np.testing.assert_array_equal(free, best)  # without observations, distinct changes nothing
     queried[list(reached)] = True
     _, arch, _ = bo.ask(state, table, queried, jax.random.key(99), config=config)
     assert queried[arch]  # no new architecture is left: the best one is proposed again

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from jaxnas.errors import InputError
 from jaxnas.search import METHODS, RobotConfig
 
-A, M, D, OPTIONS = 6, 2, 3, 3  # of every pool: shapes are compiled, values are drawn
+A, M, D, OPTIONS = 6, 2, 3, 3  # sizes of every pool are fixed, because shapes are compiled; values are drawn
 CONFIGS = {"robot": RobotConfig(num_candidates=32, num_ascents=2)}
 TIED = st.sampled_from([0.0, 0.5, 1.0])
 TABLES = arrays(float, (A, M), elements=TIED | st.floats(-1e3, 1e3))

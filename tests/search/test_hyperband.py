@@ -62,8 +62,8 @@ def test_best_by_spending_counts_what_is_paid_in_full():
     best = result.best_by_spending()
     assert len(best) == 27
     np.testing.assert_array_equal(best[:9], np.maximum.accumulate(result.objective[:9]))
-    np.testing.assert_array_equal(best[9:11], best[8])  # nine spent, the tenth query costs three
-    assert best[11] == result.objective[9]  # of a higher fidelity: it counts alone
+    np.testing.assert_array_equal(best[9:11], best[8])  # nine are spent, and the tenth query costs three
+    assert best[11] == result.objective[9]  # observations of a higher fidelity count alone
     assert best[26] == result.objective[12] == OBJECTIVE[result.selected, 2]
     failing = np.full((A, 3), np.nan)
     failing[:, 0] = OBJECTIVE[:, 0]

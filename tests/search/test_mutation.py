@@ -73,7 +73,7 @@ def test_local_search_climbs_one_decision_at_a_time():
         assert result.phase[0] == "random"
         place = result.queries[0]
         for arch, phase in zip(result.queries[1:], result.phase[1:], strict=True):
-            if phase == "random":  # only from a local optimum, here the only one
+            if phase == "random":  # only from a local optimum, of which there is one here
                 assert place == len(ARCHS) - 1
                 break
             assert distance(arch, place) == 1

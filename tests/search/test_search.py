@@ -13,7 +13,7 @@ from jaxnas.table.normalize import combine
 
 A, M, T = 12, 2, 4
 ARCHS = np.array(list(itertools.product(range(2), range(2), range(3))), np.int8)
-CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2)}  # of the others their defaults
+CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2)}  # other methods use their defaults
 WITHOUT_DRAWS = {"rank_aggregation", "rank_sum", "single_proxy"}
 
 
@@ -134,7 +134,7 @@ def test_proposals_at_once(name, table, objective):
     assert name == "reinforce" or len(together.groups[0]) == 3
     first = set(together.groups[0])
     assert set(result.queries[: len(first)].tolist()) == first
-    worse = Together(objective - 100 * np.isin(np.arange(A), list(first)))  # another truth: the same first group
+    worse = Together(objective - 100 * np.isin(np.arange(A), list(first)))  # other values, the same first group
     METHODS[name](table, worse, at_once=3, **given)
     assert worse.groups[0] == together.groups[0]
     again = METHODS[name](table, Together(objective), at_once=3, **given)
@@ -233,7 +233,7 @@ def test_methods_that_read_architectures_need_them(name, table, objective):
 def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective):
     config = RobotConfig(explore=0.5, num_candidates=64, num_ascents=2)
     results = robot.run_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=config)
-    assert min(result.num_bo for result in results) < T  # or nothing is tested
+    assert min(result.num_bo for result in results) < T  # else nothing is tested
     for result in results:
         ranking = np.argsort(-combine(table, result.weights), kind="stable")
         ranking = ranking[~np.isin(ranking, result.queries[: result.num_bo])]
@@ -277,7 +277,7 @@ def test_smallest_pools_of_equal_architectures(name, num_archs, num_proxies, bud
         given = {"budget": budget, "seed": 0, "config": CONFIGS.get(name), "archs": archs}
         result = METHODS[name](table, np.full(num_archs, 3.0), **given)
         assert sorted(result.queries.tolist()) == list(range(num_archs))
-        assert result.selected == result.queries[0]  # all equal: the first queried
+        assert result.selected == result.queries[0]  # all are equal: the first queried is selected
 
 
 @pytest.mark.data

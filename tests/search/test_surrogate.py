@@ -91,7 +91,7 @@ def test_lengthscale_maximises_the_posterior_of_smooth_and_rough_data(fits, data
     objective = np.sin(frequency * inputs @ np.array([1.0, -2.0, 0.5]))
     (lengthscale,), *_ = fits["isotropic"](inputs, objective, count, points)
     used = inputs[:count], objective[:count]
-    assert log_posterior(*used, lengthscale) > best_of_a_fine_grid(*used) - 1e-4  # rounding, where the noise is small
+    assert log_posterior(*used, lengthscale) > best_of_a_fine_grid(*used) - 1e-4  # rounding if the noise is small
 
 
 def test_predictions_are_those_of_the_gpjax_posterior(data):

@@ -15,7 +15,7 @@ RANGES = DARTS_V2.replace("[2, 3, 4, 5]", "range(2, 6)")
 def test_published_text(text):
     arch = DARTS.parse(text)
     normal, reduce = arch.reshape(2, 4, 3).tolist()
-    assert normal == [[0, 3, 3], [0, 3, 3], [0, 2, 3], [1, 2, 5]]  # the pair (0, 2) is the second of node 5
+    assert normal == [[0, 3, 3], [0, 3, 3], [0, 2, 3], [1, 2, 5]]  # the pair (0, 2) is the second one of node 5
     assert reduce == [[0, 0, 0], [2, 0, 2], [1, 0, 2], [4, 0, 2]]
 
 

@@ -186,7 +186,7 @@ def test_isomorphic_rewrites_keep_the_class(archs, classes):
     swappable = archs[archs[:, 2] == 0]  # nodes 1 and 2 are not connected: exchange their names
     np.testing.assert_array_equal(classes(swappable), classes(swappable[:, [1, 0, 2, 3, 5, 4]]))
     np.testing.assert_array_equal(classes(canonicalize(archs)), label)
-    alias = archs[(archs[:, 1] == 0) & (archs[:, 2] == 1)]  # node 2 is node 1: exchange their edges to the output
+    alias = archs[(archs[:, 1] == 0) & (archs[:, 2] == 1)]  # node 2 equals node 1: exchange their edges to the output
     np.testing.assert_array_equal(classes(alias), classes(alias[:, [0, 1, 2, 3, 5, 4]]))
 
 
@@ -196,7 +196,7 @@ def test_different_functions_have_different_classes():
         "|nor_conv_1x1~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|",  # conv1x1
         "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|none~2|",  # x + conv3x3
         "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|nor_conv_3x3~1|none~2|",  # conv3x3 of conv3x3
-        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",  # nothing
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",  # no term
         "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|",  # x
     ]
     archs = np.stack([parse(text) for text in texts])

@@ -55,7 +55,7 @@ def test_members_and_classes_of_a_whole_space(space):
     assert archs.dtype == np.int8
     np.testing.assert_array_equal(archs.max(axis=0) + 1, space.num_choices)
     label = space.network_class(archs)
-    assert np.all(label <= np.arange(space.size))  # the lowest of its class
+    assert np.all(label <= np.arange(space.size))  # the lowest index of its class
 
 
 BROKEN = {

@@ -142,7 +142,7 @@ def test_any_kills_and_damage_end_with_the_table_of_a_calm_run(runs):
                 damaged.add(f"parts/{part.name}")
                 with pytest.raises(InputError, match=part.name):
                     read_parts(open_folder(folder))
-                saved = set()  # of the others, see below
+                saved = set()  # by the other parts
                 for other in set(parts) - {part}:
                     table = pq.read_table(other)
                     saved |= {(i, name) for i in table["index"].to_pylist() for name in table.column_names[2:]}
@@ -163,7 +163,7 @@ def test_any_kills_and_damage_end_with_the_table_of_a_calm_run(runs):
                 assert {f"parts/{path.name}" for path in folder.glob("parts/*.damaged")} >= {
                     f"{name}.damaged" for name in damaged
                 }
-            elif damaged - named:  # the kill came first: the part is still there, for the next run to find
+            elif damaged - named:  # killed before: the part still exists, and the next run finds it
                 for name in damaged - named:
                     (folder / name).unlink(missing_ok=True)
                     (folder / f"{name}.damaged").unlink(missing_ok=True)

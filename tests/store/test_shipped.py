@@ -15,7 +15,7 @@ from jaxnas.store.shipped import shipped_scores
 TABLES = pytest.mark.parametrize(("space", "data"), shipped_scores())
 OF_NASBENCH201 = pytest.mark.parametrize("data", [data for space, data in shipped_scores() if space == "nasbench201"])
 ACCURACY = {"cifar10": "c10_full_test_200", "cifar100": "c100_test_200", "tiny16": "im120_test_200"}
-# Spearman of VKDNW (CVPR 2025), table 1, and how far ours may be: tiny16 stands for ImageNet16-120, of other images.
+# Spearman correlation of VKDNW (CVPR 2025), table 1, and tolerance; tiny16 replaces ImageNet16-120, with other images.
 SYNFLOW = {"cifar10": (0.758, 0.03), "cifar100": (0.750, 0.03), "tiny16": (0.719, 0.04)}
 
 
@@ -29,14 +29,14 @@ def test_every_architecture_has_every_proxy(space, data):
     np.testing.assert_array_equal(scores.archs, enumerate_archs(get_space(space)))
     assert set(DEFAULT_PROXIES) <= set(scores.proxies)
     finite = np.isfinite(scores.values).mean(axis=0)
-    partial = {"jacob_cov"}  # not of cells that are cut off
+    partial = {"jacob_cov"}  # not defined for disconnected cells
     if space == "nasbench201":
         partial |= {"nwot", "zen", "az_expressivity", "az_progressivity", "az_trainability"}
     assert all(share == 1 for name, share in zip(scores.proxies, finite, strict=True) if name not in partial)
     assert all(share > 0.95 for name, share in zip(scores.proxies, finite, strict=True) if name in partial)
     classes = np.unique(get_space(space).network_class(scores.archs))
     if data in TASKS and TASKS[data].head == "image":
-        classes = classes[:1]  # behind a tanh, which is flat where the flow arrives: 0 throughout
+        classes = classes[:1]  # after a tanh, which is flat where the flow arrives: always 0
     assert len(np.unique(scores.values[:, scores.proxies.index("synflow")])) > 0.8 * len(classes)
 
 
@@ -108,7 +108,7 @@ def test_the_present_engine_gives_the_same_without_a_minibatch(data_folder):
 @TABLES
 def test_the_present_engine_gives_the_same_scores(data_folder, space, data):
     """In float32, whose rounding a deep network amplifies: in a few networks the sign of a ReLU input is rounding."""
-    proxies = DEFAULT_PROXIES if space == "nasbench201" else ("snip", "synflow")  # others compile for minutes
+    proxies = DEFAULT_PROXIES if space == "nasbench201" else ("snip", "synflow")  # other proxies compile for minutes
     shipped, present = score_again(data_folder, space, data, proxies, 12)
     difference = np.abs(present / shipped - 1)
     assert np.nanmedian(difference, axis=0).max() < 1e-3
@@ -124,12 +124,12 @@ def test_synflow_ranks_as_published(data_folder, data):
     assert abs(spearmanr(scores.values[:, 0], accuracy).statistic - published) < bound
 
 
-AGREEING = {"grad_norm": 0.9, "snip": 0.9, "fisher": 0.9, "synflow": 0.9}  # Spearman, at least
-# Another draw of params moves scores as much, see experiments/decoders.py.
+AGREEING = {"grad_norm": 0.9, "snip": 0.9, "fisher": 0.9, "synflow": 0.9}  # lower bounds of Spearman correlations
+# Another draw of params changes scores as much, see experiments/decoders.py.
 WITH_DECODER = {"grad_norm": 0.8, "snip": 0.9}
 # At 64 pixels; at the published 256 all four have 0.93 or more on scene classification, see experiments/README.md.
 MACRO = {"grad_norm": 0.85, "snip": 0.85, "fisher": 0.7, "synflow": 0.8}
-# Two draws of params agree with each other no better there, see experiments/decoders.py.
+# Two draws of params do not agree better with each other there, see experiments/decoders.py.
 MACRO_WITH_DECODER = {"snip": 0.4}
 
 

@@ -178,7 +178,7 @@ def test_own_functions_do_not_change_the_scores_of_proxies(tmp_path):
 )
 def test_other_settings_are_refused_by_name_and_leave_the_store(tmp_path, change, fields):
     score(tmp_path / "s", ARCHS[:2])
-    for manifest in ((tmp_path / "s" / "manifest.json").read_bytes(), b"{"):  # the parts too know what made them
+    for manifest in ((tmp_path / "s" / "manifest.json").read_bytes(), b"{"):  # the parts also record their settings
         (tmp_path / "s" / "manifest.json").write_bytes(manifest)
         before = content(tmp_path / "s")
         with pytest.raises(InputError) as caught:
@@ -353,7 +353,7 @@ def test_killed_again_and_again_it_ends_with_the_same_table(tmp_path, num_kills,
     moments = random.Random(num_kills)
     for kill in range(num_kills):
         process = start_child(tmp_path / "killed", 0.05, num)
-        for _ in range(0 if kill % 4 == 3 else 3):  # every fourth is killed while it starts, others after a save
+        for _ in range(0 if kill % 4 == 3 else 3):  # every fourth is killed while it starts, the others after a save
             process.stdout.readline()
         time.sleep(moments.uniform(0.0, 1.0))
         process.send_signal(signal.SIGKILL)

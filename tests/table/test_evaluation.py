@@ -10,7 +10,7 @@ from jaxnas.table import evaluation
 
 RNG = np.random.default_rng(0)
 SEEDS, SIZE = 5, 301
-# Few different values, so that there are ties of every kind; a bit of both is common.
+# Few different values, so that ties of every kind occur; ties in both arrays are common.
 ACCURACY = np.round(RNG.normal(size=SIZE), 1) + 5
 SCORES = np.round(0.5 * ACCURACY + RNG.normal(size=(SEEDS, SIZE)), 1)
 
