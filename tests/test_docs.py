@@ -56,8 +56,8 @@ def blocks_of(page):
     for block, after in itertools.zip_longest(found, found[1:]):
         if block[1] == "python" or (block[1] == "bash" and COMMAND.search(block[2])):
             between = text[block.end() : after.start()].strip() if after and after[1] == "text" else None
-            said = after[2] if between in ("", LIKE) else None
-            yield block[1], block[2], said, between == LIKE
+            expected = after[2] if between in ("", LIKE) else None
+            yield block[1], block[2], expected, between == LIKE
 
 
 def run_python(code, names, page):
@@ -87,11 +87,11 @@ def comparable(text, like):
     return [" ".join(line.split()) for line in text.strip().splitlines() if line.strip()]
 
 
-def check_printed(said, printed, like):
-    said, left = comparable(said, like), comparable(printed, like)
-    for number, line in enumerate(said):
+def check_printed(expected, printed, like):
+    expected, left = comparable(expected, like), comparable(printed, like)
+    for number, line in enumerate(expected):
         if line == "...":
-            rest = said[number + 1 :]
+            rest = expected[number + 1 :]
             left = left[len(left) - len(rest) :] if "..." not in rest else left[left.index(rest[0]) :]
         else:
             assert left, f"printed was not: {line}\nof\n{printed}"
@@ -114,10 +114,10 @@ def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    for language, code, said, like in blocks_of(page):
+    for language, code, expected, like in blocks_of(page):
         printed = run_python(code, names, page) if language == "python" else run_bash(code, port)
-        if said is not None:
-            check_printed(said, printed, like)
+        if expected is not None:
+            check_printed(expected, printed, like)
 
 
 @pytest.mark.slow

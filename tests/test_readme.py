@@ -16,9 +16,9 @@ NUMBER = re.compile(r"\b\d+\.\d+(?= %)")  # an accuracy
 SPREAD = 2.0  # percent; other processors order sums differently: 96.90 and 97.46 were observed
 
 
-def assert_like(printed, said):
+def assert_like(printed, expected):
     """Check that texts are equal, except for accuracies, which may differ a little."""
-    lines = "\n".join(line.strip() for line in said.splitlines())
+    lines = "\n".join(line.strip() for line in expected.splitlines())
     assert NUMBER.sub("_", printed.strip()) == NUMBER.sub("_", lines)
     for ours, theirs in zip(NUMBER.findall(printed), NUMBER.findall(lines), strict=True):
         assert abs(float(ours) - float(theirs)) <= SPREAD

@@ -153,7 +153,7 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
     folder = tmp_path / "runs" / "compare"
     record = json.loads((folder / "comparison.json").read_text())
     assert [row["method"] for row in record["rows"]] == ["random", "rea", "single_proxy"]
-    assert all(row["mean"] == pytest.approx(row["observed"] + 100) for row in record["rows"])  # by construction of the table
+    assert all(row["mean"] == pytest.approx(row["observed"] + 100) for row in record["rows"])  # as constructed
     assert record["rows"][0]["against_first"] is None
     difference = record["rows"][1]["mean"] - record["rows"][0]["mean"]
     assert record["rows"][1]["against_first"]["difference"] == pytest.approx(difference)

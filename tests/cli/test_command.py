@@ -121,7 +121,7 @@ def test_every_field_that_is_declared_is_an_option():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         (["--help"], 0, ""),
         (["search", "--help"], 0, ""),
@@ -132,7 +132,7 @@ def test_every_field_that_is_declared_is_an_option():
         (["compare", "--methods", "robot,reaa"], 2, "error: unknown method 'reaa': did you mean 'rea'?"),
     ],
 )
-def test_help_and_wrong_choices_come_without_jax(arguments, code, said):
+def test_help_and_wrong_choices_come_without_jax(arguments, code, expected):
     program = (
         "import atexit, sys, jaxnas.cli as cli\n"
         "atexit.register(lambda: print({'jax', 'numpy', 'pyarrow'} & set(sys.modules)))\n"
@@ -141,5 +141,5 @@ def test_help_and_wrong_choices_come_without_jax(arguments, code, said):
     result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert result.returncode == code
     assert result.stdout.endswith("set()\n")
-    assert result.stderr.startswith(said)
+    assert result.stderr.startswith(expected)
     assert result.stderr.count("\n") == (1 if code else 0)

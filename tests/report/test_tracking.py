@@ -78,9 +78,9 @@ def test_both_trackers_log_every_query(followed):
         assert metrics[name] == pytest.approx(values)
     assert scalars["scoring/architectures"][12] == metrics["scoring/architectures"][12] == 12
     for row in run.rows():
-        said = f"{row['phase']}: {row['arch']}"
-        assert said in texts["robot/query"][row["query"]]
-        assert stored.data.tags[f"robot/query/{row['query']:03d}"] == said
+        text = f"{row['phase']}: {row['arch']}"
+        assert text in texts["robot/query"][row["query"]]
+        assert stored.data.tags[f"robot/query/{row['query']:03d}"] == text
     for index in result.queries:
         assert metrics[f"training/{index}/loss"].keys() == scalars[f"training/{index}/loss"].keys() != set()
         assert 0 < max(metrics[f"training/{index}/accuracy"].values()) <= 100

@@ -17,9 +17,9 @@ BATCH = Batch(np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype(np.float
 NAMES = ("snip", "synflow")
 
 
-def plan(folder, archs, **how):
-    config = how.pop("config", ScoringConfig())
-    return estimate(folder, NASBENCH201, NETWORK, archs, BATCH, NAMES, config, data_name="noise", **how)
+def plan(folder, archs, **options):
+    config = options.pop("config", ScoringConfig())
+    return estimate(folder, NASBENCH201, NETWORK, archs, BATCH, NAMES, config, data_name="noise", **options)
 
 
 def test_the_whole_space_on_many_devices(tmp_path):
