@@ -1,13 +1,16 @@
-"""What reviewers asked of RoBoT and its paper does not answer: one choice changed at a time, on tasks with tables.
+"""Measure what each choice of RoBoT contributes, by changing one choice at a time.
 
-    JAXNAS_DATA=folder python experiments/ablations.py [--seeds 100]
+    JAXNAS_DATA=folder python experiments/ablations.py [--seeds 100]    (extra: plot)
 
-Every variant changes one thing of the default preset (or of the published protocol, where the name says "paper").
-Measured by `share`: the regret of the mean (best possible report minus the mean report) over that of random search with
-the same budget, 0 = optimum, 1 = random search. Tasks: NAS-Bench-201 with the published and with the task's own
-observation, and the random subsets of TransNAS-Bench-101 that NAS-Bench-Suite-Zero scored with five of the proxies.
-The defaults were chosen on NAS-Bench-201 and on the micro space; the macro space confirms. Rows are written as they
-come: a stopped run goes on. Writes results/ablations.json, results/ablations.md and results/ablations.png.
+Every variant changes one setting of the default preset, or of the published protocol where its name begins with
+"paper". The measure is the `share`: the regret of the mean result (the best possible result minus the mean result)
+divided by the regret of random search with the same budget. A share of 0 is the optimum, a share of 1 equals random
+search. The tasks are NAS-Bench-201, with the published observation and with the observation of the data set itself, and
+the random subsets of TransNAS-Bench-101 for which NAS-Bench-Suite-Zero has scores of five of the proxies. The defaults
+were chosen on NAS-Bench-201 and on the micro space; the macro space tests them on other tasks.
+
+The script takes about 40 minutes on two cores. It saves each row when it is computed, so a stopped run resumes. It
+writes results/ablations.json, results/ablations.md and results/ablations.png.
 """
 
 from collections.abc import Callable
@@ -37,23 +40,23 @@ EVERY_PROXY = tuple(
 
 
 class Variant(NamedTuple):
-    """One way to search."""
+    """Settings of one way to search."""
 
     normalization: str = "minmax"
     config: RobotConfig = DEFAULT
     method: str = "robot"
-    proxies: tuple[str, ...] = ()  # all of the task by default
+    proxies: tuple[str, ...] = ()  # empty: all proxies of the task
     budget: int = 20
-    final: str = "best"  # how the answer is chosen from what was queried: a name in `FINAL_CHOICES`
+    final: str = "best"  # how the result is chosen from the queries: a name in `FINAL_CHOICES`
 
 
 def changed(**changes) -> Variant:
-    """The default but for fields of its config."""
+    """Return the default preset with some fields of its config changed."""
     return Variant(config=replace(DEFAULT, **changes))
 
 
 def paper(**changes) -> Variant:
-    """The published protocol but for fields of its config."""
+    """Return the published protocol with some fields of its config changed."""
     return Variant(config=replace(PAPER, **changes))
 
 
@@ -109,7 +112,7 @@ GROUPS: dict[str, dict[str, Variant]] = {
 
 @lru_cache
 def load(name: str, proxies: tuple[str, ...] = ()) -> tasks.Task:
-    """A task by name, with other proxies of NAS-Bench-201 if they are named."""
+    """Load a task by name, with the given proxies instead of the default ones."""
     space, *parts = name.split("/")
     if space == "NAS-Bench-201":
         data, scores, observation = parts
@@ -145,7 +148,7 @@ SOME = (
 
 
 def runs_on(group: str, name: str) -> list[str]:
-    """The tasks of a variant."""
+    """Return the names of the tasks on which a variant runs."""
     if name == "thirteen of Suite-Zero":
         return [NASBENCH201[0], NASBENCH201[4]]
     if group in ("proxies", "budget"):
@@ -157,12 +160,15 @@ def runs_on(group: str, name: str) -> list[str]:
 
 @lru_cache
 def random_regret(name: str, budget: int) -> float:
-    """Regret of the mean of 5,000 random searches."""
+    """Return the regret of the mean of 5,000 random searches."""
     return tasks.random_regret(load(name), budget)
 
 
 def run(group: str, variant: str, task: str, search: dict, seeds: list[int]) -> dict:
-    """What each seed's choice is worth; `search` and `seeds`, first and last, are the variant's, for the record."""
+    """Search with every seed and return the test results.
+
+    `search` (the settings of the variant) and `seeds` (the first and the last) identify the row in the results.
+    """
     chosen, pool = GROUPS[group][variant], load(task, tuple(search["proxies"]))
     results = get_method(chosen.method).run_seeds(
         jaxnas.normalize(pool.scores, chosen.normalization)[0],
@@ -183,7 +189,7 @@ def run(group: str, variant: str, task: str, search: dict, seeds: list[int]) -> 
 
 
 def _by_posterior(encoded: bool, task: tasks.Task, result: SearchResult) -> int:
-    """Of what was queried the architecture of highest posterior mean: noisy observations weighed with the scores."""
+    """Return the queried architecture with the highest posterior mean given its scores and noisy observations."""
     features = jaxnas.normalize(task.scores, "zrank")[0]
     if encoded:
         features = np.hstack([features, np.eye(1 + task.archs.max())[task.archs].reshape(len(features), -1)])
@@ -193,7 +199,10 @@ def _by_posterior(encoded: bool, task: tasks.Task, result: SearchResult) -> int:
 @in_float64
 @jax.jit
 def _posterior_mean(features: jax.Array, objective: jax.Array) -> jax.Array:
-    """Of a process whose lengthscale and noise the evidence chooses; far outliers below count as less far."""
+    """Return the posterior mean of a Gaussian process; the evidence selects its length scale and noise.
+
+    Outliers far below the other observations are clipped.
+    """
     low, high = jnp.quantile(objective, jnp.array([0.25, 0.75]))
     values = jnp.maximum(objective, low - 1.5 * (high - low))
     fits = [gp.fit(features, values, len(values), noise=noise) for noise in (1e-3, 1e-2, 0.1, 0.3, 1.0)]
@@ -274,7 +283,7 @@ def _mean_share(rows: list[dict]) -> str:
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """A panel per group: share of every task and their mean, per variant."""
+    """Draw a panel per group of variants, with the share of every task and their mean."""
     from matplotlib.figure import Figure
 
     groups = list(GROUPS)
@@ -302,8 +311,10 @@ def draw(rows: list[dict], path: Path) -> None:
         figure.savefig(partial, format="png", dpi=110)
 
 
-def main(seeds: Annotated[int, typer.Option(help="Seeds from 1000 on.", min=1)] = 100) -> None:
-    """Run what is missing, print the tables, write JSON, Markdown and picture."""
+def main(
+    seeds: Annotated[int, typer.Option(help="Number of seeds, starting at 1000.", min=1)] = 100,
+) -> None:
+    """Measure what each choice of RoBoT contributes, by changing one choice at a time."""
     rows = compute_rows("ablations", plan(seeds), run, to_markdown)
     draw(rows, RESULTS / "ablations.png")
 

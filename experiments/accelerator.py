@@ -1,12 +1,15 @@
-"""What scoring costs on the accelerator of this machine, and how far its scores are from those of CPUs.
+"""Measure the speed of scoring on the accelerator of this machine and the agreement of its scores with those of CPUs.
 
     python experiments/accelerator.py [--proxies robot] [--num 384] [--chunk 48] [--precision float32] [--data cifar10]
 
-NAS-Bench-201 cells without dead edges at full size (16 channels, 5 cells per stage, batch 64), one of each network
-class. The first chunk compiles, or takes the program from the cache; the pace is the median of the others. The scores
-of CPUs are those of the cells that `zoo.py` scored, of the same params and images, in float32.
-Scoring does without gpjax, so that a newer JAX will do. Adds a row to results/accelerator.json and .md beside this
-file, or takes the row of an equal run from there.
+The script scores NAS-Bench-201 cells without dead edges at full size (16 channels, 5 cells per stage, batch 64), one
+cell of each network class. The first chunk includes compiling, or loading the program from the cache; the speed is the
+median over the other chunks. The CPU scores are those that `zoo.py` computed in float32 for the same cells, params and
+images.
+
+Scoring does not need gpjax, so the script also runs with versions of JAX that gpjax does not support yet. It takes
+about five minutes on one GPU with the default options. It adds a row to results/accelerator.json and
+results/accelerator.md; if the files have a row with the same settings, nothing is measured again.
 """
 
 import json
@@ -30,8 +33,8 @@ from jaxnas.table.evaluation import spearman
 
 
 def measure(proxies: str, data: str, num: int, chunk: int, precision: str, device: str) -> dict:
-    """Seconds until the first chunk, networks a second from then on, and agreement with CPUs."""
-    del device  # the one that computes: it tells rows apart
+    """Measure the seconds of the first chunk, the networks per second after it, and the agreement with CPUs."""
+    del device  # part of the settings only to distinguish the rows of different devices
     names = expand_names(proxies.split(","))
     images, archs = load_standardized(data), sample_cells(num)
     network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
@@ -52,7 +55,7 @@ def measure(proxies: str, data: str, num: int, chunk: int, precision: str, devic
 
 
 def compare(archs: np.ndarray, scores: dict[str, np.ndarray], data: str) -> dict[str, dict]:
-    """Of each proxy: relative differences and Spearman, over the cells that both have."""
+    """Return relative differences and Spearman correlation of each proxy, over the cells scored by both devices."""
     zoo = load_zoo(data)
     if zoo is None:
         return {}
@@ -75,14 +78,16 @@ def compare(archs: np.ndarray, scores: dict[str, np.ndarray], data: str) -> dict
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """A line for each run, then one for each of its proxies."""
+    """Return a table with a row per run, and one with a row per proxy of each run."""
     lines = ["| device | proxies | precision | chunk | first chunk, s | networks a second |", "|---" * 6 + "|"]
     for row in rows:
-        of = row["settings"]
-        names = ", ".join(of["proxies"].split(","))
+        settings = row["settings"]
+        names = ", ".join(settings["proxies"].split(","))
         pace = "-" if row["networks_per_second"] is None else f"{row['networks_per_second']:.1f}"
         seconds = f"{row['first_chunk_seconds']:.0f}"
-        lines.append(f"| {of['device']} | {names} | {of['precision']} | {of['chunk']} | {seconds} | {pace} |")
+        lines.append(
+            f"| {settings['device']} | {names} | {settings['precision']} | {settings['chunk']} | {seconds} | {pace} |"
+        )
     lines += ["", "| proxy | precision | relative difference, median | 99 % below | Spearman | cells |"]
     lines.append("|---" * 6 + "|")
     for row in rows:
@@ -96,12 +101,12 @@ def to_markdown(rows: list[dict]) -> str:
 
 def main(
     proxies: Annotated[str, typer.Option(help="Comma-separated proxies or sets.")] = "robot",
-    data: Annotated[str, typer.Option(help="Images.")] = "cifar10",
-    num: Annotated[int, typer.Option(help="Cells.", min=2)] = 384,
-    chunk: Annotated[int, typer.Option(help="Networks at once.", min=2)] = 48,
-    precision: Annotated[str, typer.Option(help="Of convolutions.")] = "float32",
+    data: Annotated[str, typer.Option(help="Name of the image set.")] = "cifar10",
+    num: Annotated[int, typer.Option(help="Number of cells to score.", min=2)] = 384,
+    chunk: Annotated[int, typer.Option(help="Number of networks scored at once.", min=2)] = 48,
+    precision: Annotated[str, typer.Option(help="Precision of convolutions.")] = "float32",
 ) -> None:
-    """Measure this run, print all there are."""
+    """Measure the speed of scoring on this machine's accelerator and its agreement with CPUs."""
     configure_jax()
     settings = dict(proxies=proxies, data=data, num=num, chunk=chunk, precision=precision)
     path = RESULTS / "accelerator.json"

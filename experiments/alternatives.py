@@ -1,11 +1,15 @@
-"""What the other reading of a proxy's definition gives, where paper and code differ or a choice was ours.
+"""Compare each ambiguous proxy definition with the other possible reading.
 
     JAXNAS_DATA=folder python experiments/alternatives.py [--num 100]
 
-NAS-Bench-201 cells without dead edges, drawn at random; 16 channels, 5 cells per stage, 64 CIFAR-10 images, one seed.
-Each alternative is a function of `Quantities`, as a proxy of your own would be: it changes one quantity and calls ours.
-Told are the Spearman correlation of the two with each other, and of each with test accuracy after 200 epochs. Resumes.
-Writes results/alternatives.json and .md beside this file.
+A definition is ambiguous where paper and public code differ, or where the paper leaves a choice open. Every alternative
+is a function of `Quantities`, like a proxy that a user writes: it replaces one quantity and calls our proxy. The cells
+are drawn at random from the NAS-Bench-201 cells without dead edges; the networks have 16 channels and 5 cells per
+stage; there are 64 CIFAR-10 images and one seed. The script reports the Spearman correlation of our reading and of the
+alternative with test accuracy after 200 epochs, and of the two with each other.
+
+It takes about 65 minutes on two cores. A stopped run resumes. It writes results/alternatives.json and
+results/alternatives.md.
 """
 
 import copy
@@ -31,44 +35,44 @@ from jaxnas.table.evaluation import spearman
 
 
 def with_quantity(q: Quantities, name: str, value) -> Quantities:
-    """The same architecture, with another value of one quantity."""
+    """Return a copy of `q` with another value of one quantity."""
     changed = copy.copy(q)
     changed.__dict__[name] = value
     return changed
 
 
 def zico_accumulating(q: Quantities):
-    """The second gradient is the sum of both, as in the public code."""
+    """Use the sum of both gradients as the second gradient, as in the public code."""
     summed = {path: jnp.stack([g[0], g[0] + g[1]]) for path, g in q.half_gradients.items()}
     return PROXIES["zico"](with_quantity(q, "half_gradients", summed))
 
 
 def grad_sign_mean(q: Quantities):
-    """The mean over the weights of the architecture, as in copies of the public code."""
-    sizes = [passes.spread(q.in_use[path], w).sum() for path, w in q.weights.items()]
+    """Take the mean over the kernel entries of the architecture, as in copies of the public code."""
+    sizes = [passes.spread(q.in_use[path], w).sum() for path, w in q.kernels.items()]
     return PROXIES["grad_sign"](q) / sum(sizes)
 
 
 def ntk_condition_of_eight(q: Quantities):
-    """Of the kernel of 8 of the 16 images."""
+    """Compute the kernel matrix of 8 of the 16 images."""
     few = {path: jacobian[:8] for path, jacobian in q.image_jacobians.items()}
     return PROXIES["ntk_condition"](with_quantity(q, "image_jacobians", few))
 
 
 def ntk_trace_of_label(q: Quantities):
-    """Of the logit of the image's class, as published, in the place of the sum of all."""
+    """Differentiate the logit of the image's class, as published, instead of the sum of all logits."""
     labels = q.batch.labels
 
     def cotangent(outputs, image):
         return jnp.zeros_like(outputs).at[image, labels[image]].set(1)
 
     images = q.batch.images[:16]
-    jacobians = passes.of_each_image(q.network, q.params, q.weights, q.arch, images, cotangent)
+    jacobians = passes.of_each_image(q.network, q.params, q.kernels, q.arch, images, cotangent)
     return PROXIES["ntk_trace"](with_quantity(q, "image_jacobians", jacobians))
 
 
 def vkdnw_reversed(q: Quantities):
-    """The triangular root L of diag p - pp' the other way round: J'L L'J became J'L'L J, as in the public code."""
+    """Transpose the triangular root L of diag p - pp': J'L L'J becomes J'L'L J, as in the public code."""
     images, stats = q.noise.images[:16], draws.fresh_statistics(q.shapes["batch_stats"], q.noise.images.dtype)
     entries = draws.entries_of(q.network, q.batch.images.shape[1:], q.arch)
     rows = draws.fisher_rows(q.key, q.network, q._kaiming, stats, images, q.arch, entries, triangular_root)
@@ -76,9 +80,9 @@ def vkdnw_reversed(q: Quantities):
 
 
 def triangular_root(logits):
-    """L with LL' = diag p - pp': Gaussian elimination of that matrix in closed form."""
+    """Return L with LL' = diag p - pp', by Gaussian elimination in closed form."""
     shares = (1 - draws.SMOOTHING) * jax.nn.softmax(logits) + draws.SMOOTHING / len(logits)
-    left = jnp.maximum(jnp.cumsum(shares[::-1])[::-1] - shares, 0)  # of the classes after each
+    left = jnp.maximum(jnp.cumsum(shares[::-1])[::-1] - shares, 0)  # sum over the later classes
     before = left + shares
     column = jnp.where(left > 0, jnp.sqrt(shares / (jnp.where(left > 0, left, 1) * before)), 0)
     below = -shares[:, None] * column[None, :]
@@ -86,13 +90,13 @@ def triangular_root(logits):
 
 
 def swap_by_itself(q: Quantities):
-    """Of a minibatch of the 16 images alone, as published: normalisation sees no others."""
+    """Normalise over a minibatch of the 16 images only, as published."""
     few = Batch(q.batch.images[:16], q.batch.labels[:16])
     return PROXIES["swap"](Quantities(q.network, q.params, q.arch, few, q.key))
 
 
 def near_at_random(q: Quantities):
-    """Positions drawn at random, as published, in the place of evenly spread ones."""
+    """Draw positions at random, as published, instead of evenly spaced ones."""
 
     def shuffle(x):
         n, height, width = x.shape[-4:-1]
@@ -103,7 +107,7 @@ def near_at_random(q: Quantities):
     return PROXIES["near"](with_quantity(q, "relus", [(shuffle(x), used) for x, used in q.relus]))
 
 
-ALTERNATIVES: dict[str, tuple[str, Proxy]] = {  # name -> ours, the other
+ALTERNATIVES: dict[str, tuple[str, Proxy]] = {  # name: (our proxy, the alternative)
     "zico_accumulating": ("zico", zico_accumulating),
     "grad_sign_mean": ("grad_sign", grad_sign_mean),
     "ntk_condition_of_eight": ("ntk_condition", ntk_condition_of_eight),
@@ -115,7 +119,7 @@ ALTERNATIVES: dict[str, tuple[str, Proxy]] = {  # name -> ours, the other
 
 
 def compare(name: str, num: int) -> dict:
-    """Spearman of ours and of the other with test accuracy, and with each other."""
+    """Return the Spearman correlations of our proxy and the alternative with test accuracy and with each other."""
     ours, function = ALTERNATIVES[name]
     images, archs = load_standardized("cifar10"), sample_cells(num)
     network, batch = make_network("nasbench201", images, 16, 5), make_batch(images, 64, 0)
@@ -138,7 +142,7 @@ def compare(name: str, num: int) -> dict:
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """A line for each alternative."""
+    """Return a table with a row for each alternative."""
     lines = ["| proxy | ours with accuracy | the other | with accuracy | ours with the other |", "|---" * 5 + "|"]
     for row in rows:
         pair = f"{row['ours']:.3f} | {row['about']} | {row['other']:.3f} | {row['together']:.3f}"
@@ -146,8 +150,8 @@ def to_markdown(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(num: Annotated[int, typer.Option(help="Architectures.", min=3)] = 100) -> None:
-    """Score both of each pair that is missing, compare, write."""
+def main(num: Annotated[int, typer.Option(help="Number of architectures to score.", min=3)] = 100) -> None:
+    """Compare each ambiguous proxy definition with the other possible reading."""
     configure_jax()
     compute_rows("alternatives", [{"name": name, "num": num} for name in ALTERNATIVES], compare, to_markdown)
 

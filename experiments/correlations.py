@@ -1,17 +1,21 @@
-"""Rank correlation of every proxy with test accuracy on NAS-Bench-201, beside the published one.
+"""Compute the rank correlation of every proxy with test accuracy on NAS-Bench-201 and compare it with published values.
 
     JAXNAS_DATA=folder python experiments/correlations.py    (extra: plot)
 
-The first table has the scores shipped with the package (`jaxnas.load_scores`): real images, batch 64, one seed. Test
-accuracy after 200 epochs, mean over the benchmark's seeds. Which architectures count moves a correlation more than most
-things do, so there are four sets, of those with a finite score: all; the 9,445 without dead edges; one of each of the
-5,260 network classes; those that have a convolution on a path to the output. The second table has all proxies on the
-cells that `zoo.py` scored, all without dead edges. Rankings by several together stand where their members are. Measured
-are Kendall, Spearman, nDCG, and the share of the best tenth by score that is among the best tenth by accuracy. Beside
-the second table the public scores of NAS-Bench-Suite-Zero on the same cells: their Spearman with accuracy, and with
-ours. Published: VKDNW (CVPR 2025), table 1, mean of 5 runs, of the cells without dead edges (`published.py`). Writes
-results/correlations.json and .md, and the correlation of proxies with each other as results/proxies.png, beside this
-file.
+The first table uses the scores that the package contains (`jaxnas.load_scores`): real images, batch 64, one seed. The
+accuracy is the test accuracy after 200 epochs, averaged over the seeds of the benchmark. The choice of architectures
+changes a correlation more than most other choices, so the table has four sets of architectures with a finite score: all
+of them; the 9,445 without dead edges; one of each of the 5,260 network classes; those with a convolution on a path to
+the output. The second table has all proxies on the cells that `zoo.py` scored, none of which has dead edges. Rankings
+by several proxies have a row where the scores of all their proxies exist.
+
+The measures are Kendall and Spearman correlation, nDCG, and the fraction of the top 10% by score that is among the top
+10% by accuracy. The second table also has the public scores of NAS-Bench-Suite-Zero on the same cells, with their
+Spearman correlation with accuracy and with our scores. The published values are those of VKDNW (CVPR 2025), table 1:
+the mean of 5 runs on the cells without dead edges (`published.py` explains the differences).
+
+The script takes about one minute. It writes results/correlations.json and results/correlations.md, and
+results/proxies.png with the correlation of the proxies with each other.
 """
 
 import time
@@ -46,7 +50,7 @@ PUBLISHED = {  # Kendall / Spearman
     "AZ-NAS, sum of log ranks": {"cifar10": (0.712, 0.892), "cifar100": (0.696, 0.880), "tiny16": (0.673, 0.859)},
     "VKDNW, sum of log ranks": {"cifar10": (0.750, 0.919), "cifar100": (0.753, 0.919), "tiny16": (0.743, 0.906)},
 }
-PUBLIC = {  # names of NAS-Bench-Suite-Zero's columns and data sets; its synflow has no batch normalisation
+PUBLIC = {  # our name: the column of NAS-Bench-Suite-Zero, whose synflow has no batch normalisation
     **{name: name for name in PROXY_SETS["nbsz"] if name not in ("jacob_cov", "synflow_no_bn")},
     "jacob_cov": "jacov",
     "synflow_no_bn": "synflow",
@@ -54,7 +58,7 @@ PUBLIC = {  # names of NAS-Bench-Suite-Zero's columns and data sets; its synflow
 PUBLIC_DATA = {"cifar10": "cifar10", "cifar100": "cifar100", "tiny16": "ImageNet16-120"}
 CONVOLUTIONS = "flops of convolutions alone"
 KERNELS = {NASBENCH201.op_names.index("nor_conv_1x1"): 1, NASBENCH201.op_names.index("nor_conv_3x3"): 9}
-AGGREGATES: dict[str, tuple[str, Callable]] = {  # a set of proxies, and what is done with their ranks
+AGGREGATES: dict[str, tuple[str, Callable]] = {  # name: (set of proxies, function applied to their ranks)
     "TE-NAS, sum of ranks": ("te_nas", np.asarray),
     "AZ-NAS, sum of log ranks": ("az_nas", np.log),
     "VKDNW, sum of log ranks": ("vkdnw_agg", np.log),
@@ -62,7 +66,7 @@ AGGREGATES: dict[str, tuple[str, Callable]] = {  # a set of proxies, and what is
 
 
 def correlate(data: str) -> list[dict]:
-    """One row per proxy, or ranking by several, and set of architectures."""
+    """Return a row for each proxy or aggregated ranking and each set of architectures."""
     scores = jaxnas.load_scores("nasbench201", data)
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, scores.archs, TEST_COLUMNS[data])
     sets, rows = make_sets(scores.archs), []
@@ -76,7 +80,7 @@ def correlate(data: str) -> list[dict]:
 
 
 def add_rankings(proxies: tuple[str, ...], scores: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of which higher is better, those of `AGGREGATES` behind them where all members are there."""
+    """Return columns where higher is better, followed by those of `AGGREGATES` whose proxies all exist."""
     columns = dict(zip(proxies, orient(scores, proxies).T, strict=True))
     for name, (members, scale) in AGGREGATES.items():
         if columns.keys() >= set(PROXY_SETS[members]):
@@ -85,33 +89,33 @@ def add_rankings(proxies: tuple[str, ...], scores: np.ndarray) -> dict[str, np.n
 
 
 def correlate_zoo(data: str) -> list[dict]:
-    """One row per proxy, and ranking by several, on the cells that `zoo.py` scored."""
+    """Return a row for each proxy or aggregated ranking on the cells that `zoo.py` scored."""
     zoo = load_zoo(data)
     if zoo is None:
         return []
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, zoo.archs, TEST_COLUMNS[data])
     columns = {**add_rankings(zoo.proxies, zoo.scores), CONVOLUTIONS: count_convolutions(zoo.archs)}
     _, public = jaxnas.load_proxy_scores(None, PUBLIC_DATA[data], tuple(PUBLIC.values()))
-    theirs = dict(zip(PUBLIC, public[to_index(NASBENCH201, zoo.archs)].T, strict=True))
+    public_columns = dict(zip(PUBLIC, public[to_index(NASBENCH201, zoo.archs)].T, strict=True))
     rows = []
     for name, column in columns.items():
         if not np.isfinite(column).any():
-            continue  # epe_nas, where no class has two images
+            continue  # epe_nas, if no class has two images
         row = {"data": data, "proxy": name, "published": PUBLISHED.get(name, {}).get(data), **measure(column, accuracy)}
-        if name in theirs and np.isfinite(theirs[name]).mean() > 0.5:  # of CIFAR-100 there are few
-            of_theirs, agreement = measure(theirs[name], accuracy), measure(column, theirs[name])
-            row["public"] = {"spearman": of_theirs["spearman"], "agreement": agreement["spearman"]}
+        if name in public_columns and np.isfinite(public_columns[name]).mean() > 0.5:  # CIFAR-100 has few
+            with_accuracy, agreement = measure(public_columns[name], accuracy), measure(column, public_columns[name])
+            row["public"] = {"spearman": with_accuracy["spearman"], "agreement": agreement["spearman"]}
         rows.append(row)
     return rows
 
 
 def count_convolutions(archs: np.ndarray) -> np.ndarray:
-    """Flops of the convolutions in the cells, in those of a 1x1 convolution."""
+    """Return the flops of the convolutions in the cells, in units of those of a 1x1 convolution."""
     return sum(times * (archs == op).sum(axis=1) for op, times in KERNELS.items())
 
 
 def measure(column: np.ndarray, accuracy: np.ndarray) -> dict[str, float]:
-    """How well finite scores rank accuracy."""
+    """Measure how well the finite scores rank the architectures by accuracy."""
     finite = np.isfinite(column) & np.isfinite(accuracy)
     column, accuracy = column[finite], accuracy[finite]
     return {
@@ -124,7 +128,7 @@ def measure(column: np.ndarray, accuracy: np.ndarray) -> dict[str, float]:
 
 
 def draw_matrix(data: str, path: Path) -> None:
-    """Spearman between proxies, ordered so that those that say the same stand together."""
+    """Draw the Spearman correlations between proxies, ordered so that similar proxies are adjacent."""
     from matplotlib import pyplot
     from scipy.cluster.hierarchy import leaves_list, linkage
 
@@ -146,7 +150,7 @@ def draw_matrix(data: str, path: Path) -> None:
 
 
 def make_sets(archs: np.ndarray) -> dict[str, np.ndarray]:
-    """Which rows belong to each set."""
+    """Return a mask of the rows that belong to each set."""
     canonical = NASBENCH201.canonicalize(archs)
     first = np.zeros(len(archs), bool)
     first[np.unique(NASBENCH201.network_class(archs), return_index=True)[1]] = True
@@ -156,7 +160,7 @@ def make_sets(archs: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """Kendall / Spearman in every set, the published pair, and the other measures in its set."""
+    """Return a table of Kendall / Spearman in every set, and of the other measures in the published set."""
     others = f"nDCG, {OF_PUBLISHED} | best tenth, {OF_PUBLISHED}"
     lines = [f"| data | proxy | published, {OF_PUBLISHED} | {' | '.join(SETS)} | {others} |"]
     lines += ["|---" * (5 + len(SETS)) + "|"]
@@ -164,31 +168,31 @@ def to_markdown(rows: list[dict]) -> str:
         of_sets = rows[start : start + len(SETS)]
         pairs = [f"{row['kendall']:.3f} / {row['spearman']:.3f}" for row in of_sets]
         row = of_sets[SETS.index(OF_PUBLISHED)]
-        told = " / ".join(f"{value:.3f}" for value in row["published"]) if row["published"] else "-"
+        published = " / ".join(f"{value:.3f}" for value in row["published"]) if row["published"] else "-"
         others = f"{row['ndcg']:.3f} | {row['top_tenth']:.2f}"
-        lines.append(f"| {row['data']} | {row['proxy']} | {told} | {' | '.join(pairs)} | {others} |")
+        lines.append(f"| {row['data']} | {row['proxy']} | {published} | {' | '.join(pairs)} | {others} |")
     return "\n".join(lines) + "\n"
 
 
 def zoo_markdown(rows: list[dict]) -> str:
-    """Every measure of every proxy, the best first by Spearman."""
+    """Return a table of every measure of every proxy, sorted by Spearman correlation."""
     lines = [
         "| data | proxy | Kendall / Spearman | published | public scores, same cells / with ours | nDCG | best tenth "
         "| architectures |",
         "|---" * 8 + "|",
     ]
     for row in sorted(rows, key=lambda row: (list(TEST_COLUMNS).index(row["data"]), -row["spearman"])):
-        told = " / ".join(f"{value:.3f}" for value in row["published"]) if row["published"] else "-"
+        published = " / ".join(f"{value:.3f}" for value in row["published"]) if row["published"] else "-"
         public = "{spearman:.3f} / {agreement:.3f}".format(**row["public"]) if "public" in row else "-"
         lines.append(
-            f"| {row['data']} | {row['proxy']} | {row['kendall']:.3f} / {row['spearman']:.3f} | {told} | {public} "
+            f"| {row['data']} | {row['proxy']} | {row['kendall']:.3f} / {row['spearman']:.3f} | {published} | {public} "
             f"| {row['ndcg']:.3f} | {row['top_tenth']:.2f} | {row['architectures']} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Correlate every shipped table, print, write JSON and Markdown."""
+    """Compute the rank correlation of every proxy with test accuracy on NAS-Bench-201."""
     started = time.perf_counter()
     rows, provenance = [], {}
     for data in TEST_COLUMNS:

@@ -1,11 +1,14 @@
-"""Why own and published scores of TransNAS-Bench-101's decoder tasks agree less: draws of params, labels, layers.
+"""Find out why our scores of TransNAS-Bench-101's decoder tasks agree less with the published ones than on other tasks.
 
     JAXNAS_DATA=folder python experiments/decoders.py
 
-Of the architectures that NAS-Bench-Suite-Zero scored first 150 micro, with labels made from CIFAR-10 images or replaced
-by others, all params or the encoder's alone, and two draws of params for each architecture; 60 macro at the published
-256 x 256 pixels, shared params and two draws for each: Spearman with the published scores and with each other. Writes
-results/decoders.md and .json beside this file.
+Possible causes are the draw of params, the labels and the set of layers. The architectures are among those that
+NAS-Bench-Suite-Zero scored first. The script scores 150 micro architectures with labels made from CIFAR-10 images or
+with other labels, with all kernels or with those of the encoder only, and with two draws of params per architecture;
+and 60 macro architectures at the published 256 x 256 pixels with shared params and two draws per architecture. It
+reports the Spearman correlation with the published scores and between the draws.
+
+The script takes about 16 minutes on two cores. It writes results/decoders.json and results/decoders.md.
 """
 
 import time
@@ -34,7 +37,7 @@ CHANNELS, CELLS = 16, 2
 
 
 class Setting(NamedTuple):
-    """Architectures of a space, and the images that they are scored on."""
+    """Number of architectures of a space, size of the images and of the minibatch."""
 
     num: int
     pixels: int
@@ -44,20 +47,23 @@ class Setting(NamedTuple):
 SETTINGS = {"micro": Setting(150, 64, 32), "macro": Setting(60, 256, 2)}
 
 
-def of_encoder(name: str):
-    """The proxy of the layers before the decoder alone."""
+def restrict_to_encoder(name: str):
+    """Return the proxy restricted to the layers before the decoder."""
 
     def proxy(q: Quantities):
-        parts = {what: getattr(q, what) for what in ("weights", "gradient", "channel_gradient")}
-        own = {what: {p: v for p, v in of.items() if not p.startswith("head")} for what, of in parts.items()}
-        part: Any = SimpleNamespace(**own)
-        return jaxnas.PROXIES[name](part)
+        quantities = {key: getattr(q, key) for key in ("kernels", "gradient", "channel_gradient")}
+        encoder = {
+            key: {path: value for path, value in by_path.items() if not path.startswith("head")}
+            for key, by_path in quantities.items()
+        }
+        restricted: Any = SimpleNamespace(**encoder)
+        return jaxnas.PROXIES[name](restricted)
 
     return proxy
 
 
 def agreement(space: str, task: str) -> dict[str, dict[str, float]]:
-    """{what is compared: {proxy: Spearman}}."""
+    """Return {comparison: {proxy: Spearman correlation}}."""
     data, (num, pixels, size) = load_standardized("cifar10"), SETTINGS[space]
     network = make_network(f"transnas101-{space}", data, CHANNELS, CELLS, task)
     batch = make_batch(data, size, 0, task, pixels)
@@ -75,18 +81,18 @@ def agreement(space: str, task: str) -> dict[str, dict[str, float]]:
         "a draw for each, another": (draws[0], draws[1]),
     }
     if space == "micro":
-        encoder = score(proxies={name: of_encoder(name) for name in PROXIES})
+        encoder = score(proxies={name: restrict_to_encoder(name) for name in PROXIES})
         found["published, encoder alone"] = published, encoder
         for name, values in other_labels(task, np.asarray(batch.labels)).items():
             found[f"published, {name}"] = published, score(jnp.asarray(values.astype(batch.labels.dtype)))
     return {
-        what: {name: float(spearmanr(a[:, n], b[:, n]).statistic) for n, name in enumerate(PROXIES)}
-        for what, (a, b) in found.items()
+        comparison: {name: float(spearmanr(a[:, n], b[:, n]).statistic) for n, name in enumerate(PROXIES)}
+        for comparison, (a, b) in found.items()
     }
 
 
 def other_labels(task: str, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """In the place of those made from the images."""
+    """Return labels that replace those made from the images, by description."""
     rng = np.random.default_rng(0)
     if task == "segmentsemantic":
         times = labels.shape[1] // 4
@@ -96,14 +102,15 @@ def other_labels(task: str, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Compare, print the table, write it."""
+    """Compare our scores of decoder tasks with the published ones, under several possible causes."""
     jax.config.update("jax_num_cpu_devices", num_cores())
     start = time.perf_counter()
     rows = {f"{space} {task}": agreement(space, task) for space in SETTINGS for task in DECODED}
     lines = [f"| space and task | between | {' | '.join(PROXIES)} |", "|---|---|---|---|---|"]
     for task, found in rows.items():
-        lines += [f"| {task} | {what} | {' | '.join(f'{v:.3f}' for v in of.values())} |" for what, of in found.items()]
-    config = {"channels": CHANNELS, "cells": CELLS} | {space: at._asdict() for space, at in SETTINGS.items()}
+        for comparison, by_proxy in found.items():
+            lines.append(f"| {task} | {comparison} | {' | '.join(f'{value:.3f}' for value in by_proxy.values())} |")
+    config = {"channels": CHANNELS, "cells": CELLS} | {space: setting._asdict() for space, setting in SETTINGS.items()}
     record = {"config": config, "environment": make_environment(time.perf_counter() - start), "rows": rows}
     table = "\n".join(lines) + "\n"
     save_results(Path(__file__).parent / "results", "decoders", record, table)

@@ -1,8 +1,9 @@
-"""NAS-Bench-201 networks and six zero-cost proxies in eager PyTorch: what `throughput.py` compares jaxnas with.
+"""Implement NAS-Bench-201 networks and six zero-cost proxies in eager PyTorch, as the baseline of `throughput.py`.
 
-A network has the chosen op of each edge alone, and NCHW images. Cell convolutions have a bias and cell normalisation no
-parameters, as in zero-cost-nas (Abdelfattah et al. 2021, arXiv:2101.08134). The functions of `PROXIES` make the passes
-of the public code, each its own; `scores(..., shared=True)` makes as few as eager PyTorch allows.
+A network contains only the chosen op of each edge and takes NCHW images. Cell convolutions have a bias and cell
+normalisation has no parameters, as in zero-cost-nas (Abdelfattah et al. 2021, arXiv:2101.08134). Each function of
+`PROXIES` makes the passes of the public code by itself; `scores(..., shared=True)` makes as few passes as eager PyTorch
+allows.
 """
 
 import copy
@@ -20,7 +21,10 @@ from jaxnas.spaces.nasbench201 import EDGES, NUM_NODES, OP_NAMES
 
 
 class Cell(nn.Module):
-    """Node j is the sum over edges (i, j) of op(node i); "none" is no op, and a node without any is 0."""
+    """Cell of NAS-Bench-201: node j is the sum of op(node i) over edges (i, j).
+
+    An edge with "none" contributes nothing, and a node without other edges is 0.
+    """
 
     def __init__(self, ops: Sequence[str], channels: int):
         super().__init__()
@@ -42,7 +46,7 @@ class Cell(nn.Module):
 
 
 class ReductionBlock(nn.Module):
-    """Residual block that halves the image and doubles the channels; the shortcut has no normalisation."""
+    """Residual block that halves the image size and doubles the channels; its shortcut has no normalisation."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -56,9 +60,9 @@ class ReductionBlock(nn.Module):
 
 
 class Network(nn.Module):
-    """Logits [N K] of images [N C H W]; modules carry the names of our flax params, in torch's random initialisation.
+    """Network that maps images [N C H W] to logits [N K]; its modules have the names of our flax params.
 
-    Normalisation uses the statistics of the minibatch and keeps none.
+    The initial values are those of PyTorch. Normalisation uses the statistics of the minibatch and stores none.
     """
 
     def __init__(self, arch: np.ndarray, num_classes: int = 10, channels: int = 16, cells_per_stage: int = 5):
@@ -85,7 +89,10 @@ class Network(nn.Module):
 
 
 def conv_norm(name, inputs, outputs, size, *, stride=1, affine=True, relu=True) -> nn.Sequential:
-    """ReLU, convolution `name` with a bias where the normalisation has none, batch normalisation."""
+    """Build a ReLU, the convolution `name` and batch normalisation.
+
+    The convolution has a bias if the normalisation is not affine.
+    """
     block = nn.Sequential()
     if relu:
         block.add_module("relu", nn.ReLU())
@@ -95,9 +102,9 @@ def conv_norm(name, inputs, outputs, size, *, stride=1, affine=True, relu=True) 
 
 
 def load_params(network: Network, params: dict) -> None:
-    """Copy the params of our flax supernet, NumPy arrays, into `network`, which takes those of its ops.
+    """Copy the params of our flax supernet (NumPy arrays) that belong to the ops of `network`.
 
-    Kernels turn from HWIO to OIHW, the classifier's from [in out] to [out in].
+    Kernels are transposed from HWIO to OIHW, that of the classifier from [in out] to [out in].
     """
     suffixes = {"weight": "", "bias": "_bias"}
     suffixes_of_norm = {"weight": "_gamma", "bias": "_beta"}
@@ -114,25 +121,25 @@ def load_params(network: Network, params: dict) -> None:
             parameter.copy_(torch.from_numpy(np.array(leaf)))
 
 
-def weight_layers(network: Network) -> list[nn.Conv2d | nn.Linear]:
-    """The layers whose kernels are the weights that proxies read."""
+def kernel_layers(network: Network) -> list[nn.Conv2d | nn.Linear]:
+    """Return the layers whose kernels the proxies read."""
     return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
 def backward(network: Network, images: Tensor, labels: Tensor) -> list[Tensor]:
-    """One forward and one backward pass of the mean cross-entropy; the weights that the loss depends on."""
+    """Run one forward and one backward pass of the mean cross-entropy; return the kernels that the loss depends on."""
     network.zero_grad()
     F.cross_entropy(network(images), labels).backward()
-    return [layer.weight for layer in weight_layers(network) if layer.weight.grad is not None]
+    return [layer.weight for layer in kernel_layers(network) if layer.weight.grad is not None]
 
 
 @contextmanager
 def recording(network: Network) -> Iterator[list[tuple[nn.Module, Tensor]]]:
-    """(layer, output) of every convolution and linear layer, appended as the forward passes of the body go."""
+    """Record (layer, output) of every convolution and linear layer during the forward passes of the body."""
     outputs: list[tuple[nn.Module, Tensor]] = []
     hooks = [
         layer.register_forward_hook(lambda layer, _, output: outputs.append((layer, output)))
-        for layer in weight_layers(network)
+        for layer in kernel_layers(network)
     ]
     yield outputs
     for hook in hooks:
@@ -140,29 +147,29 @@ def recording(network: Network) -> Iterator[list[tuple[nn.Module, Tensor]]]:
 
 
 def grad_norm(network: Network, images: Tensor, labels: Tensor) -> float:
-    """Sum over layers of the L2 norm of the loss gradient."""
+    """Return the sum over layers of the L2 norm of the loss gradient."""
     return float(sum(w.grad.norm() for w in backward(network, images, labels)))
 
 
 def snip(network: Network, images: Tensor, labels: Tensor) -> float:
-    """Sum over weights of |w g|."""
+    """Return the sum of |w g| over all kernel entries w with gradient g."""
     return float(sum((w.detach() * w.grad).abs().sum() for w in backward(network, images, labels)))
 
 
 def grasp(network: Network, images: Tensor, labels: Tensor) -> float:
-    """-sum of w (H g): g from a pass of its own, H g by backward through the graph of a second gradient."""
-    weights = [layer.weight for layer in weight_layers(network)]
+    """Return -sum of w (H g); g takes a separate pass, H g a backward pass through the graph of a second gradient."""
+    kernels = [layer.weight for layer in kernel_layers(network)]
     network.zero_grad()
     loss = F.cross_entropy(network(images), labels)
-    gradient = torch.autograd.grad(loss, weights, materialize_grads=True)
+    gradient = torch.autograd.grad(loss, kernels, materialize_grads=True)
     loss = F.cross_entropy(network(images), labels)
-    differentiable = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+    differentiable = torch.autograd.grad(loss, kernels, create_graph=True, materialize_grads=True)
     sum((g * d).sum() for g, d in zip(gradient, differentiable, strict=True)).backward()
-    return -float(sum((w.detach() * w.grad).sum() for w in weights if w.grad is not None))
+    return -float(sum((w.detach() * w.grad).sum() for w in kernels if w.grad is not None))
 
 
 def fisher(network: Network, images: Tensor, labels: Tensor) -> float:
-    """Sum over layers and output channels of (weights per channel) 1/2 mean_n (sum_pixels a dL/da)^2."""
+    """Return the sum over layers and output channels of (entries per channel) 1/2 mean_n (sum_pixels a dL/da)^2."""
     network.zero_grad()
     with recording(network) as outputs:
         logits = network(images)
@@ -178,9 +185,10 @@ def _fisher_of_layer(layer, output, gradient):
 
 
 def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
-    """Sum over weights of |w dR/dw| in float64, R the sum of logits of an image of ones, all parameters positive.
+    """Return the sum of |w dR/dw| over kernel entries w in float64.
 
-    Batch normalisation acts only inside the two reduction blocks.
+    R is the sum of the logits for an image of ones, with the absolute values of all parameters. Batch normalisation is
+    applied only inside the two reduction blocks.
     """
     network.zero_grad()
     positive = copy.deepcopy(network).double()
@@ -191,12 +199,12 @@ def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
     for parameter in positive.parameters():
         parameter.data.abs_()
     positive(torch.ones(1, *images.shape[1:], dtype=torch.float64)).sum().backward()
-    weights = [layer.weight for layer in weight_layers(positive) if layer.weight.grad is not None]
-    return float(sum((w.detach() * w.grad).abs().sum() for w in weights))
+    kernels = [layer.weight for layer in kernel_layers(positive) if layer.weight.grad is not None]
+    return float(sum((w.detach() * w.grad).abs().sum() for w in kernels))
 
 
 def jacob_cov(network: Network, images: Tensor, labels: Tensor) -> float:
-    """-sum_i log(v_i + k) + 1 / (v_i + k), v the eigenvalues of the correlation of the input Jacobian's rows."""
+    """Return -sum_i log(v_i + k) + 1 / (v_i + k), v the eigenvalues of the correlation of the input Jacobian's rows."""
     network.zero_grad()
     images = images.clone().requires_grad_()
     logits = network(images)
@@ -205,7 +213,7 @@ def jacob_cov(network: Network, images: Tensor, labels: Tensor) -> float:
 
 
 def _jacob_cov_of_rows(jacobian):
-    """NaN where the Jacobian is None or its rows constant: the logits do not depend on the images."""
+    """Return the score, or NaN if the logits do not depend on the images (no Jacobian, or constant rows)."""
     if jacobian is None:
         return float("nan")
     correlation = torch.corrcoef(jacobian.flatten(1).double())
@@ -226,31 +234,32 @@ PROXIES = {
 
 
 def scores(network: Network, images: Tensor, labels: Tensor, *, shared: bool = False) -> dict[str, float]:
-    """All six scores, images [N C H W] in the dtype of the network and labels int64 [N].
+    """Return all six scores for images [N C H W] in the dtype of the network and labels int64 [N].
 
-    Each proxy with its own passes, or `shared`: one forward pass, one backward pass for the loss gradient of weights
-    and outputs (grad_norm, snip, fisher), one through that for grasp, one for the Jacobian; synflow has its own.
+    By default each proxy makes separate passes. With `shared` there are one forward pass, one backward pass for the
+    loss gradient of kernels and outputs (grad_norm, snip, fisher), one backward pass through that one for grasp, and
+    one for the Jacobian; synflow still makes separate passes.
     """
     if not shared:
         return {name: proxy(network, images, labels) for name, proxy in PROXIES.items()}
-    weights = [layer.weight for layer in weight_layers(network)]
+    kernels = [layer.weight for layer in kernel_layers(network)]
     images = images.clone().requires_grad_()
     with recording(network) as recorded:
         logits = network(images)
     layers, outputs = zip(*recorded, strict=True)
     (jacobian,) = torch.autograd.grad(logits.sum(), [images], retain_graph=True, allow_unused=True)
     loss = F.cross_entropy(logits, labels)
-    gradients = torch.autograd.grad(loss, [*weights, *outputs], create_graph=True, materialize_grads=True)
-    differentiable, of_outputs = gradients[: len(weights)], [g.detach() for g in gradients[len(weights) :]]
+    gradients = torch.autograd.grad(loss, [*kernels, *outputs], create_graph=True, materialize_grads=True)
+    differentiable, output_gradients = gradients[: len(kernels)], [g.detach() for g in gradients[len(kernels) :]]
     gradient = [g.detach() for g in differentiable]
     product = sum((g * d).sum() for g, d in zip(gradient, differentiable, strict=True))
-    curvature = torch.autograd.grad(product, weights, materialize_grads=True)
-    values = [w.detach() for w in weights]
+    curvature = torch.autograd.grad(product, kernels, materialize_grads=True)
+    values = [w.detach() for w in kernels]
     return {
         "grad_norm": float(sum(g.norm() for g in gradient)),
         "snip": float(sum((w * g).abs().sum() for w, g in zip(values, gradient, strict=True))),
         "grasp": -float(sum((w * h).sum() for w, h in zip(values, curvature, strict=True))),
-        "fisher": float(sum(map(_fisher_of_layer, layers, outputs, of_outputs))),
+        "fisher": float(sum(map(_fisher_of_layer, layers, outputs, output_gradients))),
         "synflow": synflow(network, images, labels),
         "jacob_cov": _jacob_cov_of_rows(jacobian),
     }

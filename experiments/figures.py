@@ -1,10 +1,13 @@
-"""Figure 2 of RoBoT (He et al. 2024, arXiv:2403.07591): the best found against the number of queries.
+"""Reproduce figure 2 of RoBoT (He et al. 2024, arXiv:2403.07591): best accuracy found against number of queries.
 
-    JAXNAS_DATA=folder python experiments/figures.py    (extra: plot)
+    JAXNAS_DATA=folder python experiments/figures.py [--seeds 100]    (extra: plot)
 
-One panel per task: mean over seeds and its deviation of the best observation so far, for RoBoT (default and published
-protocol), evolution and random search; a vertical line where, on average, RoBoT's greedy phase begins (T0). Writes
-results/figure2.png and the numbers behind it, results/figure2.json and results/figure2.md, beside this file.
+The figure has one panel per task, with the mean and the standard deviation over seeds of the best observation so far,
+for RoBoT (default and published protocol), evolution and random search. A vertical line marks where RoBoT's greedy
+phase begins on average (T0).
+
+The script takes about three minutes. It writes results/figure2.png, and the plotted numbers to results/figure2.json and
+results/figure2.md.
 """
 
 import time
@@ -42,13 +45,14 @@ LINES = {
 
 
 def run(panel: str, line: str, seeds: range) -> dict:
-    """Best observation after every query over the seeds, and T0."""
+    """Return the best observation after every query, averaged over the seeds, and the mean T0."""
     budget, load = PANELS[panel]
     task, (method, name) = load(), LINES[line]
     table = jaxnas.normalize(task.scores)[0]
     config = PRESETS[name] if method == "robot" else None
-    given = dict(budget=budget, seeds=seeds, config=config, archs=task.archs)
-    results = get_method(method).run_seeds(table, task.observation, **given)
+    results = get_method(method).run_seeds(
+        table, task.observation, budget=budget, seeds=seeds, config=config, archs=task.archs
+    )
     best = np.maximum.accumulate([result.objective for result in results], axis=1)
     return {
         "panel": panel,
@@ -61,7 +65,7 @@ def run(panel: str, line: str, seeds: range) -> dict:
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """A panel per task, a line per method."""
+    """Draw a panel per task with a line per method."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -92,8 +96,8 @@ def draw(rows: list[dict], path: Path) -> None:
         figure.savefig(partial, format="png", dpi=130)
 
 
-def main(seeds: Annotated[int, typer.Option(help="Seeds from 1000 on.", min=1)] = 100) -> None:
-    """Run, draw, write."""
+def main(seeds: Annotated[int, typer.Option(help="Number of seeds, starting at 1000.", min=1)] = 100) -> None:
+    """Reproduce figure 2 of RoBoT: the best accuracy found against the number of queries."""
     started = time.perf_counter()
     rows = [run(panel, line, range(1000, 1000 + seeds)) for panel in PANELS for line in LINES]
     lines = ["| task | method | best observation after T / 4 | T / 2 | T | T0 |", "|---|---|---|---|---|---|"]

@@ -1,10 +1,11 @@
-"""The README's pictures of a report: the main job against random search, as headless Chromium shows its page.
+"""Take the screenshots of a report that the README shows.
 
     python experiments/gallery.py [RUN]
 
-Needs the extra `test` and Chromium with its driver (Debian packages chromium, chromium-driver). A run that is there is
-taken as it is; without one the main job runs first (two minutes of two cores). Writes results/report-light.png,
--dark.png and -narrow.png beside this file.
+The script renders the report of a run in headless Chromium. RUN is the folder of a finished search; without it, the
+script first runs `jaxnas search --compare random` (two minutes on two cores). It needs the extra `test-integration`,
+Chromium and its driver (Debian packages chromium and chromium-driver). It writes results/report-light.png,
+results/report-dark.png and results/report-narrow.png.
 """
 
 import shutil
@@ -26,8 +27,10 @@ RESULTS = Path(__file__).parent / "results"
 SHOTS = {"light": (1100, 1500, "light"), "dark": (1100, 1500, "dark"), "narrow": (390, 1500, "light")}
 
 
-def main(run: Annotated[Path | None, typer.Argument(help="Folder of a finished search.")] = None) -> None:
-    """Write the pictures."""
+def main(
+    run: Annotated[Path | None, typer.Argument(help="Folder of a search.")] = None,
+) -> None:
+    """Take the screenshots of a report that the README shows."""
     configure_jax()
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "report.html")
@@ -40,7 +43,7 @@ def main(run: Annotated[Path | None, typer.Argument(help="Folder of a finished s
 
 
 def open_browser() -> webdriver.Chrome:
-    """Headless Chromium with the driver that is installed."""
+    """Start headless Chromium with the installed driver."""
     options = webdriver.ChromeOptions()
     options.binary_location = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
@@ -49,7 +52,7 @@ def open_browser() -> webdriver.Chrome:
 
 
 def picture(browser: webdriver.Chrome, page: Path, width: int, height: int, scheme: str) -> bytes:
-    """The top of a page as PNG, once its charts are drawn."""
+    """Return the top of a page as PNG after its charts are drawn."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     colours = [{"name": "prefers-color-scheme", "value": scheme}]

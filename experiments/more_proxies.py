@@ -1,13 +1,17 @@
-"""Does RoBoT find better architectures with more proxies than its six? Budgets of 20 and 100, the robust and the
-published settings.
+"""Measure whether RoBoT finds better architectures with more proxies than its six.
 
     JAXNAS_DATA=folder python experiments/more_proxies.py [--seeds 100]
 
-On NAS-Bench-201 the pool are the 1,000 cells that `zoo.py` scored, or all 9,445 without dead edges by the proxies that
-the package ships of all (more of CIFAR-10 than of others), with the published observation (CIFAR-10, 12 epochs) and
-test accuracy; on TransNAS-Bench-101 the architectures and scores that the package ships, nwot, flops and params beside
-the six. The share is the regret of the mean of all seeds, divided by that of random search with the same budget: 0 is
-the optimum of the pool, 1 no better than random. Resumes. Writes results/more_proxies.json and .md beside this file.
+The budgets are 20 and 100 queries, and the settings are the default and the published protocol. On NAS-Bench-201 the
+pool is either the 1,000 cells that `zoo.py` scored, or all 9,445 cells without dead edges with the scores that the
+package contains (more proxies on CIFAR-10 than on the other data sets). The observation (CIFAR-10, 12 epochs) and the
+test accuracy are the published ones. On TransNAS-Bench-101 the architectures and scores are those that the package
+contains; nwot, flops and params are the only proxies there in addition to the six. The share is the regret of the mean
+over all seeds divided by the regret of random search with the same budget: 0 is the optimum of the pool, 1 equals
+random search.
+
+The script takes about six hours, mostly on one core. A stopped run resumes. It writes results/more_proxies.json and
+results/more_proxies.md.
 """
 
 from functools import lru_cache
@@ -40,12 +44,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 SAMPLE, WHOLE = "NAS-Bench-201", "NAS-Bench-201, all"
 SMALL_BUDGET_ONLY = ("six, nwot, flops", "AZ-NAS's four", "synflow, nwot, flops")  # a row of 100 queries takes a minute
-FOUND_WITHOUT = ("six, zen", "six, zico", "six, swap", "six, AZ-NAS's four", "all of these")  # not of WHOLE by 100
+FOUND_WITHOUT = (
+    "six, zen",
+    "six, zico",
+    "six, swap",
+    "six, AZ-NAS's four",
+    "all of these",
+)  # not run: WHOLE, T = 100
 
 
 @lru_cache
 def load_pool(space: str, name: str) -> tasks.Task | None:
-    """Architectures with all their proxies; None where nobody scored them."""
+    """Load the architectures of a task with all their proxies, or None if there are no scores."""
     if space == WHOLE:
         shipped = jaxnas.load_scores("nasbench201", tasks.SHIPPED[name]).proxies
         return tasks.load_nasbench201(name, tasks.OWN, proxies=shipped)
@@ -66,7 +76,7 @@ def load_pool(space: str, name: str) -> tasks.Task | None:
 
 
 def run(space: str, task: str, choice: str, preset: str, budget: int, seeds: int) -> dict:
-    """What the architectures are worth that the seeds choose."""
+    """Search with every seed and return the test results of the selected architectures."""
     pool = load_pool(space, task)
     names = CHOICES[choice]
     scores = orient(pool.scores[:, [pool.proxies.index(name) for name in names]], names)
@@ -90,12 +100,12 @@ def run(space: str, task: str, choice: str, preset: str, budget: int, seeds: int
 
 @lru_cache
 def random_regret(space: str, task: str, budget: int) -> float:
-    """Regret of the mean of 5,000 random searches."""
+    """Return the regret of the mean of 5,000 random searches."""
     return tasks.random_regret(load_pool(space, task), budget)
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """Shares of regret: a row for each task, preset and budget, a column for each choice of proxies."""
+    """Return a table of shares with a row per task, preset and budget and a column per choice of proxies."""
     by_key: dict[tuple, dict[str, float]] = {}
     for row in rows:
         settings = row["settings"]
@@ -111,21 +121,21 @@ def to_markdown(rows: list[dict]) -> str:
         lines.append(f"| {' | '.join(map(str, key))} | {' | '.join(cells)} |")
     for space, preset, budget in dict.fromkeys((key[0], *key[2:]) for key in by_key):
         chosen = [shares for key, shares in by_key.items() if (key[0], *key[2:]) == (space, preset, budget)]
-        means = [np.mean([shares.get(name, np.nan) for shares in chosen]) for name in CHOICES]  # NaN: not of all tasks
+        means = [np.mean([shares.get(name, np.nan) for shares in chosen]) for name in CHOICES]  # NaN: not run
         shown = " | ".join("-" if np.isnan(mean) else f"{mean:.2f}" for mean in means)
         lines.append(f"| {space} | mean | {preset} | {budget} | {shown} |")
     return "\n".join(lines) + "\n"
 
 
-def in_order(row: dict) -> tuple:
-    """Rows of seconds before those of minutes; of these the default first, scores of other images last."""
+def sort_key(row: dict) -> tuple:
+    """Return a sort key: fast rows first, then the default preset, ImageNet16-120 last."""
     if row["budget"] == 20:
         return (20,)
     return (row["budget"], row["preset"] != "default", row["task"] == "ImageNet16-120")
 
 
-def main(seeds: Annotated[int, typer.Option(help="Of every row, from 0 on.", min=1)] = 100) -> None:
-    """Run what is missing, write JSON and Markdown."""
+def main(seeds: Annotated[int, typer.Option(help="Number of seeds per row, starting at 0.", min=1)] = 100) -> None:
+    """Measure whether RoBoT finds better architectures with more proxies than its six."""
     spaces = dict.fromkeys((SAMPLE, WHOLE), tuple(tasks.TEST_COLUMNS))
     spaces |= dict.fromkeys(("micro", "macro"), tasks.TRANSNAS_TASKS)
     todo = []
@@ -143,7 +153,7 @@ def main(seeds: Annotated[int, typer.Option(help="Of every row, from 0 on.", min
                 for budget in (20, 100)
                 if budget == 20 or choice not in (*SMALL_BUDGET_ONLY, *(FOUND_WITHOUT if space == WHOLE else ()))
             ]
-    todo.sort(key=in_order)
+    todo.sort(key=sort_key)
     compute_rows("more_proxies", todo, run, to_markdown)
 
 

@@ -1,4 +1,4 @@
-"""Rows of an experiment that are kept as they come: a stopped run goes on."""
+"""Compute the rows of an experiment and save each row at once, so that a stopped run resumes."""
 
 import json
 import time
@@ -18,10 +18,11 @@ def compute_rows(
     compute: Callable[..., dict[str, Any]],
     to_markdown: Callable[[list[dict[str, Any]]], str],
 ) -> list[dict[str, Any]]:
-    """A row {"settings": settings, **compute(**settings)} for each of the settings in `todo`, in their order.
+    """Return a row {"settings": settings, **compute(**settings)} for each of the settings in `todo`, in their order.
 
-    Rows that results/NAME.json has for equal settings are taken from there: delete it after a change of the code. After
-    every new row it is written again, with results/NAME.md beside it of all rows asked for that there are.
+    A row that results/NAME.json already has for equal settings is not computed again: delete the file after a change of
+    the code. After every new row the file is written again, together with results/NAME.md, which shows all requested
+    rows that exist.
     """
     path, started = RESULTS / f"{name}.json", time.perf_counter()
     before = json.loads(path.read_text()) if path.exists() else {"rows": [], "environment": {"seconds": 0.0}}

@@ -1,20 +1,23 @@
-"""The cost of growth: more processes, ten million architectures in one store, and a pod on paper.
+"""Measure the cost of more processes and of ten million architectures in one store, and estimate the time of a TPU pod.
 
-    python experiments/scaling.py [--num 300] [--rows 10000000] [--parts 2000] [--blocks 2]
+    python experiments/scaling.py [--num 300] [--rows 10000000] [--parts 2000] [--blocks 2]    (extra: ray)
 
-Processes: one job of 1, 2 and 4 processes with a CPU device each, and as many workers of Ray (extra: ray; strong
-alone), score NAS-Bench-201 cells on the embedded digits; strong: as many cells in all, weak: for each process. Every
-case is run with `num` cells and with five times as many: the difference is the pace, the rest what it takes to begin,
-which holds compiling: in a job on CPUs JAX keeps programs of process 0 alone, so that the others compile each time.
-Efficiency is the pace against one process, divided by the processes, or by the cores where there are fewer. Blocks run
-all cases in turn, the median counts: an idle machine is needed.
+Processes: NAS-Bench-201 cells are scored on the embedded digits by one job of 1, 2 and 4 processes with a CPU device
+each, and by as many Ray workers (strong scaling only). Strong scaling keeps the total number of cells, weak scaling the
+number per process. Every case runs with `num` cells and with five times as many: the difference gives the speed, the
+rest is the startup time. The startup time includes compiling: in a job on CPUs JAX caches the programs of process 0
+only, so the other processes compile every time. Efficiency is the speed relative to one process, divided by the number
+of processes, or by the number of cores if that is smaller. A block runs all cases in turn, and the median over blocks
+counts; run it on an idle machine.
 
-Store: `rows` architectures of a space of eight widths in `parts` parts with simulated scores of six proxies, written by
-the store's own functions; then what a job does before it scores: it reads all parts, and finds what is missing. Peak
-memory is that of the process that did.
+Store: the functions of the store write simulated scores by six proxies of `rows` architectures of a space of eight
+widths, in `parts` parts. The script then measures what a job does before it scores: it reads all parts and finds what
+is missing. Peak memory is that of the measuring process.
 
-Pod: operations of an architecture, as `jaxnas score --plan` counts them, at 2 % of the peak of a TPU v5e, which is
-assumed, not measured. Writes results/scaling.json and .md beside this file.
+Pod: the script counts the operations of an architecture as `jaxnas score --plan` does and assumes 2 % of the peak of a
+TPU v5e. This is an estimate, not a measurement.
+
+It writes results/scaling.json and results/scaling.md.
 """
 
 import json
@@ -50,14 +53,14 @@ from jaxnas.store.store import fill_store, make_environment, make_provenance
 RESULTS = Path(__file__).parent / "results"
 PROCESSES, TIMES = (1, 2, 4), 5
 WIDTHS = tuple(range(8, 72, 8))
-# TPU v5e: operations a second in bfloat16. The share is assumed: 16 to 64 channels fill an eighth to a half of one side
-# of its 128x128 matrix unit, and normalisation, ReLUs and copies wait for memory.
+# TPU v5e: operations per second in bfloat16. The share is assumed: 16 to 64 channels fill an eighth to a half of one
+# side of its 128x128 matrix unit, and normalisation, ReLUs and copies are limited by memory bandwidth.
 PEAK, SHARE = 197e12, 0.02
 CHIPS = (1, 8, 64)
 
 
 def score(ways: str, num: int, processes: int, folder: Path) -> float:
-    """Seconds of scoring and compiling that the command tells."""
+    """Run `jaxnas score` and return the seconds of scoring and compiling that it prints."""
     size = ["--sample", str(num), "--channels", "16", "--cells", "2", "--batch-size", "32", "--proxies", "snip"]
     command = [sys.executable, "-m", "jaxnas.cli", "score", *size, "--json"]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
@@ -73,15 +76,15 @@ def score(ways: str, num: int, processes: int, folder: Path) -> float:
             commands = [[*command, *job, "--process-id", str(rank)] if processes > 1 else command for rank in ranks]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         running = [subprocess.Popen(one, **pipes) for one in commands]
-        told = [process.communicate() for process in running]
-    for process, (_, err) in zip(running, told, strict=True):
+        outputs = [process.communicate() for process in running]
+    for process, (_, err) in zip(running, outputs, strict=True):
         if process.returncode:
             raise SystemExit(f"scoring failed: {err}")
-    return json.loads(told[0][0].splitlines()[-1])["seconds"]
+    return json.loads(outputs[0][0].splitlines()[-1])["seconds"]
 
 
 def measure_processes(num: int, blocks: int) -> list[dict[str, Any]]:
-    """A row for each case: architectures sampled, and the seconds of every block, of few and of many."""
+    """Return a row per case: the two numbers of architectures, and the seconds of each in every block."""
     cases = [
         (ways, kind, processes, num * (processes if kind == "weak" else 1))
         for ways in ("one job", "Ray")
@@ -92,7 +95,7 @@ def measure_processes(num: int, blocks: int) -> list[dict[str, Any]]:
     found: dict[tuple, list] = {case: [] for case in cases}
     with tempfile.TemporaryDirectory() as folder:
         for ways, processes in (*(("one job", processes) for processes in PROCESSES), ("Ray", 1)):
-            score(ways, 8, processes, Path(folder))  # the cache has the programs now
+            score(ways, 8, processes, Path(folder))  # fills the cache of compiled programs
         for block in range(blocks):
             for case in cases if block % 2 == 0 else reversed(cases):
                 ways, kind, processes, few = case
@@ -106,7 +109,7 @@ def measure_processes(num: int, blocks: int) -> list[dict[str, Any]]:
 
 
 def measure_store(rows: int, parts: int) -> dict[str, Any]:
-    """Size, and seconds of writing, of finding out what a job has to do, and of its plan; in a process of its own."""
+    """Measure the size of a store and the seconds of writing, resuming and planning; run it in a fresh process."""
     images = np.zeros((2, 8, 8, 3), np.float32)
     batch = jaxnas.Batch(images, np.array([0, 1], np.int32))
     network = DeclaredNetwork("widths", tuple(Conv(choice(*WIDTHS)) for _ in range(8)))
@@ -138,8 +141,8 @@ def measure_store(rows: int, parts: int) -> dict[str, Any]:
 
 
 def pod_on_paper() -> list[dict[str, Any]]:
-    """Time of spaces on chips that nobody measured."""
-    data = load_standardized("digits")  # its shape does not matter: images of 32x32 are made up
+    """Estimate the time of two spaces on TPU chips."""
+    data = load_standardized("digits")  # only the classes matter: images of 32x32 are drawn at random
     images = np.random.default_rng(0).normal(size=(64, 32, 32, 3)).astype(np.float32)
     batch = jaxnas.Batch(images, np.arange(64, dtype=np.int32) % data.num_classes)
     rows = []
@@ -158,12 +161,12 @@ def pod_on_paper() -> list[dict[str, Any]]:
 
 
 def num_classes(sampled: int) -> int:
-    """Architectures that are scored of so many: one of each network class."""
+    """Return how many of the sampled architectures are scored: one of each network class."""
     return len(np.unique(NASBENCH201.network_class(jaxnas.sample(NASBENCH201, sampled, seed=0))))
 
 
 def to_markdown(record: dict[str, Any]) -> str:
-    """Three tables."""
+    """Return the tables of processes, store and pod."""
     lines, alone = [], {}
     if record["processes"]:
         columns = "ways | kind | processes | network classes | classes/s | efficiency | to begin, s"
@@ -171,7 +174,7 @@ def to_markdown(record: dict[str, Any]) -> str:
         for row in record["processes"]:
             (few, many), seconds = map(num_classes, row["architectures"]), np.median(row["seconds"], axis=0)
             pace = (many - few) / (seconds[1] - seconds[0])
-            alone.setdefault(row["ways"], pace)  # the first row is that of one process
+            alone.setdefault(row["ways"], pace)  # the first row has one process
             efficiency = pace / alone[row["ways"]] / min(row["processes"], record["cores"])
             case = f"{row['ways']} | {row['kind']} | {row['processes']} | {few:,} and {many:,}"
             lines.append(f"| {case} | {pace:.0f} | {efficiency:.2f} | {seconds[0] - few / pace:.1f} |")
@@ -195,11 +198,11 @@ def to_markdown(record: dict[str, Any]) -> str:
 
 def main(
     num: Annotated[int, typer.Option(help="Architectures of the smaller strong case.", min=8)] = 300,
-    rows: Annotated[int, typer.Option(help="Of the store; 0: as it was measured before.", min=0)] = 10_000_000,
-    parts: Annotated[int, typer.Option(help="Of the store.", min=1)] = 2_000,
-    blocks: Annotated[int, typer.Option(help="Measurements of each case of processes; 0: as before.", min=0)] = 2,
+    rows: Annotated[int, typer.Option(help="Rows of the store; 0 keeps the previous measurement.", min=0)] = 10_000_000,
+    parts: Annotated[int, typer.Option(help="Parts of the store.", min=1)] = 2_000,
+    blocks: Annotated[int, typer.Option(help="Measurements of each case; 0 keeps the previous ones.", min=0)] = 2,
 ) -> None:
-    """Measure, write."""
+    """Measure the cost of more processes and of large stores, and estimate the time of a TPU pod."""
     started = time.perf_counter()
     record: dict[str, Any] = {"cores": num_cores(), "pod": pod_on_paper()}
     print("pod", record["pod"], flush=True)

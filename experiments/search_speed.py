@@ -1,14 +1,17 @@
-"""What a search costs: RoBoT's default protocol from a loaded table to the result, against the usual library loop.
+"""Measure the seconds of a RoBoT search, compared with the same search by the package bayesian-optimization.
 
-    JAXNAS_DATA=folder python experiments/search_speed.py    (extra: bench)
+    JAXNAS_DATA=folder python experiments/search_speed.py [--blocks 3]    (extra: bench)
 
-15,625 x 6 scores that come with the package, the 12-epoch CIFAR-10 observation, seeds 10..19, T = 20 and T = 100, by
-the default and by the published protocol. The baseline is the published protocol on the package
-`bayesian-optimization`: its suggest (10,000 random points, 10 ascents by L-BFGS-B) and a NumPy scorer that takes the
-argmax of table @ weights. All run in this process, in turn, block by block; compiling is apart, measured in fresh
-processes. Phases are those of the published protocol, ours by the same functions jitted one by one, over T steps. The
-surrogate's lengthscale is held against the best of a fine grid and five ascents of the same evidence in NumPy. Run it
-on an idle machine. Writes results/search_speed.json and results/search_speed.md beside this file.
+The measured time runs from a loaded table of scores (15,625 x 6, those that the package contains) to the result. The
+observation is the 12-epoch CIFAR-10 accuracy, the seeds are 10..19, T is 20 and 100, and the settings are the default
+and the published protocol. The baseline is the published protocol: the package's `suggest` (10,000 random points, 10
+ascents by L-BFGS-B) and a NumPy scorer that takes the argmax of table @ weights. All of them run in this process in
+turn, block by block. Compiling is not included; it is measured separately in fresh processes. The seconds by phase are
+those of the published protocol over T steps; for jaxnas each phase is a separately jitted function. The length scale of
+the surrogate is compared with the best of a fine grid and five ascents of the same evidence in NumPy.
+
+jaxnas uses one BLAS thread per seed, as `run_seeds` does by default. Run the script on an idle machine; it takes about
+nine minutes. It writes results/search_speed.json and results/search_speed.md.
 """
 
 import os
@@ -43,14 +46,14 @@ PHASES = ("GP fit", "acquisition", "scoring")
 
 
 def load_task() -> tuple[np.ndarray, np.ndarray]:
-    """Score table and observation."""
+    """Return the score table and the observation."""
     scores = jaxnas.load_scores("nasbench201", "cifar10", DEFAULT_PROXIES)
     bench = jaxnas.load_nasbench201()
     return jaxnas.normalize(scores.values)[0], jaxnas.align(bench, jaxnas.NASBENCH201, scores.archs, "c10_valid_val_12")
 
 
 def compile_seconds(budget: int, preset: str, cache: str) -> float:
-    """Seconds of a first run in this process beyond those of a second."""
+    """Return how many seconds longer the first run in this process takes than the second."""
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     table, observation = load_task()
@@ -63,13 +66,13 @@ def compile_seconds(budget: int, preset: str, cache: str) -> float:
 
 
 def in_fresh_process(function, *args):
-    """function(*args), computed by a new Python process."""
+    """Return function(*args), computed by a new Python process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
 
 
 def run_library(table: np.ndarray, observation: np.ndarray, budget: int, seeds: list[int]) -> dict[str, float]:
-    """Seconds of the usual loop: T steps of suggest, score, register, then the rest of the budget down the ranking."""
+    """Return the seconds of a search by the library: T steps of suggest, score and register, then the greedy phase."""
     from bayes_opt import BayesianOptimization
     from bayes_opt.acquisition import UpperConfidenceBound
 
@@ -109,14 +112,14 @@ def _timed_fit(fit, spent, *args):
 
 
 def run_ours(table: np.ndarray, observation: np.ndarray, budget: int, seeds: list[int], preset: str) -> float:
-    """Seconds from the table to the results."""
+    """Return the seconds from the table to the results."""
     started = time.perf_counter()
     robot.run_seeds(table, observation, budget=budget, seeds=seeds, config=PRESETS[preset])
     return time.perf_counter() - started
 
 
 def phases_of_ours(table: np.ndarray, observation: np.ndarray, budget: int) -> dict[str, float]:
-    """Seconds of each phase over the T steps of one seed, each function jitted by itself."""
+    """Return the seconds of each phase over the T steps of one seed, with separately jitted functions."""
     config = PRESETS["paper"]
     rng = np.random.default_rng(0)
     weights = rng.uniform(-1, 1, (budget, table.shape[1]))
@@ -149,7 +152,7 @@ def phases_of_ours(table: np.ndarray, observation: np.ndarray, budget: int) -> d
         spent[phase] += (time.perf_counter() - started) * counts
         return out
 
-    for counts in (False, True):  # the first time compiles
+    for counts in (False, True):  # the first pass compiles
         for step in range(1, budget):
             size = sizes[np.searchsorted(sizes, step)]
             surrogate = timed("GP fit", counts, fit, step, size)
@@ -159,7 +162,7 @@ def phases_of_ours(table: np.ndarray, observation: np.ndarray, budget: int) -> d
 
 
 def gp_gaps(table: np.ndarray, observation: np.ndarray, budget: int) -> np.ndarray:
-    """Nats that the evidence (times its prior) at our lengthscale is below the reference's, over steps of ten seeds."""
+    """Return by how many nats our length scale misses the best evidence times prior, at steps of ten seeds."""
     config, gaps = RobotConfig(), []
 
     @in_float64
@@ -185,7 +188,7 @@ def gp_gaps(table: np.ndarray, observation: np.ndarray, budget: int) -> np.ndarr
 
 
 def log_evidence(inputs: np.ndarray, objective: np.ndarray, noise: float, log_lengthscale: float) -> float:
-    """log p(y) + log p(l) of a Matern-5/2 process on the standardised objective."""
+    """Return log p(y) + log p(l) of a Matern-5/2 process on the standardised objective."""
     spread = objective.std()
     targets = (objective - objective.mean()) / (spread if spread > 0 else 1.0)
     r = np.sqrt(5 * ((inputs[:, None] - inputs[None]) ** 2).sum(-1)) / np.exp(log_lengthscale)
@@ -197,7 +200,7 @@ def log_evidence(inputs: np.ndarray, objective: np.ndarray, noise: float, log_le
 
 
 def measure_rows(num: int, budget: int = 20) -> dict[str, float]:
-    """Seconds of one seed on a pool of random scores, after compiling, and peak memory of the process."""
+    """Measure the seconds of one seed on a pool of random scores, without compiling, and the peak memory."""
     import resource
 
     rng = np.random.default_rng(0)
@@ -208,24 +211,24 @@ def measure_rows(num: int, budget: int = 20) -> dict[str, float]:
 
 
 def to_markdown(record: dict) -> str:
-    """Tables: end to end, by phase, the surrogate's optimum, by size of the pool."""
+    """Return the tables: total seconds, seconds by phase, evidence of the surrogate, seconds by size of the pool."""
     lines = [
         "| ten seeds, seconds | median of blocks | ratio | compiling, cold | from the cache |",
         "|---|---|---|---|---|",
     ]
     for row in record["budgets"]:
-        theirs = float(np.median(row["library"]))
-        lines.append(f"| T = {row['budget']}, bayesian-optimization | {theirs:.1f} | 1 | - | - |")
+        library = float(np.median(row["library"]))
+        lines.append(f"| T = {row['budget']}, bayesian-optimization | {library:.1f} | 1 | - | - |")
         for preset in PRESETS:
             ours, compiling = float(np.median(row[preset])), " | ".join(f"{s:.1f}" for s in row["compiling"][preset])
             lines.append(
-                f"| T = {row['budget']}, jaxnas, {preset} | {ours:.2f} | {theirs / ours:.1f} x | {compiling} |"
+                f"| T = {row['budget']}, jaxnas, {preset} | {ours:.2f} | {library / ours:.1f} x | {compiling} |"
             )
     lines += ["", "| one seed, seconds | jaxnas | bayesian-optimization | ratio |", "|---|---|---|---|"]
     for row in record["budgets"]:
         for phase in PHASES:
-            ours, theirs = row["phases"][phase], row["library_phases"][phase]
-            lines.append(f"| T = {row['budget']}, {phase} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.1f} x |")
+            ours, library = row["phases"][phase], row["library_phases"][phase]
+            lines.append(f"| T = {row['budget']}, {phase} | {ours:.3f} | {library:.3f} | {library / ours:.1f} x |")
     lines += ["", "| evidence below the reference, nats | median | 99 % | largest | fits |", "|---|---|---|---|---|"]
     for row in record["budgets"]:
         gaps = np.array(row["gp_gaps"])
@@ -237,12 +240,12 @@ def to_markdown(record: dict) -> str:
 
 
 def main(
-    blocks: Annotated[int, typer.Option(min=1, help="Times that each is measured.")] = 3,
+    blocks: Annotated[int, typer.Option(min=1, help="Number of measurements of each case.")] = 3,
     library_seeds: Annotated[
-        int, typer.Option(help="Seeds that the library loop runs; its time is scaled to ten.")
+        int, typer.Option(help="Seeds of the library's search; its time is scaled to ten seeds.")
     ] = 2,
 ) -> None:
-    """Measure, print the tables, write JSON and Markdown."""
+    """Measure the seconds of a RoBoT search, compared with the package bayesian-optimization."""
     started = time.perf_counter()
     if os.getloadavg()[0] > 0.5:
         print(f"load average {os.getloadavg()[0]:.1f}: not an idle machine")

@@ -1,12 +1,15 @@
-"""How many draws of params and how many images a proxy needs before its ranking stands still.
+"""Measure how many draws of params and how many images a proxy needs for a stable ranking.
 
     JAXNAS_DATA=folder python experiments/stability.py [--num 40] [--seeds 10] [--cells 5]    (extra: plot)
 
-NAS-Bench-201 cells without dead edges, drawn at random; 16 channels, CIFAR-10 images. Two questions for each proxy, as
-Spearman over the cells: of the mean score of 1, 3 and 5 seeds (batch 64) with the mean of as many other seeds, and from
-those of 5 the formula of Spearman and Brown (1910) for 10, twice as many: 2 r / (1 + r); of the scores on one minibatch
-of 16, 64 and 128 images with those on another of that size, params the same. Resumes: runs/stability has the scores.
-Writes results/stability.json, .md and .png beside this file.
+The cells are drawn at random from the NAS-Bench-201 cells without dead edges; the networks have 16 channels and see
+CIFAR-10 images. For each proxy the script computes two Spearman correlations over the cells. The first is between the
+mean score of 1, 3 or 5 seeds (batch 64) and the mean of as many other seeds; from the value for 5 seeds the formula of
+Spearman and Brown (1910), 2 r / (1 + r), gives the value for 10. The second is between the scores on one minibatch of
+16, 64 or 128 images and those on another minibatch of the same size, with the same params.
+
+The script takes about 55 minutes on two cores. It resumes from the scores in runs/stability. It writes
+results/stability.json, results/stability.md and results/stability.png.
 """
 
 import time
@@ -32,12 +35,15 @@ NAMES = tuple(name for name in PROXIES if name not in EXACT)
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman of two vectors of scores, what is not finite being the worst."""
+    """Return the Spearman correlation of two vectors of scores; values that are not finite rank lowest."""
     return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
 
 
-def of_seeds(tables: np.ndarray, count: int) -> list[float]:
-    """Per proxy: agreement of the mean of `count` tables [S A M] with the mean of as many others, over all halves."""
+def agreement_of_seeds(tables: np.ndarray, count: int) -> list[float]:
+    """Return for each proxy how far the mean of `count` tables [S A M] agrees with the mean of as many others.
+
+    The value is the mean over all pairs of disjoint groups of tables.
+    """
     groups = [np.arange(start, start + count) for start in range(0, len(tables) - count + 1, count)]
     pairs = list(combinations(groups, 2))
     return [
@@ -46,24 +52,26 @@ def of_seeds(tables: np.ndarray, count: int) -> list[float]:
     ]
 
 
-def of_twice_as_many(agreement: float) -> float:
-    """The formula of Spearman and Brown."""
+def spearman_brown(agreement: float) -> float:
+    """Predict the agreement for twice as many seeds by the formula of Spearman and Brown."""
     return 2 * agreement / (1 + agreement)
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """A line for each proxy."""
-    seeds, images = (" | ".join(f"{n} {what}" for n in of) for of, what in ((COUNTS, "seeds"), (SIZES, "images")))
+    """Return a table with a row for each proxy."""
+    seeds, images = (
+        " | ".join(f"{number} {unit}" for number in numbers) for numbers, unit in ((COUNTS, "seeds"), (SIZES, "images"))
+    )
     lines = [f"| proxy | {seeds} | {2 * COUNTS[-1]}, by formula | {images} |"]
     lines += ["|---" * (2 + len(COUNTS) + len(SIZES)) + "|"]
     for row in rows:
-        found = (*row["seeds"], of_twice_as_many(row["seeds"][-1]), *row["images"])
+        found = (*row["seeds"], spearman_brown(row["seeds"][-1]), *row["images"])
         lines.append(f"| {row['proxy']} | {' | '.join(f'{x:.2f}' for x in found)} |")
     return "\n".join(lines) + "\n"
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """Disagreement against seeds and against images, a line for each proxy: most would lie together just below 1."""
+    """Draw the disagreement 1 - Spearman of each proxy against seeds and images, on a logarithmic axis."""
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 6), sharey=True, layout="constrained")
@@ -83,11 +91,11 @@ def draw(rows: list[dict], path: Path) -> None:
 
 
 def main(
-    num: Annotated[int, typer.Option(help="Architectures.", min=3)] = 40,
-    seeds: Annotated[int, typer.Option(help="Draws of params, from 0 on.", min=2 * max(COUNTS))] = 10,
+    num: Annotated[int, typer.Option(help="Number of architectures.", min=3)] = 40,
+    seeds: Annotated[int, typer.Option(help="Number of draws of params.", min=2 * max(COUNTS))] = 10,
     cells: Annotated[int, typer.Option(help="Cells per stage.", min=1)] = 5,
 ) -> None:
-    """Score, compare, write."""
+    """Measure how many draws of params and how many images a proxy needs for a stable ranking."""
     configure_jax()
     started = time.perf_counter()
     images, archs = load_standardized(DATA), sample_cells(num)
@@ -100,13 +108,13 @@ def main(
         return jaxnas.score_to_store(store, NASBENCH201, network, archs, batch, NAMES, config, data_name=DATA).values
 
     tables = np.stack([score(seed, 64, 0) for seed in range(seeds)])
-    by_count = [of_seeds(tables, count) for count in COUNTS]
+    by_count = [agreement_of_seeds(tables, count) for count in COUNTS]
     by_size = []
     for size in SIZES:
         one, other = (score(0, size, batch_seed) for batch_seed in (0, 1))
         by_size.append([agreement(one[:, m], other[:, m]) for m in range(len(NAMES))])
     rows = [
-        {"proxy": name, "seeds": [of[m] for of in by_count], "images": [of[m] for of in by_size]}
+        {"proxy": name, "seeds": [column[m] for column in by_count], "images": [column[m] for column in by_size]}
         for m, name in enumerate(NAMES)
     ]
     record = {"num": num, "seeds": seeds, "cells": cells, "rows": rows}

@@ -1,9 +1,9 @@
-"""What it takes to begin: seconds until `import jaxnas` is done, and until `jaxnas --help` has printed.
+"""Measure the seconds of `import jaxnas`, `jaxnas --help` and similar commands.
 
-    python experiments/startup.py
+    python experiments/startup.py [--runs 11]
 
-Each in fresh processes, in turn, after one that does not count; medians, with Python's own start in them. Prints JSON
-and a line of Markdown.
+Every command runs in fresh processes, in turn with the others; the first round is discarded. The medians include the
+start of Python. The script takes about one minute. It prints JSON and a row of Markdown and writes no file.
 """
 
 import json
@@ -27,14 +27,14 @@ COMMANDS = {
 
 
 def seconds(arguments: list[str]) -> float:
-    """Of one process of Python."""
+    """Return the seconds of one Python process."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
-def main(runs: Annotated[int, typer.Option(help="Processes of each command.", min=1)] = 11) -> None:
-    """Measure and print."""
+def main(runs: Annotated[int, typer.Option(help="Number of processes per command.", min=1)] = 11) -> None:
+    """Measure the seconds of `import jaxnas`, `jaxnas --help` and similar commands."""
     blocks = [{name: seconds(arguments) for name, arguments in COMMANDS.items()} for _ in range(runs + 1)][1:]
     medians = {name: round(statistics.median(block[name] for block in blocks), 3) for name in COMMANDS}
     versions = {name: version(name) for name in ("jaxnas", "jax", "lazy_loader", "numpy", "typer")}

@@ -1,4 +1,8 @@
-"""Tasks on public tables that the search experiments share: a pool, its raw scores, what is observed and reported."""
+"""Load the tasks on public tables that the search experiments share.
+
+A task is a pool of architectures with raw scores, the observation that a search maximises and the accuracy that is
+reported. This module is imported by other scripts and is not run by itself.
+"""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,7 +18,7 @@ from jaxnas.spaces import NASBENCH201, SPACES, to_index
 from jaxnas.store.shipped import shipped_scores
 
 SUITE_ZERO, OWN = "Suite-Zero", "jaxnas"
-OBSERVATION, COST = "c10_valid_val_12", "c10_cost_12_sec"  # published, for all three data sets
+OBSERVATION, COST = "c10_valid_val_12", "c10_cost_12_sec"  # as published, for all three data sets
 OWN_OBSERVATION = {"cifar10": OBSERVATION, "cifar100": "c100_val_12", "ImageNet16-120": "im120_val_12"}
 TEST_COLUMNS = {"cifar10": "robot_c10_test", "cifar100": "robot_c100_test", "ImageNet16-120": "robot_im120_test"}
 SHIPPED = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "tiny16"}  # other images of the same size
@@ -25,24 +29,24 @@ FAILED = -1e8  # as NAS-Bench-Suite-Zero writes a score that could not be comput
 
 
 class Task(NamedTuple):
-    """A pool of architectures."""
+    """Pool of architectures with their scores and accuracies."""
 
     archs: np.ndarray
     proxies: tuple[str, ...]
-    scores: np.ndarray  # raw; NaN where a proxy failed
-    observation: np.ndarray  # what a search maximises
-    test: np.ndarray  # what is reported of its choice
-    cost: np.ndarray  # seconds of training, NaN if unknown
+    scores: np.ndarray  # [A M], raw; NaN where a proxy failed
+    observation: np.ndarray  # [A], maximised by a search
+    test: np.ndarray  # [A], reported for the selected architecture
+    cost: np.ndarray  # [A], seconds of training, NaN if unknown
 
 
 @lru_cache
 def load_nasbench201(
     data: str, scores: str = SUITE_ZERO, observation: str = OBSERVATION, proxies: tuple[str, ...] = ()
 ) -> Task | None:
-    """The 9,445 architectures without dead edges and 200-epoch test accuracy; None where nobody computed the scores."""
+    """Load the 9,445 architectures without dead edges and 200-epoch test accuracy, or None if there are no scores."""
     proxies = proxies or DEFAULT_PROXIES
     if scores == SUITE_ZERO and data == "cifar100":
-        return None  # nobody published the gradient proxies there
+        return None  # the gradient proxies are not published for it
     if scores == SUITE_ZERO:
         archs, values = jaxnas.load_proxy_scores(None, data, proxies)
     else:
@@ -63,12 +67,11 @@ def _read_transnas101(space: str) -> dict[str, np.ndarray]:
 
 @lru_cache
 def load_transnas101(space: str, task: str, preliminary: bool = False, scores: str = SUITE_ZERO) -> Task:
-    """A whole space with RoBoT's proxies, all NaN in columns that nobody completed, and its final validation metric.
+    """Load a whole space with RoBoT's proxies and its final validation metric.
 
-    `scores`: those of NAS-Bench-Suite-Zero, or the package's own.
-
-    Or, `preliminary`, the random 662 to 725 architectures that NAS-Bench-Suite-Zero scored first, with the proxies that
-    it has of all of them (not synflow).
+    Incomplete columns of scores are all NaN. `scores` selects the scores of NAS-Bench-Suite-Zero or those that the
+    package contains. With `preliminary` the pool consists of the 662 to 725 random architectures that
+    NAS-Bench-Suite-Zero scored first, with the proxies that it has for all of them (not synflow).
     """
     arrays = _read_transnas101(space)
     number, columns = arrays["tasks"].tolist().index(task), arrays["proxy_columns"].tolist()
@@ -94,7 +97,7 @@ def load_transnas101(space: str, task: str, preliminary: bool = False, scores: s
 
 
 def _own_scores(space: str, task: str, proxies: tuple[str, ...], archs: np.ndarray) -> np.ndarray:
-    """The package's scores of these architectures, all NaN where it has none."""
+    """Return the scores that the package contains for these architectures, or NaN if it has none."""
     name = f"transnas101-{space}"
     if (name, task) not in shipped_scores():
         return np.full((len(archs), len(proxies)), np.nan)
@@ -102,7 +105,7 @@ def _own_scores(space: str, task: str, proxies: tuple[str, ...], archs: np.ndarr
 
 
 def random_regret(task: Task, budget: int) -> float:
-    """Regret of the mean of 5,000 random searches."""
+    """Return the regret of the mean of 5,000 random searches."""
     rng = np.random.default_rng(0)
     draws = np.stack([rng.choice(len(task.test), budget, replace=False) for _ in range(5000)])
     found = draws[np.arange(len(draws)), np.nanargmax(task.observation[draws], axis=1)]
@@ -110,12 +113,16 @@ def random_regret(task: Task, budget: int) -> float:
 
 
 def published_and_own(space: str, task: str, proxy: str) -> tuple[np.ndarray, np.ndarray]:
-    """A proxy's scores by NAS-Bench-Suite-Zero, of the random architectures it scored first or else all, and ours."""
+    """Return NAS-Bench-Suite-Zero's scores and ours by one proxy, for the architectures that both scored.
+
+    The random architectures that NAS-Bench-Suite-Zero scored first are preferred; if it has no such scores by the
+    proxy, the whole space is used.
+    """
     arrays, column = _read_transnas101(space), proxy.replace("jacob_cov", "jacov")
     number, columns = arrays["tasks"].tolist().index(task), arrays["proxy_columns"].tolist()
-    theirs = arrays["prelim"][number, :, columns.index(column)]
-    if not np.isfinite(theirs).any():
-        theirs = arrays["filled"][number, :, columns.index(column)]
-    ours = _own_scores(space, task, (proxy,), arrays["ops"])[:, 0]
-    known = np.isfinite(theirs) & (theirs != np.float32(FAILED)) & np.isfinite(ours)
-    return theirs[known], ours[known]
+    public_scores = arrays["prelim"][number, :, columns.index(column)]
+    if not np.isfinite(public_scores).any():
+        public_scores = arrays["filled"][number, :, columns.index(column)]
+    our_scores = _own_scores(space, task, (proxy,), arrays["ops"])[:, 0]
+    known = np.isfinite(public_scores) & (public_scores != np.float32(FAILED)) & np.isfinite(our_scores)
+    return public_scores[known], our_scores[known]

@@ -1,17 +1,19 @@
-"""What scoring costs, against eager PyTorch: wall and CPU seconds per NAS-Bench-201 architecture, six proxies.
+"""Measure the seconds of scoring, compared with eager PyTorch: wall and CPU seconds per NAS-Bench-201 architecture.
 
     JAXNAS_DATA=folder python experiments/throughput.py [--scale 100000] [--devices-scaling]    (extra: torch)
     JAXNAS_DATA=folder python experiments/throughput.py --proxies nbsz
 
-Proxies that the PyTorch side does not have are measured without it, and written to results/throughput-SET.
+The networks have full size (16 channels, 5 cells per stage, batch 64, CIFAR-10 images), the architectures are drawn at
+random, and params and images are the same for all programs. Every measurement is a fresh process. A block measures each
+program once over all architectures; every second block reverses the order of the programs. Compiling is measured
+separately. PyTorch scores one architecture on all cores, and building its network is not counted. jaxnas gives the same
+architecture, without its dead edges, to all devices at once, as scoring does by default; the seconds of a chunk are
+divided by its rows. The time of the whole space is extrapolated: PyTorch's mean times 15,625 architectures, and for
+jaxnas the seconds per random network class in one call times the number of classes.
 
-Full size (16 channels, 5 cells, batch 64, CIFAR-10 images), random architectures, the same weights and images for all.
-Every measurement is a fresh process; a block measures each code once over all architectures, one code after the other,
-in turned order in every second block. Compiling is apart. PyTorch's seconds are those of one architecture on all cores,
-without building its network. jaxnas gives all devices the same architecture at once, without its dead edges, as
-scoring does by default; the seconds of the chunk are divided by its rows. The whole space is extrapolated: PyTorch's
-mean times 15,625, against the seconds that one call takes for random network classes, times their number.
-Run it on an idle machine. Writes results/throughput.json and .md beside this file.
+Run the script on an idle machine; it takes about 15 minutes. It writes results/throughput.json and
+results/throughput.md. Other proxies than RoBoT's six are measured without PyTorch and written to
+results/throughput-SET.
 """
 
 import os
@@ -42,26 +44,26 @@ from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index
 from jaxnas.store.store import make_environment
 
 CORES = num_cores()
-PER_DEVICE = 2  # times that a device scores an architecture: the fewest rows of a chunk
+PER_DEVICE = 2  # how often a device scores an architecture: the fewest rows of a chunk
 FULL_SIZE = {"data": "cifar10", "channels": 16, "cells_per_stage": 5, "batch_size": 64, "seed": 0}
 TORCH, SHARED, OURS, ONE_CORE = "eager PyTorch", "eager PyTorch, shared passes", "jaxnas", "jaxnas, one core"
 
 
 def in_fresh_process(function: Callable, *args):
-    """function(*args), computed by a new Python process."""
+    """Return function(*args), computed by a new Python process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
 
 
 def full_size() -> tuple:
-    """The network, and a minibatch of images."""
+    """Return the network of full size and a minibatch of images."""
     images = load_standardized(FULL_SIZE["data"])
     network = make_network("nasbench201", images, FULL_SIZE["channels"], FULL_SIZE["cells_per_stage"])
     return network, make_batch(images, FULL_SIZE["batch_size"], FULL_SIZE["seed"])
 
 
 class Laps:
-    """Wall and CPU seconds (all threads) of this process per architecture, lap by lap."""
+    """Stopwatch of wall and CPU seconds (all threads) of this process per architecture."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
@@ -72,7 +74,7 @@ class Laps:
         self._started = time.perf_counter(), _cpu_seconds()
 
     def lap(self, num_archs: int = 1) -> None:
-        """End of a lap that scored `num_archs` architectures: that many equal entries; the next lap starts."""
+        """End a lap that scored `num_archs` architectures, add that many equal entries, and start the next lap."""
         wall, cpu = (now - then for now, then in zip((time.perf_counter(), _cpu_seconds()), self._started, strict=True))
         self.wall += [wall / num_archs] * num_archs
         self.cpu += [cpu / num_archs] * num_archs
@@ -85,14 +87,14 @@ def _cpu_seconds() -> float:
 
 
 def inputs_of_torch(num_decisions: int) -> tuple:
-    """Network, params, images and labels of `measure_torch`, as NumPy arrays: JAX does not run in its process."""
+    """Return network, params, images and labels for `measure_torch` as NumPy arrays: its process does not run JAX."""
     network, batch = full_size()
     variables = init_variables(network, batch.images.shape[1:], num_decisions, FULL_SIZE["seed"])
     return network, *jax.device_get((variables["params"], batch.images, batch.labels))
 
 
 def measure_torch(inputs: tuple, archs: np.ndarray, shared: bool) -> dict:
-    """Eager PyTorch with one thread per core: seconds of each architecture, and scores."""
+    """Measure eager PyTorch with one thread per core: seconds of each architecture, and scores."""
     import torch
     from eager_torch import Network, load_params, scores
 
@@ -141,7 +143,7 @@ def measure_jaxnas(
 
 
 def measure_space(cache: str, num: int, proxies: tuple[str, ...] = DEFAULT_PROXIES) -> dict:
-    """jaxnas in one call, as a user makes it: seconds per network class, of `num` drawn at random; all devices."""
+    """Measure one call of `score_archs` on all devices: seconds per network class, for `num` random classes."""
     _configure(cache, CORES)
     network, batch = full_size()
     classes = np.unique(NASBENCH201.network_class(enumerate_archs(NASBENCH201)))
@@ -156,7 +158,7 @@ def measure_space(cache: str, num: int, proxies: tuple[str, ...] = DEFAULT_PROXI
 
 
 def measure_scale(cache: str, num: int) -> dict:
-    """Peak memory and speed over `num` architectures, drawn with replacement, of the smallest network; six proxies."""
+    """Measure peak memory and speed over `num` random architectures (with replacement) of a small network."""
     _configure(cache, CORES)
     network = NASBench201Network(channels=2, cells_per_stage=1)
     rng = np.random.default_rng(0)
@@ -180,7 +182,10 @@ def measure_scale(cache: str, num: int) -> dict:
 
 
 def _configure(cache: str, devices: int) -> None:
-    """As many devices as cores; fewer devices get as many cores, for one alone would spread its products over all."""
+    """Configure JAX to use `devices` CPU devices and as many cores.
+
+    Without the limit on cores a single device would use all of them for its matrix products.
+    """
     if devices < CORES:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:devices])
     jax.config.update("jax_compilation_cache_dir", cache)
@@ -188,7 +193,7 @@ def _configure(cache: str, devices: int) -> None:
 
 
 def measure_blocks(codes: dict[str, Callable[[], dict]], blocks: int) -> dict[str, list[dict]]:
-    """What each of `codes` gives in every block, in turned order in every second one."""
+    """Return the results of each of `codes` in every block; every second block reverses their order."""
     measured: dict[str, list[dict]] = {name: [] for name in codes}
     for block in range(blocks):
         for name in list(codes)[:: -1 if block % 2 else 1]:
@@ -198,7 +203,7 @@ def measure_blocks(codes: dict[str, Callable[[], dict]], blocks: int) -> dict[st
 
 
 def summarize(measured: list[dict]) -> dict:
-    """Of all blocks together: median, quartiles and mean, in seconds per architecture; the values, block by block."""
+    """Summarize all blocks: median, quartiles and mean in seconds per architecture, and the values of each block."""
     summary = {}
     for clock in ("wall", "cpu"):
         values = np.array([block[clock] for block in measured])  # [blocks, A]
@@ -213,33 +218,34 @@ def summarize(measured: list[dict]) -> dict:
 
 
 def compare(other: list[dict], ours: list[dict], space: dict | None) -> dict:
-    """How many times the seconds of `ours` the other code takes: of medians, of means, and block by block of medians.
+    """Return the ratios of seconds, `other` to `ours`: of medians, of means, and of the medians of each block.
 
-    The whole space, if `space` is given: the other's mean times all architectures, against ours of one of each class.
+    With `space` there is a ratio for the whole space: the mean of `other` times all architectures, divided by our
+    seconds for one architecture of each network class.
     """
     ratios = {}
     for clock in ("wall", "cpu"):
-        theirs, own = (np.array([block[clock] for block in code]) for code in (other, ours))  # [blocks, A]
+        numerator, denominator = (np.array([block[clock] for block in code]) for code in (other, ours))  # [blocks, A]
         ratios[clock] = {
-            "medians": np.median(theirs) / np.median(own),
-            "means": theirs.mean() / own.mean(),
-            "blocks": (np.median(theirs, axis=1) / np.median(own, axis=1)).tolist(),
+            "medians": np.median(numerator) / np.median(denominator),
+            "means": numerator.mean() / denominator.mean(),
+            "blocks": (np.median(numerator, axis=1) / np.median(denominator, axis=1)).tolist(),
         }
         if space:
-            own_space = space[clock] * space["network_classes"]
-            ratios[clock]["whole_space"] = theirs.mean() * NASBENCH201.size / own_space
+            seconds_of_space = space[clock] * space["network_classes"]
+            ratios[clock]["whole_space"] = numerator.mean() * NASBENCH201.size / seconds_of_space
     return ratios
 
 
 def disagreement(other: list[dict], ours: list[dict]) -> dict[str, float]:
-    """Median over architectures of the relative difference between the two codes' scores, both in float32."""
+    """Return the median over architectures of the relative difference between the float32 scores of two programs."""
     a, b = (np.array(code[0]["scores"]) for code in (other, ours))
     with np.errstate(invalid="ignore", divide="ignore"):
         return dict(zip(DEFAULT_PROXIES, np.nanmedian(np.abs(a - b) / np.abs(b), axis=0).tolist(), strict=True))
 
 
 def to_markdown(record: dict) -> str:
-    """The tables of the record, each only if measured."""
+    """Return the tables of everything that was measured."""
     lines = [
         "| seconds per architecture | wall, median (quartiles) | mean | CPU, median (quartiles) | mean |",
         "|---|---|---|---|---|",
@@ -296,17 +302,17 @@ def to_markdown(record: dict) -> str:
 
 
 def main(
-    num: Annotated[int, typer.Option(min=1, help="Random architectures.")] = 30,
-    blocks: Annotated[int, typer.Option(min=1, help="Times that every code is measured.")] = 3,
-    only_jaxnas: Annotated[bool, typer.Option("--only-jaxnas", help="Leave PyTorch out.")] = False,
-    scale: Annotated[int, typer.Option(help="Also 1,000 and this many architectures of a small network.")] = 0,
+    num: Annotated[int, typer.Option(min=1, help="Number of random architectures.")] = 30,
+    blocks: Annotated[int, typer.Option(min=1, help="Number of measurements of each program.")] = 3,
+    only_jaxnas: Annotated[bool, typer.Option("--only-jaxnas", help="Do not measure PyTorch.")] = False,
+    scale: Annotated[int, typer.Option(help="Also measure 1,000 and this many architectures of a small network.")] = 0,
     devices_scaling: Annotated[
-        bool, typer.Option("--devices-scaling", help="Also jaxnas with one device on one core.")
+        bool, typer.Option("--devices-scaling", help="Also measure jaxnas with one device on one core.")
     ] = False,
-    proxies: Annotated[str, typer.Option(help="Proxies, or a set of them.")] = "robot",
+    proxies: Annotated[str, typer.Option(help="Comma-separated proxies or sets.")] = "robot",
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path(__file__).parent / "results",
 ) -> None:
-    """Measure, print the tables, write JSON and Markdown."""
+    """Measure the seconds of scoring, compared with eager PyTorch."""
     started, load = time.perf_counter(), os.getloadavg()[0]
     names = expand_names(proxies.split(","))
     only_jaxnas = only_jaxnas or names != DEFAULT_PROXIES
@@ -328,7 +334,7 @@ def main(
             codes[ONE_CORE] = partial(measure_jaxnas, cache, archs, 1, names)
         measured = measure_blocks(codes, blocks)
         space = in_fresh_process(measure_space, cache, 2 * num, names)
-        sizes = [100, 1000, scale] if scale else []  # the first fills the cache: compiling takes memory
+        sizes = [100, 1000, scale] if scale else []  # the first size fills the cache, because compiling takes memory
         rows = [in_fresh_process(measure_scale, cache, size) for size in sizes][1:]
     others = [name for name in measured if name != OURS]
     jax.config.update("jax_num_cpu_devices", CORES)

@@ -1,10 +1,13 @@
-"""Candidates trained at once against one by one: the same trainings, seconds without compiling.
+"""Measure the seconds of training candidates at once, compared with training them one by one.
 
-    JAXNAS_DATA=folder python experiments/training_speed.py [--data cifar10] [--candidates 8]
+    python experiments/training_speed.py [--data digits] [--candidates 8]
 
-Random NAS-Bench-201 and DARTS architectures, small networks, a few steps each; blocks of all ways in turn, so that
-other load on the machine falls on all alike. "devices": one candidate on each device, as `jaxnas search` does;
-"vmapped": two on one device, each computing every op. Writes results/training_speed.md and .json beside this file.
+The candidates are random NAS-Bench-201 and DARTS architectures with small networks and a few steps each; compiling is
+not counted. A block runs all ways in turn, so that other load on the machine affects all of them equally. "devices"
+trains one candidate on each device, as `jaxnas search` does; "vmapped" trains two on one device, where each computes
+every op.
+
+The script takes about three minutes on two cores. It writes results/training_speed.json and results/training_speed.md.
 """
 
 import time
@@ -32,15 +35,15 @@ WAYS: dict[str, dict] = {
 
 
 def measure(space: str, data: jaxnas.ImageData, candidates: int, images: int, blocks: int) -> list[dict]:
-    """Seconds of all candidates by each way, one entry per block; compiling apart."""
+    """Measure the seconds of all candidates by each way, one row per block, and the seconds of compiling."""
     network = NETWORKS[space](num_classes=data.num_classes, **SPACES[space])
     archs = jaxnas.sample(network.space, candidates, seed=0)
     train = Labelled(data.train_images[:images], data.train_labels[:images])
     config = jaxnas.TrainingConfig(epochs=1)
     trainers = {}
     for way, options in WAYS.items():
-        given = {"together": jax.local_device_count(), **options}
-        trainers[way] = Trainer(network, config, train, archs.shape[1], **given)
+        arguments = {"together": jax.local_device_count(), **options}
+        trainers[way] = Trainer(network, config, train, archs.shape[1], **arguments)
     rows = []
     for block in range(blocks):
         for way, trainer in trainers.items():
@@ -56,12 +59,12 @@ def measure(space: str, data: jaxnas.ImageData, candidates: int, images: int, bl
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """Median seconds of each way, how many times faster than one by one, and compiling."""
+    """Return a table of each way: median seconds, speedup over one by one, seconds of compiling."""
     lines = ["| space | way | s, median of blocks | against one by one | compiling s |", "|---|---|---|---|---|"]
     for space in SPACES:
-        own = [row for row in rows if row["space"] == space]
-        compiling = {row["way"]: row["compile_seconds"] for row in own if "compile_seconds" in row}
-        laps = [row for row in own if "seconds" in row]
+        rows_of_space = [row for row in rows if row["space"] == space]
+        compiling = {row["way"]: row["compile_seconds"] for row in rows_of_space if "compile_seconds" in row}
+        laps = [row for row in rows_of_space if "seconds" in row]
         median = {way: np.median([row["seconds"] for row in laps if row["way"] == way]) for way in WAYS}
         for way, seconds in median.items():
             ratio = median["one by one"] / seconds
@@ -70,12 +73,12 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 def main(
-    data: Annotated[str, typer.Option(help="Images.")] = "digits",
-    candidates: Annotated[int, typer.Option(help="Architectures of each space.")] = 8,
-    images: Annotated[int, typer.Option(help="Training images.")] = 1280,
-    blocks: Annotated[int, typer.Option(help="Repetitions.")] = 3,
+    data: Annotated[str, typer.Option(help="Name of the image set.")] = "digits",
+    candidates: Annotated[int, typer.Option(help="Number of architectures per space.")] = 8,
+    images: Annotated[int, typer.Option(help="Number of training images.")] = 1280,
+    blocks: Annotated[int, typer.Option(help="Number of measurements of each way.")] = 3,
 ) -> None:
-    """Measure, print the table, write it."""
+    """Measure the seconds of training candidates at once, compared with training them one by one."""
     jax.config.update("jax_num_cpu_devices", num_cores())
     loaded = jaxnas.standardize(jaxnas.load_images(data))
     start = time.perf_counter()

@@ -1,15 +1,19 @@
-"""Table 3 of RoBoT (He et al. 2024, arXiv:2403.07591): T = 100 on TransNAS-Bench-101, ranks counted from 0.
+"""Reproduce table 3 of RoBoT (He et al. 2024, arXiv:2403.07591): ranks found on TransNAS-Bench-101 with T = 100.
 
     JAXNAS_DATA=folder python experiments/transnas101.py [--seeds 100]
 
-The search sees the final validation metric; the report is the rank by it of the architecture found, over the whole
-space. Methods that read scores run on those of the public tables, which have RoBoT's proxies for every architecture
-in the micro space on scene classification alone, and on the package's own: six proxies at 16 channels on 32 CIFAR-10
-images of 64 x 64 pixels, with labels made from the images or drawn (`jaxnas score transnas101-micro --task
-jigsaw --data cifar10 --pixels 64 --channels 16 --cells 2 --batch-size 32 --all`). Where there are none the row is
-marked missing. Scores min-max normalised. The second table holds own scores against published ones: Spearman over the
-random architectures that NAS-Bench-Suite-Zero scored first, of synflow over all. Writes results/transnas101.json and
-results/transnas101.md beside this file.
+The search observes the final validation metric. The result is the rank of the selected architecture by that metric over
+the whole space, counted from 0. Methods that read scores run on two sources of scores, min-max normalised. The public
+tables have RoBoT's proxies for every architecture only in the micro space on scene classification; where scores are
+missing, the row says so. The scores that the package contains are those of six proxies with 16 channels on 32 CIFAR-10
+images of 64 x 64 pixels, with labels made from the images or drawn at random (`jaxnas score transnas101-micro --task
+jigsaw --data cifar10 --pixels 64 --channels 16 --cells 2 --batch-size 32 --all`).
+
+The second table has the Spearman correlation of our scores with the published ones, over the random architectures that
+NAS-Bench-Suite-Zero scored first, and for synflow over all architectures.
+
+The script takes about 100 minutes on two cores; a stopped run resumes. It writes results/transnas101.json and
+results/transnas101.md.
 """
 
 from typing import Annotated
@@ -48,7 +52,7 @@ PUBLISHED = {
 
 
 def run(method: str, space: str, task: str, first_seed: int, num_seeds: int, scores: str = tasks.SUITE_ZERO) -> dict:
-    """Rank found by every run and T0, or the proxies whose scores are missing."""
+    """Return the rank and T0 of every seed, or the proxies whose scores are missing."""
     pool = tasks.load_transnas101(space, task, scores=scores)
     missing = [proxy for proxy, column in zip(pool.proxies, pool.scores.T, strict=True) if np.isnan(column).all()]
     if missing and method not in MODEL_FREE:
@@ -57,8 +61,9 @@ def run(method: str, space: str, task: str, first_seed: int, num_seeds: int, sco
     rank = (pool.test[None, :] > pool.test[:, None]).sum(axis=1)
 
     def search(name, seeds, config=None):
-        given = dict(budget=BUDGET, seeds=seeds, config=config, archs=pool.archs)
-        return get_method(name).run_seeds(table, pool.observation, **given)
+        return get_method(name).run_seeds(
+            table, pool.observation, budget=BUDGET, seeds=seeds, config=config, archs=pool.archs
+        )
 
     if method == "single proxies":
         results = [search("single_proxy", [0], SingleProxyConfig(n))[0] for n in range(len(pool.proxies))]
@@ -70,7 +75,7 @@ def run(method: str, space: str, task: str, first_seed: int, num_seeds: int, sco
 
 
 def plan(num_seeds: int) -> list[dict]:
-    """Every method on every task of both spaces."""
+    """Return the settings of all rows: every method on every task of both spaces."""
     rows = []
     for space in SPACES:
         for task in tasks.TRANSNAS_TASKS:
@@ -81,12 +86,12 @@ def plan(num_seeds: int) -> list[dict]:
     names = ("method", "space", "task", "first_seed", "num_seeds")
     todo = [dict(zip(names, row, strict=True)) for row in rows if row[-1]]
     shipped = [(f"transnas101-{row['space']}", row["task"]) in shipped_scores() for row in todo]
-    own = [row | {"scores": tasks.OWN} for row, is_shipped in zip(todo, shipped, strict=True) if is_shipped]
-    return todo + [row for row in own if row["method"] not in MODEL_FREE]
+    with_own_scores = [row | {"scores": tasks.OWN} for row, is_shipped in zip(todo, shipped, strict=True) if is_shipped]
+    return todo + [row for row in with_own_scores if row["method"] not in MODEL_FREE]
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """A line per space, method and first seed, a column per task: rank found (published)."""
+    """Return a table of ranks found (published) with a row per space, method and first seed and a column per task."""
     header = f"| space | method | scores | seeds | {' | '.join(tasks.TRANSNAS_TASKS)} |"
     lines = [header, "|---" * (4 + len(tasks.TRANSNAS_TASKS)) + "|"]
     found = {}
@@ -95,25 +100,28 @@ def to_markdown(rows: list[dict]) -> str:
         scores = row["settings"].get("scores", "-" if method in MODEL_FREE else tasks.SUITE_ZERO)
         found[space, method, scores, first, task] = row
     for key in dict.fromkeys(key[:-1] for key in found):
-        of_tasks = [found.get((*key, task), {}) for task in tasks.TRANSNAS_TASKS]
+        rows_of_tasks = [found.get((*key, task), {}) for task in tasks.TRANSNAS_TASKS]
         space, method, scores, first = key
         if method == "single proxies":
-            lines.append(_line(space, "single proxies, average", scores, first, of_tasks))
-            lowest = [row | ({"rank": [min(row["rank"])]} if "rank" in row else {}) for row in of_tasks]
+            lines.append(_line(space, "single proxies, average", scores, first, rows_of_tasks))
+            lowest = [row | ({"rank": [min(row["rank"])]} if "rank" in row else {}) for row in rows_of_tasks]
             lines.append(_line(space, "single proxies, best", scores, first, lowest))
         else:
-            lines.append(_line(space, method, scores, first, of_tasks))
+            lines.append(_line(space, method, scores, first, rows_of_tasks))
     return "\n".join(lines) + "\n\n" + _agreement()
 
 
 def _agreement() -> str:
-    """Own scores against published ones: Spearman (architectures)."""
+    """Return a table of the Spearman correlation of our scores with published ones (number of architectures)."""
     lines = [f"| space | task | {' | '.join(PROXIES)} |", "|---" * (2 + len(PROXIES)) + "|"]
     for space in SPACES:
         for task in tasks.TRANSNAS_TASKS:
             if (f"transnas101-{space}", task) in shipped_scores():
-                own = jaxnas.load_scores(f"transnas101-{space}", task).proxies
-                pairs = [tasks.published_and_own(space, task, proxy) if proxy in own else ([], []) for proxy in PROXIES]
+                shipped_proxies = jaxnas.load_scores(f"transnas101-{space}", task).proxies
+                pairs = [
+                    tasks.published_and_own(space, task, proxy) if proxy in shipped_proxies else ([], [])
+                    for proxy in PROXIES
+                ]
                 cells = [
                     f"{spearmanr(*pair).statistic:.3f} ({len(pair[0])})" if len(pair[0]) else "-" for pair in pairs
                 ]
@@ -121,21 +129,21 @@ def _agreement() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(space, method, scores, first, of_tasks):
-    published = PUBLISHED.get((space, method.replace(", paper", "")), ("-",) * len(of_tasks))
+def _line(space, method, scores, first, rows_of_tasks):
+    published = PUBLISHED.get((space, method.replace(", paper", "")), ("-",) * len(rows_of_tasks))
     cells = []
-    for row, theirs in zip(of_tasks, published, strict=True):
+    for row, published_rank in zip(rows_of_tasks, published, strict=True):
         ours = "scores missing" if "missing" in row else "-"
         if "rank" in row:
             ours = f"{np.mean(row['rank']):.0f}" + (f"+-{np.std(row['rank']):.0f}" if len(row["rank"]) > 1 else "")
-        cells.append(f"{ours} ({theirs})")
+        cells.append(f"{ours} ({published_rank})")
     return f"| {space} | {method} | {scores} | {f'from {first}' if first else '-'} | {' | '.join(cells)} |"
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="Seeds from 1000 on, beside the published 10..19 of RoBoT.")] = 100,
+    seeds: Annotated[int, typer.Option(help="Number of additional seeds, starting at 1000.")] = 100,
 ) -> None:
-    """Run what is missing, print the table, write JSON and Markdown."""
+    """Reproduce table 3 of RoBoT: ranks found on TransNAS-Bench-101 with 100 queries."""
     compute_rows("transnas101", plan(seeds), run, to_markdown)
 
 

@@ -1,13 +1,16 @@
-"""What moves a proxy's rank correlation: initialisation and its seed, the minibatch, normalisation, dead edges.
+"""Measure what changes the rank correlation of a proxy with test accuracy.
 
-    JAXNAS_DATA=folder python experiments/variants.py [--cells 5] [--seeds 3] [--num 1000]
+    JAXNAS_DATA=folder python experiments/variants.py [--cells 1] [--seeds 3] [--num 1000]
 
-1,000 NAS-Bench-201 cells drawn at random, CIFAR-10 images, batch 64, 16 channels. A variant changes one thing of the
-first; the two ways to initialise are repeated over seeds. For each proxy: Spearman and Kendall with CIFAR-10 test
-accuracy over all finite scores and over cells without dead edges, mean and standard deviation over seeds, and Spearman
-with the scores of the first. One cell per stage takes twenty minutes on two cores; five, the full size, whose first
-scores are those that come with the package, two hours. Resumes. After every variant writes results/variants-CELLS.json
-and results/variants-CELLS.md beside this file.
+The variants are initialisation and its seed, the minibatch, normalisation, precision, and scoring with dead edges.
+There are 1,000 NAS-Bench-201 cells drawn at random, CIFAR-10 images, batch 64 and 16 channels. Each variant changes one
+setting of the first; the two ways to initialise are repeated over seeds. For each proxy the table has the Spearman and
+Kendall correlation with CIFAR-10 test accuracy, over all finite scores and over the cells without dead edges (mean and
+standard deviation over seeds), and the Spearman correlation with the scores of the first variant.
+
+One cell per stage takes 20 minutes on two cores. Five cells, the full size, take two hours; the first scores are then
+those that the package contains. A stopped run resumes. After every variant the script writes
+results/variants-CELLS.json and results/variants-CELLS.md.
 """
 
 import time
@@ -32,7 +35,7 @@ DATA, COLUMN = "cifar10", "c10_full_test_200"
 
 
 class Variant(NamedTuple):
-    """One table of scores."""
+    """Settings of one table of scores."""
 
     config: ScoringConfig = ScoringConfig()
     affine: bool = False
@@ -40,7 +43,7 @@ class Variant(NamedTuple):
 
 
 def make_variants(seeds: int) -> dict[str, list[Variant]]:
-    """By name, every repetition."""
+    """Return the repetitions of each variant by name."""
     return {
         "shared": [Variant(ScoringConfig(seed=seed)) for seed in range(seeds)],
         "independent": [Variant(ScoringConfig(seed=seed, init="independent")) for seed in range(seeds)],
@@ -52,7 +55,7 @@ def make_variants(seeds: int) -> dict[str, list[Variant]]:
 
 
 def score(variant: Variant, archs: np.ndarray, images: ImageData, cells: int, store: Path) -> np.ndarray:
-    """Scores [A M] of the variant, kept in `store`."""
+    """Return the scores [A M] of the variant, which are kept in `store`."""
     if variant == Variant() and cells == 5:
         scores = jaxnas.load_scores("nasbench201", DATA, DEFAULT_PROXIES)
         return scores.values[to_index(NASBENCH201, archs)]
@@ -64,7 +67,7 @@ def score(variant: Variant, archs: np.ndarray, images: ImageData, cells: int, st
 
 
 def correlate(column: np.ndarray, accuracy: np.ndarray, chosen: np.ndarray) -> dict[str, float]:
-    """Spearman and Kendall over the finite scores among the chosen."""
+    """Return Spearman and Kendall correlation over the chosen finite scores."""
     finite = chosen & np.isfinite(column) & np.isfinite(accuracy)
     return {
         "spearman": float(spearmanr(column[finite], accuracy[finite]).statistic),
@@ -73,13 +76,13 @@ def correlate(column: np.ndarray, accuracy: np.ndarray, chosen: np.ndarray) -> d
 
 
 def to_rows(name: str, tables: list[np.ndarray], first: np.ndarray, accuracy: np.ndarray, alive: np.ndarray) -> list:
-    """One row per proxy: every correlation over the repetitions of a variant."""
+    """Return a row per proxy with every correlation over the repetitions of a variant."""
     rows = []
     for number, proxy in enumerate(DEFAULT_PROXIES):
         row: dict = {"proxy": proxy, "variant": name}
-        for of, chosen in (("all", np.full(len(alive), True)), ("alive", alive)):
+        for subset, chosen in (("all", np.full(len(alive), True)), ("alive", alive)):
             pairs = [correlate(table[:, number], accuracy, chosen) for table in tables]
-            row |= {f"{measure}_{of}": [pair[measure] for pair in pairs] for measure in ("spearman", "kendall")}
+            row |= {f"{measure}_{subset}": [pair[measure] for pair in pairs] for measure in ("spearman", "kendall")}
         row["spearman_with_first"] = correlate(tables[-1][:, number], first[:, number], np.isfinite(first[:, number]))[
             "spearman"
         ]
@@ -88,7 +91,7 @@ def to_rows(name: str, tables: list[np.ndarray], first: np.ndarray, accuracy: np
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """One line per proxy and variant."""
+    """Return a table with a row per proxy and variant."""
     lines = [
         "| proxy | variant | Spearman, all finite | Kendall | Spearman, no dead edge | Kendall | with the first |",
         "|---|---|---|---|---|---|---|",
@@ -104,12 +107,12 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the params, from 0 on.")] = 3,
-    num: Annotated[int, typer.Option(help="Architectures.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds of the params.")] = 3,
+    num: Annotated[int, typer.Option(help="Number of architectures.")] = 1000,
     cells: Annotated[int, typer.Option(help="Cells per stage.")] = 1,
-    folder: Annotated[Path | None, typer.Option(help="Where scores are kept; default runs/variants-CELLS.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder of the scores. Default: runs/variants-CELLS.")] = None,
 ) -> None:
-    """Score every variant, write JSON and Markdown, print the table."""
+    """Measure what changes the rank correlation of a proxy with test accuracy."""
     configure_jax()
     started = time.perf_counter()
     folder = folder or Path("runs", f"variants-{cells}")
@@ -118,7 +121,7 @@ def main(
     accuracy = jaxnas.align(jaxnas.load_nasbench201(), NASBENCH201, archs, COLUMN)
     alive = (NASBENCH201.canonicalize(archs) == archs).all(axis=1)
     network, batch = make_network("nasbench201", images, 16, cells), make_batch(images, 64, 0)
-    provenance = make_provenance(NASBENCH201, network, DATA, batch, ScoringConfig())  # of the first
+    provenance = make_provenance(NASBENCH201, network, DATA, batch, ScoringConfig())  # of the first variant
     rows: list[dict] = []
     first = None
     for name, repetitions in make_variants(seeds).items():

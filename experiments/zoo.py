@@ -1,11 +1,13 @@
-"""Scores of every proxy on NAS-Bench-201 cells without dead edges, for `correlations.py` and `more_proxies.py` to read.
+"""Score NAS-Bench-201 cells by every proxy, for `correlations.py`, `more_proxies.py` and others to read.
 
     JAXNAS_DATA=folder python experiments/zoo.py [--data cifar10,cifar100,tiny16] [--num 1000] [--proxies all]
 
-Full size (16 channels, 5 cells per stage, batch 64), one seed, the cells drawn at random: more of them are the same
-and others. RoBoT's six come from the tables that the package ships, made with the same images and seed. Forty minutes
-of two cores for each data set of 32x32 pixels. Resumes, also from the table of an earlier run with the same proxies.
-Writes results/zoo-DATA.parquet beside this file.
+The networks have full size (16 channels, 5 cells per stage, batch 64), and there is one seed. The cells are drawn at
+random from those without dead edges; a larger sample contains a smaller one. The scores by RoBoT's six proxies are
+those that the package contains, which were computed with the same images and seed.
+
+The script takes 40 minutes on two cores for each data set of 32x32 pixels. It resumes, also from the table of an
+earlier run with the same proxies. It writes results/zoo-DATA.parquet.
 """
 
 from pathlib import Path
@@ -30,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Zoo(NamedTuple):
-    """Scores of a sample of architectures by all proxies that were scored."""
+    """Scores of a sample of architectures by all scored proxies."""
 
     archs: np.ndarray
     proxies: tuple[str, ...]
@@ -38,14 +40,14 @@ class Zoo(NamedTuple):
 
 
 def sample_cells(num: int) -> np.ndarray:
-    """Cells without dead edges; a smaller sample is the beginning of a larger one."""
+    """Draw cells without dead edges; a larger sample begins with the smaller one."""
     archs = enumerate_archs(NASBENCH201)
     archs = archs[(NASBENCH201.canonicalize(archs) == archs).all(axis=1)]
     return archs[np.random.default_rng(0).permutation(len(archs))[:num]]
 
 
 def load_zoo(data: str) -> Zoo | None:
-    """The sample's scores on images of `data`, None where there are none."""
+    """Return the scores of the sample on images of `data`, or None if there are none."""
     path = RESULTS / f"zoo-{data}.parquet"
     if not path.exists():
         return None
@@ -55,16 +57,16 @@ def load_zoo(data: str) -> Zoo | None:
 
 
 def ranks(column: np.ndarray) -> np.ndarray:
-    """From 1, the worst, where what is not finite stands."""
+    """Return the ranks of a column, from 1 (lowest); values that are not finite rank lowest."""
     return rankdata(np.where(np.isfinite(column), column, -np.inf))
 
 
 def main(
     data: Annotated[str, typer.Option(help="Comma-separated data sets.")] = "cifar10,cifar100,tiny16",
-    num: Annotated[int, typer.Option(help="Architectures.", min=2)] = 1000,
+    num: Annotated[int, typer.Option(help="Number of architectures.", min=2)] = 1000,
     proxies: Annotated[str, typer.Option(help="Comma-separated proxies or sets.")] = "all",
 ) -> None:
-    """Score, write one table for each data set."""
+    """Score NAS-Bench-201 cells by every proxy and write one table per data set."""
     configure_jax()
     names = tuple(name for name in expand_names(proxies.split(",")) if name not in ROBOT_PROXIES)
     names = tuple(sorted(names, key=list(PROXIES).index))
@@ -87,7 +89,7 @@ def main(
                 on_event=bars,
             )
         write_scores(table, scores)
-        print(f"{name}: {len(scores.archs)} architectures, {len(names)} proxies beside RoBoT's six", flush=True)
+        print(f"{name}: {len(scores.archs)} architectures, {len(names)} proxies in addition to RoBoT's six", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-# Programs compiled once serve the test processes too, and the next run.
+# The test processes and later runs share the compiled programs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), "jaxnas-tests-xla")))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -15,23 +15,26 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="module", autouse=True)
 def _release_programs():
-    """Every compiled program holds memory maps, of which Linux grants a process 65,530: past them XLA:CPU crashes."""
+    """Release compiled programs: each holds memory maps, and XLA:CPU crashes above Linux's limit of 65,530."""
     yield
     jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of public tables and images, from JAXNAS_DATA; skips, or fails when JAXNAS_REQUIRE_DATA=1."""
+    """Return the folder of public tables and images, JAXNAS_DATA; skip, or fail if JAXNAS_REQUIRE_DATA=1."""
     return _folder("JAXNAS_DATA", os.environ.get("JAXNAS_DATA"), "public tables")
 
 
 @pytest.fixture(scope="session")
 def golden_folder() -> Path:
-    """The folder of reference weights and values, from JAXNAS_GOLDEN or beside JAXNAS_DATA; skips or fails as above."""
+    """Return the folder of reference params and values: JAXNAS_GOLDEN, or `golden` next to JAXNAS_DATA.
+
+    Skips or fails like `data_folder`.
+    """
     data = os.environ.get("JAXNAS_DATA")
-    beside = str(Path(data).parent / "golden") if data else None
-    return _folder("JAXNAS_GOLDEN", os.environ.get("JAXNAS_GOLDEN", beside), "reference values")
+    default = str(Path(data).parent / "golden") if data else None
+    return _folder("JAXNAS_GOLDEN", os.environ.get("JAXNAS_GOLDEN", default), "reference values")
 
 
 def _folder(variable, folder, content):

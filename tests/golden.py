@@ -1,4 +1,4 @@
-"""Reference weights, inputs and values for NAS-Bench-201, as made by the public code, in the shapes of jaxnas."""
+"""Load reference params, inputs and values for NAS-Bench-201, made by the public code, in the shapes of jaxnas."""
 
 import json
 from functools import cache
@@ -23,7 +23,7 @@ SIX = {name: PROXIES[name] for name in ROBOT_PROXIES}
 
 
 def compile_proxies(network, dtype, proxies=SIX, quantities=Quantities):
-    """score(params, arch, batch) -> ({proxy: score}, logits) as NumPy values: one compilation for all calls."""
+    """Return score(params, arch, batch) -> ({proxy: score}, logits) as NumPy values, compiled once for all calls."""
 
     def program(params, arch, batch):
         q = quantities(network, params, arch, batch)
@@ -41,25 +41,25 @@ def compile_proxies(network, dtype, proxies=SIX, quantities=Quantities):
 
 @cache
 def load_values(folder: Path) -> dict:
-    """{"archs": {id: string}, "small/w0": {id: {section: {measure: value or None}}}, ...}."""
+    """Return {"archs": {id: string}, "small/w0": {id: {section: {measure: value or None}}}, ...}."""
     golden = json.loads((folder / "golden.json").read_text())
     return {"archs": {arch["id"]: arch["arch"] for arch in golden["archs"]}, **golden["values"]}
 
 
 @cache
 def load_details(folder: Path) -> dict:
-    """{"small/w0/a02": {"logits_fp64": ..., "loss_fp64": ..., ...}, ...}."""
+    """Return {"small/w0/a02": {"logits_fp64": ..., "loss_fp64": ..., ...}, ...}."""
     return json.loads((folder / "detail.json").read_text())
 
 
 def load_batch(folder: Path, config: str) -> Batch:
-    """The minibatch of "small" or "full": images [N H W C] and labels."""
+    """Return the minibatch of "small" or "full": images [N H W C] and labels."""
     with np.load(folder / f"{config}_inputs.npz") as inputs:
         return Batch(inputs["x"].transpose(0, 2, 3, 1), inputs["y"].astype(np.int32))
 
 
 def load_params(folder: Path, name: str) -> dict:
-    """The supernet "small/w0" and so on as the params of our network."""
+    """Return the supernet "small/w0" and so on as the params of our network."""
     config, weights = name.split("/")
     cells = range(NETWORKS[config].cells_per_stage)
     with np.load(folder / f"{config}_{weights}.npz") as file:
@@ -95,5 +95,5 @@ def load_params(folder: Path, name: str) -> dict:
 
 
 def _to_ours(tensor):
-    """Kernels OIHW to HWIO, matrices (out, in) to (in, out); vectors stay."""
+    """Transpose kernels from OIHW to HWIO and matrices from (out, in) to (in, out); vectors are unchanged."""
     return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T

@@ -1,4 +1,4 @@
-"""Packages of the extra `test-integration`, which tests may need beside those of `test`."""
+"""Import packages of the extra `test-integration`, which some tests need in addition to those of `test`."""
 
 import importlib
 import importlib.util
@@ -9,7 +9,7 @@ import pytest
 
 
 def require(name: str) -> ModuleType:
-    """Import a package; skip the tests where it is missing, or fail when JAXNAS_REQUIRE_INTEGRATION=1."""
+    """Import a package; skip the tests if it is missing, or fail if JAXNAS_REQUIRE_INTEGRATION=1."""
     require_installed(name.partition(".")[0])
     return importlib.import_module(name)
 

@@ -17,7 +17,7 @@ NONE, SKIP, CONV_1X1, CONV_3X3, POOL = range(5)
 
 
 def flatten(params):
-    """{name: array} of every parameter, the stacked ones of the cells taken apart."""
+    """Return {name: array} of every parameter, with the stacked parameters of the cells separated."""
     flat = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = "/".join(key.key for key in path)
@@ -33,7 +33,7 @@ def is_weight(name):
 
 
 def logits(flat, arch, images, *, cells=1, norm="all", tap=lambda name, out: out, statistics=None):
-    """Logits [N K]; batch means and unbiased variances are put into the dict `statistics` if one is given."""
+    """Return logits [N K]; the dict `statistics`, if given, receives batch means and unbiased variances."""
     relus, blocks = itertools.count(), itertools.count()
 
     def relu(x):
@@ -105,7 +105,7 @@ def loss(flat, arch, batch, **options):
 
 
 def proxies(params, arch, batch):
-    """The six proxies of one architecture, each from its definition."""
+    """Return the six proxies of one architecture, each computed from its definition."""
     flat = flatten(params)
     weights = {name: leaf for name, leaf in flat.items() if is_weight(name)}
     of_weights = jax.jit(lambda weights: loss(flat | weights, arch, batch))
@@ -122,7 +122,7 @@ def proxies(params, arch, batch):
 
 
 def _gradient_and_hessian_product(function, weights):
-    """g and H g, reverse over reverse."""
+    """Return g and H g, by reverse mode over reverse mode."""
     gradient = jax.grad(function)(weights)
 
     def along_gradient(weights):
@@ -133,7 +133,7 @@ def _gradient_and_hessian_product(function, weights):
 
 
 def fisher(flat, arch, batch):
-    """An addition to the output a of every layer, whose gradient at 0 is dL/da."""
+    """Return an addition to the output a of every layer; its gradient at 0 is dL/da."""
 
     def of_additions(added):
         outputs = {}

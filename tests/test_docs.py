@@ -30,13 +30,13 @@ if not DOCS.is_dir():
     pytest.skip("a source distribution has no pages", allow_module_level=True)
 
 BLOCK = re.compile(r"^```(python|bash|text)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"^jaxnas ", re.MULTILINE)  # of a block that is run
+COMMAND = re.compile(r"^jaxnas ", re.MULTILINE)  # marks a block that is run
 LIKE = "<!-- prints: like -->"
 PORT = "9876"
 
 MARKS = {
     "differences.md": (),
-    "index.md": pytest.mark.slow,  # the main job
+    "index.md": pytest.mark.slow,  # runs a search with the default settings
     "reference/api.md": (),
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
@@ -50,14 +50,14 @@ MARKS = {
 
 
 def blocks_of(page):
-    """(language, code, what it prints or None) of every block that runs."""
+    """Yield (language, code, expected output or None, whether numbers may differ) of every block that runs."""
     text = re.sub(r"^( +)```.*?^\1```$", "", (DOCS / page).read_text(), flags=re.DOTALL | re.MULTILINE)
     found = list(BLOCK.finditer(text))
     for block, after in itertools.zip_longest(found, found[1:]):
         if block[1] == "python" or (block[1] == "bash" and COMMAND.search(block[2])):
             between = text[block.end() : after.start()].strip() if after and after[1] == "text" else None
-            said = after[2] if between in ("", LIKE) else None
-            yield block[1], block[2], said, between == LIKE
+            expected = after[2] if between in ("", LIKE) else None
+            yield block[1], block[2], expected, between == LIKE
 
 
 def run_python(code, names, page):
@@ -77,21 +77,21 @@ def run_bash(code, port):
 
 
 def comparable(text, like):
-    """Its lines, without what may differ."""
+    """Return the lines of a text without the parts that may differ."""
     text = re.sub(r"\d+(\.\d+)? s\b", "_ s", text)
     if like:
-        text = re.sub(r"(?<=,)\n  (?=\S)", " ", text)  # where a line is broken depends on the numbers in it
+        text = re.sub(r"(?<=,)\n  (?=\S)", " ", text)  # line breaks depend on the numbers in a line
         text = re.sub(r"\|[\w~|+]+\|", "architecture", text)
         text = re.sub(r"[+-]?\d+(\.\d+)?(?![\w.])", "_", text)
         text = re.sub(r"\b(bo|greedy)\b", "phase", text)
     return [" ".join(line.split()) for line in text.strip().splitlines() if line.strip()]
 
 
-def check_printed(said, printed, like):
-    said, left = comparable(said, like), comparable(printed, like)
-    for number, line in enumerate(said):
+def check_printed(expected, printed, like):
+    expected, left = comparable(expected, like), comparable(printed, like)
+    for number, line in enumerate(expected):
         if line == "...":
-            rest = said[number + 1 :]
+            rest = expected[number + 1 :]
             left = left[len(left) - len(rest) :] if "..." not in rest else left[left.index(rest[0]) :]
         else:
             assert left, f"printed was not: {line}\nof\n{printed}"
@@ -114,10 +114,10 @@ def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    for language, code, said, like in blocks_of(page):
+    for language, code, expected, like in blocks_of(page):
         printed = run_python(code, names, page) if language == "python" else run_bash(code, port)
-        if said is not None:
-            check_printed(said, printed, like)
+        if expected is not None:
+            check_printed(expected, printed, like)
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def _at(folder):
 
 
 def generated():
-    """Return the module that Sphinx calls for what the site reads from the code."""
+    """Return the module that generates parts of the site from the code."""
     spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -149,7 +149,7 @@ def generated():
 
 
 def test_reference_has_every_public_module():
-    """The command line has its help texts instead."""
+    """The command line is documented by its help texts instead."""
     placeholder = re.compile(r"<!-- generated: modules ([\w.]+) -->")
     packages = [package for page in DOCS.rglob("*.md") for package in placeholder.findall(page.read_text())]
     listed = [name for package in packages for name in generated().module_names(package)]
@@ -165,6 +165,23 @@ def test_public_api_page_has_every_public_name_with_a_line_and_an_example():
     for name, text in zip(names, texts, strict=True):
         assert re.match(r"[A-Z][^\n]+\.\n\n```python\n", text), f"{name} has no line of text and no example"
         assert re.search(rf"\b{name}\b", text.partition("```python")[2]), f"{name} is not in its example"
+
+
+def test_public_api_page_has_the_names_for_your_own_methods_proxies_spaces_and_checks():
+    """Names of subpackages are public if the section on subpackages has them."""
+    from jaxnas import testing
+    from jaxnas.networks.declared import network
+
+    text = (DOCS / "reference/api.md").read_text().partition("## Subpackages")[2]
+    tutorials = (path.read_text() for path in (DOCS / "tutorials").glob("own-*.md"))
+    imported = {
+        name
+        for tutorial in tutorials
+        for names in re.findall(r"^from jaxnas\.search import (.*)$", tutorial, re.MULTILINE)
+        for name in names.split(", ")
+    }
+    for name in {*testing.__all__, *network.__all__, *imported} - {"DeclaredNetwork"}:
+        assert re.search(rf"\b{name}\b", text), name
 
 
 def test_reference_has_every_proxy_and_command():
@@ -189,5 +206,5 @@ def test_files_that_pages_name_are_there():
 
 
 def test_pages_with_code_are_known():
-    """A new page with code is to be marked, or named, above."""
+    """A new page with code must be added to MARKS above."""
     assert set(PAGES) | {"tutorials/first-search.ipynb"} == set(MARKS)

@@ -47,7 +47,7 @@ def program_and_arguments(network, pixels, strategy, names, num_archs=6):
 
 @pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES])
 def test_it_lowers_for_tpu(case):
-    """Convolutions with operands in bfloat16, static shapes, no call to the host, no float64."""
+    """Convolutions have bfloat16 operands and static shapes; there are no calls to the host and no float64."""
     make, arguments = program_and_arguments(*CASES[case])
     with jax.default_matmul_precision("bfloat16"):
         exported = jax.export.export(make(float64=False), platforms=["tpu"])(*arguments)
@@ -63,7 +63,7 @@ def test_it_lowers_for_tpu(case):
 
 
 def test_without_float64_the_scores_are_the_same():
-    """But for rounding; the last steps are taken on the host."""
+    """Except for rounding; the last steps are computed on the host."""
     make, arguments = program_and_arguments(NASBench201Network(**SMALL), 8, "loop", FINISHED)
     exact, scores = (make(float64=float64)(*arguments) for float64 in (True, False))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(exact)} == {"float64"}

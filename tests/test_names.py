@@ -1,4 +1,4 @@
-"""The `Literal` aliases list what the library has."""
+"""The `Literal` aliases list the names of the library."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is promised of an installed jaxnas: a light import, and that every public name is there."""
+"""An installed jaxnas keeps its promises: a light import, and every public name exists."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ HEAVY = {"flax", "gpjax", "jax", "jaxlib", "numpy", "optax", "orbax", "pyarrow",
 
 
 def run(code):
-    """What a fresh interpreter prints."""
+    """Return what a fresh interpreter prints."""
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 

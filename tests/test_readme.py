@@ -1,4 +1,4 @@
-"""The README's Python examples run, and print what the README says they print."""
+"""The README's Python examples run and print the output that the README shows."""
 
 import contextlib
 import io
@@ -13,12 +13,12 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n(?:\n((?:    [^\n]+\n)+))?", TEXT, 
 
 
 NUMBER = re.compile(r"\b\d+\.\d+(?= %)")  # an accuracy
-SPREAD = 2.0  # percent; another kind of processor sums in another order: 96.90 and 97.46 were seen
+SPREAD = 2.0  # percent; other processors order sums differently: 96.90 and 97.46 were observed
 
 
-def assert_like(printed, said):
+def assert_like(printed, expected):
     """Check that texts are equal, except for accuracies, which may differ a little."""
-    lines = "\n".join(line.strip() for line in said.splitlines())
+    lines = "\n".join(line.strip() for line in expected.splitlines())
     assert NUMBER.sub("_", printed.strip()) == NUMBER.sub("_", lines)
     for ours, theirs in zip(NUMBER.findall(printed), NUMBER.findall(lines), strict=True):
         assert abs(float(ours) - float(theirs)) <= SPREAD
@@ -26,7 +26,7 @@ def assert_like(printed, said):
 
 @pytest.mark.slow
 def test_examples_print_what_they_say(tmp_path, monkeypatch):
-    """One after another, as a reader would type them; the reader's data are the digits."""
+    """The examples run one after another, as a reader would type them; the data of the reader are the digits."""
     monkeypatch.chdir(tmp_path)
     digits = load_digits()
     images, labels = digits.images / 16, digits.target

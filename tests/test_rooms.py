@@ -1,4 +1,4 @@
-"""The rooms of the package: imports point down one order of packages, in no circle, and only the top one prints."""
+"""Imports follow one order of subpackages without cycles, and only the top one prints."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ FLOORS = (
     *("errors", "names", "runtime", "spaces", "data", "networks", "proxies", "scoring", "store", "table"),
     *("objectives", "search", "run", "report", "cli"),
 )
-OUTSIDE = "testing"  # contracts for users' own tests: nothing imports it
+OUTSIDE = "testing"  # contracts for users' tests: nothing imports it
 
 
 def name_of(path: Path) -> str:

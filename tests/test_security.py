@@ -19,7 +19,7 @@ from jaxnas.store.store import read_score_table, score_to_store
 
 PACKAGE = Path(jaxnas.__file__).parent
 RUNS_CODE = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-ALLOWED = {"files.py"}  # where a benchmark's file is read, by an unpickler that admits numbers alone
+ALLOWED = {"files.py"}  # the file of a benchmark is read by an unpickler that accepts only numbers
 
 
 def imported(tree):
@@ -75,6 +75,6 @@ def test_a_part_that_carries_a_pickle_is_not_unpickled(tmp_path):
     part.unlink()
     write_part(open_folder(tmp_path / "store"), pa.Table.from_arrays(table.columns, schema=schema))
     with suppress(InputError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a type that pyarrow does not know
+        warnings.simplefilter("ignore")  # a type that pyarrow does not know
         read_score_table(tmp_path / "store")
     assert not trace.exists()

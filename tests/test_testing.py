@@ -16,7 +16,7 @@ from jaxnas.testing import check_method, check_network, check_proxy
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
 
-# Pixels and channels that are enough for normalisation's epsilon to be small; TransNAS-Bench-101 divides by 64.
+# Enough pixels and channels for normalisation's epsilon to be small; TransNAS-Bench-101 divides by 64.
 SMALL = {"nasbench201": (8, 2), "darts": (32, 4)}
 
 

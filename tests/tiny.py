@@ -37,7 +37,7 @@ class TinyNetwork(SearchNetwork):
     space = TINY
 
     num_classes: int = 3
-    normalised = False  # declare the stem so, whose scale then plays no part in the curvature
+    normalised = False  # whether the stem is declared as normalised; its scale then does not affect the curvature
 
     @nn.compact
     def __call__(self, images, arch, *, train=True):

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A Cloud TPU slice, a single host or a pod, that scores a space into an object store:
+# Score a space into an object store on a Cloud TPU slice, which is a single host or a pod:
 #
 #   tpu.sh create | install | run | collect | delete     one step
-#   tpu.sh all                                           all of them; after a preemption create, install and run again
+#   tpu.sh all                                           all of them; after a preemption repeat create, install and run
 #
-# Settings are environment variables, see README.md. What `run` executes is the same command on every host; JAX finds
-# the others. A preempted slice costs what its hosts had not saved, a minute at most: the store has the rest.
+# Settings are environment variables, see README.md. `run` executes the same command on every host, and JAX finds the
+# other hosts. A preemption loses at most one minute of work, which the hosts had not saved to the store yet.
 set -euo pipefail
 
 : "${NAME:=jaxnas}" "${ZONE:=us-west4-a}" "${TYPE:=v5litepod-16}" "${VERSION:=v2-alpha-tpuv5-lite}" "${SPOT:=1}"
-: "${PACKAGE:=jaxnas[tpu]}" # what pip installs: a name, an address of a wheel, git+https://...
-: "${MOST_STARTS:=20}"      # slices that `all` makes before it gives up
+: "${PACKAGE:=jaxnas[tpu]}" # argument of pip install: a name, an address of a wheel, git+https://...
+: "${MOST_STARTS:=20}"      # slices that `all` creates before it gives up
 
 need() {
     if [ -z "${!1:-}" ]; then
@@ -33,13 +33,13 @@ install() {
 }
 
 run() {
-    need OUT "give the store, such as gs://bucket/nasbench201"
-    need ARGS "give what follows 'jaxnas score', such as '--all --channels 16 --cells 5 --precision bfloat16'"
+    need OUT "set it to the store, such as gs://bucket/nasbench201"
+    need ARGS "set it to the arguments of 'jaxnas score', such as '--all --channels 16 --cells 5 --precision bfloat16'"
     on_all_hosts "JAXNAS_DATA=~/data ~/jaxnas/bin/jaxnas score $ARGS --out '$OUT'"
 }
 
 collect() {
-    need OUT "give the store, such as gs://bucket/nasbench201"
+    need OUT "set it to the store, such as gs://bucket/nasbench201"
     gcloud storage cp "$OUT/scores.parquet" "${RESULT:-scores.parquet}"
 }
 
@@ -56,13 +56,13 @@ all() {
             return
         fi
         if ! is_preempted; then
-            echo "error: the job failed on a slice that is still there: see above; 'tpu.sh delete' ends it" >&2
+            echo "error: the job failed on a slice that is still there: see above; 'tpu.sh delete' deletes it" >&2
             exit 1
         fi
-        echo "preempted, slice $start of at most $MOST_STARTS: a new one goes on" >&2
+        echo "slice $start of at most $MOST_STARTS was preempted: continuing on a new one" >&2
         delete || true
     done
-    echo "error: $MOST_STARTS slices were preempted: the store keeps what they scored, 'tpu.sh all' goes on" >&2
+    echo "error: $MOST_STARTS slices were preempted: the store keeps their scores, 'tpu.sh all' resumes" >&2
     exit 1
 }
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: the main job, resuming, tables, and one clear line for every mistake."""
+"""The command line as users call it: searches, resuming, tables, and a one-line message for every mistake."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", "--proxies
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Run the command in a folder of its own; returns exit code, stdout, stderr."""
+    """Return a function that runs the command in a separate folder: exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # the tests' process has started its devices
     monkeypatch.delenv("JAXNAS_DATA", raising=False)
@@ -66,7 +66,7 @@ def test_a_set_of_proxies_stands_for_its_members(run, tmp_path):
     assert (code, "did you mean 'nbsz'?" in err) == (2, True)
 
 
-def test_train_takes_what_a_search_found_and_goes_on(run, tmp_path):
+def test_train_takes_the_selected_architecture_and_resumes(run, tmp_path):
     assert run(*SEARCH)[0] == 0
     search = "runs/nasbench201-digits-seed0"
     selected = json.loads((tmp_path / search / "result.json").read_text())["outcomes"]["robot"]["selected"]
@@ -94,7 +94,7 @@ def test_train_takes_what_a_search_found_and_goes_on(run, tmp_path):
     assert len(record["loss"]) == len(record["accuracy"]) == 2
     assert {"jax", "device"} <= record["environment"].keys()
     code, again, err = run(*train)
-    assert (code, again) == (0, out)  # from the checkpoint
+    assert (code, again) == (0, out)  # resumed from the checkpoint
     assert "steps" not in err
     code, _, err = run(*train, "--seed", "1")
     assert code == 2
@@ -153,7 +153,7 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
     folder = tmp_path / "runs" / "compare"
     record = json.loads((folder / "comparison.json").read_text())
     assert [row["method"] for row in record["rows"]] == ["random", "rea", "single_proxy"]
-    assert all(row["mean"] == pytest.approx(row["observed"] + 100) for row in record["rows"])  # as the table is made
+    assert all(row["mean"] == pytest.approx(row["observed"] + 100) for row in record["rows"])  # as constructed
     assert record["rows"][0]["against_first"] is None
     difference = record["rows"][1]["mean"] - record["rows"][0]["mean"]
     assert record["rows"][1]["against_first"]["difference"] == pytest.approx(difference)
@@ -170,7 +170,7 @@ def test_compare_keeps_what_is_finished_and_adds_to_it(run, tmp_path, table):
     assert (code, "budget is 6, not 7" in err) == (2, True)
 
 
-def test_a_damaged_file_of_a_comparison_is_made_anew(run, tmp_path, table):
+def test_a_damaged_file_of_a_comparison_is_made_again(run, tmp_path, table):
     assert run(*COMPARE, "--test-column", "test", "--seeds", "2")[0] == 0
     path = tmp_path / "runs" / "compare" / "rea.parquet"
     whole = pq.read_table(path)
@@ -203,7 +203,7 @@ OTHER_SPACE += ["--column", "val", "--methods", "robot,rea", "--seeds", "2"]
 
 @pytest.fixture
 def skeletons(tmp_path):
-    """Scores and accuracies of 40 networks that jaxnas cannot build yet."""
+    """Return scores and accuracies of 40 networks that jaxnas cannot build."""
     space = jaxnas.SPACES["transnas101-macro"]
     texts = [space.format(arch) for arch in jaxnas.sample(space, 40, seed=0)]
     for name, header, rows in (
@@ -217,7 +217,7 @@ def skeletons(tmp_path):
 def test_a_space_without_network_is_searched_on_tables(run, tmp_path, skeletons):
     assert run(*OTHER_SPACE)[0] == 0
     record = json.loads((tmp_path / "runs" / "compare" / "comparison.json").read_text())
-    assert record["rows"][0]["mean"] == 84  # of the 35 that have both
+    assert record["rows"][0]["mean"] == 84  # mean over the 35 that have both
     args = ["search", *OTHER_SPACE[1:6], "--column", "val"]
     code, out, _ = run(*args, "--budget", "5")
     assert code == 0
@@ -252,14 +252,14 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
         code, _, err = run("search", "--scores", name, "--budget", "5", "--proxies", "snip", *SMALL)
         assert code == 2
         assert "snip" in err
-        assert "synflow" in err  # what there is
+        assert "synflow" in err  # the message lists the choices
     code, _, err = run(*args, "--init", "independent")
     assert code == 2
     assert "init is shared, not independent" in err
 
 
 def test_score_of_a_task(run, tmp_path):
-    """The head and labels of the task, on the images that are given, resized; another task is another store."""
+    """The task selects head and labels, given images are resized, and another task needs another store."""
     args = ["score", "transnas101-micro", "--sample", "2", "--proxies", "snip,synflow", "--pixels", "32"]
     code, out, err = run(*args, "--task", "segmentsemantic", "--channels", "4", "--batch-size", "4")
     assert (code, err.count("rror")) == (0, 0)
@@ -290,17 +290,17 @@ def test_json_lines_tell_everything(run, tmp_path):
     assert (events[0]["part"], events[1]["found"]) == ("0.parquet", 20)
 
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+# A shell that runs the tests in the background makes them and their children ignore Ctrl-C.
 STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
 
 
 def stopped(place, *args):
-    """What a stopped command says."""
+    """Return the output of a stopped command."""
     return f"stopped: finished work is kept in {place}; resume with: {shlex.join(['jaxnas', *args])}\n"
 
 
-def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(tmp_path):
-    lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # all would take half a minute
+def test_ctrl_c_ends_with_one_line_and_the_same_command_resumes(tmp_path):
+    lasting = ["--channels", "8", "--cells", "3", "--batch-size", "16"]  # scoring all of them would take half a minute
     args = ["score", "--all", "--proxies", "synflow", "--json", *lasting]
     command = [sys.executable, "-c", STOPPABLE, *args]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -328,7 +328,7 @@ def test_ctrl_c_keeps_the_seeds_of_a_comparison(run, tmp_path, table):
     found = kept.read_bytes()
     assert 10 <= pq.read_metadata(kept).num_rows < 100_000
     assert run(*args, "5")[0] == 0
-    assert kept.read_bytes() == found  # five seeds are there already
+    assert kept.read_bytes() == found  # five seeds are done already
 
 
 def test_data_lists_every_set(run):

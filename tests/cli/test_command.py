@@ -1,4 +1,4 @@
-"""Options generated from dataclasses: their help, their checks, and how quickly both come."""
+"""Options generated from dataclasses: their help, their checks and their speed."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ PANELS = ["Arguments", "Options", "What", "Budget", "Data", "Hardware", "Output"
 
 @dataclass(frozen=True)
 class Toy:
-    """One field of each kind."""
+    """Options with one field of each kind."""
 
     arch: str = setting(REQUIRED, "An architecture.", argument=True)
     method: MethodName = setting("robot", "A method.")
@@ -36,7 +36,7 @@ class Toy:
 
 
 def call(*arguments, **groups):
-    """What a command with these options gets."""
+    """Return the options that a command with these arguments gets."""
     received = []
 
     def command(toy, given):
@@ -86,7 +86,7 @@ def test_two_options_of_one_name_are_refused():
 
 
 def help_of(*command):
-    """The help of a command, as a pipe of 80 columns gets it."""
+    """Return the help of a command as printed into a pipe of 80 columns."""
     code = "import sys, jaxnas.cli as cli; sys.argv[0] = 'jaxnas'; cli.main()"
     environment = {"COLUMNS": "80", "PATH": "", "PYTHONPATH": ":".join(sys.path)}
     arguments = [sys.executable, "-c", code, *command, "--help"]
@@ -100,11 +100,11 @@ def test_help_has_panels_in_order_and_fits_80_columns(command):
     assert panels == [panel for panel in PANELS if panel in panels]
     assert panels[:2] == PANELS[:2]
     first = re.findall(r"│ --([\w-]+)", text[text.index("╭─ Options") : text.index("╭─ What")])
-    assert len(first) == 4  # three beside the space or the architecture, and the help
+    assert len(first) == 4  # the space or the architecture, three options, the help
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "…" not in text
     examples = typer.main.get_command(app).commands[command].help.split("Examples:")[1]
-    assert all(line in text for line in examples.splitlines())  # in one piece
+    assert all(line in text for line in examples.splitlines())  # on one line
 
 
 def test_help_lists_every_choice():
@@ -121,7 +121,7 @@ def test_every_field_that_is_declared_is_an_option():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         (["--help"], 0, ""),
         (["search", "--help"], 0, ""),
@@ -132,7 +132,7 @@ def test_every_field_that_is_declared_is_an_option():
         (["compare", "--methods", "robot,reaa"], 2, "error: unknown method 'reaa': did you mean 'rea'?"),
     ],
 )
-def test_help_and_wrong_choices_come_without_jax(arguments, code, said):
+def test_help_and_wrong_choices_come_without_jax(arguments, code, expected):
     program = (
         "import atexit, sys, jaxnas.cli as cli\n"
         "atexit.register(lambda: print({'jax', 'numpy', 'pyarrow'} & set(sys.modules)))\n"
@@ -141,7 +141,7 @@ def test_help_and_wrong_choices_come_without_jax(arguments, code, said):
     result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert result.returncode == code
     assert result.stdout.endswith("set()\n")
-    assert result.stderr.startswith(said)
+    assert result.stderr.startswith(expected)
     assert result.stderr.count("\n") == (1 if code else 0)
 
 

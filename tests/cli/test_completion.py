@@ -1,4 +1,4 @@
-"""What the shell completes, asked as bash and zsh ask; and every command's help, whose examples can be parsed."""
+"""Shell completion as bash and zsh request it, and the help of every command, whose examples must parse."""
 
 import os
 import re
@@ -17,7 +17,7 @@ JAXNAS = Path(sys.executable).with_name("jaxnas")
 
 
 def complete(line, shell="bash", **variables):
-    """What the shell is told for the last word of the line."""
+    """Return the completions that the shell gets for the last word of the line."""
     words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_TYPER_COMPLETE_ARGS": line}
     told = subprocess.run(
         [JAXNAS],
@@ -69,7 +69,7 @@ def test_options_complete(command, option, first):
 
 def test_it_can_be_shown_and_installed(tmp_path):
     def ask(option):
-        command = ["bash", "-c", f"{shlex.quote(str(JAXNAS))} {option}; exit $?"]  # which finds out its shell
+        command = ["bash", "-c", f"{shlex.quote(str(JAXNAS))} {option}; exit $?"]  # it detects its shell
         variables = {**os.environ, "HOME": str(tmp_path)}
         return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
 
@@ -79,7 +79,7 @@ def test_it_can_be_shown_and_installed(tmp_path):
 
 
 def test_nothing_heavy_is_imported_for_it():
-    """The command line without what `import jaxnas` brings."""
+    """The command line by itself imports neither JAX nor pyarrow."""
     code = "import sys, types; jaxnas = types.ModuleType('jaxnas'); jaxnas.__path__ = sys.argv[1:]\n"
     code += "sys.modules['jaxnas'] = jaxnas; import jaxnas.cli; print('jax' in sys.modules, 'pyarrow' in sys.modules)"
     told = subprocess.check_output([sys.executable, "-c", code, *jaxnas.__path__], text=True)
@@ -87,7 +87,7 @@ def test_nothing_heavy_is_imported_for_it():
 
 
 def commands(command, path=()):
-    """All commands, with what one types for them."""
+    """Return all commands with the words that a user types for them."""
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
         yield from commands(child, (*path, name))
@@ -123,8 +123,8 @@ def test_the_same_option_has_the_same_help():
             found.setdefault(parameter.name, {})[name] = about.split(" Default: ")[0]
     differ = {option for option, helps in found.items() if len(set(helps.values())) > 1}
     assert differ == {
-        "batch_size",  # of the proxies' minibatch; of a training
-        "space",  # of `train` after the architecture
-        "out",  # a folder; of `score` also an address; of `report` a file
+        "batch_size",  # batch size of the proxies, and of a training
+        "space",  # argument of `train` after the architecture
+        "out",  # a folder; for `score` also an address; for `report` a file
         "proxies",  # `compare` also takes names that scores of the user have
     }

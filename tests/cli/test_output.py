@@ -1,4 +1,4 @@
-"""Output as a terminal of 80 columns, a pipe and a program get it, and how Ctrl-C ends a command."""
+"""Output in a terminal of 80 columns, in a pipe and for a program, and how Ctrl-C ends a command."""
 
 import json
 import os
@@ -25,7 +25,7 @@ CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the commands run, one after another."""
+    """Return the folder in which the commands run one after another."""
     import jaxnas
 
     folder = tmp_path_factory.mktemp("commands")
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def run(monkeypatch, capsys, folder):
-    """Run the command with a terminal's usual width; returns exit code, stdout, stderr."""
+    """Run the command with the usual width of a terminal; return exit code, stdout and stderr."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # the tests' process has started its devices
@@ -55,7 +55,7 @@ def run(monkeypatch, capsys, folder):
 
 
 def may_be_long(line):
-    """What is copied stays in one piece: an architecture, an address, a path."""
+    """Text that users copy is not broken: an architecture, an address, a path."""
     return line.lstrip().startswith(("|", "address: ", "place: "))
 
 
@@ -70,7 +70,7 @@ def test_80_columns_are_enough(run, args):
 
 
 def events(out):
-    """The objects of the lines, all of which are JSON without NaN."""
+    """Return the objects of the lines, all of which must be JSON without NaN."""
     return [json.loads(line, parse_constant=pytest.fail) for line in out.splitlines()]
 
 
@@ -125,7 +125,7 @@ def test_a_mistake_under_json_is_one_line_on_stderr(run, args):
 
 
 def in_terminal(args, **variables):
-    """What the command writes where stdout and stderr are a terminal."""
+    """Return what the command writes if stdout and stderr are a terminal."""
     ours, its = pty.openpty()
     command = [sys.executable, "-m", "jaxnas.cli", *args]
     environment = {**os.environ, "TERM": "xterm-256color", **variables}
@@ -155,7 +155,7 @@ def test_colours_are_for_terminals_without_no_color():
         assert not colours(in_terminal(args, NO_COLOR="1"))
 
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+# A shell that runs the tests in the background makes them and their children ignore Ctrl-C.
 STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
 
 

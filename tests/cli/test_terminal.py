@@ -1,4 +1,4 @@
-"""What the command line shows: in a terminal bars for every stage, elsewhere lines."""
+"""The display of progress: bars for every stage in a terminal, lines elsewhere."""
 
 import io
 import re
@@ -24,7 +24,7 @@ WIDTH = 80
 
 
 def show(monkeypatch, is_terminal):
-    """Everything that a search reports, on a console of that kind."""
+    """Return the text of all events of a search on a console of the given kind."""
     out = io.StringIO()
     monkeypatch.setattr(
         progress, "status", Console(file=out, force_terminal=is_terminal, width=WIDTH, color_system=None)

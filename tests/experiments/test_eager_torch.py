@@ -1,4 +1,4 @@
-"""The eager PyTorch that jaxnas is timed against computes the same: the values of the public code, and ours."""
+"""The eager PyTorch baseline of `throughput.py` computes the values of the public code and of jaxnas."""
 
 import importlib
 import sys
@@ -18,11 +18,11 @@ sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts, not 
 eager_torch = importlib.import_module("eager_torch")
 torch.set_num_threads(1)  # on a busy machine two threads wait for each other most of the time
 
-OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # of small/w0 a06: convolutions fed with zeros
+OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # for small/w0 a06, whose convolutions are fed with zeros
 
 
 def score_eagerly(network, params, arch, batch, shared):
-    """The six scores of our flax network, computed by PyTorch in float64."""
+    """Return the six scores of our flax network, computed by PyTorch in float64."""
     copy = eager_torch.Network(arch, network.num_classes, network.channels, network.cells_per_stage).double()
     eager_torch.load_params(copy, params)
     images = torch.from_numpy(np.float64(batch.images).transpose(0, 3, 1, 2))
@@ -50,7 +50,7 @@ def test_all_architectures_equal_the_public_code(golden_folder, name, shared):
 
 
 def test_all_proxies_equal_ours_with_several_cells_per_stage():
-    """Without dead edges, whose convolutions of zeros have scores of rounding noise."""
+    """Without dead edges: convolutions of zeros have scores of rounding noise."""
     network = NASBench201Network(num_classes=7, channels=4, cells_per_stage=2)
     rng = np.random.default_rng(0)
     batch = Batch(rng.normal(size=(8, 16, 16, 3)), rng.integers(0, 7, 8).astype(np.int32))

@@ -1,4 +1,4 @@
-"""Rows of an experiment: computed once, kept at every step, in the order asked for."""
+"""Rows of an experiment are computed once, saved at once and returned in the requested order."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts, not 
 rows = importlib.import_module("rows")
 
 
-def test_a_stopped_experiment_goes_on(monkeypatch, tmp_path):
+def test_a_stopped_experiment_resumes(monkeypatch, tmp_path):
     monkeypatch.setattr(rows, "RESULTS", tmp_path)
     calls = []
 
@@ -36,6 +36,6 @@ def test_a_stopped_experiment_goes_on(monkeypatch, tmp_path):
     assert record["environment"]["seconds"] >= 0
     rows.compute_rows("squares", [{"number": 3}, {"number": 4}], compute, markdown)
     assert calls == [1, 2, 2, 3, 4]
-    assert len(json.loads((tmp_path / "squares.json").read_text())["rows"]) == 4  # what was not asked for stays
+    assert len(json.loads((tmp_path / "squares.json").read_text())["rows"]) == 4  # other rows are kept
     rows.compute_rows("squares", [{"number": number} for number in (1, 5, 3)], compute, markdown)
-    assert (tmp_path / "squares.md").read_text() == "1\n25\n9\n"  # a new row hides none behind it
+    assert (tmp_path / "squares.md").read_text() == "1\n25\n9\n"  # a new row does not hide later ones

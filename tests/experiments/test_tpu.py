@@ -1,4 +1,4 @@
-"""The launch scripts against stand-ins of gcloud and srun: which commands they give, and what a preemption does."""
+"""The launch scripts with stand-ins for gcloud and srun: the commands that they run, and what a preemption does."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ echo "scontrol $*" >> "$LOG"
 
 @pytest.fixture
 def run(tmp_path):
-    """Run a script with stand-ins in front of the path; its exit code, stderr and the commands that it gave."""
+    """Return a function that runs a script with stand-ins on the path: exit code, stderr and the commands run."""
     for name, text in (("gcloud", GCLOUD), ("srun", SRUN), ("scontrol", SCONTROL)):
         path = tmp_path / name
         path.write_text(text)
@@ -48,7 +48,7 @@ JOB = {"OUT": "gs://bucket/store", "ARGS": "--all --channels 16", "NAME": "mine"
 
 
 def steps(commands):
-    """The step that each command is of."""
+    """Return the step to which each command belongs."""
     signs = {"create": " create ", "install": "pip install", "run": "jaxnas score", "collect": "scores.parquet"}
     signs |= {"delete": " delete ", "describe": " describe "}
     return [step for line in commands for step, sign in signs.items() if sign in line]
@@ -70,7 +70,7 @@ def test_a_preempted_slice_is_replaced(run):
     assert code == 0, err
     lost = ["create", "install", "run", "describe", "delete"]
     assert steps(commands) == [*lost, *lost, "create", "install", "run", "collect", "delete"]
-    assert err.count("a new one goes on") == 2
+    assert err.count("continuing on a new one") == 2
 
 
 def test_it_gives_up(run):
@@ -79,13 +79,13 @@ def test_it_gives_up(run):
     assert "still there" in err
     code, err, commands = run("tpu.sh", "all", FAILURES="9", MOST_STARTS="2", **JOB)
     assert (code, steps(commands).count("create")) == (1, 2)
-    assert "'tpu.sh all' goes on" in err
+    assert "'tpu.sh all' resumes" in err
 
 
 def test_what_is_missing_is_named(run):
     code, err, commands = run("tpu.sh", "run", ARGS="--all")
     assert (code, commands) == (2, [])
-    assert "OUT is not set: give the store" in err
+    assert "OUT is not set: set it to the store" in err
     code, err, _ = run("tpu.sh", "start")
     assert code == 2
     assert "create | install | run | collect | delete" in err
@@ -97,11 +97,11 @@ def test_slurm(run):
     assert commands == ["srun --kill-on-bad-exit=1 jaxnas score --all --cells 5 --out /shared/store"]
     code, err, commands = run("slurm.sh", OUT="/shared/store")
     assert (code != 0, commands) == (True, [])
-    assert "give what follows jaxnas score" in err
+    assert "set it to the arguments of jaxnas score" in err
 
 
 def test_a_slurm_job_whose_time_ends_is_queued_again(run, tmp_path):
-    """SLURM says so by a signal."""
+    """SLURM sends a signal before the time limit."""
     ending = tmp_path / "ending.sh"
     ending.write_text(f'bash "{SCRIPTS / "slurm.sh"}" & sleep 1; kill -USR1 $!; wait $! || true\n')
     _, _, commands = run(ending, OUT="/store", ARGS="--all", SLURM_JOB_ID="7", SECONDS_OF_WORK="30")

@@ -257,7 +257,7 @@ CELLS = {
 
 @st.composite
 def frames(draw):
-    """Tables of any columns, most with architectures, some with a wrong one."""
+    """Draw tables with arbitrary columns, most of them with architectures, some with a wrong one."""
     num_rows = draw(st.integers(0, 3))
     archs = draw(st.lists(st.sampled_from(TEXTS), min_size=num_rows, max_size=num_rows))
     if archs and draw(st.booleans()):
@@ -290,7 +290,7 @@ def test_any_frame_is_read_as_it_is_or_refused(frame, ending, damage):
         try:
             pa.csv.write_csv(frame, path) if ending == ".csv" else pa.parquet.write_table(frame, path)
         except pa.ArrowException:
-            return  # a kind of column that such a file cannot hold
+            return  # a type of column that such a file cannot hold
         if damage is not None:
             content = path.read_bytes()
             place = damage % (len(content) + 1)
@@ -309,7 +309,7 @@ def test_any_frame_is_read_as_it_is_or_refused(frame, ending, damage):
             kind = frame[name].type
             is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
             if ending == ".csv" and not is_number:
-                continue  # a text, of which the reader's guess counts
-            if ending == ".csv" and pa.types.is_floating(kind):  # in decimal, as short as its own precision allows
+                continue  # a text, which the reader converts
+            if ending == ".csv" and pa.types.is_floating(kind):  # decimal, with as few digits as its precision allows
                 values = values.astype(kind.to_pandas_dtype())
             np.testing.assert_array_equal(values, [number_of(cell) for cell in frame[name].to_pylist()])

@@ -1,4 +1,4 @@
-"""Training against softmax regression in NumPy, the record against kills and damage, and one real network."""
+"""Training against softmax regression in NumPy, its record under kills and damage, and one real network."""
 
 import json
 import math
@@ -28,7 +28,7 @@ TRACES = []
 
 
 class Softmax(SearchNetwork):
-    """Softmax regression on the pixels times a factor, which is the architecture's first decision."""
+    """Softmax regression on the pixels times a factor, the first decision of the architecture."""
 
     space = NASBENCH201
 
@@ -43,7 +43,7 @@ class Softmax(SearchNetwork):
 
 
 def make_data(test_seed=1):
-    """Three noisy blobs: 100 training and 30 test images of 4x4 pixels."""
+    """Return three noisy clusters: 100 training and 30 test images of 4x4 pixels."""
     centres = np.random.default_rng(0).normal(size=(3, 4, 4, 1))
 
     def draw(num, seed):
@@ -59,7 +59,7 @@ def make(record=None, *, archs=POOL, data=None, config=CONFIG, network=None, **o
 
 
 def numpy_training(data, config, factor):
-    """Validation accuracy, test accuracy and last mean loss of softmax regression by the written-out update."""
+    """Return validation accuracy, test accuracy and last mean loss of softmax regression with explicit updates."""
     rest, images, labels = split_validation(data, config.validation_fraction, config.seed)
     flat = [factor * x.reshape(len(x), -1).astype(float) for x in (rest.train_images, images, data.test_images)]
     weights, velocity, losses = np.zeros((16, 3)), np.zeros((16, 3)), []
@@ -124,7 +124,7 @@ def test_augmentation_crops_and_mirrors():
 
 
 def test_cutout_sets_a_square_to_0():
-    """Its centre is anywhere in the image, so that what lies outside is cut off."""
+    """The centre of the square is anywhere in the image, and parts outside of the image are cut off."""
     images = jnp.ones((400, 5, 6, 2))
     out = np.asarray(augment(replace(CONFIG, cutout=3), jax.random.key(0), images))
     squares = set()
@@ -216,7 +216,7 @@ def test_the_test_set_is_used_by_test_accuracy_alone(tmp_path):
 
 def test_test_accuracy_is_the_same_from_kept_and_from_retrained_parameters(tmp_path):
     objective = make(tmp_path / "record")
-    kept = [objective.test_accuracy(i) for i in range(len(POOL))]  # each in turn right after its training
+    kept = [objective.test_accuracy(i) for i in range(len(POOL))]  # each one right after its training
     resumed = make(tmp_path / "record")
     np.testing.assert_array_equal([resumed.test_accuracy(i) for i in range(len(POOL))], kept)
 
@@ -290,7 +290,7 @@ def test_a_wrongly_typed_value_is_refused(tmp_path):
 
 @pytest.mark.parametrize("vmapped", [False, True])
 def test_candidates_trained_together_become_what_they_become_alone(vmapped):
-    """One diverges, which is nothing to the others."""
+    """One candidate diverges and does not affect the others."""
     alone = make()
     objective = make(together=4)
     objective._trainer.vmapped = vmapped
@@ -307,8 +307,8 @@ def test_candidates_trained_together_become_what_they_become_alone(vmapped):
         make(together=0)
 
 
-def test_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
-    """Stopped after each stretch of one step in turn, with a checkpoint every time."""
+def test_resumes_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    """Training is stopped after each step in turn, with a checkpoint every time."""
     monkeypatch.setattr(trainer, "STRETCH", 0.0)
     monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0.0)
     record, seen = tmp_path / "record", []
@@ -406,11 +406,11 @@ def test_nasbench201_learns_digits():
     objective = TrainingObjective(network, archs, standardize(load_images("digits")))
     assert objective(0) > 90
     assert objective.test_accuracy(0) > 90
-    assert objective(1) < 20  # all ops none: the classifier sees constants
+    assert objective(1) < 20  # all ops are none: the classifier sees constants
 
 
 def test_darts_learns_digits_by_the_published_recipe():
-    """A separable convolution and a skip into every node."""
+    """Return a genotype with a separable convolution and a skip into every node."""
     network = DARTSNetwork(channels=4, cells_per_stage=1, auxiliary=True)
     archs = np.array([[0, 3, 2] * 8], np.int8)
     config = TrainingConfig(

@@ -1,4 +1,4 @@
-"""Counting proxies and nwot: NumPy on a tiny network, published sizes."""
+"""Counting proxies and nwot against NumPy on a tiny network and against published sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_counts_and_patterns_of_a_tiny_network(arch):
     stem, conv, linear = 9 * 2 * 4, 4 * 4 + 4, 4 * 3 + 3
     assert found["params"] == pytest.approx((stem + 8 + convs * conv + linear) / 1e6, rel=1e-6)
     pixels, norm, relus = 24, 2 * 4, 4 * (convs + 1)
-    multiplied, window = 4 * 3, 5 * 7 * 4  # the linear layer without its bias; the global average, a pixel larger
+    multiplied, window = 4 * 3, 5 * 7 * 4  # no bias of the linear layer; a global average one pixel larger
     operations = pixels * (stem + norm + convs * conv + relus) + multiplied + window
     assert found["flops"] == pytest.approx(operations / 1e6, rel=1e-6)
     assert found["num_layers"] == 2 + convs
@@ -56,7 +56,7 @@ def test_counts_and_patterns_of_a_tiny_network(arch):
 
 
 def multiply_adds_by_hand():
-    """Of DARTS_V2 with 48 channels, 14 layers and the stem for 224 x 224 pixels."""
+    """DARTS_V2 with 48 channels, 14 layers and the stem for 224 x 224 pixels."""
     total, side, c, sources = (
         112**2 * 27 * 24 + 56**2 * 9 * 24 * 48 + 28**2 * 9 * 48 * 48 + 768 * 1000,
         28,
@@ -67,9 +67,9 @@ def multiply_adds_by_hand():
         reduces = cell in (4, 9)
         c *= 1 + reduces
         total += side**2 * c * sum(sources)  # 1x1 layers in front of the cell
-        if reduces:  # pools and skips alone
+        if reduces:  # only pools and skips
             side //= 2
-        else:  # five separable convolutions, which are two each, and a dilated one
+        else:  # five separable convolutions with two layers each, and a dilated one
             total += side**2 * 11 * (9 * c + c * c)
         sources = [sources[1], 4 * c]
     return total
@@ -93,7 +93,7 @@ def test_places_of_a_deep_network():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_has_a_thin_one(name):
-    """Shapes alone: `linear_regions` of its images."""
+    """Only shapes are needed: `linear_regions` with its images."""
     network, arch = NETWORKS[name](num_classes=3, channels=4, cells_per_stage=1), sample(get_space(name), 1, seed=0)[0]
     batch = Batch(jnp.zeros((4, 32, 32, 3)), jnp.arange(4) % 3)
     params = jax.eval_shape(network.init, jax.random.key(0), batch.images, arch)["params"]

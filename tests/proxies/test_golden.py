@@ -11,8 +11,8 @@ from jaxnas.spaces import NASBENCH201
 pytestmark = pytest.mark.data
 
 SMALL = ("small/w0", "small/w1")
-FLOAT32 = dict.fromkeys(golden.SIX, 1e-4) | {"grasp": 1e-3}  # grasp leaves out what is of the order of BN's epsilon
-OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # of small/w0 a06: convolutions fed with zeros
+FLOAT32 = dict.fromkeys(golden.SIX, 1e-4) | {"grasp": 1e-3}  # grasp omits terms of the order of BN's epsilon
+OF_ROUNDING_NOISE = ("grad_norm", "snip", "grasp", "fisher")  # for small/w0 a06, whose convolutions are fed with zeros
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def score_float32():
 
 @pytest.fixture(scope="session")
 def smallest_activation():
-    """The input of a used ReLU that is nearest to 0, but not 0, in float64: params, arch, batch -> (distance, None)."""
+    """Return the ReLU input nearest to 0, but not 0, in float64: params, arch, batch -> (distance, None)."""
 
     @jax.jit
     def program(params, arch, images):
@@ -39,14 +39,14 @@ def smallest_activation():
 
 
 def ours(folder, score, name, ids):
-    """{id: ({proxy: score}, logits)} of the supernet `name`."""
+    """Return {id: ({proxy: score}, logits)} of the supernet `name`."""
     params, batch = golden.load_params(folder, name), golden.load_batch(folder, name.split("/")[0])
     strings = golden.load_values(folder)["archs"]
     return {id: score(params, NASBENCH201.parse(strings[id]), batch) for id in ids}
 
 
 def reference(folder, name, section):
-    """{(id, proxy): value} of the supernet `name`, NaN where there is none."""
+    """Return {(id, proxy): value} of the supernet `name`, NaN where there is no value."""
     values = golden.load_values(folder)[name].items()
     return {(id, p): np.nan if v[section][p] is None else v[section][p] for id, v in values for p in golden.SIX}
 

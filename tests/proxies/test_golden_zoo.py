@@ -1,4 +1,4 @@
-"""The rest of NAS-Bench-Suite-Zero's thirteen proxies, and variants of synflow, against the public code in float64."""
+"""The other proxies of NAS-Bench-Suite-Zero and variants of synflow against the public code in float64."""
 
 import functools
 
@@ -14,7 +14,7 @@ from jaxnas.spaces import NASBENCH201
 
 pytestmark = pytest.mark.data
 
-COLUMNS = {  # ours: section and column of the reference
+COLUMNS = {  # our name: section and column of the reference
     "epe_nas": ("naslib_fp64", "epe_nas"),
     "l2_norm": ("samsung_fp64", "l2_norm_active_only"),
     "nwot": ("naslib_fp64", "nwot"),
@@ -24,7 +24,7 @@ COLUMNS = {  # ours: section and column of the reference
     "flops": ("naslib", "flops"),
     "params": ("naslib", "params"),
 }
-OF_ROUNDING_NOISE = ("plain", "synflow_bn")  # of small/w0 a06: convolutions fed with zeros
+OF_ROUNDING_NOISE = ("plain", "synflow_bn")  # for small/w0 a06, whose convolutions are fed with zeros
 DEGENERATE = {"a00": ("nwot",), "a05": (), "a06": ()}  # the output does not depend on the image
 
 
@@ -75,7 +75,7 @@ def test_the_thirteen_are_all_compared():
 
 
 def given_noise(folder):
-    """`Quantities` of the weights and images that the public code had in the place of its own draws."""
+    """Return `Quantities` with the params and images that the public code used instead of random draws."""
     params = golden.load_params(folder, "small/zen_weights")
     with np.load(folder / "small_inputs.npz") as inputs:
         images = [inputs[name].transpose(0, 2, 3, 1) for name in ("zen_input", "zen_input2")]
@@ -101,8 +101,8 @@ def test_zen(golden_folder):
         assert np.isfinite(expected) == (id not in DEGENERATE)
 
 
-def test_naswot_but_for_a_last_relu_in_place(golden_folder):
-    """The reference is float32 and takes what the last ReLU gives for what it sees."""
+def test_naswot_except_for_a_last_relu_in_place(golden_folder):
+    """The reference is float32 and uses the output of the last ReLU as its input."""
 
     class InPlace(Quantities):
         @functools.cached_property
@@ -117,5 +117,5 @@ def test_naswot_but_for_a_last_relu_in_place(golden_folder):
         for id, sections in values[name].items():
             scores, _ = score(params, NASBENCH201.parse(values["archs"][id]), batch)
             expected = float(sections["robot"]["naswot_nn.ReLU_only"])
-            if id != "a00":  # all images alike: -inf
+            if id != "a00":  # all images give the same values: -inf
                 np.testing.assert_allclose(scores["naswot"], expected, rtol=1e-5, err_msg=f"{name}/{id}")

@@ -1,4 +1,4 @@
-"""The six proxies are functions of the live network, so one member of a network class can be scored for all of it."""
+"""The six proxies are functions of the live network, so one score serves all members of a network class."""
 
 import itertools
 
@@ -17,7 +17,7 @@ DEAD_CONV, WITHOUT = np.array([3, 0, 2, 3, 0, 0], np.int8), np.array([0, 0, 0, 3
 
 
 def convs_of(archs):
-    """`archs` with none on every edge that has no convolution."""
+    """Return `archs` with "none" on every edge without a convolution."""
     return np.where(np.isin(archs, (NOR_CONV_1X1, NOR_CONV_3X3)), archs, 0)
 
 
@@ -48,7 +48,7 @@ def pairs():
 
 
 def reindexings(params, arch, scored):
-    """`params` for `scored` in every way that gives each of its convolutions the tensors of one of `arch`, op by op."""
+    """Yield `params` for `scored`, in every way that assigns tensors of convolutions of `arch` to its convolutions."""
     sources, targets = np.flatnonzero(convs_of(canonicalize(arch[None])[0])), np.flatnonzero(convs_of(scored))
     others = [np.setdiff1d(np.arange(6), edges) for edges in (sources, targets)]
     for matched in map(list, itertools.permutations(sources)):
@@ -64,7 +64,7 @@ def reindexings(params, arch, scored):
 @pytest.mark.parametrize("kind", ["elsewhere", "dead"])
 @pytest.mark.parametrize("number", range(6))
 def test_members_of_a_class_score_the_same_once_weights_are_reindexed(score, params, batch, pairs, kind, number):
-    """The re-indexing is the one that keeps the logits, which says nothing of the scores."""
+    """The re-indexing is chosen to preserve the logits, which does not determine the scores."""
     arch, scored = pairs[kind][number]
     expected, logits = score(params, arch, batch)
     results = (score(reindexed, scored, batch) for reindexed in reindexings(params, arch, scored))
@@ -84,16 +84,16 @@ def test_without_reindexing_members_differ_by_the_draw(score, params, batch, pai
 
 
 def squared_norm(q):
-    """Sum of squares of the kernels that the architecture names, live or dead: no function of the live network."""
+    """Return the sum of squares of the kernels of all edges, live or dead: not a function of the live network."""
     in_use = flatten_dict(q.network.in_use(q.params, q.arch), sep="/")
     return sum(
-        (in_use[path] * (w**2).sum(tuple(range(in_use[path].ndim, w.ndim)))).sum() for path, w in q.weights.items()
+        (in_use[path] * (w**2).sum(tuple(range(in_use[path].ndim, w.ndim)))).sum() for path, w in q.kernels.items()
     )
 
 
 @pytest.mark.parametrize("strategy", ["loop", "grouped"])
 def test_proxy_that_sees_dead_weights_is_scored_row_by_row(batch, strategy):
-    """With one score per class both rows would be equal: nothing but the caller's function tells them apart."""
+    """With one score per class both rows would be equal; only the function of the caller distinguishes them."""
     network, archs = golden.NETWORKS["small"], np.stack([DEAD_CONV, WITHOUT])
     assert len(set(network_class(archs).tolist())) == 1
     batch = jax.tree.map(np.asarray, batch._replace(images=np.float32(batch.images)))

@@ -55,7 +55,7 @@ def test_weights_that_are_not_used_do_not_matter(score, params, batch):
 
 
 def test_isomorphic_cells_score_the_same(score, params, batch):
-    """Nodes 1 and 2 exchanged, with the weights of their edges."""
+    """Exchange nodes 1 and 2 together with the params of their edges."""
     order = np.array([1, 0, 2, 3, 5, 4])
     exchanged = {
         name: jax.tree.map(lambda leaf: leaf[:, order], tree) if "stage" in name else tree
@@ -76,7 +76,7 @@ def test_synflow_is_linear_in_the_classifier_and_free_of_its_bias(score, params,
 
 
 def test_scale_of_a_normalised_kernel_matters_to_grad_norm_alone(score, params, batch):
-    """Normalisation undoes it (up to its epsilon): w g and a dL/da stay; g, and so its norm, shrinks."""
+    """Normalisation cancels the scale up to its epsilon: w g and a dL/da are unchanged; the norm of g shrinks."""
     scaled = {**params, "stem": {**params["stem"], "conv": 10 * params["stem"]["conv"]}}
     scores, expected = (score(p, MIXED, batch)[0] for p in (scaled, params))
     assert_equal(scores, expected, rtol=1e-3, names=("snip", "fisher", "jacob_cov"))
@@ -116,7 +116,7 @@ def test_synflow_of_a_deep_network_does_not_overflow_in_a_float32_process(draw_p
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Network, params, architectures, batch: the arguments of check_proxy after the proxy."""
+    """Return network, params, architectures and batch: the arguments of check_proxy after the proxy."""
     images = jax.random.normal(jax.random.key(0), (4, 4, 4, 2))
     network, archs = TinyNetwork(), enumerate_archs(TINY)[[0, 4, 5, 8]]
     params = jax.jit(network.init)(jax.random.key(1), images, archs[0])["params"]

@@ -1,4 +1,4 @@
-"""The shared quantities against explicit derivatives of a tiny network in float64, and what each one costs."""
+"""The shared quantities against explicit derivatives of a tiny network in float64, and the cost of each."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def float64():
 
 @pytest.fixture(scope="module")
 def case():
-    """Random params and a batch, both float64."""
+    """Return random params and a batch, both in float64."""
     rng = np.random.default_rng(0)
     batch = Batch(rng.normal(size=(5, 4, 4, 2)), np.array([0, 2, 1, 1, 0], np.int32))
     shapes = jax.eval_shape(NETWORK.init, jax.random.key(0), batch.images, ARCH)["params"]
@@ -50,7 +50,7 @@ def loss(params, batch):
 
 
 def of_weights(case):
-    """Loss as a function of the kernels alone."""
+    """Return the loss as a function of the kernels."""
     params, batch = case
     weights = {name: params[name] for name in ("stem", "conv", "classifier")}
     return lambda weights: loss({**params, **weights}, batch), weights
@@ -92,7 +92,7 @@ def test_curvature_is_the_whole_hessian_between_weights_and_gradient(case, ours)
 
 
 def test_float32_leaves_out_of_the_curvature_what_is_of_the_order_of_epsilon(case, monkeypatch):
-    """The stem is normalised: L depends on its scale through epsilon alone, which only float64 follows."""
+    """The stem is normalised: L depends on its scale only through epsilon, which is visible only in float64."""
 
     class Normalised(TinyNetwork):
         normalised = True
@@ -112,7 +112,7 @@ def test_float32_leaves_out_of_the_curvature_what_is_of_the_order_of_epsilon(cas
 
 
 def test_channel_gradient_of_the_classifier_is_logit_times_its_gradient(case, ours):
-    """The one layer whose output is known without a tap; `test_proxies` and the layers' tests cover the others."""
+    """This layer's output is known without a tap; `test_proxies` and the tests of the layers cover the others."""
     batch = case[1]
     logits = ours["logits"]
     expected = logits * (np.exp(log_softmax(logits, axis=1)) - np.eye(3)[batch.labels]) / len(logits)

@@ -1,4 +1,4 @@
-"""Spectra of stacked matrices: NumPy's, and no batched LAPACK call on CPUs, under vmap neither."""
+"""Spectra of stacked matrices equal NumPy's, without batched LAPACK calls on CPUs, also under vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ def test_equal_to_numpy(leading):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere batches are welcome")
 @pytest.mark.parametrize("function", [eigenvalues, singular_values])
 def test_lapack_sees_one_matrix_at_a_time(function):
-    """A batched call hangs as soon as all threads of XLA:CPU's pool wait for it."""
+    """A batched call hangs when all threads of XLA:CPU's pool wait for it."""
     text = jax.jit(jax.vmap(function)).lower(jnp.asarray(SYMMETRIC)).as_text()
     calls = [line for line in text.splitlines() if "lapack" in line]
     assert calls

@@ -1,4 +1,4 @@
-"""VKDNW against the whole Jacobian and NumPy's quantiles."""
+"""VKDNW against the whole Jacobian and the quantiles of NumPy."""
 
 import golden
 import jax
@@ -15,7 +15,7 @@ CONVOLUTIONS = {0: "conv_3x3", 2: "conv_1x1", 5: "conv_3x3"}
 
 
 def tensors_in_use():
-    """(path, places in stacked axes) of every tensor, as the network uses them."""
+    """Return (path, indices in stacked axes) of every tensor in the order in which the network uses them."""
 
     def conv_norm(name):
         return [(f"{name}/{tensor}", ()) for tensor in ("conv", "norm_gamma", "norm_beta")]
@@ -31,7 +31,7 @@ def tensors_in_use():
 
 
 def entropy_of_deciles(jacobian, logits):
-    """jacobian [n K P] and logits [n K] in NumPy, term by term."""
+    """Return the Jacobian [n K P] and the logits [n K] in NumPy, term by term."""
     information = 0
     for along, row in zip(jacobian, logits, strict=True):
         share = np.exp(row - row.max())
@@ -44,7 +44,7 @@ def entropy_of_deciles(jacobian, logits):
 
 @pytest.fixture(scope="module")
 def case(params, batch):
-    """Quantities, and the oracle's logits [n K] and derivatives [n K P] along the first number of each tensor."""
+    """Return quantities, and the oracle's logits [n K] and derivatives [n K P] by the first entry of each tensor."""
     with jax.enable_x64(True):
         q = Quantities(NETWORK, jax.tree.map(jnp.asarray, params), jnp.asarray(ARCH), Batch(*map(jnp.asarray, batch)))
         flat = flatten_dict(q.noise.params, sep="/")
@@ -90,7 +90,7 @@ def test_root_of_many_classes_has_the_right_expectation():
 
 
 def test_many_classes_are_estimated_without_bias(case, monkeypatch):
-    """A bound of 4 classes makes ten many: the mean of 40 estimates of J'(diag p - pp')J comes near what it is."""
+    """With a bound of 4 classes ten are many: the mean of 40 estimates of J'(diag p - pp')J is nearly exact."""
     q, logits, jacobian = case
     shares = 0.95 * np.exp(logits) / np.exp(logits).sum(1, keepdims=True) + 0.05 / logits.shape[1]
     middle = shares[:, :, None] * np.eye(logits.shape[1]) - shares[:, :, None] * shares[:, None, :]

@@ -1,4 +1,4 @@
-"""The proxies beside RoBoT's six against plain second definitions, and for all of PROXIES what is said of them."""
+"""Compare all proxies except RoBoT's six with plain second definitions, and check the metadata of all PROXIES."""
 
 import functools
 import itertools
@@ -23,13 +23,13 @@ ALL_NONE = (0, 0, 0, 0, 0, 0)
 DISCONNECTED = (3, 2, 1, 0, 0, 0)
 IDENTITY = (0, 0, 0, 1, 0, 0)
 
-NUM_IMAGES = 33  # odd, and more than the 16 and the 32 that some proxies stop at
+NUM_IMAGES = 33  # odd, and more than the 16 and the 32 images that some proxies read
 WITH_ORACLE = (
     *("meco", "near", "naswot", "swap", "logsynflow"),
     *("zico", "grad_sign", "ntk_condition", "ntk_trace"),
     *("az_expressivity", "az_progressivity", "az_trainability", "linear_regions"),
 )
-DRAWN = {  # what an oracle must know of a proxy's own draws
+DRAWN = {  # random draws of proxies that an oracle must know
     "noise": lambda q: q.noise,
     "block_jacobians": lambda q: q.block_jacobians,
     "thin_relus": lambda q: q.thin_relus,
@@ -37,7 +37,7 @@ DRAWN = {  # what an oracle must know of a proxy's own draws
 
 
 class SameNoise(Quantities):
-    """Noise drawn in float32 in either precision."""
+    """Draw noise in float32 in either precision."""
 
     @functools.cached_property
     def noise(self):
@@ -51,7 +51,7 @@ compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimizatio
 
 
 def compile_proxies(network, dtype, proxies):
-    """score(params, arch, batch) -> {name: value}, as NumPy values."""
+    """Return score(params, arch, batch) -> {name: value} as NumPy values."""
 
     @compiled
     def program(params, arch, batch):
@@ -74,19 +74,19 @@ def draw_batch(side, channels, num_classes):
 
 @pytest.fixture(scope="module")
 def case(params):
-    """Params and batch. After a last normalisation with a large beta gradients of one image would be rounding noise."""
+    """Return params and batch. A large last beta would make the gradients of one image rounding noise."""
     return params | {"norm_gamma": np.ones(16), "norm_beta": np.zeros(16)}, draw_batch(12, 3, 10)
 
 
 @pytest.fixture(scope="module")
 def score_13():
-    """Those with an oracle, and what they draw, of golden's small network in float64."""
+    """Return the proxies with an oracle, and what they draw, on the small reference network in float64."""
     return compile_proxies(golden.NETWORKS["small"], np.float64, {name: PROXIES[name] for name in WITH_ORACLE} | DRAWN)
 
 
 @pytest.fixture(scope="module")
 def found(score_13, case):
-    """found(arch): what `score_13` gives for the case."""
+    """Return found(arch), the result of `score_13` for the case."""
     return functools.cache(lambda arch: score_13(case[0], arch, case[1]))
 
 
@@ -94,7 +94,7 @@ def found(score_13, case):
 
 
 def run_relus(flat, arch, images):
-    """What arrives at the ReLUs."""
+    """Return the inputs of the ReLUs."""
     seen = []
 
     def tap(name, out):
@@ -107,7 +107,7 @@ def run_relus(flat, arch, images):
 
 
 def kaiming(noise):
-    """Kernels N(0, 2 / fan-in) from those of N(0, 1)."""
+    """Scale kernels from N(0, 1) to N(0, 2 / fan-in)."""
     flat = oracles.flatten(noise.params)
     return {
         name: leaf * np.sqrt(2 / np.prod(leaf.shape[:-1])) if oracles.is_weight(name) else leaf
@@ -140,7 +140,7 @@ def run_blocks(flat, arch, images, signs):
 
 
 def derivatives(params, arch, batch):
-    """By name of the quantity and of the layer: dL/dw of halves and of images, d(sum of logits)/dw, synaptic flow."""
+    """Return by quantity and layer: dL/dw of halves and of images, d(sum of logits)/dw, synaptic flow."""
     flat = oracles.flatten(params)
     weights = {name: leaf for name, leaf in flat.items() if oracles.is_weight(name)}
 
@@ -166,7 +166,7 @@ def derivatives(params, arch, batch):
 
 @pytest.fixture(scope="module")
 def observed(case, found):
-    """observed(arch): what the second definitions read, by name."""
+    """Return observed(arch), the inputs of the second definitions by name."""
 
     @functools.cache
     def of_arch(arch):
@@ -190,7 +190,7 @@ def to_nchw(x):
 
 
 def by_position(x):
-    """[N H W, C] of [N C H W]."""
+    """Transpose [N C H W] to [N H W C]."""
     return x.transpose(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
@@ -219,7 +219,7 @@ def effective_rank(matrix):
 
 
 def num_patterns(relus, axis):
-    """Distinct patterns of [images ReLUs]: of all ReLUs for an image (axis 0), of all images for a ReLU (axis 1)."""
+    """Count distinct patterns of [images ReLUs]: of all ReLUs per image (axis 0), of all images per ReLU (axis 1)."""
     on = np.concatenate([x.reshape(len(x), -1) > 0 for x in relus], axis=1)
     return np.unique(on, axis=axis).shape[axis]
 
@@ -264,14 +264,14 @@ def trainability(signs, pulled):
 
 
 def unstacked(relus):
-    """[N H W live] of inputs [..., N H W C] and which of their channels there are."""
+    """Return [N H W live] of inputs [..., N H W C] and a mask of their existing channels."""
     for x, used in relus:
         used = np.broadcast_to(used, x.shape[:-4] + x.shape[-1:]).reshape(-1, x.shape[-1])
         yield from (one[..., live] for one, live in zip(x.reshape(-1, *x.shape[-4:]), used, strict=True))
 
 
 def second_definitions(seen):
-    """Each from its definition, but linear_regions."""
+    """Return all proxies except linear_regions, each computed from its definition."""
     t = kernel(seen["jacobians"])
     eigenvalues, entropy = np.linalg.eigvalsh(t), entropies(seen["blocks"])
     return {
@@ -301,7 +301,7 @@ def test_equal_to_second_definitions(found, observed, arch):
 @pytest.mark.parametrize("arch", [MIXED, TWO_PATHS])
 def test_signs_are_pulled_back_through_one_block_each(found, observed, arch):
     pairs, pulled = found(arch)["block_jacobians"], observed(arch)["pulled"]
-    assert len(pairs) == 5  # the stem's has no block before it
+    assert len(pairs) == 5  # the stem has no block before it
     for (signs, ours), expected in zip(pairs, pulled, strict=True):
         assert set(np.unique(signs)) == {-1, 1}
         np.testing.assert_allclose(to_nchw(ours), expected, rtol=1e-9, atol=1e-12)
@@ -314,7 +314,7 @@ def test_linear_regions_are_distinct_patterns_of_the_thin_network(found, arch):
     assert found(arch)["linear_regions"] == num_patterns(relus, axis=0)
 
 
-# Numbers that are not finite, and weights that do not count.
+# Scores that are not finite, and kernels that do not count.
 
 OF_ZEROS = dict.fromkeys(("az_expressivity", "az_progressivity", "ntk_condition"), np.nan)
 
@@ -323,7 +323,7 @@ OF_ZEROS = dict.fromkeys(("az_expressivity", "az_progressivity", "ntk_condition"
     ("arch", "expected"),
     [
         (ALL_NONE, OF_ZEROS | {"naswot": -np.inf}),
-        (DISCONNECTED, OF_ZEROS),  # its convolutions, whose ReLUs see the image, lead nowhere
+        (DISCONNECTED, OF_ZEROS),  # its convolutions, whose ReLUs see the image, reach no output
         (IDENTITY, {"az_trainability": -np.inf}),
         (MIXED, {}),
     ],
@@ -354,40 +354,40 @@ def change_unused(network, params, arch):
     return jax.tree.map(change, params, network.in_use(params, np.array(arch, np.int8)))
 
 
-# Of all proxies, in the smallest network.
+# All proxies in the smallest network.
 
-# But for a last convolution that passes its bias on, where zico and ntk_condition divide by rounding noise.
+# Without a last convolution that passes its bias on: there zico and ntk_condition divide by rounding noise.
 TINY_ARCHS = tuple(arch for arch in itertools.product((NONE, SKIP, CONV), repeat=2) if arch != (NONE, CONV))
 CONVS = (CONV, CONV)
-MEAN, WIDTH = 0.1, 0.01  # of regularised_swap
+MEAN, WIDTH = 0.1, 0.01  # mean and width of regularised_swap
 
 
 @pytest.fixture(scope="module")
 def tiny(draw_params):
-    """Params and batch."""
+    """Return params and batch."""
     batch = draw_batch(6, 2, 3)
     return draw_params(TinyNetwork(), batch.images), batch
 
 
 @pytest.fixture(scope="module")
 def score_all():
-    """All of PROXIES and one more in float64."""
+    """Return all of PROXIES and one more in float64."""
     proxies = PROXIES | {"regularised_swap": regularised_swap(MEAN, WIDTH)}
     return compile_proxies(TinyNetwork(), np.float64, proxies)
 
 
 @pytest.fixture(scope="module")
 def scores(score_all, tiny):
-    """scores(arch) of the case `tiny`."""
+    """Return scores(arch) of the case `tiny`."""
     return functools.cache(lambda arch: score_all(tiny[0], arch, tiny[1]))
 
 
 def not_finite(arch):
-    """What docstrings say: the network is a stem, two ops of which each is a block, a ReLU and a linear layer."""
+    """Check what docstrings state. The network is a stem, two ops (each a block), a ReLU and a linear layer."""
     expected = {"az_trainability": -np.inf} if SKIP in arch else {}
-    if NONE in arch:  # the logits are a bias
+    if NONE in arch:  # the logits are the bias
         expected |= OF_ZEROS | {"jacob_cov": np.nan, "epe_nas": np.nan, "zen": -np.inf}
-        if arch[0] != CONV:  # whose ReLU sees the stem
+        if arch[0] != CONV:  # its ReLU sees the stem
             expected |= dict.fromkeys(("nwot", "naswot"), -np.inf)
     return expected
 
@@ -467,11 +467,11 @@ def test_swap_counts_a_pattern_once():
     assert count(seen) == count(seen, seen) == count(unused, seen) == num_patterns([x], axis=1)
 
 
-# What `about` says.
+# The metadata of `about`.
 
 
 class Recorder:
-    """Notes which attributes of an object are read, and of its minibatch and its network."""
+    """Record which attributes of an object, its minibatch and its network are read."""
 
     def __init__(self, of, read):
         self.of, self.read = of, read

@@ -1,4 +1,4 @@
-"""Searches on a small table, and a real browser."""
+"""Fixtures: searches on a small table, and a real browser."""
 
 import shutil
 
@@ -16,7 +16,7 @@ POOL, PROXIES = 60, ("snip", "synflow", "mine")
 
 @pytest.fixture(scope="session")
 def table_files(tmp_path_factory):
-    """Scores of three proxies and two accuracies of 60 cells; the first proxy foretells, one score is NaN."""
+    """Return scores by three proxies and two accuracies of 60 cells; the first proxy is predictive, a score is NaN."""
     folder, draw = tmp_path_factory.mktemp("table"), np.random.default_rng(0)
     texts = [NASBENCH201.format(arch) for arch in sample(NASBENCH201, POOL, seed=1)]
     accuracy = draw.uniform(80, 95, POOL)
@@ -31,7 +31,7 @@ def table_files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def search(table_files, tmp_path_factory):
-    """Run a search of eight queries by seed; the same call gives the same `Run`."""
+    """Return a function that runs a search of eight queries by seed; equal calls give the same `Run`."""
     scores, table = table_files
     known: dict[tuple, Run] = {}
 
@@ -47,7 +47,7 @@ def search(table_files, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Headless Chromium, driven by Selenium; it logs the console and what it asks the network for."""
+    """Start headless Chromium driven by Selenium, which logs the console and the network requests."""
     selenium = require("selenium.webdriver")
     paths = [
         next(filter(None, map(shutil.which, names)), None)

@@ -1,4 +1,4 @@
-"""Architectures as graphs: every op of the text is an edge, and no label hides another."""
+"""Architectures as graphs: every op of the text is an edge, and labels do not overlap."""
 
 import re
 from xml.etree import ElementTree
@@ -10,7 +10,7 @@ from jaxnas.report.cells import draw_arch, graphs_of, to_svg
 from jaxnas.spaces import DARTS, NASBENCH201, SPACES, TRANSNAS101_MACRO, TRANSNAS101_MICRO, sample
 from jaxnas.spaces.declared import choice_space
 
-LETTER = 7.2  # pixels of a letter of 13 pixels, at most
+LETTER = 7.2  # largest width in pixels of a letter of 13 pixels
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())

@@ -1,4 +1,4 @@
-"""The report as a file, and in a real browser: it loads without a complaint, hovering and sorting work."""
+"""The report as a file and in a real browser: it loads without errors, and hovering and sorting work."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from jaxnas.table.normalize import combine, normalize
 
 @pytest.fixture(scope="module")
 def page(search, tmp_path_factory):
-    """The report of one search that was set against random."""
+    """Return the report of one search that was compared with random search."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     write_report(search(compare="random"), path)
     return path
@@ -39,7 +39,7 @@ def specs_of(text):
 
 
 def data_of(spec, field):
-    """The rows of the dataset of a chart that has a field."""
+    """Return the rows of the dataset that has a given field in a chart."""
     (rows,) = [rows for rows in spec["datasets"].values() if rows and field in rows[0]]
     return rows
 
@@ -151,7 +151,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(search):
     )
     mixed = group_methods([search(), search(normalization="rank")])
     assert list(mixed) == ["robot, normalization minmax", "robot, normalization rank"]
-    longer = search(1, training=TrainingConfig(epochs=7, seed=1))  # the seed of a training goes with that of the search
+    longer = search(1, training=TrainingConfig(epochs=7, seed=1))  # the seed of a training follows that of the search
     assert list(group_methods([search(), longer])) == ["robot, training epochs 6", "robot, training epochs 7"]
 
 
@@ -165,7 +165,7 @@ def test_the_paired_test_is_over_seeds_that_both_have(search):
     assert method_rows(apart)[1]["against_first"] is None
 
 
-def test_a_comparison_stands_beside_searches(search):
+def test_a_comparison_and_searches_share_a_page(search):
     groups = group_methods([search(seed, compare="random") for seed in range(2)])
     comparison = MethodComparison(CompareConfig(), groups, {"jax": "1"})
     text = render([comparison, search()])
@@ -189,7 +189,7 @@ def test_what_cannot_be_reported(tmp_path, search, monkeypatch):
 
 
 def open_page(browser, path):
-    """Load a page and draw all its charts; returns what the console said and what was asked of the network."""
+    """Load a page and draw all its charts; return the messages of the console and the network requests."""
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(path.as_uri())
     browser.execute_script("document.querySelectorAll('.chart').forEach(draw)")
@@ -226,7 +226,7 @@ def test_it_fits_a_phone_and_follows_the_colours_of_the_system(browser, page, wi
         for at in (("body", "backgroundColor"), (".chart svg .role-axis-label text", "fill"))
     )
     assert (page_is > label_is) == (scheme == "light")
-    assert abs(page_is - label_is) > 380  # of 765: text on its ground can be read
+    assert abs(page_is - label_is) > 380  # the sum of three channels is at most 765: text is readable on its background
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 

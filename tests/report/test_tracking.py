@@ -1,4 +1,4 @@
-"""What a search logs, read back with TensorBoard's and MLflow's own readers."""
+"""The logs of a search, read by the readers of TensorBoard and MLflow."""
 
 import json
 
@@ -23,12 +23,12 @@ CONFIG = run_config(
 
 
 def started(**settings):
-    """The event of a search that begins."""
+    """Return the event of a search that begins."""
     return SearchStarted("a search", run_config(**settings).record(), str)
 
 
 def from_tensorboard(folder):
-    """Scalars {name: {step: value}} and texts {name: {step: text}}; of a step logged twice the last value."""
+    """Return scalars {name: {step: value}} and texts {name: {step: text}}; the last value of a repeated step counts."""
     found = EventAccumulator(str(folder)).Reload()
     tags = found.Tags()
     scalars = {name: {event.step: event.value for event in found.Scalars(name)} for name in tags["scalars"]}
@@ -40,7 +40,7 @@ def from_tensorboard(folder):
 
 
 def from_mlflow(folder):
-    """The one run of the store, its metrics {name: {step: value}}, and its record."""
+    """Return the only run of the store, its metrics {name: {step: value}}, and its record."""
     client = MlflowClient(tracking_uri=f"sqlite:///{folder.absolute()}/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
     history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
@@ -50,7 +50,7 @@ def from_mlflow(folder):
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
-    """A folder, the same search twice in it, and what was told of the first."""
+    """Return a folder in which the same search ran twice, both runs, and the events of the first."""
     folder = tmp_path_factory.mktemp("run")
     told = []
     runs = [
@@ -78,9 +78,9 @@ def test_both_trackers_log_every_query(followed):
         assert metrics[name] == pytest.approx(values)
     assert scalars["scoring/architectures"][12] == metrics["scoring/architectures"][12] == 12
     for row in run.rows():
-        said = f"{row['phase']}: {row['arch']}"
-        assert said in texts["robot/query"][row["query"]]
-        assert stored.data.tags[f"robot/query/{row['query']:03d}"] == said
+        text = f"{row['phase']}: {row['arch']}"
+        assert text in texts["robot/query"][row["query"]]
+        assert stored.data.tags[f"robot/query/{row['query']:03d}"] == text
     for index in result.queries:
         assert metrics[f"training/{index}/loss"].keys() == scalars[f"training/{index}/loss"].keys() != set()
         assert 0 < max(metrics[f"training/{index}/accuracy"].values()) <= 100
@@ -99,7 +99,7 @@ def test_both_trackers_log_every_query(followed):
 def test_other_settings_are_another_run(tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     for seed in (0, 1, 1):
-        tracking.mlflow(tmp_path)(started(seed=seed))  # and is stopped
+        tracking.mlflow(tmp_path)(started(seed=seed))  # and no event of its end
     runs = client.search_runs([client.get_experiment_by_name("jaxnas").experiment_id])
     assert sorted((run.data.params["seed"], run.info.status) for run in runs) == [("0", "RUNNING"), ("1", "RUNNING")]
 

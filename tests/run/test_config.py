@@ -1,4 +1,4 @@
-"""Nested settings and their flat names: one place for each value, the same record in every version."""
+"""Nested settings and their flat names: each value has one place, and the record is the same in every version."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ RECORDED = """{
   "nesterov": true, "weight_decay": 0.0005, "clip_norm": 5.0, "crop_padding": 0, "flip": false, "cutout": 0,
   "label_smoothing": 0.0, "drop_path": 0.0, "auxiliary_weight": 0.0, "validation_fraction": 0.5, "seed": 7},
  "together": 2, "at_once": 1, "seed": 7
-}"""  # of result.json, written by version 0.1 before settings were nested
+}"""  # content of result.json, written by version 0.1 before settings were nested
 
 
 def test_a_record_of_flat_settings_is_read_and_written_as_it_was():

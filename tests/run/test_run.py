@@ -1,4 +1,4 @@
-"""A run that is saved and read back is the same run, also of a custom space; results look right in notebooks."""
+"""A saved run that is loaded equals the original, also for a custom space; results have good reprs in notebooks."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from jaxnas.table.normalize import normalize
 
 
 def make_run(space, pool=12) -> Run:
-    """A random search over drawn scores, one of them NaN; its third candidate diverged."""
+    """Return a random search over random scores, one of them NaN; its third candidate diverged."""
     draw = np.random.default_rng(3)
     values, accuracy = draw.normal(size=(pool, 2)), draw.uniform(50, 90, pool)
     values[4, 1] = np.nan
@@ -67,7 +67,7 @@ JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The folder of a run, and what its result.json holds."""
+    """Return the folder of a run and the content of its result.json."""
     folder = tmp_path_factory.mktemp("saved")
     make_run(NASBENCH201).save(folder)
     return folder, json.loads((folder / "result.json").read_text())
@@ -84,7 +84,7 @@ def test_what_is_not_a_search_is_refused(saved, content):
 
 
 def places_of(record, path=()):
-    """The path to every value within a JSON value."""
+    """Yield the path of every value within a JSON value."""
     yield path
     items = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
     for key, value in items:
@@ -129,7 +129,7 @@ def test_an_own_space_is_known_by_its_pool_alone(tmp_path):
         load_run(tmp_path)
 
 
-def test_what_is_no_run(tmp_path):
+def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(InputError, match="no finished search"):
         load_run(tmp_path)
     make_run(NASBENCH201).save(tmp_path)
@@ -174,7 +174,7 @@ def test_representations_are_short_and_safe():
         assert page.endswith("</table>")
     assert "71.25 %" in repr(run)
     assert run.selected in repr(run)
-    assert "<td>-</td>" in run._repr_html_()  # the one that diverged
+    assert "<td>-</td>" in run._repr_html_()  # the failed training
     assert html_table("<a>", [{"<b>": "<c>"}]).count("&lt;") == 3
 
 

@@ -1,4 +1,4 @@
-"""Settings of a search by name: what a preset stands for, and what a user puts in its place."""
+"""Settings of a search by name: the values of a preset, and the user's values that replace them."""
 
 from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.search import load_pool_scores

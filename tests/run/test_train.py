@@ -1,4 +1,4 @@
-"""Settings of a final training: what a recipe stands for, and what a user puts in its place."""
+"""Settings of a final training: the values of a recipe, and the user's values that replace them."""
 
 import json
 

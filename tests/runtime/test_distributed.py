@@ -1,4 +1,4 @@
-"""Jobs of several real processes on this machine: the table of one process, its errors, and what a death does."""
+"""Jobs of several real processes on this machine: the table of one process, errors, and the death of a process."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ SMALL = ("--sample", "30", "--channels", "2", "--proxies", "grad_norm,synflow")
 
 
 def start(args, cwd, num_processes=1, port=0, environment=None):
-    """One process of `jaxnas score` for each rank, with one device each."""
+    """Start a process of `jaxnas score` for each rank, with one device each."""
     processes = []
     for rank in range(num_processes):
         job = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(num_processes), "--process-id", str(rank)]
@@ -31,7 +31,7 @@ def start(args, cwd, num_processes=1, port=0, environment=None):
 
 
 def finish(processes, timeout=300):
-    """(exit code, stdout, stderr) of each."""
+    """Return (exit code, stdout, stderr) of each process."""
     told = [process.communicate(timeout=timeout) for process in processes]
     return [(process.returncode, *texts) for process, texts in zip(processes, told, strict=True)]
 
@@ -44,7 +44,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
-    """The table of an ordinary run."""
+    """Return the table of a run with one process."""
     folder = tmp_path_factory.mktemp("single")
     ((code, _, err),) = finish(start((*SMALL, "--out", "scores"), folder))
     assert code == 0, err
@@ -69,7 +69,7 @@ def test_a_job_writes_the_table_of_one_process(tmp_path, single, num):
         assert f"process {rank} of 0 to {num - 1}: 1 of {num} devices" in err
         assert rank == 0 or not out
     parts = [pq.read_table(path)["index"].to_numpy() for path in (tmp_path / "scores" / "parts").glob("*.parquet")]
-    assert len(parts) >= num  # each process wrote its own
+    assert len(parts) >= num  # each process wrote its share
     assert len(np.concatenate(parts)) == 30  # and nothing twice
 
 
@@ -113,7 +113,7 @@ def test_an_error_of_the_first_process_ends_all_with_its_line(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_death_ends_the_job_within_a_minute_and_the_next_one_goes_on(tmp_path, victim):
+def test_a_death_ends_the_job_within_a_minute_and_the_next_one_resumes(tmp_path, victim):
     args = ("--all", "--channels", "16", "--proxies", "grad_norm,synflow", "--out", "scores")
     processes = start(args, tmp_path, 2, free_port())
     deadline = time.monotonic() + 300

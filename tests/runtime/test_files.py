@@ -91,7 +91,7 @@ def test_a_missing_npz_and_python_objects_are_input_errors(tmp_path):
         read_npz(tmp_path / "objects.npz")
 
 
-@pytest.mark.parametrize("protocol", range(3, 6))  # lower ones write NumPy's bytes as a call of _codecs.encode
+@pytest.mark.parametrize("protocol", range(3, 6))  # lower protocols write NumPy's bytes as a call of _codecs.encode
 @pytest.mark.parametrize("dtype", ["<f8", ">f4", "<i2", "|u1", "|b1"])
 def test_read_pickle_equals_pickle_on_plain_data(protocol, dtype):
     data = [{"arch": "|a~0|", "n": 3, "x": np.array([1.5], dtype)[0], "more": [1, None, True, 2.5]}]
@@ -108,7 +108,7 @@ class Evil:
 
 
 def through_multiarray():
-    """Asks numpy.core.multiarray for what it imported, protocol 4: numpy.core.multiarray.os.system."""
+    """Return a pickle (protocol 4) that reaches os.system through a module that imports os."""
     module, name, argument = (
         b"\x8c" + bytes([len(text)]) + text.encode() for text in ("numpy.core.multiarray", "os.system", "true")
     )

@@ -1,4 +1,4 @@
-"""Import paths of version 0.1: each is found, warns, and has the very objects of the new path."""
+"""Import paths of version 0.1: each is found, warns, and has the same objects as the new path."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""The stopwatch: compiling is told apart from running, nested spans count once."""
+"""The stopwatch separates compiling from running and counts nested spans once."""
 
 import time
 

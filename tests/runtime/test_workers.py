@@ -1,4 +1,4 @@
-"""Workers of a real Ray cluster on this machine: the same results as without, whoever dies on the way."""
+"""Workers of a real Ray cluster on this machine: the same results as without them, even if workers die."""
 
 import json
 import os
@@ -33,7 +33,7 @@ ARCHS = sample(NASBENCH201, 12, seed=0)
 
 @pytest.fixture(scope="module")
 def workers():
-    """Two workers."""
+    """Start two workers."""
     with open_workers("ray", num_workers=2, warn=pytest.fail) as found:
         from ray import cloudpickle
 
@@ -43,12 +43,12 @@ def workers():
 
 @pytest.fixture(scope="module")
 def digits():
-    """The embedded images."""
+    """Return the embedded images."""
     return load_standardized("digits")
 
 
 def add(shared, item):
-    """Of the items some end badly."""
+    """Compute items of which some fail."""
     if item == "wrong":
         raise InputError("item 'wrong' is wrong: leave it out")
     if item == "bug":
@@ -57,7 +57,7 @@ def add(shared, item):
 
 
 def die_once(folder, item):
-    """Kill the own process the first time that item 3 comes."""
+    """Kill this process the first time that item 3 comes."""
     with (folder / f"{item}.log").open("a") as log:
         log.write("called\n")
     if item == 3 and len((folder / "3.log").read_text().splitlines()) == 1:
@@ -66,7 +66,7 @@ def die_once(folder, item):
 
 
 def die(folder, item):
-    """Kill the own process whenever called."""
+    """Kill this process whenever called."""
     with (folder / "log").open("a") as log:
         log.write("called\n")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -97,7 +97,7 @@ def test_what_kills_every_worker_is_given_up(workers, tmp_path):
 
 
 def listening():
-    """Local addresses of this machine's listening sockets that processes of Ray own, in the kernel's hexadecimal."""
+    """Return the local addresses, in the kernel's hexadecimal, of the sockets on which Ray's processes listen."""
     owned = {}
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -137,7 +137,7 @@ def test_scores_are_those_of_this_process(workers, digits, tmp_path):
 
 
 def test_training_and_proposals_at_once_are_those_of_this_process(workers, digits, tmp_path):
-    """Two at once from weights of a surrogate that was told lies, then the truth; the same whoever trains."""
+    """Two proposals at once use a surrogate with assumed, then true values; results are the same on any workers."""
     config = TrainingConfig(epochs=1, batch_size=256)
     table = np.random.default_rng(0).random((len(ARCHS), 3))
     results, records = [], []
@@ -181,7 +181,7 @@ SCORE = [sys.executable, "-m", "jaxnas.cli", "score", "--sample", "60", "--chann
 
 
 def ray_workers_of(pid):
-    """Processes below `pid` that are at a piece of work."""
+    """Return the processes below `pid` that are working."""
     parents, names = {}, {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -247,7 +247,7 @@ def test_errors_of_the_command(args, message, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them")
 def test_a_running_cluster_is_joined_with_a_warning(tmp_path):
-    """One that another process started, which listens where others can reach it."""
+    """A cluster that another process started, which listens where others can reach it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

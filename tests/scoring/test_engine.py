@@ -1,4 +1,4 @@
-"""Scoring: the same numbers in any chunking, order and device count, and errors before any work."""
+"""Scoring gives the same numbers for any chunking, order and device count, and reports errors before any work."""
 
 import subprocess
 import sys
@@ -86,7 +86,7 @@ def test_scores_do_not_depend_on_order_or_company_and_come_from_the_seed(init, b
 
 def test_independent_params_differ_between_architectures_and_shared_ones_do_not(batch):
     def first_weight(q):
-        return q.weights["stem/conv"].ravel()[0]
+        return q.kernels["stem/conv"].ravel()[0]
 
     archs = sample(NASBENCH201, 6, seed=0)
     shared, independent = (
@@ -98,7 +98,7 @@ def test_independent_params_differ_between_architectures_and_shared_ones_do_not(
 
 
 def test_spaces_without_an_architecture_of_zeros_take_params_for_each():
-    """A device's share is padded: with what is of the space."""
+    """The share of a device is padded with members of the space."""
     network = NETWORKS["transnas101-macro"](num_classes=3, channels=4)
     batch = Batch(jnp.linspace(-1, 1, 2 * 16 * 16 * 3).reshape(2, 16, 16, 3), jnp.arange(2))
     archs = sample(network.space, 3, seed=0)
@@ -107,7 +107,7 @@ def test_spaces_without_an_architecture_of_zeros_take_params_for_each():
 
 
 def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
-    """A dead edge, and a chain of skips and a convolution in all its places, are the same network."""
+    """A dead edge, and a chain of skips with a convolution in any position, are the same network."""
     texts = [
         "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|",
         "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|skip_connect~2|",
@@ -126,17 +126,17 @@ def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
     np.testing.assert_array_equal(same[0], same[3])
     assert same[0, 0] != same[2, 0]
     alone = score_archs(NETWORK, archs, batch, FAST, ScoringConfig(one_per_class=False))
-    assert alone[0, 0] != alone[1, 0]  # other weights were drawn for the other edge
+    assert alone[0, 0] != alone[1, 0]  # other params were drawn for the other edge
     np.testing.assert_array_equal(score_archs(NETWORK, archs[3:], batch, FAST), same[3:])
-    own = score_archs(NETWORK, archs, batch, {"snip": count})  # a user's proxy is asked for each architecture
+    own = score_archs(NETWORK, archs, batch, {"snip": count})  # a user's proxy is evaluated for each architecture
     jax.effects_barrier()
-    np.testing.assert_allclose(own[:, 0], alone[:, 0], rtol=1e-6)  # of another program
+    np.testing.assert_allclose(own[:, 0], alone[:, 0], rtol=1e-6)  # values of another program
     assert set(scored) == set(map(tuple, archs.tolist()))
 
 
 @pytest.mark.parametrize(("init", "size"), [("shared", 4), ("independent", 12)])
 def test_groups_give_the_scores_of_the_loop(init, size, batch, archs):
-    """In float64: in float32 the sums' other order turns the sign of a ReLU's input here and there."""
+    """In float64: in float32 another order of sums changes the sign of some ReLU inputs."""
     with jax.enable_x64(True):
         batch = Batch(batch.images.astype(jnp.float64), batch.labels)
         loop, grouped = (
@@ -172,7 +172,7 @@ def test_what_proxies_draw_comes_from_the_seed(batch, archs):
     twice = np.stack([archs[1], archs[1], archs[2]])
     scores = score_archs(NETWORK, twice, batch, ("zen",), apart)
     assert scores[0] == scores[1]
-    assert abs(scores[0] - one[1]) > 1e-6  # not the draw that all share
+    assert abs(scores[0] - one[1]) > 1e-6  # differs from the shared draw
 
 
 def test_a_set_stands_for_its_proxies(batch, archs):

@@ -1,4 +1,4 @@
-"""Plans: every row once, ops spread evenly; the accelerator's program computes little beyond the chosen ops."""
+"""Plans have every row once and spread ops evenly; the program for accelerators computes few other ops."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def test_balanced_chunks_hold_every_row_once(num, size):
 
 @pytest.mark.parametrize("size", [64, 192])
 def test_ops_are_spread_evenly(size):
-    """Among all classes of the space the fullest chunk exceeds the mean by a few percent, by chance by a quarter."""
+    """Among all classes the fullest chunk exceeds the mean by a few percent; in a random order by a quarter."""
     archs = enumerate_archs(NASBENCH201)
     archs = archs[np.unique(NASBENCH201.network_class(archs))]
     archs = archs[np.random.default_rng(0).permutation(len(archs))]
@@ -50,11 +50,11 @@ def test_chunks_fit_the_memory_given():
     assert make_plan(network, archs, BATCH, "grouped", None, 0.1 * each).size == 2
 
 
-FULL_SIZE = Batch(jnp.zeros((64, 32, 32, 3)), jnp.arange(64) % 2)  # compiled for, never run
+FULL_SIZE = Batch(jnp.zeros((64, 32, 32, 3)), jnp.arange(64) % 2)  # compiled for, but not run
 
 
 def flops_of_the_loop(network, proxies, params, op):
-    """FLOPs of an architecture that has the same op everywhere: known when compiling, so that nothing else is left."""
+    """Return the FLOPs of an architecture with the same op everywhere, which is known when compiling."""
     arch = jnp.full(6, op, jnp.int8)
 
     def program(params):
@@ -70,7 +70,7 @@ def flops_of_the_loop(network, proxies, params, op):
     ids=lambda names: "-".join(names),
 )
 def test_flops_of_the_grouped_program_are_those_of_the_chosen_ops(proxies):
-    """At most 1.25 times; computing all five ops for every architecture takes three times."""
+    """The factor is at most 1.25; computing all five ops for every architecture takes three times the work."""
     network = NASBench201Network(num_classes=2, channels=16, cells_per_stage=1)
     draw = draw_for_all(network, FULL_SIZE.images.shape[1:], 6, seed=0)
     alone = np.array([flops_of_the_loop(network, proxies, draw.params, op) for op in range(5)])
@@ -84,7 +84,7 @@ def test_flops_of_the_grouped_program_are_those_of_the_chosen_ops(proxies):
         counts = np.array([len(rows)], np.int32)
         return program.lower(counts, archs[rows], draw, FULL_SIZE).compile().cost_analysis()["flops"]
 
-    chosen = alone[archs[rows]].mean(axis=1).sum()  # an edge costs a sixth of the architecture that has its op only
+    chosen = alone[archs[rows]].mean(axis=1).sum()  # an edge costs a sixth of an architecture with only its op
     assert flops(plan.network) < 1.25 * chosen
     if len(proxies) == 1:
         assert flops(network) > 2 * chosen  # `vmap` of the switch

@@ -1,4 +1,4 @@
-"""Acquisition functions against their definitions, and the maximiser on functions of known maximum."""
+"""Acquisition functions against their definitions, and the maximiser on functions with a known maximum."""
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ def test_draws_lie_in_the_domain_and_are_balanced(domain):
     points = np.asarray(draw(jax.random.key(0), 4000, 3))
     np.testing.assert_allclose(project(points), points, atol=1e-6)
     assert np.all(np.abs(points.mean(axis=0)) < 0.05)
-    np.testing.assert_allclose(points.std(axis=0), 1 / np.sqrt(3), rtol=0.05)  # of both
+    np.testing.assert_allclose(points.std(axis=0), 1 / np.sqrt(3), rtol=0.05)  # the same in both domains
 
 
 def test_information_ratio_is_its_definition():
@@ -78,7 +78,7 @@ def test_information_ratio_is_its_definition():
 
 
 def test_ids_weighs_regret_against_information():
-    """At a known good point nothing is to be learnt, at a known bad one neither: it looks between or beyond."""
+    """Known points, good or bad, give no information: the maximum is between or beyond them."""
 
     @in_float64
     @jax.jit

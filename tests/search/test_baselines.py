@@ -1,4 +1,4 @@
-"""Searches without a model, against their definitions."""
+"""Searches without a model against their definitions."""
 
 import numpy as np
 import pytest

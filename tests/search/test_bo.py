@@ -1,4 +1,4 @@
-"""ask and tell: float64 in a float32 process, traces, failures, vmap."""
+"""ask and tell: float64 in a float32 process, traces, failures and vmap."""
 
 import re
 
@@ -68,7 +68,7 @@ def test_ask_under_vmap_equals_a_loop(table):
 
 
 def test_no_batched_factorisation_under_vmap(table):
-    """On XLA:CPU several of them at once can wait for each other for ever."""
+    """On XLA:CPU several such calls at once can wait for each other forever."""
     state = told([50.0, 60.0])
     ask = jax.vmap(lambda key: bo.ask(state, jnp.asarray(table), NONE, key, config=CONFIG)[0])
     program = str(in_float64(jax.make_jaxpr(ask))(jax.random.split(jax.random.key(0), 3)))
@@ -90,14 +90,14 @@ def test_distinct_proposals_avoid_what_is_known_as_long_as_a_choice_is_left(tabl
         queried[arch] = True
         free, *_ = bo.ask(state, table, queried, jax.random.key(seed), config=repeating)
         best, *_ = bo.ask(state, table, NONE, jax.random.key(seed), config=config)
-        np.testing.assert_array_equal(free, best)  # with nothing known, distinct changes nothing
+        np.testing.assert_array_equal(free, best)  # without observations, distinct changes nothing
     queried[list(reached)] = True
     _, arch, _ = bo.ask(state, table, queried, jax.random.key(99), config=config)
-    assert queried[arch]  # nothing new is left: the best is told again
+    assert queried[arch]  # no new architecture is left: the best one is proposed again
 
 
 def test_buffers_of_any_size_give_the_same_proposal(table):
-    """Early steps are fitted in shorter buffers."""
+    """Early steps use shorter buffers."""
     found = []
     for budget in (4, 80):
         state = bo.init(num_proxies=M, budget=budget)

@@ -1,4 +1,4 @@
-"""What every method keeps on any pool: the budget, distinct queries, the best of them, the same again with a seed."""
+"""On any pool every method keeps the budget, queries distinct architectures, selects the best and is repeatable."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from jaxnas.errors import InputError
 from jaxnas.search import METHODS, RobotConfig
 
-A, M, D, OPTIONS = 6, 2, 3, 3  # of every pool: shapes are compiled, values are drawn
+A, M, D, OPTIONS = 6, 2, 3, 3  # sizes of every pool are fixed, because shapes are compiled; values are drawn
 CONFIGS = {"robot": RobotConfig(num_candidates=32, num_ascents=2)}
 TIED = st.sampled_from([0.0, 0.5, 1.0])
 TABLES = arrays(float, (A, M), elements=TIED | st.floats(-1e3, 1e3))
@@ -20,14 +20,14 @@ SEEDS = st.integers(0, 2**31 - 1)
 
 @st.composite
 def archs(draw):
-    """Vectors that may repeat; the first has the last option, so that the number of options is the same in all."""
+    """Draw vectors that may repeat; the first has the last option, so that all pools have as many options."""
     vectors = draw(arrays(np.int8, (A, D), elements=st.integers(0, OPTIONS - 1)))
     vectors[0, 0] = OPTIONS - 1
     return vectors
 
 
 def run(name, table, objective, **given):
-    """The result as a dictionary, or the message where nothing was found."""
+    """Return the result as a dictionary, or the message if nothing was found."""
     try:
         return METHODS[name](table, objective, config=CONFIGS.get(name), costs=np.zeros(A), **given).to_dict()
     except InputError as error:
@@ -35,7 +35,7 @@ def run(name, table, objective, **given):
 
 
 def record(objective, asked):
-    """The objective as a function that notes what it is asked for."""
+    """Return the objective as a function that records its arguments."""
 
     def evaluate(*at):
         asked.append(at)
@@ -45,7 +45,7 @@ def record(objective, asked):
 
 
 def check_best(found, values):
-    """The selected is the first of the best finite queries at the highest fidelity; without any there is a message."""
+    """The first of the best finite queries at the highest fidelity is selected; without any there is a message."""
     finite = np.isfinite(values)
     if isinstance(found, str):
         assert not finite.any()

@@ -1,4 +1,4 @@
-"""Brackets against the published table, promotion by hand, budgets over fidelities, densities that help."""
+"""Brackets against the published table, promotion by hand, budgets over fidelities, and density models."""
 
 import itertools
 
@@ -20,7 +20,7 @@ OBJECTIVE = np.stack([FULL + 3 * NOISE, FULL + NOISE, FULL], axis=1)
 
 
 def test_rungs_are_those_of_the_paper():
-    """Li et al. 2018, R = 9, eta = 3."""
+    """The table of Li et al. 2018 for R = 9, eta = 3."""
     rungs = plan_rungs(jnp.array(PRICES))
     assert list(zip(*(column.tolist() for column in rungs), strict=True)) == [
         (0, 9, True),
@@ -62,8 +62,8 @@ def test_best_by_spending_counts_what_is_paid_in_full():
     best = result.best_by_spending()
     assert len(best) == 27
     np.testing.assert_array_equal(best[:9], np.maximum.accumulate(result.objective[:9]))
-    np.testing.assert_array_equal(best[9:11], best[8])  # nine spent, the tenth query costs three
-    assert best[11] == result.objective[9]  # of a higher fidelity: it counts alone
+    np.testing.assert_array_equal(best[9:11], best[8])  # nine are spent, and the tenth query costs three
+    assert best[11] == result.objective[9]  # observations of a higher fidelity count alone
     assert best[26] == result.objective[12] == OBJECTIVE[result.selected, 2]
     failing = np.full((A, 3), np.nan)
     failing[:, 0] = OBJECTIVE[:, 0]

@@ -52,8 +52,8 @@ def test_evolution_climbs():
     assert children > founders + 5
 
 
-def test_a_failure_is_no_parent():
-    """All but one founder fail: whoever is sampled with it, it is the parent as long as it lives."""
+def test_a_failure_never_becomes_a_parent():
+    """All architectures but one fail; in a sample with a failure this one is the parent."""
     objective = np.where(np.arange(len(ARCHS)) == 40, 1.0, np.nan)
     for seed in range(200):
         config = ReaConfig(population=2, sample_size=2)
@@ -73,7 +73,7 @@ def test_local_search_climbs_one_decision_at_a_time():
         assert result.phase[0] == "random"
         place = result.queries[0]
         for arch, phase in zip(result.queries[1:], result.phase[1:], strict=True):
-            if phase == "random":  # only from a local optimum, here the only one
+            if phase == "random":  # only from a local optimum, of which there is one here
                 assert place == len(ARCHS) - 1
                 break
             assert distance(arch, place) == 1

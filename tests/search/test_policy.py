@@ -1,4 +1,4 @@
-"""The policy gradient against the formula for independent decisions."""
+"""The policy gradient against its formula for independent decisions."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def in_float64():
 
 @pytest.mark.usefixtures("in_float64")
 def test_one_step_is_the_formula():
-    """On all combinations of options grad log p is one-hot minus softmax, for every decision by itself."""
+    """On all combinations of options grad log p is one-hot minus softmax, separately for every decision."""
     config = ReinforceConfig(learning_rate=0.3, decay=0.5)
     state = reinforce.init(POOL, 4, jax.random.key(0), config)
     state = reinforce.tell(state, Proposal(5, 0, None), jnp.asarray(2.0), POOL, config)
@@ -48,7 +48,7 @@ def test_one_step_is_the_formula():
 
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("failure", [np.nan, np.inf])
-def test_a_failure_is_no_step(failure):
+def test_a_failure_makes_no_step(failure):
     state = reinforce.init(POOL, 4, jax.random.key(0), reinforce.config)
     told = reinforce.tell(state, Proposal(5, 0, None), jnp.asarray(failure), POOL, reinforce.config)
     jax.tree.map(np.testing.assert_array_equal, told, state)
@@ -56,7 +56,7 @@ def test_a_failure_is_no_step(failure):
 
 @pytest.mark.usefixtures("in_float64")
 def test_proposals_follow_the_policy_within_the_pool():
-    """Members of a pool that lacks some combinations are drawn as the policy would, given that it meets the pool."""
+    """A pool without some combinations is sampled with the probabilities of the policy conditional on the pool."""
     pool = Pool(np.zeros((5, 1)), ARCHS[[0, 2, 4, 5, 8]], np.arange(3))
     state = reinforce.init(pool, 4, jax.random.key(0), reinforce.config)
     state = state._replace(logits=jnp.log(jnp.array([[0.2, 0.3, 0.5], [0.1, 0.6, 0.3]])))

@@ -1,4 +1,4 @@
-"""Choosing from the pool: the order of the greedy queries."""
+"""Choosing from the pool: the order of greedy queries."""
 
 import jax.numpy as jnp
 import numpy as np

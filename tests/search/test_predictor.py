@@ -1,4 +1,4 @@
-"""Bayesian optimisation over architectures: what it sees, how it starts, what it finds."""
+"""Bayesian optimisation over architectures: its inputs, its start and its results."""
 
 import itertools
 
@@ -28,7 +28,7 @@ def test_starts_at_random(acquisition):
 
 
 def test_learns_from_the_encoding_and_from_the_proxies():
-    """An objective in the decisions alone, and one in a proxy alone: both are found faster than by chance."""
+    """An objective of the decisions only and one of a proxy only are both found faster than at random."""
     for objective in (ARCHS @ np.array([1.0, -2, 3, 1]), TABLE[:, 1]):
         given = {"budget": 15, "seeds": range(50), "archs": ARCHS}
         best = [

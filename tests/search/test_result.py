@@ -1,4 +1,4 @@
-"""What a result keeps of every query: the surrogate's view against a dense process, and its files."""
+"""A result records the view of the surrogate at every query, checked against a dense process, and its files."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ def result():
 
 
 def dense_process(inputs, targets, point, lengthscale, noise):
-    """Log evidence of the standardised targets, and the prediction at a point, by the textbook formulas."""
+    """Return the log evidence of standardised targets and the prediction at a point by the textbook formulas."""
 
     def kernel(first, second):
         r = np.sqrt(5 * (((first[:, None] - second[None]) / lengthscale) ** 2).sum(-1))

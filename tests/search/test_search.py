@@ -1,4 +1,4 @@
-"""What every search method promises, and RoBoT's edge cases and published protocol."""
+"""The contract of every search method, and edge cases and the published protocol of RoBoT."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from jaxnas.table.normalize import combine
 
 A, M, T = 12, 2, 4
 ARCHS = np.array(list(itertools.product(range(2), range(2), range(3))), np.int8)
-CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2)}  # of the others their defaults
+CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2)}  # other methods use their defaults
 WITHOUT_DRAWS = {"rank_aggregation", "rank_sum", "single_proxy"}
 
 
@@ -72,7 +72,7 @@ def test_function_equals_array_and_is_called_once_per_architecture(search, table
 
 
 class Prepared(Objective):
-    """An objective that hears what will be asked for."""
+    """Objective that receives the indices of the next evaluations in advance."""
 
     together = 3
 
@@ -107,7 +107,7 @@ def test_what_a_method_will_ask_for_is_prepared_together_and_changes_nothing(sea
 
 
 class Together(Objective):
-    """An objective of which none is known before its group is prepared."""
+    """Objective that knows no value before its group is prepared."""
 
     together = 1
 
@@ -124,7 +124,7 @@ class Together(Objective):
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.multi_fidelity])
 def test_proposals_at_once(name, table, objective):
-    """Groups of three of which no objective is known yet; with one at a time the search is the ordinary one."""
+    """Groups of three are proposed before their values are known; with groups of one the search is the ordinary one."""
     given = dict(config=CONFIGS.get(name), archs=ARCHS, budget=8, seed=1, costs=np.zeros(A))
     together = Together(objective)
     result = METHODS[name](table, together, at_once=3, **given)
@@ -134,7 +134,7 @@ def test_proposals_at_once(name, table, objective):
     assert name == "reinforce" or len(together.groups[0]) == 3
     first = set(together.groups[0])
     assert set(result.queries[: len(first)].tolist()) == first
-    worse = Together(objective - 100 * np.isin(np.arange(A), list(first)))  # another truth: the same first group
+    worse = Together(objective - 100 * np.isin(np.arange(A), list(first)))  # other values, the same first group
     METHODS[name](table, worse, at_once=3, **given)
     assert worse.groups[0] == together.groups[0]
     again = METHODS[name](table, Together(objective), at_once=3, **given)
@@ -144,7 +144,7 @@ def test_proposals_at_once(name, table, objective):
 
 
 def test_the_surrogate_is_told_lies_and_then_the_truth(table, objective):
-    """The first three weights come before anything is known: the first is that of one at a time, the next differ."""
+    """Three weights come before any value is known: the first equals that of groups of one, the next differ."""
     given = dict(config=CONFIGS["robot"], budget=6, seed=1)
     alone = robot(table, lambda index: objective[index], **given)
     three = robot(table, lambda index: objective[index], at_once=3, **given)
@@ -233,7 +233,7 @@ def test_methods_that_read_architectures_need_them(name, table, objective):
 def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective):
     config = RobotConfig(explore=0.5, num_candidates=64, num_ascents=2)
     results = robot.run_seeds(table, objective, budget=T, seeds=[7, 8, 9], config=config)
-    assert min(result.num_bo for result in results) < T  # or nothing is tested
+    assert min(result.num_bo for result in results) < T  # else nothing is tested
     for result in results:
         ranking = np.argsort(-combine(table, result.weights), kind="stable")
         ranking = ranking[~np.isin(ranking, result.queries[: result.num_bo])]
@@ -277,12 +277,12 @@ def test_smallest_pools_of_equal_architectures(name, num_archs, num_proxies, bud
         given = {"budget": budget, "seed": 0, "config": CONFIGS.get(name), "archs": archs}
         result = METHODS[name](table, np.full(num_archs, 3.0), **given)
         assert sorted(result.queries.tolist()) == list(range(num_archs))
-        assert result.selected == result.queries[0]  # all equal: the first queried
+        assert result.selected == result.queries[0]  # all are equal: the first queried is selected
 
 
 @pytest.mark.data
 def test_published_protocol_on_nasbench201(data_folder):
-    """Of ten seeds most must reach architecture 13714, the best of the observed column."""
+    """Most of ten seeds must reach architecture 13714, the best of the observed column."""
     from jaxnas.table.normalize import normalize
 
     bench, proxies = (np.load(data_folder / "nb201" / f"nb201_{part}.npz") for part in ("table", "proxies"))
@@ -299,7 +299,7 @@ def test_published_protocol_on_nasbench201(data_folder):
 
 
 def test_seeds_run_on_one_blas_thread_each(table, objective):
-    """Several for each would wait for each other's cores, and split small factors otherwise on other machines."""
+    """More threads per seed would wait for cores and split small factorisations differently on other machines."""
 
     def blas_threads():
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]

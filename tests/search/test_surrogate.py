@@ -1,4 +1,4 @@
-"""The GPJax surrogate against a dense NumPy process; padding; degenerate data."""
+"""The GPJax surrogate against a dense NumPy process, with padding and degenerate data."""
 
 import inspect
 
@@ -91,7 +91,7 @@ def test_lengthscale_maximises_the_posterior_of_smooth_and_rough_data(fits, data
     objective = np.sin(frequency * inputs @ np.array([1.0, -2.0, 0.5]))
     (lengthscale,), *_ = fits["isotropic"](inputs, objective, count, points)
     used = inputs[:count], objective[:count]
-    assert log_posterior(*used, lengthscale) > best_of_a_fine_grid(*used) - 1e-4  # rounding, where the noise is small
+    assert log_posterior(*used, lengthscale) > best_of_a_fine_grid(*used) - 1e-4  # rounding if the noise is small
 
 
 def test_predictions_are_those_of_the_gpjax_posterior(data):
@@ -110,7 +110,7 @@ def test_predictions_are_those_of_the_gpjax_posterior(data):
 
 
 def test_gpjax_stays_usable_after_its_import_in_a_trace(fits, data):
-    """Its functions have default keys, which must not belong to our trace."""
+    """The functions of gpjax have default keys, which must not leak into our trace."""
     inputs, objective, points = data
     fits["isotropic"](inputs, objective, T, points)
     import gpjax

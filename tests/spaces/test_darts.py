@@ -1,4 +1,4 @@
-"""DARTS genotypes: the usual text, the published ones, what is refused."""
+"""DARTS genotypes: the usual text, published genotypes, and rejected texts."""
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ RANGES = DARTS_V2.replace("[2, 3, 4, 5]", "range(2, 6)")
 def test_published_text(text):
     arch = DARTS.parse(text)
     normal, reduce = arch.reshape(2, 4, 3).tolist()
-    assert normal == [[0, 3, 3], [0, 3, 3], [0, 2, 3], [1, 2, 5]]  # the pair (0, 2) is the second of node 5
+    assert normal == [[0, 3, 3], [0, 3, 3], [0, 2, 3], [1, 2, 5]]  # the pair (0, 2) is the second one of node 5
     assert reduce == [[0, 0, 0], [2, 0, 2], [1, 0, 2], [4, 0, 2]]
 
 
@@ -25,7 +25,7 @@ def test_text_and_back():
 
 
 def test_size_and_index():
-    """Per cell 1 * 3 * 6 * 10 pairs of inputs and 7 ops on eight edges."""
+    """Each cell has 1 * 3 * 6 * 10 pairs of inputs and 7 ops on eight edges."""
     assert DARTS.size == (1 * 3 * 6 * 10 * 7**8) ** 2
     for index in (0, 1, DARTS.size - 1, 123_456_789_012_345_678):
         assert to_index(DARTS, from_index(DARTS, index)[None]).tolist() == [index]

@@ -1,4 +1,4 @@
-"""NAS-Bench-201 against published strings and columns, and its classes against brute force."""
+"""NAS-Bench-201 against published strings and columns, and its network classes against brute force."""
 
 import itertools
 
@@ -89,7 +89,7 @@ def test_malformed_string_is_one_clear_line(text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_format_refuses_what_is_no_op():
+def test_format_refuses_unknown_ops():
     with pytest.raises(InputError, match="architecture 0 has -1 at decision 5"):
         format_arch(np.array([0, 0, 0, 0, 0, -1], np.int8))
 
@@ -121,7 +121,7 @@ def test_finer_classes_lie_inside_functional_ones(archs):
 
 
 def test_only_network_class_tells_shared_weights_from_separate_ones():
-    """Two convolutions of the input, and one convolution summed with itself: one sum of terms, two networks."""
+    """Two convolutions of the input, and one convolution added to itself, have the same terms but are two networks."""
     pair = np.stack(
         [
             parse("|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_3x3~0|skip_connect~1|none~2|"),
@@ -141,7 +141,7 @@ def test_number_of_classes_that_mix_weight_counts(archs, classes, count):
 
 
 def symbolic(arch, weight_names, *, linear_pool=False):
-    """The output as nested sorted sums, in which the convolution of edge e carries the name weight_names[e]."""
+    """Return the output as nested sorted sums, in which the convolution of edge e has the name weight_names[e]."""
     sums = [(("x",),)]
     for node in (1, 2, 3):
         terms = []
@@ -166,7 +166,7 @@ def test_linear_pooling_would_merge_further(archs):
 
 
 def test_network_class_by_renaming_weights(archs):
-    """Brute force: two networks are the same if some permutation of the weights' names makes the expressions equal."""
+    """Compare by brute force: networks are equal if some permutation of kernel names equates the expressions."""
     expressions = []
     for arch in canonicalize(archs).tolist():
         convs = [edge for edge in range(6) if arch[edge] in (NOR_CONV_1X1, NOR_CONV_3X3)]
@@ -186,7 +186,7 @@ def test_isomorphic_rewrites_keep_the_class(archs, classes):
     swappable = archs[archs[:, 2] == 0]  # nodes 1 and 2 are not connected: exchange their names
     np.testing.assert_array_equal(classes(swappable), classes(swappable[:, [1, 0, 2, 3, 5, 4]]))
     np.testing.assert_array_equal(classes(canonicalize(archs)), label)
-    alias = archs[(archs[:, 1] == 0) & (archs[:, 2] == 1)]  # node 2 is node 1: exchange their edges to the output
+    alias = archs[(archs[:, 1] == 0) & (archs[:, 2] == 1)]  # node 2 equals node 1: exchange their edges to the output
     np.testing.assert_array_equal(classes(alias), classes(alias[:, [0, 1, 2, 3, 5, 4]]))
 
 
@@ -196,7 +196,7 @@ def test_different_functions_have_different_classes():
         "|nor_conv_1x1~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|",  # conv1x1
         "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|none~2|",  # x + conv3x3
         "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|nor_conv_3x3~1|none~2|",  # conv3x3 of conv3x3
-        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",  # nothing
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",  # no term
         "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|",  # x
     ]
     archs = np.stack([parse(text) for text in texts])

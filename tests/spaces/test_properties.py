@@ -16,7 +16,7 @@ few = settings(max_examples=50, deadline=None)
 
 
 def draw_archs(data: st.DataObject, space: SearchSpace) -> np.ndarray:
-    """One to five architectures [A, D], by their indices."""
+    """Draw one to five architectures [A, D] by their indices."""
     indices = data.draw(st.lists(st.integers(0, space.size - 1), min_size=1, max_size=5))
     return from_index(space, np.array(indices))
 
@@ -60,7 +60,7 @@ def test_mutate_changes_exactly_one_decision(space, data):
 
 @st.composite
 def choices(draw):
-    """Choices of a declared space: integers and texts that can be read back."""
+    """Draw choices of a declared space: integers and texts that can be parsed."""
     characters = st.characters(blacklist_characters=":", blacklist_categories=("Cs",))
     text = st.text(characters, min_size=1, max_size=3).filter(lambda text: text == text.strip())
     option = st.integers(-99, 99) | text

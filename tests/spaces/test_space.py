@@ -1,4 +1,4 @@
-"""The functions written once over num_choices, on spaces of very different shape."""
+"""Generic functions of num_choices on spaces of very different shapes."""
 
 import itertools
 from dataclasses import replace
@@ -25,7 +25,7 @@ from jaxnas.testing import check_space
 
 
 def plain_space(*num_choices: int) -> SearchSpace:
-    """A space without a published order, whose architectures are written '0,2,1'."""
+    """Return a space without a published order, whose architectures are written '0,2,1'."""
     return SearchSpace(
         name="plain",
         op_names=tuple("abcdefg"),
@@ -55,12 +55,12 @@ def test_members_and_classes_of_a_whole_space(space):
     assert archs.dtype == np.int8
     np.testing.assert_array_equal(archs.max(axis=0) + 1, space.num_choices)
     label = space.network_class(archs)
-    assert np.all(label <= np.arange(space.size))  # the lowest of its class
+    assert np.all(label <= np.arange(space.size))  # the lowest index of its class
 
 
 BROKEN = {
     "a text of another": ({"format": lambda arch: "0,0,0,0"}, "is not the .* that format took"),
-    "canonicalize goes on": (
+    "canonicalize twice differs": (
         {"canonicalize": lambda archs: (1 - archs % 2) * np.array([1, 0, 1, 1], np.int8)},
         "changes what it gave",
     ),

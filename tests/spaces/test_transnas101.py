@@ -1,4 +1,4 @@
-"""TransNAS-Bench-101 against its own list, the text of an architecture, and what a skeleton may be."""
+"""TransNAS-Bench-101 against its published list, the text of an architecture, and the rules for skeletons."""
 
 import jax
 import numpy as np
@@ -39,7 +39,7 @@ def test_sizes():
 
 
 def test_skeletons_are_those_of_the_definition():
-    """4 to 6 modules, of which 1 to 3 double the channels and 1 to 4 halve the image: counted by brute force."""
+    """Skeletons have 4 to 6 modules, 1 to 3 double the channels and 1 to 4 halve the image; counted by brute force."""
     every = np.stack(np.unravel_index(np.arange(5**6), (5,) * 6), axis=1)
     length = (every > 0).sum(axis=1)
     leading = (np.arange(6) < length[:, None]) == (every > 0)

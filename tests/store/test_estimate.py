@@ -1,4 +1,4 @@
-"""Plans of scoring jobs, against what such jobs then do."""
+"""Plans of scoring jobs against what such jobs do."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ BATCH = Batch(np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype(np.float
 NAMES = ("snip", "synflow")
 
 
-def plan(folder, archs, **how):
-    config = how.pop("config", ScoringConfig())
-    return estimate(folder, NASBENCH201, NETWORK, archs, BATCH, NAMES, config, data_name="noise", **how)
+def plan(folder, archs, **options):
+    config = options.pop("config", ScoringConfig())
+    return estimate(folder, NASBENCH201, NETWORK, archs, BATCH, NAMES, config, data_name="noise", **options)
 
 
 def test_the_whole_space_on_many_devices(tmp_path):
@@ -57,7 +57,7 @@ def test_what_a_store_knows_and_how_fast_it_was(tmp_path):
 
 
 def test_operations_are_those_that_xla_counts(tmp_path):
-    """Of convolutions alone; XLA counts the elementwise rest too."""
+    """The estimate counts convolutions only; XLA also counts elementwise operations."""
     arch = np.full((1, 6), 3, np.int8)
     network = NASBench201Network(num_classes=2, channels=16, cells_per_stage=1)
     draw = draw_for_all(network, (8, 8, 3), 6, seed=0)

@@ -1,4 +1,4 @@
-"""Folders here and in an object store: one contract, a real S3-compatible server, and one that fails."""
+"""Local folders and object stores fulfil one contract, with a real S3-compatible server and one that fails."""
 
 import http.client
 import json
@@ -50,7 +50,7 @@ def s3_port():
 
 @pytest.fixture
 def s3(s3_port, monkeypatch):
-    """The address of an empty folder; libraries find server and credentials in the environment."""
+    """Return the address of an empty folder; libraries read server and credentials from the environment."""
     environment = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
         "AWS_ACCESS_KEY_ID": "somebody",
@@ -142,7 +142,7 @@ def test_scores_in_an_object_store_are_those_of_a_folder(s3, tmp_path, monkeypat
 
 
 class Faulty(BaseHTTPRequestHandler):
-    """Passes requests on to `port`; a share is answered by an error, cut in the upload, or done but not told."""
+    """Forward requests to `port`; some are answered by an error, cut during upload, or executed without an answer."""
 
     protocol_version = "HTTP/1.1"
     port, random, share, told = 0, random.Random(0), 0.3, Counter()

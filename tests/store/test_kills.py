@@ -1,4 +1,4 @@
-"""A store whose writers are killed at any file operation, or whose files are damaged, ends as a calm run does."""
+"""A store whose writers are killed at any file operation, or whose files are damaged, ends like an undisturbed run."""
 
 import os
 import tempfile
@@ -28,12 +28,12 @@ NEVER = 10**9
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of it runs any more, `finally` neither."""
+    """The process ends here: nothing runs after it, not even `finally`."""
 
 
 @contextmanager
 def killed_at(operation):
-    """The file operation of that number stops in the middle, and all that follow do not begin."""
+    """The file operation with that number stops in the middle, and no later operation begins."""
     count = 0
 
     def interrupted(real, half=None):
@@ -58,13 +58,13 @@ def killed_at(operation):
 
 
 def score_of(index, name):
-    """What the cheap scorer gives; NaN of every fifth."""
+    """Return the values of the cheap scorer, with NaN in every fifth row."""
     return np.where(index % 5 == 0, np.nan, index + 0.25 * (name == "snip"))
 
 
 @contextmanager
 def cheap_scoring(asked, every_chunk):
-    """Scoring without a network, in chunks of two rows, which notes what it was asked for."""
+    """Score without a network, in chunks of two rows, and record the requests."""
 
     def iter_scores(network, archs, batch, proxies, config, workers):
         index = to_index(NASBENCH201, archs)
@@ -103,7 +103,7 @@ def fill(folder, archs, names, asked, every_chunk, events=None):
 
 
 def saved_in(folder):
-    """(index, proxy) of all whole parts."""
+    """Return (index, proxy) of all complete parts."""
     tables = [pq.read_table(path) for path in Path(folder).glob("parts/[!.]*.parquet")]
     return [(i, name) for table in tables for i in table["index"].to_pylist() for name in table.column_names[2:]]
 
@@ -142,7 +142,7 @@ def test_any_kills_and_damage_end_with_the_table_of_a_calm_run(runs):
                 damaged.add(f"parts/{part.name}")
                 with pytest.raises(InputError, match=part.name):
                     read_parts(open_folder(folder))
-                saved = set()  # of the others, see below
+                saved = set()  # by the other parts
                 for other in set(parts) - {part}:
                     table = pq.read_table(other)
                     saved |= {(i, name) for i in table["index"].to_pylist() for name in table.column_names[2:]}
@@ -163,7 +163,7 @@ def test_any_kills_and_damage_end_with_the_table_of_a_calm_run(runs):
                 assert {f"parts/{path.name}" for path in folder.glob("parts/*.damaged")} >= {
                     f"{name}.damaged" for name in damaged
                 }
-            elif damaged - named:  # the kill came first: the part is still there, for the next run to find
+            elif damaged - named:  # killed before: the part still exists, and the next run finds it
                 for name in damaged - named:
                     (folder / name).unlink(missing_ok=True)
                     (folder / f"{name}.damaged").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The store of scores: it resumes after kills, repairs damage, serves two processes, refuses other settings."""
+"""The store of scores resumes after kills, repairs damage, serves two processes and refuses other settings."""
 
 import os
 import random
@@ -46,7 +46,7 @@ def score(folder, archs=ARCHS, **change):
 
 
 def calls_of(folder, archs=ARCHS, **change):
-    """The progress that scoring reports, and the files that it says are damaged."""
+    """Record the progress that scoring reports and the files reported as damaged."""
     events = []
     score(folder, archs, on_event=events.append, **change)
     progress, damaged = ([event for event in events if isinstance(event, kind)] for kind in (Scored, PartDamaged))
@@ -55,7 +55,7 @@ def calls_of(folder, archs=ARCHS, **change):
 
 
 def zeros(quantities):
-    """A proxy of these tests: how many edges have op 0; undefined where all have."""
+    """Proxy of these tests: the number of edges with op 0, undefined if all edges have it."""
     count = (quantities.arch == 0).sum()
     return jnp.where(count < 6, count, jnp.nan)
 
@@ -70,7 +70,7 @@ def content(folder):
 
 @pytest.fixture
 def every_chunk(monkeypatch):
-    """A part for every chunk of four rows."""
+    """Write a part for every chunk of four rows."""
     monkeypatch.setattr(jaxnas.store.store, "SAVE_INTERVAL", 0.0)
     monkeypatch.setattr(jaxnas.store.store, "LONGEST_INTERVAL", 0.0)
 
@@ -178,7 +178,7 @@ def test_own_functions_do_not_change_the_scores_of_proxies(tmp_path):
 )
 def test_other_settings_are_refused_by_name_and_leave_the_store(tmp_path, change, fields):
     score(tmp_path / "s", ARCHS[:2])
-    for manifest in ((tmp_path / "s" / "manifest.json").read_bytes(), b"{"):  # the parts too know what made them
+    for manifest in ((tmp_path / "s" / "manifest.json").read_bytes(), b"{"):  # the parts also record their settings
         (tmp_path / "s" / "manifest.json").write_bytes(manifest)
         before = content(tmp_path / "s")
         with pytest.raises(InputError) as caught:
@@ -239,7 +239,7 @@ def test_parts_of_other_origin_are_set_aside(tmp_path, special):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b'{"format": 1, "prov', b"\xff\x00"])
-def test_a_damaged_manifest_is_made_anew_from_the_parts(tmp_path, damage):
+def test_a_damaged_manifest_is_rebuilt_from_the_parts(tmp_path, damage):
     score(tmp_path / "s")
     manifest = tmp_path / "s" / "manifest.json"
     before = manifest.read_bytes()
@@ -252,7 +252,7 @@ def test_a_damaged_manifest_is_made_anew_from_the_parts(tmp_path, damage):
     assert manifest.read_bytes() == before
 
 
-def test_what_is_no_store_is_named_and_left_alone(tmp_path, special):
+def test_other_content_is_named_and_left_alone(tmp_path, special):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match=r"manifest\.json cannot be read"):
@@ -277,7 +277,7 @@ def test_a_damaged_single_file_is_named(special, damage):
         read_scores(path)
 
 
-def test_a_foreign_parquet_is_no_score_file(tmp_path, special):
+def test_a_foreign_parquet_file_is_refused(tmp_path, special):
     pq.write_table(pq.read_table(special[0]).replace_schema_metadata(None), tmp_path / "foreign.parquet")
     with pytest.raises(InputError, match="not a score file"):
         read_scores(tmp_path / "foreign.parquet")
@@ -353,7 +353,7 @@ def test_killed_again_and_again_it_ends_with_the_same_table(tmp_path, num_kills,
     moments = random.Random(num_kills)
     for kill in range(num_kills):
         process = start_child(tmp_path / "killed", 0.05, num)
-        for _ in range(0 if kill % 4 == 3 else 3):  # every fourth is killed while it starts, others after a save
+        for _ in range(0 if kill % 4 == 3 else 3):  # every fourth is killed while it starts, the others after a save
             process.stdout.readline()
         time.sleep(moments.uniform(0.0, 1.0))
         process.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Rank measures against SciPy and scikit-learn, theorem 1 against simulation, the comparison of methods."""
+"""Rank measures against SciPy and scikit-learn, theorem 1 against simulation, and the comparison of methods."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from jaxnas.table import evaluation
 
 RNG = np.random.default_rng(0)
 SEEDS, SIZE = 5, 301
-# Few different values, so that there are ties of every kind; a bit of both is common.
+# Few different values, so that ties of every kind occur; ties in both arrays are common.
 ACCURACY = np.round(RNG.normal(size=SIZE), 1) + 5
 SCORES = np.round(0.5 * ACCURACY + RNG.normal(size=(SEEDS, SIZE)), 1)
 
@@ -89,7 +89,7 @@ def test_rankings_of_none_and_of_one_architecture(num_finite):
 
 
 def test_theorem_1_against_simulation():
-    """The best of the h = rho T hits that lie uniformly among the true top T."""
+    """Simulate the rank of the best of h = rho T hits that lie uniformly among the true top T."""
     top, hits = 20, 6
     rng = np.random.default_rng(1)
     best = [rng.choice(np.arange(1, top + 1), hits, replace=False).min() for _ in range(20_000)]
@@ -125,7 +125,7 @@ def test_the_paired_test_is_that_of_scipy(num):
 
 
 def test_the_paired_test_holds_its_level():
-    """Of pairs that differ by chance alone, 5 % get p <= 0.05."""
+    """Among pairs that differ only by chance 5 % have p <= 0.05."""
     rng = np.random.default_rng(4)
     found = [evaluation.compare(*rng.normal(size=(2, 10))).p_value <= 0.05 for _ in range(200)]
     assert np.mean(found) < 0.1

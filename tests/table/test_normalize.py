@@ -1,4 +1,4 @@
-"""normalize and combine: definitions, masks, overflow and the errors."""
+"""normalize and combine: definitions, masks, overflow and errors."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -14,7 +14,7 @@ from jaxnas.table import NORMALIZATIONS, evaluation, normalize
 few = settings(max_examples=60, deadline=None)
 every_method = pytest.mark.parametrize("method", NORMALIZATIONS)
 any_table = arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.floats())
-SIZE = 12  # of rankings: one size, so that each measure compiles once
+SIZE = 12  # length of rankings: one size, so that each measure compiles once
 ranking = arrays(np.float64, SIZE, elements=st.integers(0, 5).map(float))  # few values: ties of every kind
 
 
@@ -48,10 +48,10 @@ def test_any_table_is_normalised_or_refused(method, scores):
     exponent=st.integers(-20, 20),
 )
 def test_the_unit_of_a_proxy_does_not_matter(method, shift, scores, exponent):
-    """Powers of 2 and small integers: exact, so that no tie is made or broken by rounding."""
+    """Powers of 2 and small integers are exact, so that rounding makes or breaks no tie."""
     assume(len(np.unique(scores)) > 1)
     if method == "log":
-        shift = 0  # by definition it keeps 0 in its place
+        shift = 0  # by definition 0 remains 0
     table, _ = normalize(scores, method)
     again, _ = normalize(np.ldexp(scores + shift, exponent), method)
     np.testing.assert_allclose(again, table, atol=1e-12)
