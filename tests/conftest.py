@@ -7,6 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+# Most of a test's time is compilation, which is a third shorter without LLVM's optimisations.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # The test processes and later runs share the compiled programs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), "jaxnas-tests-xla")))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
