@@ -90,7 +90,10 @@ def test_loss_is_that_of_the_labels():
     ("call", "message"),
     [
         (lambda: get_task("jigsav"), "unknown task 'jigsav': did you mean 'jigsaw'"),
-        (lambda: task_batch("jigsaw", np.zeros((2, 2, 2, 1), np.float32), 0), "cannot be cut into 3 x 3 pieces"),
+        (
+            lambda: task_batch("jigsaw", np.zeros((2, 2, 2, 1), np.float32), 0),
+            "at least 3 x 3 pixels to be cut into puzzles, got 2 x 2",
+        ),
     ],
 )
 def test_bad_input_is_named(call, message):
