@@ -181,7 +181,7 @@ def _kendall(scores: Row, accuracy: Row, counted: Bool[Array, " A"], top: int | 
         return jnp.stack([jnp.sum(jnp.where(both, values, 0)) for values in sums])
 
     excess, untied_in_scores, untied_in_accuracy = lax.map(block, starts).sum(0)
-    return excess / jnp.sqrt(untied_in_scores * untied_in_accuracy)
+    return jnp.asarray(excess / jnp.sqrt(untied_in_scores * untied_in_accuracy))
 
 
 def _difference(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:

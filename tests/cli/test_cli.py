@@ -378,7 +378,7 @@ def test_data_lists_every_set(run):
         (["score", "--archs", "bad.txt"], "bad.txt, line 2"),
         (["score", "--archs", "empty.txt"], "empty.txt has no architecture"),
         (["score", "--data", "cut.npz"], "cut.npz"),
-        (["score", "--data", "wide.npz"], "give uint8 or float"),
+        (["score", "--data", "wide.npz"], "must be uint8 or float, got int64"),
         (["train", "nonsense"], "no space has an architecture 'nonsense'"),
         (["train", "."], "no finished search in .: it has no result.json"),
         (["train", "|nothing~0|+", "nasbench201"], "|nothing~0|+"),
