@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import check_same
+from jaxnas.runtime.records import Record
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -32,7 +33,7 @@ class Checkpoints:
         """Name the folder, which is made with the first checkpoint."""
         self.folder, self.keeps_last = folder, keeps_last
 
-    def save(self, number: int, state: PyTree, course: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
+    def save(self, number: int, state: PyTree, course: Mapping[str, object], made_with: Mapping[str, object]) -> None:
         """Keep `state`, a tree of NumPy arrays, and remove what was kept before; numbers must rise.
 
         Args:
@@ -54,7 +55,7 @@ class Checkpoints:
         except OSError as error:
             raise InputError(f"cannot write a checkpoint into {self.folder}: {error.strerror or error}") from error
 
-    def restore(self, like: StateT, made_with: Mapping[str, Any]) -> tuple[StateT, dict[str, Any]] | None:
+    def restore(self, like: StateT, made_with: Mapping[str, object]) -> tuple[StateT, Record] | None:
         """Return the kept state and its course, or None if there is no checkpoint.
 
         Args:

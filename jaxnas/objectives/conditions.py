@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from importlib.metadata import version
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +49,7 @@ def check_fit(network: SearchNetwork, data: ImageData, config: TrainingConfig, n
 
 def describe_training(
     space: SearchSpace, network: SearchNetwork, data: ImageData, config: TrainingConfig
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return all that a result depends on, apart from the architecture, as plain JSON values."""
     description = {
         "jaxnas": version("jaxnas"),
@@ -59,5 +58,5 @@ def describe_training(
         "data": fingerprint(data.train_images, data.train_labels),
         **dataclasses.asdict(config),
     }
-    as_read_back: dict[str, Any] = json.loads(json.dumps(description, default=repr))
+    as_read_back: dict[str, object] = json.loads(json.dumps(description, default=repr))
     return as_read_back

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxnas.objectives.config import TrainingConfig
 
@@ -18,7 +18,7 @@ class Recipe(NamedTuple):
     """
 
     training: TrainingConfig
-    network: Mapping[str, Any]
+    network: Mapping[str, int | bool]
 
 
 @dataclass(frozen=True)

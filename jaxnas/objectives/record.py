@@ -4,10 +4,11 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
+from jaxnas.runtime.records import Record
 
 
 class Trained(NamedTuple):
@@ -28,7 +29,7 @@ class Trained(NamedTuple):
     diverged: bool
 
 
-def write_record(path: Path, header: Mapping[str, Any], trained: Mapping[str, Trained]) -> None:
+def write_record(path: Path, header: Mapping[str, object], trained: Mapping[str, Trained]) -> None:
     """Replace the file by the header and one line per architecture, atomically.
 
     Raises:
@@ -39,7 +40,7 @@ def write_record(path: Path, header: Mapping[str, Any], trained: Mapping[str, Tr
         partial.write_text("".join(f"{json.dumps(line, allow_nan=False)}\n" for line in lines))
 
 
-def read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Trained]:
+def read_record(path: Path, header: Mapping[str, object]) -> dict[str, Trained]:
     """Read what was trained before, by architecture; nothing if there is no file.
 
     A last line without its newline was cut off, in copying for instance: it is dropped.
@@ -57,11 +58,11 @@ def read_record(path: Path, header: Mapping[str, Any]) -> dict[str, Trained]:
     return dict(_entry(line, f"{path}, line {number}") for number, line in enumerate(lines, start=2))
 
 
-def _line(arch: str, result: Trained) -> dict[str, Any]:
+def _line(arch: str, result: Trained) -> Record:
     return {"arch": arch} | {key: value if math.isfinite(value) else None for key, value in result._asdict().items()}
 
 
-def _parse(line: bytes, place: str) -> dict[str, Any]:
+def _parse(line: bytes, place: str) -> Record:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -72,7 +73,7 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
 
 
 def _entry(line: bytes, place: str) -> tuple[str, Trained]:
-    values: dict[str, Any] = {key: math.nan if value is None else value for key, value in _parse(line, place).items()}
+    values: Record = {key: math.nan if value is None else value for key, value in _parse(line, place).items()}
     arch = values.pop("arch", None)
     kinds = {key: (int, float) for key in Trained._fields} | {"epochs": int, "diverged": bool}
     fits = values.keys() == kinds.keys() and all(isinstance(values[key], kind) for key, kind in kinds.items())

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,7 @@ class Trainer:
         archs: Int8[np.ndarray, "n D"],
         on_event: Listener = ignore,
         checkpoints: Checkpoints | None = None,
-        made_with: Mapping[str, Any] | None = None,
+        made_with: Mapping[str, object] | None = None,
     ) -> Fitted:
         """Train n candidates, from the last checkpoint on if there is one.
 
@@ -133,7 +133,7 @@ class Trainer:
         archs: Int8[np.ndarray, "n D"],
         on_event: Listener,
         checkpoints: Checkpoints | None,
-        made_with: Mapping[str, Any],
+        made_with: Mapping[str, object],
     ) -> Fitted:
         first, program = self._programs
         lanes = np.array([i % self.num_devices * self.share + i // self.num_devices for i in range(len(archs))])

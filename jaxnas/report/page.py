@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from jaxnas.run.comparison import COMPARISON, load_comparison
 from jaxnas.run.method_runs import MethodComparison, MethodRuns, method_rows
 from jaxnas.run.run import Run, load_run
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.records import Record
 
 EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
 NOT_OF_METHOD = ("seed", "training seed", "method", "compare", "together")  # may differ within a group of runs
@@ -59,14 +60,15 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
     import vl_convert
     from jinja2 import Environment
 
-    from jaxnas.report.charts import curves_chart
+    from jaxnas.report.charts import curves_chart, run_charts
 
     runs = [found for found in results if isinstance(found, Run)]
     groups = group_methods(results)
     several = len(results) > 1 or len(groups) > 1
     curves = [curves_chart(groups)] if several else []
-    sections = [_section(run, number) for number, run in enumerate(runs)]
-    pictures = [*curves, *(shown for section in sections for shown in section["pictures"])]
+    charts = [run_charts(run) for run in runs]
+    sections = [_section(run, number, shown) for number, (run, shown) in enumerate(zip(runs, charts, strict=True))]
+    pictures = [*curves, *chain.from_iterable(charts)]
     specs = {f"chart-{number}": shown.spec for number, shown in enumerate(pictures)}
     names = {id(shown): name for name, shown in zip(specs, pictures, strict=True)}
     folder = files("jaxnas.report")
@@ -112,7 +114,7 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
     return groups
 
 
-def _flat(found: Run | MethodComparison) -> dict[str, Any]:
+def _flat(found: Run | MethodComparison) -> Record:
     """Return the flat configuration, with the parts for scoring and training as prefixes of names."""
     config = found.config.record() if isinstance(found, Run) else asdict(found.config)
     parts = {name: config.pop(name, {}) for name in ("training", "scoring")}
@@ -131,9 +133,8 @@ def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
     )
 
 
-def _section(run: Run, number: int) -> dict[str, Any]:
+def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, object]:
     """Return what the page shows of one search."""
-    from jaxnas.report.charts import run_charts
     from jaxnas.report.score_charts import combined_scores
 
     scores = combined_scores(run)
@@ -151,7 +152,7 @@ def _section(run: Run, number: int) -> dict[str, Any]:
             ("time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())),
         ],
         "cells": draw_arch(run.space, run.scores.archs[outcome.result.selected]),
-        "pictures": run_charts(run),
+        "pictures": pictures,
         "rows": [
             {**row, "score": np.nan if scores is None else scores[arch]}
             for row, arch in zip(run.rows(), queries, strict=True)
@@ -183,7 +184,7 @@ def _settings(found: Run | MethodComparison) -> list[tuple[str, str]]:
     return [(str(name).replace("_", " "), _shown(value)) for name, value in pairs]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
     return "-" if value in (None, "") else str(value)

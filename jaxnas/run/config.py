@@ -6,10 +6,9 @@ nested `RunConfig`.
 
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
@@ -32,6 +31,7 @@ from jaxnas.run.sections import (
     SearchConfig,
     find_preset,
 )
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import check, setting
 from jaxnas.scoring.config import ScoringConfig
 
@@ -75,7 +75,7 @@ class RunConfig:
         problem = self.problem
         return f"{Path(problem.table).stem} ({problem.column})" if problem.table else problem.data
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """Return the settings under their flat names as plain values, those of scoring and training one level below."""
         flat = {**asdict(self.problem), **asdict(self.network), **asdict(self.search)}
         scoring = asdict(self.scoring)
@@ -84,7 +84,7 @@ class RunConfig:
 
     if not TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             """Find a flat name of version 0.1 in the part that has it now."""
             if name not in PLACES:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -103,7 +103,7 @@ def _places() -> dict[str, str]:
 PLACES = _places()
 
 
-def run_config(space: str = "nasbench201", preset: PresetName = "default", **flat: Any) -> RunConfig:
+def run_config(space: str = "nasbench201", preset: PresetName = "default", **flat: object) -> RunConfig:
     """Build the settings of a search from flat names, on top of a preset.
 
     Args:
@@ -120,7 +120,7 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
     return _nest({**published, **chosen, "space": space, "preset": preset})
 
 
-def from_record(record: Mapping[str, Any]) -> RunConfig:
+def from_record(record: Record) -> RunConfig:
     """Read back what `RunConfig.record` returned, also through JSON, here or in an earlier version.
 
     Raises:
@@ -131,10 +131,10 @@ def from_record(record: Mapping[str, Any]) -> RunConfig:
     return _nest({**record, **parts, "proxies": tuple(record["proxies"])})
 
 
-def _nest(flat: Mapping[str, Any]) -> RunConfig:
+def _nest(flat: Record) -> RunConfig:
     """Sort flat names into the sections of a `RunConfig`."""
     whole = {name: flat[name] for name in ("scoring", "training", "seed") if name in flat}
-    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    parts: dict[str, Record] = defaultdict(dict)
     for name, value in flat.items():
         if name in PLACES:
             parts[PLACES[name]][name] = value
@@ -206,5 +206,5 @@ class TrainConfig:
     space: str
     arch: str
     data: str = setting("cifar10", ABOUT_DATA, "Data", suggestions=ImageName)
-    network: tuple[tuple[str, Any], ...] = ()
+    network: tuple[tuple[str, object], ...] = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)

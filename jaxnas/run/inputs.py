@@ -1,7 +1,6 @@
 """What a search reads: images, networks and minibatches, scores, and tables of accuracies."""
 
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import NETWORKS, SearchNetwork
 from jaxnas.objectives.tabular import Table, load_nasbench201, load_table
 from jaxnas.proxies import expand_names
+from jaxnas.runtime.records import Record
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SearchSpace, get_space
 from jaxnas.store.scores import Scores
@@ -30,7 +30,7 @@ def make_network(space: str, data: ImageData, channels: int, cells_per_stage: in
 
     Raises: InputError for a space whose network has no heads for tasks, or an unknown task.
     """
-    fields: dict[str, Any] = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
+    fields: Record = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
     if task:
         fields["head"], fields["num_classes"] = get_task(task)
         if len(NETWORKS[space].heads) == 1:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from jaxnas.errors import InputError
 from jaxnas.run.config import RunConfig, from_record
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.records import Record
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
 from jaxnas.store.scores import Environment, Scores
@@ -69,7 +70,7 @@ class Run(NamedTuple):
         """Test accuracy of the selected architecture, percent."""
         return self.outcomes[self.config.search.method].test_accuracy
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Record]:
         """Return one record per query of every method, in order.
 
         Its keys are method, query (the number, from 1), phase, index (in the space), arch, objective (percent) and
@@ -122,7 +123,7 @@ class Run(NamedTuple):
         return f"{self.config.search.method} on {self.config.measured_on}, {num_queries} queries, {accuracies}"
 
 
-def run_record(run: Run) -> dict[str, Any]:
+def run_record(run: Run) -> Record:
     """Return everything about a run except its scores as plain JSON values, None for NaN."""
     return {
         "command": run.command,
@@ -181,11 +182,11 @@ def load_selected(folder: Path | str) -> tuple[str, str]:
     folder = Path(folder)
     record = _read_record(folder)
     with _refusing_damage(folder):
-        first: dict[str, Any] = next(iter(record["outcomes"].values()), {})
+        first: Record = next(iter(record["outcomes"].values()), {})
         return str(record["config"]["space"]), str(first["selected"])
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def _read_record(folder: Path) -> Record:
     if not (folder / RESULT).exists():
         raise InputError(f"no finished search in {folder}: it has no {RESULT}")
     content = read_bytes(folder / RESULT)
@@ -205,13 +206,13 @@ def _refusing_damage(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder / RESULT} is damaged or not of a search ({problem}): search again") from error
 
 
-def _read_outcome(outcome: dict[str, Any], row_of: dict[str, int]) -> Outcome:
+def _read_outcome(outcome: Record, row_of: dict[str, int]) -> Outcome:
     values = {**outcome, "selected": row_of[outcome["selected"]]}
     test = values.pop("test_accuracy")
     return Outcome(SearchResult.from_dict(values), np.nan if test is None else float(test))
 
 
-def describe_space(space: SearchSpace) -> dict[str, Any]:
+def describe_space(space: SearchSpace) -> Record:
     """Return what is needed of a space to read its architectures back, as plain JSON values."""
     return {
         "name": space.name,
@@ -221,7 +222,7 @@ def describe_space(space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def _recorded_space(described: dict[str, Any], folder: Path) -> SearchSpace:
+def _recorded_space(described: Record, folder: Path) -> SearchSpace:
     """Return the space of that name; of a custom one a space that knows the architectures of the pool alone."""
     name = described["name"]
     if name in SPACES:
@@ -231,7 +232,7 @@ def _recorded_space(described: dict[str, Any], folder: Path) -> SearchSpace:
     return _space_of_pool(described, folder)
 
 
-def _space_of_pool(described: dict[str, Any], folder: Path) -> SearchSpace:
+def _space_of_pool(described: Record, folder: Path) -> SearchSpace:
     table = read_score_table(folder / POOL)
     texts = dict(zip(table["index"].to_pylist(), table["arch"].to_pylist(), strict=True))
     indices = {text: index for index, text in texts.items()}

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int8
@@ -20,6 +19,7 @@ from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.inputs import load_accuracies, load_pool_scores, load_standardized, make_batch, make_network
 from jaxnas.run.run import Outcome, Run, run_record
 from jaxnas.runtime.events import Listener, SearchFinished, SearchStarted, StageStarted, ignore
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import DEFAULT_PROXIES
@@ -92,7 +92,7 @@ def search_network(
     workers: Workers | None = None,
     on_event: Listener = ignore,
     events: Listener | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Run:
     """Search the space of any network on any standardised images, as `search_images` does, and save the run.
 
@@ -120,7 +120,7 @@ def search_network(
     space: SearchSpace = network.space
     fields_of_network = describe(network)
     size = {name: fields_of_network.get(f"network.{name}", 0) for name in ("channels", "cells_per_stage")}
-    flat: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
+    flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     archs = draw_pool(config, space)
     _check_budget(config, archs)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +21,7 @@ from jaxnas.run.config import TrainConfig
 from jaxnas.run.inputs import load_standardized
 from jaxnas.run.run import load_selected
 from jaxnas.runtime.events import Listener, StageStarted, ignore
+from jaxnas.runtime.records import Record
 from jaxnas.spaces import SPACES, get_space
 
 
@@ -45,7 +46,7 @@ class TrainedArch(NamedTuple):
 
 
 def train_config(
-    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, Any] = {}, **training: Any
+    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, object] = {}, **training: object
 ) -> TrainConfig:
     """Build the settings of a final training on top of the published recipe of the architecture's space.
 
@@ -62,7 +63,8 @@ def train_config(
     recorded, arch = load_selected(arch) if os.path.isdir(arch) else ("", arch)
     space = space or recorded or _space_of(arch)
     recipe = get_recipe(space)
-    config = replace(recipe.training, **{name: value for name, value in training.items() if value is not None})
+    chosen: Record = {name: value for name, value in training.items() if value is not None}
+    config = replace(recipe.training, **chosen)
     fields = {**recipe.network, **{name: value for name, value in network.items() if value is not None}}
     if "auxiliary" in fields:
         fields["auxiliary"] = config.auxiliary_weight > 0
@@ -90,7 +92,7 @@ def train_arch(
     """
     on_event(StageStarted("training"))
     space, data = get_space(config.space), load_standardized(config.data, data_folder)
-    fields: dict[str, Any] = {"num_classes": data.num_classes, **dict(config.network)}
+    fields: Record = {"num_classes": data.num_classes, **dict(config.network)}
     network = NETWORKS[config.space](**fields)
     check_fit(network, data, config.training, len(space.num_choices))
     arch = space.parse(config.arch)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ HEARTBEAT = 25  # seconds without a sign of life after which a process counts as
 JOIN_TIMEOUT = 300  # seconds in which all processes must have come
 LONGEST_WAIT = 24 * 3600  # seconds that a process waits for the slowest at the end
 NEVER_JOINED = (None, None, None)
+ArgumentT = TypeVar("ArgumentT")
 
 
 def join(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> bool:
@@ -186,7 +187,7 @@ def wait_for_all(what: str) -> None:
         _together(multihost_utils.sync_global_devices, what)
 
 
-def _together(collective: Callable[[Any], Any], argument: Any) -> np.ndarray:
+def _together(collective: Callable[[ArgumentT], object], argument: ArgumentT) -> np.ndarray:
     try:
         return np.asarray(collective(argument))
     except (RuntimeError, ValueError) as error:  # which of them depends on the network's library

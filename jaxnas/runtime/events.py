@@ -16,7 +16,9 @@ stops the job, whose finished work is kept.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from jaxnas.runtime.records import Record
 
 if TYPE_CHECKING:  # the command line reads this module before it imports NumPy
     import numpy as np
@@ -33,7 +35,7 @@ class SearchStarted(NamedTuple):
     """
 
     title: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     format_arch: Callable[[int], str]
 
 
@@ -152,7 +154,7 @@ class SearchFinished(NamedTuple):
       record: what result.json keeps of the run, see `jaxnas.run.run_record`.
     """
 
-    record: Mapping[str, Any]
+    record: Record
 
 
 Event: TypeAlias = (

@@ -87,7 +87,7 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); download it again") from error
 
 
-def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> Any:
+def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> object:
     """Read a pickle of numbers, strings, lists and dicts with numeric NumPy scalars, or arrays of bytes, in them.
 
     Nothing that the file names is imported or called. NumPy scalars become Python numbers. The byte strings of Python 2
@@ -127,7 +127,7 @@ class _DType:
             raise _refuse(f"dtype {_text(code)!r}")
         self.dtype = np.dtype(_text(code))
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: tuple[object, ...]) -> None:
         order = _text(state[1])
         if order not in {"<", ">", "|", "="}:
             raise _refuse(f"byte order {order!r}")
@@ -166,7 +166,7 @@ class _ScalarUnpickler(pickle.Unpickler):
         "numpy._core.multiarray.scalar": _scalar,
     }
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         try:
             return self.allowed[f"{module}.{name}"]
         except KeyError:
@@ -182,7 +182,7 @@ class _ArrayUnpickler(_ScalarUnpickler):
     }
 
 
-def check_same(path: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_same(path: Path | str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
     """Raise an InputError that names every field in which the settings that made a file differ from those wanted."""
     if differing := [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]:
         fields = "; ".join(f"{key} is {found.get(key)}, not {wanted.get(key)}" for key in differing)

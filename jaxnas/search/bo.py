@@ -8,7 +8,7 @@ weights (as published).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ Kernel = Literal["matern52", "matern32", "rbf"]
 Domain = Literal["cube", "sphere"]
 
 
-def check_choice(name: str, value: str, choices: Any) -> None:
+def check_choice(name: str, value: str, choices: object) -> None:
     """Raise InputError unless `value` is one of a `Literal`."""
     if value not in get_args(choices):
         raise unknown_name(name, value, get_args(choices))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -79,7 +79,9 @@ class Ledger:
         seconds = time.perf_counter() - began if self.costs is None else float(self.costs(arch))
         return Query(len(self.paid) + 1, self.budget, phase.label, arch, objective, seconds, np.nan, fidelity)
 
-    def result(self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, Any]) -> SearchResult:
+    def result(
+        self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, object]
+    ) -> SearchResult:
         """Return the finished search.
 
         Raises:

@@ -115,6 +115,6 @@ def __getattr__(name: str) -> tuple[str, ...]:
     return tuple(phase.label for phase in Phase)
 
 
-def best_weights(state: StateT, pool: Pool, method: Method[StateT, Any]) -> Float[Array, " M"]:
+def best_weights(state: StateT, pool: Pool, method: Method[StateT, ConfigT]) -> Float[Array, " M"]:
     """Return the best weights that a method found, NaN if it seeks none."""
     return unweighted(pool) if method.weights is None else method.weights(state)

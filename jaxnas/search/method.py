@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
@@ -89,6 +89,10 @@ class Method(Generic[StateT, ConfigT]):
         if on_query is not None:
             options["on_event"] = _renamed(on_query)
         return run_seeds(self, table, objective, budget=budget, seeds=seeds, **options)
+
+
+AnyMethod: TypeAlias = Method[Any, Any]
+"""A method of unknown state and hyperparameters, as `METHODS` lists them."""
 
 
 def _renamed(on_query: Listener) -> Listener:

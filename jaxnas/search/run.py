@@ -8,6 +8,7 @@ called one by one, with the same result.
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -218,18 +219,19 @@ class _SteppedSearch:
 
     def _look_ahead(self, room: int, *, foreseen: tuple[Phase, ...], mixed: bool) -> list[Proposal]:
         """Return the next proposal and, while they are of `foreseen` phases, those that follow if all of them fail."""
-        steps: dict[str, Any] = dict(method=self.method, config=self.config)
+        propose = partial(loop.propose, method=self.method, config=self.config)
+        record = partial(loop.record, method=self.method, config=self.config)
         proposals: list[Proposal] = []
         state, num_new = self.state, 0
         while num_new < room and len(proposals) < 4 * room:
-            proposal = loop.propose(state, self.pool, self.key, **steps)
+            proposal = propose(state, self.pool, self.key)
             if not mixed and proposals and proposal.phase != proposals[0].phase:
                 break
             proposals.append(proposal)
             if int(proposal.phase) not in foreseen or room == 1:
                 break
             num_new += not state.history.queried[proposal.item]
-            state = loop.record(state, self.pool, proposal, np.nan, **steps)
+            state = record(state, self.pool, proposal, np.nan)
         return proposals
 
 
@@ -261,7 +263,7 @@ def _check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
 
 
 def _make_pool(
-    method: Method[Any, Any], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
+    method: Method[StateT, ConfigT], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
 ) -> Pool:
     if len(prices) > 1 and not method.multi_fidelity:
         raise InputError(f"{method.name} observes one fidelity: give one column of the objective and no prices")
@@ -274,5 +276,6 @@ def _make_pool(
     return Pool(*in_float64(jax.device_put)(arrays))
 
 
-def _describe(config: Any) -> dict[str, Any]:
+def _describe(config: Any) -> dict[str, object]:
+    """Return the fields of a dataclass of hyperparameters; none for None."""
     return {} if config is None else asdict(config)

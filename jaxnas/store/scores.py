@@ -1,11 +1,12 @@
 """Raw scores of architectures, and what made them, as they are handed on."""
 
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int8
 
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.records import Record
 from jaxnas.spaces import SearchSpace, get_space, to_index
 
 Provenance: TypeAlias = dict[str, object]
@@ -78,12 +79,12 @@ def space_of(provenance: Provenance) -> SearchSpace:
     return get_space(str(provenance["space"]))
 
 
-def summarize(scores: Scores) -> list[dict[str, Any]]:
+def summarize(scores: Scores) -> list[Record]:
     """Return for each proxy the smallest, median and largest finite score, and how many scores are not finite.
 
     Columns without a finite score have NaN.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for name, column in zip(scores.proxies, scores.values.T, strict=True):
         finite = column[np.isfinite(column)]
         low, middle, high = np.quantile(finite, [0, 0.5, 1]) if len(finite) else [np.nan] * 3
