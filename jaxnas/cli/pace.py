@@ -1,4 +1,4 @@
-"""How fast the jobs of a command are, measured by rich, and the bars that show it."""
+"""The speed of the jobs of a command, measured by rich, and the bars that show it."""
 
 import math
 import os
@@ -93,7 +93,7 @@ class Jobs:
 
 
 def speed(task: Task) -> float | None:
-    """Return how many a second: what the job measured itself, else rich; None while unknown."""
+    """Return the steps per second that the job or else rich measured; None while unknown."""
     return task.fields["rate"] or task.speed or None
 
 

@@ -65,7 +65,7 @@ class JsonReporter:
         self.last_line = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Print what happened; the start of scoring waits until it is known how much there is."""
+        """Print an event; the start of scoring is printed when its total is known."""
         match event:
             case StageStarted(stage):
                 if stage != "scoring":

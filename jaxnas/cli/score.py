@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ScoringJob(NamedTuple):
-    """What `fill_store` and `estimate` need to know of a job, in their order.
+    """The arguments of `fill_store` and `estimate`, in their order.
 
     Attributes:
       out: folder or address of the store.
@@ -37,7 +37,7 @@ class ScoringJob(NamedTuple):
       archs: architectures to score.
       batch: minibatch that the proxies see.
       proxies: names of the proxies.
-      config: how to score.
+      config: settings of scoring.
     """
 
     out: str
@@ -142,7 +142,9 @@ def score(
 
     joined = (processes.coordinator, processes.num_processes, processes.process_id)
     if hardware.engine != "local" and joined != distributed.NEVER_JOINED:
-        raise InputError("--engine ray brings its own processes: leave --coordinator and the like out")
+        raise InputError(
+            "--engine ray starts its processes by itself; leave --coordinator, --num-processes and --process-id out"
+        )
     if hardware.engine == "local" and not planned.plan and distributed.join(*joined):
         status.print(distributed.describe(), highlight=False, soft_wrap=True)
     config = run_config(**{**settings, "proxies": expand_names(settings.get("proxies", ())) or None})

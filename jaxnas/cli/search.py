@@ -113,7 +113,7 @@ class CompareScores:
 
 @dataclass(frozen=True)
 class SeriesOptions:
-    """Which methods are compared, and how often."""
+    """The methods and seeds of a comparison."""
 
     methods: tuple[MethodName, ...] = setting(
         ("robot", "rea", "random"), "Comma-separated search methods; all are compared with the first.", kind="method"

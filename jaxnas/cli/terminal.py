@@ -77,7 +77,7 @@ def _fill_with(title: str, parts: Iterable[str]) -> None:
 
 
 def score_table(scores: "Scores") -> Table:
-    """Tabulate for each proxy the smallest, median and largest finite score, and how many are not finite."""
+    """Tabulate for each proxy the smallest, median and largest finite score, and the number of NaN or inf."""
     from jaxnas.store.scores import summarize
 
     rows = summarize(scores)

@@ -36,14 +36,14 @@ class Labelled(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """What one training step hands to the next; in a `Trainer`, of several candidates with an axis in front.
+    """The state of a training between steps; in a `Trainer`, with a leading axis for several candidates.
 
     Attributes:
       params: parameters of the network.
       batch_stats: running statistics of batch normalisation.
       optimizer: state of the optimiser.
       loss: sum over the steps of this epoch of the loss before the step, nats.
-      hits: training images of this epoch whose largest logit was their label's.
+      hits: number of training images of this epoch whose largest logit was that of their label.
     """
 
     params: PyTree

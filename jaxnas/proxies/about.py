@@ -123,13 +123,13 @@ def passes_of(names: Sequence[str]) -> tuple[float, float]:
     0.
     """
     needs = {need for name in names if name in _NEEDS and name not in EXACT for need in _NEEDS[name]}
-    of_loss = bool(needs & {"gradient", "channel_gradient", "curvature"})
-    of_jacobian, of_curvature = "input_jacobian" in needs, "curvature" in needs
+    needs_loss = bool(needs & {"gradient", "channel_gradient", "curvature"})
+    needs_jacobian, needs_curvature = "input_jacobian" in needs, "curvature" in needs
     if "block_jacobians" in needs:
         needs -= {"blocks"}
     unshared = [PASSES[need] for need in needs - {"gradient", "channel_gradient", "curvature", "input_jacobian"}]
-    forward = float(of_loss or of_jacobian) + (PASSES["curvature"][0] - 1) * of_curvature
-    backward = float(of_loss) + float(of_jacobian)
+    forward = float(needs_loss or needs_jacobian) + (PASSES["curvature"][0] - 1) * needs_curvature
+    backward = float(needs_loss) + float(needs_jacobian)
     return forward + sum(pair[0] for pair in unshared), backward + sum(pair[1] for pair in unshared)
 
 

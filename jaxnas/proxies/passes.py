@@ -98,7 +98,7 @@ def gradients_of_parts(
     return gradients
 
 
-def of_each_image(
+def backward_by_image(
     network: SearchNetwork,
     params: PyTree,
     kernels: Kernels,

@@ -144,7 +144,7 @@ class Quantities:
             return jnp.zeros_like(outputs).at[image].set(1)
 
         images = self.batch.images[:FEW]
-        return passes.of_each_image(self.network, self.params, self.kernels, self.arch, images, cotangent)
+        return passes.backward_by_image(self.network, self.params, self.kernels, self.arch, images, cotangent)
 
     def synaptic_flow(self, norm: Norm) -> SynapticFlow:
         """Return |w| and dR/d|w|, R the sum of outputs for one image of ones, every parameter replaced by |.|.

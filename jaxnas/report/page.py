@@ -35,9 +35,9 @@ def read_results(folder: Path | str) -> Run | MethodComparison:
 def write_report(results: Run | MethodComparison | Sequence[Run | MethodComparison], path: Path | str) -> None:
     """Write the report of one search or comparison, or of several, as one HTML file, atomically.
 
-    For each search it shows the selected architecture with its cell, every query, the weights, how the proxies agree
-    with each other and with what was measured, and everything needed to run it again. Several searches and comparisons
-    are compared first: curves with bands over seeds, and a paired test.
+    For each search it shows the selected architecture with its cell, every query, the weights, the agreement of the
+    proxies with each other and with the measurements, and all settings that reproduce it. Several searches and
+    comparisons are compared first, by curves with bands over seeds and a paired test.
 
     Args:
       results: what `read_results`, `search_network` or `compare_methods` returned.
@@ -157,7 +157,9 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
             {**row, "score": np.nan if scores is None else scores[arch]}
             for row, arch in zip(run.rows(), queries, strict=True)
         ],
-        "chosen": {name: run.space.format(run.scores.archs[of.result.selected]) for name, of in run.outcomes.items()},
+        "chosen": {
+            name: run.space.format(run.scores.archs[found.result.selected]) for name, found in run.outcomes.items()
+        },
         "masked": _masked(run),
         "command": run.command,
         "settings": _settings(run),

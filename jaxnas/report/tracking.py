@@ -1,8 +1,8 @@
 """A search that is followed in TensorBoard or MLflow, on this machine.
 
 Each function returns a listener: `search_network(..., on_event=tensorboard("runs/mine/tensorboard"))`. For every query
-it logs accuracy, best so far, seconds and architecture, besides progress, settings and results. A continued search logs
-the queries that it repeats with the same steps and values.
+it logs accuracy, best so far, seconds and architecture, in addition to progress, settings and results. A continued
+search logs the queries that it repeats with the same steps and values.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from jaxnas.runtime.events import (
 )
 from jaxnas.runtime.records import Record
 
-INTERVAL = 1.0  # seconds between two records of how far scoring is
+INTERVAL = 1.0  # seconds between two records of the progress of scoring
 
 
 def tensorboard(folder: Path | str) -> "Tracker":
@@ -52,7 +52,7 @@ def mlflow(place: Path | str, experiment: str = "jaxnas") -> "Tracker":
 
     Args:
       place: the folder, or the URI of the store or server.
-      experiment: its name in MLflow.
+      experiment: name of the experiment in MLflow.
 
     Raises:
       InputError: a package is missing.

@@ -54,13 +54,13 @@ def compare_methods(
     The pool is the architectures that have both scores and accuracies.
 
     Args:
-      methods: their names.
+      methods: names of the methods.
       config: settings of the comparison.
       seeds: the same for all methods.
       folder: where METHOD.parquet is kept, with a row per seed.
       data_folder: where public tables are, see `jaxnas.data_folder`.
-      workers: run seeds in place of this process.
-      on_event: given `SeedsFinished` of each method after every few seeds.
+      workers: workers that run seeds in place of this process.
+      on_event: receives `SeedsFinished` of each method after every few seeds.
 
     Raises:
       InputError: settings that do not fit, or a file in the folder that other settings made.
@@ -69,7 +69,7 @@ def compare_methods(
     for name in methods:
         get_method(name)
     if not methods or not len(seeds):
-        raise InputError("nothing to compare: name at least one method and one seed")
+        raise InputError("nothing to compare; name at least one method and one seed")
     problem = _load_problem(config, data_folder)
     settings = {**asdict(config), "data.fingerprint": problem.fingerprint}
     runs = {

@@ -1,4 +1,4 @@
-"""What a search, a comparison and a final training depend on: frozen configurations, imported without JAX.
+"""The settings of a search, a comparison and a final training: frozen configurations, imported without JAX.
 
 Flat names, as `run_config(space, budget=10, epochs=2)` takes them and result.json keeps them, have one place each in a
 nested `RunConfig`.
@@ -38,7 +38,7 @@ from jaxnas.scoring.config import ScoringConfig
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a search depends on; the defaults search NAS-Bench-201 on scikit-learn's digits with a small network.
+    """Settings of a search; the defaults search NAS-Bench-201 on scikit-learn's digits with a small network.
 
     `run_config` builds one from flat names.
 
@@ -46,9 +46,9 @@ class RunConfig:
       problem: space, images or table.
       network: size of the network.
       search: method, proxies, pool and budget.
-      scoring: how the proxies are computed.
-      training: how candidates are trained.
-      seed: of everything drawn at random; it takes the place of those in `scoring` and `training`.
+      scoring: settings of the scoring of proxies.
+      training: hyperparameters of the training of candidates.
+      seed: seed of everything drawn at random; it replaces those of `scoring` and `training`.
     """
 
     problem: ProblemConfig = field(default_factory=ProblemConfig)
@@ -152,18 +152,18 @@ def _nest(flat: Record) -> RunConfig:
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What a comparison depends on, apart from the methods and how many seeds.
+    """Settings of a comparison, except the methods and the seeds.
 
     Attributes:
       space: name of the search space.
       scores: data set of shipped scores, or path of a store or file.
       proxies: names of proxies; empty stands for all that the scores have.
-      normalization: how `normalize` scales the scores.
+      normalization: name of the normalisation of scores.
       preset: settings of robot.
       table: NAS-Bench-201's by name, or a CSV or Parquet file.
       column: column of the table that the search maximises.
       longer: columns of longer trainings, for hyperband and bohb.
-      prices: what one of each costs, in queries of `column`.
+      prices: price of an evaluation of each, in queries of `column`.
       test_column: column that is reported; empty reports `column`.
       budget: architectures that are looked up.
     """
@@ -193,7 +193,7 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the training of one architecture depends on.
+    """Settings of the training of one architecture.
 
     Attributes:
       space: name of its search space.

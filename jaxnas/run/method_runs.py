@@ -1,4 +1,4 @@
-"""What a comparison of search methods found: runs over seeds, their table, and paired tests."""
+"""The result of a comparison of search methods: runs over seeds, their table, and paired tests."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class MethodRuns(NamedTuple):
     """One method over S seeds; accuracies in percent.
 
     Attributes:
-      method: its name.
+      method: name of the method.
       seeds: the seeds.
       selected: row of the pool that each seed selected.
       num_bo: queries that Bayesian optimisation chose, T0.
@@ -33,7 +33,7 @@ class MethodRuns(NamedTuple):
 
     @property
     def measured(self) -> Float[np.ndarray, " S"]:
-        """Test accuracy, or the best objective where the table has no test accuracy."""
+        """The test accuracy, or the best objective where the table has no test accuracy [S]."""
         return self.test if np.isfinite(self.test).all() else self.best[:, -1]
 
 
@@ -42,7 +42,7 @@ class MethodComparison(NamedTuple):
 
     Attributes:
       config: the settings.
-      runs: by method.
+      runs: runs by method.
       environment: versions of libraries, and the device.
     """
 

@@ -29,8 +29,8 @@ class Outcome(NamedTuple):
     """What one method found.
 
     Attributes:
-      result: its queries and the selected architecture.
-      test_accuracy: of the selected architecture, percent; NaN where the table has none or training diverged.
+      result: the queries and the selected architecture.
+      test_accuracy: test accuracy of the selected architecture, percent; NaN if unknown or if its training diverged.
     """
 
     result: SearchResult
@@ -41,14 +41,14 @@ class Run(NamedTuple):
     """A finished search.
 
     Attributes:
-      config: its settings.
-      space: its search space.
+      config: settings of the search.
+      space: the search space.
       scores: raw scores of the pool.
-      masked: what `normalize` could not use of them.
-      outcomes: by method; first that of `config.search.method`, then that of `config.search.compare`.
-      seconds: by stage; tracing and compiling are a stage of their own.
+      masked: the scores that `normalize` masked.
+      outcomes: outcome by method; first that of `config.search.method`, then that of `config.search.compare`.
+      seconds: seconds by stage; tracing and compiling are a separate stage.
       environment: versions of libraries, and the device.
-      command: the command that made it, empty for a call from Python.
+      command: the command line of the search, empty for a call from Python.
     """
 
     config: RunConfig
@@ -67,7 +67,7 @@ class Run(NamedTuple):
 
     @property
     def test_accuracy(self) -> float:
-        """Test accuracy of the selected architecture, percent."""
+        """The test accuracy of the selected architecture, percent."""
         return self.outcomes[self.config.search.method].test_accuracy
 
     def rows(self) -> list[Record]:
@@ -149,8 +149,8 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
     """Read the run whose files are in a folder.
 
     Args:
-      folder: of `Run.save`, `search_network` or `jaxnas search`.
-      space: needed for a custom space that has its own index order.
+      folder: folder that `Run.save`, `search_network` or `jaxnas search` wrote.
+      space: the search space, needed for a custom space with a custom index order.
 
     Raises:
       InputError: the folder has no finished search, or a file that is damaged or does not fit the others.
@@ -228,7 +228,7 @@ def _recorded_space(described: Record, folder: Path) -> SearchSpace:
     if name in SPACES:
         return SPACES[name]
     if described["has_order"]:
-        raise InputError(f"{folder} is of {name!r}, a custom space with its own index order: give `space`")
+        raise InputError(f"{folder} is of {name!r}, a custom space with a custom index order; give `space`")
     return _space_of_pool(described, folder)
 
 

@@ -49,11 +49,11 @@ def search_images(
       config: settings of the search.
       folder: where scores and trained candidates are kept.
       data_folder: where public images and tables are, see `jaxnas.data_folder`.
-      scores_path: a store or a file, local or in an object store, or the name of shipped scores. They bring the pool,
-        with all their proxies unless `config.search.proxies` differs from the default. By default `config.search.pool`
-        architectures are drawn, from the table if there is one, and scored.
-      workers: score and train in place of this process.
-      on_event: given the events of the search, see `jaxnas.runtime.events`.
+      scores_path: a store or a file, local or in an object store, or the name of shipped scores. They define the
+        pool, with all their proxies unless `config.search.proxies` differs from the default. By default
+        `config.search.pool` architectures are drawn, from the table if there is one, and scored.
+      workers: workers that score and train in place of this process.
+      on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
 
     Returns:
@@ -103,10 +103,10 @@ def search_network(
         a search that was killed.
       pool: architectures drawn and scored.
       budget: architectures trained.
-      training: how candidates are trained.
-      seed: of everything drawn at random.
-      workers: score and train in place of this process.
-      on_event: given the events of the search, see `jaxnas.runtime.events`.
+      training: hyperparameters of the training of candidates.
+      seed: seed of everything drawn at random.
+      workers: workers that score and train in place of this process.
+      on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
       **settings: further flat names of `run_config`.
 
@@ -244,7 +244,9 @@ def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A 
 
 def _check_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> None:
     if config.search.budget > len(pool):
-        raise InputError(f"budget {config.search.budget} is outside 1 to {len(pool)}, the architectures of the pool")
+        raise InputError(
+            f"`budget` must be from 1 to {len(pool)}, the architectures of the pool, got {config.search.budget}"
+        )
 
 
 def _chosen_proxies(config: RunConfig) -> tuple[str, ...]:

@@ -29,12 +29,12 @@ class TrainedArch(NamedTuple):
     """One architecture trained on all training images.
 
     Attributes:
-      config: its settings.
-      num_params: trainable numbers of the network.
-      loss: mean of each epoch, nats.
-      accuracy: percent of the training images, as they were augmented, in each epoch.
-      test_accuracy: percent, NaN if training diverged.
-      seconds: of training, without compiling.
+      config: settings of the training.
+      num_params: number of trainable parameters.
+      loss: mean training loss of each epoch, nats.
+      accuracy: accuracy on the augmented training images in each epoch, percent.
+      test_accuracy: test accuracy in percent, NaN if the training diverged.
+      seconds: seconds of training, without compilation.
     """
 
     config: TrainConfig
@@ -52,7 +52,7 @@ def train_config(
 
     Args:
       arch: text of an architecture, or the folder of a search, whose selected architecture is trained.
-      space: its search space; by default that of the search, or the first one that can read the text.
+      space: the search space; by default that of the search, or the first one that can read the text.
       data: name or path of the images.
       network: fields of the space's network; None leaves the recipe's value.
       **training: fields of `TrainingConfig`; None leaves the recipe's value.
@@ -85,7 +85,7 @@ def train_arch(
       config: see `train_config`.
       folder: where checkpoints are kept, in `checkpoint`: the same call resumes a killed training. The last stays.
       data_folder: where public images are, see `jaxnas.data_folder`.
-      on_event: given `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
+      on_event: receives `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
 
     Raises:
       InputError: settings that do not fit, or a checkpoint that other settings made.

@@ -14,7 +14,7 @@ RowT = TypeVar("RowT")
 SharedT = TypeVar("SharedT")
 OutT = TypeVar("OutT")
 
-# JAX's own constructors, which it does not type.
+# Constructors of JAX, which it does not type.
 partition_spec: Callable[..., PartitionSpec] = PartitionSpec
 abstract_array: Callable[[tuple[int, ...], DTypeLike], jax.ShapeDtypeStruct] = jax.ShapeDtypeStruct
 

@@ -36,10 +36,10 @@ _DAMAGED = (
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which takes the name `path` when the body succeeds.
+    """Yield a temporary path in the folder of `path`, which is renamed to `path` when the body succeeds.
 
-    The folder is made if needed. When the body fails the temporary file is removed and a file already at `path` stays
-    as it was; readers see the old file or the whole new one.
+    The folder is created if needed. If the body fails, the temporary file is removed and an existing file is unchanged;
+    readers see the old or the complete new file.
 
     Raises:
       InputError: for any OSError in the body (no permission, disk full, not a folder), naming `path`.
@@ -120,7 +120,7 @@ def _text(value: object) -> str:
 
 
 class _DType:
-    """Stands in for numpy.dtype, whose __setstate__ would believe whatever flags the file gives."""
+    """Stands in for numpy.dtype, whose __setstate__ would accept any flags of the file."""
 
     def __init__(self, code: object, align: object = False, copy: object = False):
         if _text(code) not in {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}:
@@ -158,7 +158,7 @@ def _reconstruct(kind: object, shape: object, code: object) -> _Bytes:
 
 
 class _ScalarUnpickler(pickle.Unpickler):
-    """Finds these stand-ins and nothing else."""
+    """Finds these replacements only."""
 
     allowed: ClassVar[dict[str, object]] = {
         "numpy.dtype": _DType,

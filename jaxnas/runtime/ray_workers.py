@@ -24,7 +24,7 @@ from jaxnas.runtime.workers import ItemT, ResultT, SharedCall, SharedT
 AHEAD = 2  # items given out for each worker, so that none waits for the driver
 RETRIES = 4  # of an item whose worker died
 LOOPBACK = "127.0.0.1"
-TOKEN = Path("~/.ray/auth_token")  # where Ray keeps its own
+TOKEN = Path("~/.ray/auth_token")  # where Ray keeps its token
 PATIENCE = 10  # seconds for a cluster to answer
 
 Reference: TypeAlias = Any  # a ray.ObjectRef; ray is an extra, and its types are not always there
@@ -45,7 +45,7 @@ class RayWorkers:
 
     @property
     def num_workers(self) -> int:
-        """How many workers the cluster has room for now, at most those asked for."""
+        """The number of workers that the cluster has room for now, at most the requested number."""
         kind = "GPU" if "num_gpus" in self._needs else "CPU"
         room = max(1, int(_resources().get(kind, 1)))
         return min(room, self._most or room)

@@ -13,12 +13,12 @@ from jaxnas.names import names
 
 T = TypeVar("T")
 Panel = Literal["What", "Budget", "Data", "Hardware", "Output"]
-REQUIRED: Any = MISSING  # the default of a field that has none
+REQUIRED: Any = MISSING  # the default of a field without a default
 KEY = "setting"
 
 
 class Setting(NamedTuple):
-    """What is known of a field beside its name, type and default.
+    """The declaration of a field, in addition to its name, type and default.
 
     Attributes:
       help: one line for the command line's help.
@@ -27,10 +27,10 @@ class Setting(NamedTuple):
       minimum: the least value, or None.
       known: a `Literal` alias of the only names that the command line takes, where Python takes any text.
       suggestions: a `Literal` alias, or a function, of names to complete where other text is possible too.
-      kind: what an error calls the value, such as "search space"; by default the field's name.
+      kind: name of the value in errors, such as "search space"; by default the field's name.
       argument: whether the command line takes it by position.
       lookup: raises InputError for names that are neither listed by the `Literal` type nor added by the program.
-      default: how the help describes the default; by default as it is.
+      default: text of the default in the help; by default the value.
       hidden: whether the help leaves it out.
     """
 

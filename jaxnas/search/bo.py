@@ -57,7 +57,7 @@ class RobotConfig:
         kernel: Covariance function of the surrogate.
         ard: Whether each proxy has a separate length scale.
         noise: Noise variance of the standardised objective.
-        domain: Where weights may lie: in [-1, 1]^M or on the unit sphere.
+        domain: The domain of weights: [-1, 1]^M or the unit sphere.
         distinct: Whether to propose weights whose architecture is new; the greedy phase begins as soon as none of
             `NUM_ALTERNATIVES` points has one.
         explore: The part of the T queries after which the greedy phase begins even if BO steps are left.
@@ -175,8 +175,8 @@ Points = tuple[Float[Array, "K M"], SurrogateInfo]  # the info has a leading axi
 def _propose_one_by_one(config: RobotConfig) -> Callable[..., Points]:
     """Return `_propose` such that vmap runs it for one seed after another.
 
-    XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them in the pool's own threads, which hangs
-    as soon as every thread waits (jaxlib 0.10.2).
+    XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them in the threads of that pool, which
+    hangs as soon as every thread waits (jaxlib 0.10.2).
     """
     sequential_vmap: Callable[..., Callable[..., Points]] = jax.custom_batching.sequential_vmap
     return sequential_vmap(partial(_propose, config=config))
@@ -256,7 +256,7 @@ def inspect(
 def without_failures(objective: Float[Array, " T"]) -> Float[Array, " T"]:
     """Return the objective with failures (and padding) as the worst finite one so far, or 0 before there is any.
 
-    A failure is bad, but it is unknown how bad.
+    The value of a failure is bad but unknown.
     """
     observed = jnp.isfinite(objective)
     worst = jnp.min(objective, where=observed, initial=jnp.inf)

@@ -41,7 +41,7 @@ class Ledger:
         num_archs: The number of architectures, A.
         budget: Queries to spend, T.
         prices: Queries that an evaluation costs at each fidelity [F].
-        on_event: Given each distinct query.
+        on_event: Receives each distinct query.
         paid: The queries by item, in order.
         choices: How each was chosen.
         spent: Queries' worth of the budget spent so far.

@@ -1,4 +1,4 @@
-"""What a search method is: three pure functions and how they are run."""
+"""The interface of search methods: three pure functions, and the calls that run them."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -29,11 +29,10 @@ class SearchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Method(Generic[StateT, ConfigT]):
-    """A search method: three pure functions, traced in float64, and how they are run.
+    """A search method: three pure functions, which are traced in float64.
 
-    The loop around them keeps the budget, pays for each item once, counts failures and, should a method propose known
-    items only, goes over to random ones. What a method makes of a failed candidate, whose objective is NaN or inf, it
-    decides in `tell`.
+    The loop around them keeps the budget, pays for each item once, counts failures and, if a method proposes only known
+    items, draws random ones. A method handles failed candidates, whose objective is NaN or inf, in `tell`.
 
     Attributes:
         name: The name in results, in `METHODS` and on the command line.

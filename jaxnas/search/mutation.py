@@ -18,7 +18,7 @@ from jaxnas.search.pool import Pool, pick, unweighted
 
 
 def neighbours(pool: Pool, arch: Int[Array, ""]) -> Bool[Array, " A"]:
-    """Return which architectures of the pool are nearest to `arch`, apart from those equal to it."""
+    """Return which architectures of the pool are nearest to `arch`, except those equal to it."""
     distance = jnp.sum(pool.archs != pool.archs[arch], axis=1)
     distance = jnp.where(distance > 0, distance, pool.archs.shape[1] + 1)
     return distance == distance.min()

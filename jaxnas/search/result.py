@@ -1,4 +1,4 @@
-"""What a search returns: its queries in order, the architecture it selects, and how each query was chosen."""
+"""The result of a search: its queries in order, the selected architecture, and the choice of each query."""
 
 import json
 from dataclasses import asdict, dataclass

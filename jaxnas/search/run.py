@@ -79,7 +79,7 @@ def run_search(
         budget: Queries to pay for, T, from 1 to A.
         seed: The seed of all draws.
         config: Hyperparameters of the method; None for its defaults.
-        on_event: Given a `QueryAnswered` after each distinct query; for an array, after the whole search.
+        on_event: Receives a `QueryAnswered` after each distinct query; for an array, after the whole search.
         costs: Seconds of each architecture, an array [A] or a function of the index that is called once the
             architecture is evaluated. None takes the costs of an `Objective`, measures any other function, and leaves
             NaN for an array.
@@ -206,11 +206,11 @@ class _SteppedSearch:
         return self._look_ahead(room, foreseen=tuple(Phase), mixed=True)
 
     def foresee(self, room: int) -> list[Proposal]:
-        """Guess what will be asked for next, up to `room` new items of one phase; a wrong guess costs no query."""
+        """Guess the next proposals, up to `room` new items of one phase; a wrong guess costs no query."""
         return self._look_ahead(room, foreseen=FORESEEABLE, mixed=False)
 
     def record(self, proposal: Proposal, value: float) -> None:
-        """Tell the method an objective."""
+        """Pass an objective to the method."""
         self.state = loop.record(self.state, self.pool, proposal, value, method=self.method, config=self.config)
 
     def best_weights(self) -> Float[np.ndarray, " M"]:
@@ -258,7 +258,9 @@ def _check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
     if scores.ndim != 2 or scores.size == 0:
         raise InputError(f"the score table must have the shape [architectures, proxies], got {scores.shape}")
     if not np.isfinite(scores).all():
-        raise InputError(f"the score table has {(~np.isfinite(scores)).sum()} NaN or inf entries: normalize it first")
+        raise InputError(
+            f"the score table must be finite, got {(~np.isfinite(scores)).sum()} NaN or inf entries; normalize it first"
+        )
     return scores
 
 
@@ -266,9 +268,9 @@ def _make_pool(
     method: Method[StateT, ConfigT], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
 ) -> Pool:
     if len(prices) > 1 and not method.multi_fidelity:
-        raise InputError(f"{method.name} observes one fidelity: give one column of the objective and no prices")
+        raise InputError(f"{method.name} observes one fidelity; give one column of the objective and no prices")
     if archs is None and method.needs_archs:
-        raise InputError(f"{method.name} reads architectures, not only scores: give their vectors as archs")
+        raise InputError(f"{method.name} needs architectures besides scores; give their vectors as `archs`")
     vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs, np.int8)
     if vectors.ndim != 2 or len(vectors) != len(table):
         raise InputError(f"`archs` must have one vector for each of the {len(table)} rows, got shape {vectors.shape}")

@@ -110,12 +110,12 @@ def format_arch(arch: Int8[np.ndarray, "24"]) -> str:
     return f"Genotype({', '.join(parts)})"
 
 
-def _as_they_are(archs: Int8[np.ndarray, "A 24"]) -> Int8[np.ndarray, "A 24"]:
+def _check_only(archs: Int8[np.ndarray, "A 24"]) -> Int8[np.ndarray, "A 24"]:
     """Return `archs` unchanged: every node is part of the output, so that every decision has an effect."""
     return check_archs(DARTS, archs)
 
 
-def _own_class(archs: Int8[np.ndarray, "A 24"]) -> Int64[np.ndarray, " A"]:
+def _index_class(archs: Int8[np.ndarray, "A 24"]) -> Int64[np.ndarray, " A"]:
     """Return the index of each architecture: nodes that could change places are not searched for."""
     return to_index(DARTS, archs)
 
@@ -126,6 +126,6 @@ DARTS = SearchSpace(
     num_choices=len(CELLS) * _CELL_CHOICES,
     parse=parse,
     format=format_arch,
-    canonicalize=_as_they_are,
-    network_class=_own_class,
+    canonicalize=_check_only,
+    network_class=_index_class,
 )

@@ -54,15 +54,15 @@ def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> Searc
         arch = check_archs(space, np.asarray(arch)[None])[0]
         return SEPARATOR.join(str(options[number]) for options, number in zip(choices, arch, strict=True))
 
-    def as_they_are(archs: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "A D"]:
+    def check_only(archs: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "A D"]:
         return check_archs(space, archs)
 
-    def own_class(archs: Int8[np.ndarray, "A D"]) -> Int64[np.ndarray, " A"]:
+    def index_class(archs: Int8[np.ndarray, "A D"]) -> Int64[np.ndarray, " A"]:
         return to_index(space, archs)
 
     op_names = tuple(dict.fromkeys(str(option) for options in choices for option in options))
     sizes = tuple(len(options) for options in choices)
-    space = SearchSpace(name, op_names, sizes, parse, format_arch, as_they_are, own_class)
+    space = SearchSpace(name, op_names, sizes, parse, format_arch, check_only, index_class)
     return space
 
 

@@ -100,12 +100,12 @@ def format_macro(arch: Int8[np.ndarray, "6"]) -> str:
     return f"64-{''.join(str(module) for module in modules if module)}-basic"
 
 
-def _as_they_are(archs: Archs) -> Archs:
+def _check_only(archs: Archs) -> Archs:
     """Return `archs` unchanged: every module of a skeleton has an effect."""
     return check_archs(TRANSNAS101_MACRO, archs)
 
 
-def _own_class(archs: Archs) -> Int32[np.ndarray, " A"]:
+def _index_class(archs: Archs) -> Int32[np.ndarray, " A"]:
     """Return the index of each architecture: no two skeletons are the same network."""
     return to_index(TRANSNAS101_MACRO, archs).astype(np.int32)
 
@@ -143,7 +143,7 @@ TRANSNAS101_MACRO = SearchSpace(
     num_choices=(5,) * max(NUM_MODULES),
     parse=parse_macro,
     format=format_macro,
-    canonicalize=_as_they_are,
-    network_class=_own_class,
+    canonicalize=_check_only,
+    network_class=_index_class,
     index_order=_macro_order,
 )

@@ -55,14 +55,14 @@ def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Arra
     seen = []
     for arch in archs:
         params = network.params_for(variables["params"], arch)
-        logits, of_params, of_taps = traced("network", partial(gradients, params, taps, arch))
+        logits, param_gradients, tap_gradients = traced("network", partial(gradients, params, taps, arch))
         require(
             logits.shape[:1] == images.shape[:1] and logits.ndim == 2,
             f"logits have shape {logits.shape}, not [N, K] with N = {len(images)}",
         )
         require(bool(jnp.isfinite(logits).all()), f"logits of architecture {arch} are not finite at initialisation")
-        _check_tap_gradients(params, of_params, of_taps)
-        _check_in_use(network, params, of_params, arch, images)
+        _check_tap_gradients(params, param_gradients, tap_gradients)
+        _check_in_use(network, params, param_gradients, arch, images)
         seen.append(np.asarray(logits))
     require(
         any(not np.array_equal(seen[0], other) for other in seen[1:]),
@@ -111,8 +111,8 @@ def _check_variants(
 
     logits = shapes(network, params)
     for norm in ("reduction", "none"):
-        of_norm = shapes(network.clone(norm=norm), params)
-        require(of_norm.shape == logits.shape, f"logits have another shape with norm={norm!r}: {of_norm.shape}")
+        variant = shapes(network.clone(norm=norm), params)
+        require(variant.shape == logits.shape, f"logits have another shape with norm={norm!r}: {variant.shape}")
     if "batch_stats" in variables:
         kept = {**params, "batch_stats": variables["batch_stats"]}
         require(shapes(network, kept, train=False).shape == logits.shape, "logits have another shape if train=False")
@@ -142,18 +142,18 @@ def _gradient_program(network: SearchNetwork, images: Float[Array, "N H W C"]) -
     return compiled
 
 
-def _check_tap_gradients(params: PyTree, of_params: PyTree, of_taps: Mapping[str, PyTree]) -> None:
-    terms = flatten_dict(jax.tree.map(jnp.multiply, params, of_params), sep="/")  # w dL/dw
-    gates, normalised = (flatten_dict(of_taps.get(name, {}), sep="/") for name in ("gates", "normalised_scales"))
-    for path, of_scale in _scales(of_taps).items():
-        axes = tuple(range(of_scale.ndim, terms[path].ndim))
-        of_gate = gates[path].sum((-2, -1))
+def _check_tap_gradients(params: PyTree, param_gradients: PyTree, tap_gradients: Mapping[str, PyTree]) -> None:
+    terms = flatten_dict(jax.tree.map(jnp.multiply, params, param_gradients), sep="/")  # w dL/dw
+    gates, normalised = (flatten_dict(tap_gradients.get(name, {}), sep="/") for name in ("gates", "normalised_scales"))
+    for path, scale_gradient in _scales(tap_gradients).items():
+        axes = tuple(range(scale_gradient.ndim, terms[path].ndim))
+        gate_sum = gates[path].sum((-2, -1))
         size = jnp.abs(terms[path]).sum(axes) + jnp.abs(gates[path]).sum((-2, -1))  # the sums below may cancel
-        tolerance = tolerance_of(of_scale.dtype) * size
+        tolerance = tolerance_of(scale_gradient.dtype) * size
         along_kernel = terms[path].sum(axes)
         require(
-            bool((jnp.abs(of_scale - along_kernel) <= tolerance).all()),
-            f"d/dscale of {path} is {of_scale}, not <w, dL/dw> = {along_kernel}: multiply the layer's output by it",
+            bool((jnp.abs(scale_gradient - along_kernel) <= tolerance).all()),
+            f"d/dscale of {path} is {scale_gradient}, not <w, dL/dw> = {along_kernel}: multiply the output by it",
         )
         require(
             path not in normalised or bool((jnp.abs(along_kernel) <= _NEARLY * jnp.abs(terms[path]).sum(axes)).all()),
@@ -161,15 +161,21 @@ def _check_tap_gradients(params: PyTree, of_params: PyTree, of_taps: Mapping[str
         )
         along_output = along_kernel + (terms[f"{path}_bias"].sum(-1) if f"{path}_bias" in terms else 0)
         require(
-            bool((jnp.abs(of_gate - along_output) <= tolerance).all()),
-            f"d/dgate of {path} sums to {of_gate}, not to the sum of a dL/da = {along_output}",
+            bool((jnp.abs(gate_sum - along_output) <= tolerance).all()),
+            f"d/dgate of {path} sums to {gate_sum}, not to the sum of a dL/da = {along_output}",
         )
 
 
 def _check_in_use(
-    network: SearchNetwork, params: PyTree, of_params: PyTree, arch: Int8[Array, " D"], images: Float[Array, "N H W C"]
+    network: SearchNetwork,
+    params: PyTree,
+    param_gradients: PyTree,
+    arch: Int8[Array, " D"],
+    images: Float[Array, "N H W C"],
 ) -> None:
-    in_use, gradients = (flatten_dict(tree, sep="/") for tree in (network.in_use(params, arch, images[:1]), of_params))
+    in_use, gradients = (
+        flatten_dict(tree, sep="/") for tree in (network.in_use(params, arch, images[:1]), param_gradients)
+    )
     require(
         in_use.keys() == gradients.keys(),
         f"in_use(params, arch) must have the tree of params: they differ in {sorted(in_use.keys() ^ gradients.keys())}",

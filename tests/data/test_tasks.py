@@ -105,5 +105,5 @@ def test_bad_input_is_named(call, message):
 def test_labels_that_do_not_fit_are_refused(labels):
     network = TransNAS101MicroNetwork(num_classes=17, head="segmentation", channels=4)
     batch = task_batch("segmentsemantic", IMAGES, 0)._replace(labels=jnp.asarray(labels))
-    with pytest.raises(InputError, match=r"do not fit outputs \(6, 32, 32, 17\)"):
+    with pytest.raises(InputError, match=r"for outputs \(6, 32, 32, 17\)"):
         score_archs(network, np.zeros((1, 6), np.int8), batch)
