@@ -1,4 +1,4 @@
-"""What the command line prints: results, on stdout."""
+"""The printed results of the command line, on stdout."""
 
 import math
 import os

@@ -63,7 +63,7 @@ class DataStatus(NamedTuple):
     Attributes:
       data: the data set.
       present: whether it is on this machine.
-      path: where it is, or the first place that was searched; None for a part of an installed package.
+      path: its path, or the first place that was searched; None for a part of an installed package.
     """
 
     data: PublicData

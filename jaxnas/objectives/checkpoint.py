@@ -25,7 +25,7 @@ class Checkpoints:
     A checkpoint is written completely or not at all, and the previous one is removed only afterwards.
 
     Args:
-      folder: where the checkpoint is kept.
+      folder: folder of the checkpoint.
       keeps_last: whether the state of the finished training is kept too.
     """
 

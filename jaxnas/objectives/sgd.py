@@ -80,7 +80,7 @@ def init_state(
 
 
 class Stretch(NamedTuple):
-    """Some steps of an epoch, the same for all candidates that are trained together.
+    """A range of steps of an epoch, the same for all candidates that are trained together.
 
     Attributes:
       data: training images.

@@ -106,7 +106,7 @@ class Trainer:
         Args:
           archs: candidates, at most `together`.
           on_event: receives a `TrainingProgress` every few seconds and after each epoch.
-          checkpoints: where the state is kept; None for no checkpoints.
+          checkpoints: checkpoints of the state; None for no checkpoints.
           made_with: settings that the training depends on, as plain JSON values.
 
         Raises:

@@ -219,7 +219,7 @@ class TrainingObjective:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What a worker needs to train any of the candidates, see `TrainingObjective`."""
+    """The arguments of the `TrainingObjective` that a worker makes to train any of the candidates."""
 
     network: SearchNetwork
     archs: Int8[np.ndarray, "A D"]

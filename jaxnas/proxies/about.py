@@ -82,7 +82,7 @@ class About(NamedTuple):
       needs: quantities that it reads, keys of `PASSES`.
       forward: forward passes over a minibatch of 64 if no other proxy is computed.
       backward: backward passes over a minibatch of 64 if no other proxy is computed.
-      sees: what it reads of the data: "labels" (and images), "images" or "nothing".
+      sees: data that it reads: "labels" (and images), "images" or "nothing".
       higher_is_better: direction of the score.
       exact: whether isomorphic architectures have equal scores in every draw.
     """

@@ -1,4 +1,4 @@
-"""What proxies draw at random, and passes over networks with such params; data and initial params are not read."""
+"""Random params and images of proxies, and passes over networks with them; data and initial params are not read."""
 
 import math
 from collections.abc import Callable

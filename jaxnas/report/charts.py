@@ -143,7 +143,7 @@ def weights_chart(run: Run, method: str) -> Picture | None:
 
 
 def surrogate_chart(run: Run, method: str) -> Picture | None:
-    """Draw what the surrogate showed at each query that it chose; None for a search without a surrogate."""
+    """Draw the state of the surrogate at each query that it chose; None for a search without a surrogate."""
     result = run.outcomes[method].result
     info, chosen = result.info, np.flatnonzero(np.isfinite(result.info.log_evidence))
     if not len(chosen):

@@ -40,7 +40,7 @@ def write_report(results: Run | MethodComparison | Sequence[Run | MethodComparis
     comparisons are compared first, by curves with bands over seeds and a paired test.
 
     Args:
-      results: what `read_results`, `search_network` or `compare_methods` returned.
+      results: results of `read_results`, `search_network` or `compare_methods`.
       path: the file to write.
 
     Raises:

@@ -24,7 +24,7 @@ class Picture(NamedTuple):
     Attributes:
       title: above the chart.
       caption: below the chart.
-      text: what the chart shows, for readers who cannot see it.
+      text: description of the chart, for readers who cannot see it.
       spec: the Vega-Lite specification.
     """
 

@@ -91,7 +91,7 @@ def _check(extra: str, *packages: str) -> None:
 
 @runtime_checkable
 class _Log(Protocol):
-    """Where numbers and texts go."""
+    """A log of numbers and texts."""
 
     def open(self, search: SearchStarted) -> None:
         """Begin, or continue, the log of a search."""

@@ -57,8 +57,8 @@ def compare_methods(
       methods: names of the methods.
       config: settings of the comparison.
       seeds: the same for all methods.
-      folder: where METHOD.parquet is kept, with a row per seed.
-      data_folder: where public tables are, see `jaxnas.data_folder`.
+      folder: folder of METHOD.parquet, with a row per seed.
+      data_folder: folder of public tables, see `jaxnas.data_folder`.
       workers: workers that run seeds in place of this process.
       on_event: receives `SeedsFinished` of each method after every few seeds.
 
@@ -95,7 +95,7 @@ def compare_methods(
 
 
 class _Problem(NamedTuple):
-    """What every seed of every method is given.
+    """The inputs that all methods and seeds share.
 
     Attributes:
       config: settings of the comparison.

@@ -71,7 +71,7 @@ class RunConfig:
 
     @property
     def measured_on(self) -> str:
-        """What candidates are trained on, or the table and column where they are looked up."""
+        """The images that candidates are trained on, or the table and column where they are looked up."""
         problem = self.problem
         return f"{Path(problem.table).stem} ({problem.column})" if problem.table else problem.data
 

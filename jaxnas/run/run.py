@@ -26,7 +26,7 @@ RESULT, POOL = "result.json", "pool.parquet"  # files of a run folder
 
 
 class Outcome(NamedTuple):
-    """What one method found.
+    """The result of one method.
 
     Attributes:
       result: the queries and the selected architecture.

@@ -47,8 +47,8 @@ def search_images(
 
     Args:
       config: settings of the search.
-      folder: where scores and trained candidates are kept.
-      data_folder: where public images and tables are, see `jaxnas.data_folder`.
+      folder: folder of scores and trained candidates.
+      data_folder: folder of public images and tables, see `jaxnas.data_folder`.
       scores_path: a store or a file, local or in an object store, or the name of shipped scores. They define the
         pool, with all their proxies unless `config.search.proxies` differs from the default. By default
         `config.search.pool` architectures are drawn, from the table if there is one, and scored.

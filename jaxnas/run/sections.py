@@ -56,7 +56,7 @@ class ProblemConfig:
     Attributes:
       space: name of the search space.
       data: name or path of the images.
-      table: where accuracies are looked up instead of training; None trains.
+      table: table of accuracies that replaces training; None for training.
       column: column of the table that the search maximises.
       test_column: column of the table that is reported at the end; empty reports none.
     """

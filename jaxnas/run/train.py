@@ -83,8 +83,8 @@ def train_arch(
 
     Args:
       config: see `train_config`.
-      folder: where checkpoints are kept, in `checkpoint`: the same call resumes a killed training. The last stays.
-      data_folder: where public images are, see `jaxnas.data_folder`.
+      folder: folder of `checkpoint`, from which the same call resumes a killed training; the last checkpoint is kept.
+      data_folder: folder of public images, see `jaxnas.data_folder`.
       on_event: receives `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
 
     Raises:

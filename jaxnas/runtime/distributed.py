@@ -119,7 +119,7 @@ def is_parallel() -> bool:
 
 
 def is_leader() -> bool:
-    """Return whether this process does what is done once: it is number 0 of the job."""
+    """Return whether this is process 0 of the job, which does what only one process may do."""
     return bool(jax.process_index() == 0)
 
 
@@ -137,7 +137,7 @@ def local_positions() -> slice:
 
 
 def to_job(values: PyTree, specs: PyTree) -> PyTree:
-    """Return arrays of the whole job from those of each process: all of what is whole, its share of what is split."""
+    """Return arrays of the whole job from those of each process, which has its share of the split ones."""
     return multihost_utils.host_local_array_to_global_array(values, mesh(), specs) if is_parallel() else values
 
 

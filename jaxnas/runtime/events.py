@@ -151,7 +151,7 @@ class SearchFinished(NamedTuple):
     """A search has its result.
 
     Attributes:
-      record: what result.json keeps of the run, see `jaxnas.run.run_record`.
+      record: the content of result.json, see `jaxnas.run.run_record`.
     """
 
     record: Record

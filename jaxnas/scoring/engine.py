@@ -95,7 +95,7 @@ def iter_scores(
     In a job of several processes all must call this with the same arguments; each gets the rows of its devices.
 
     Args:
-      network: see `score_archs`, like those that follow.
+      network: see `score_archs`.
       archs: see `score_archs`.
       batch: see `score_archs`.
       proxies: see `score_archs`.

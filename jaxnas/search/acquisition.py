@@ -27,7 +27,7 @@ Ascents = tuple[Float[Array, "S M"], Float[Array, " S"]]  # S points and their u
 
 
 class Acquisition(Protocol):
-    """What turns a surrogate into a utility."""
+    """A function from a surrogate to a utility."""
 
     def __call__(self, surrogate: gp.Surrogate, best: Float[Array, ""], key: PRNGKeyArray, kappa: float) -> Utility:
         """Return the utility.

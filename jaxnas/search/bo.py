@@ -87,7 +87,7 @@ class RobotConfig:
 
 
 class BOState(NamedTuple):
-    """What the next step needs. Rows from `count` on are padding.
+    """The queries so far. Rows from `count` on are padding.
 
     Attributes:
         weights: Queried proxy weights in [-1, 1] [T M].
@@ -129,7 +129,7 @@ def ask(
         config: Hyperparameters.
 
     Returns:
-        The weights [M], the index of the architecture [], and what the surrogate showed: NaN at the first query, which
+        The weights [M], the index of the architecture [], and the state of the surrogate: NaN at the first query, which
         it does not choose.
     """
     points, infos = _propose_one_by_one(config)(state.weights, state.objective, state.count, key)

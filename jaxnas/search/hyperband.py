@@ -39,13 +39,13 @@ class Rungs(NamedTuple):
 
 
 class _Climb(NamedTuple):
-    """Where the search stands.
+    """The state of the search.
 
     Attributes:
         rung: Row of `Rungs` [].
         place: Architectures of the rung that have been evaluated [].
         arch: Those architectures [T]; rows from `place` on are padding.
-        objective: Their objectives [T], -inf for failures.
+        objective: The objective of each [T], -inf for failures.
         promoted: The architectures of the rung before [T], best first.
     """
 

@@ -16,12 +16,12 @@ from jaxnas.search.result import Query, SearchResult
 
 
 class Choice(NamedTuple):
-    """How an item was chosen, in NumPy arrays.
+    """The choice of an item, in NumPy arrays.
 
     Attributes:
         phase: The phase.
         weights: The proxy weights that picked it [M], NaN if none did.
-        info: What the surrogate showed, NaN if none chose.
+        info: The state of the surrogate, NaN if none chose.
     """
 
     phase: Phase
@@ -43,7 +43,7 @@ class Ledger:
         prices: Queries that an evaluation costs at each fidelity [F].
         on_event: Receives each distinct query.
         paid: The queries by item, in order.
-        choices: How each was chosen.
+        choices: The choice of each.
         spent: Queries' worth of the budget spent so far.
         best: The best query with a finite objective so far.
     """

@@ -23,11 +23,11 @@ INIT_KEY = 2**32 - 1  # the number of the key of `Method.init`; proposals count 
 
 
 class SearchState(NamedTuple):
-    """Where a search stands.
+    """The state of a search.
 
     Attributes:
         method: The state of the method, of the type that its `init` returns.
-        history: What has been paid for.
+        history: The queries that have been paid for.
         number: The number of proposals so far [].
     """
 

@@ -40,7 +40,7 @@ class SearchResult:
         config: The hyperparameters of the method.
         fidelity: The fidelity of each query [T]; all 0 where there is a single one.
         spent: Queries' worth of the budget spent after each query [T].
-        info: What the surrogate showed at each query [T ...]; NaN where no surrogate chose.
+        info: The state of the surrogate at each query [T ...]; NaN where no surrogate chose.
     """
 
     method: str
@@ -119,7 +119,7 @@ class SearchResult:
     def to_pandas(self) -> Frame:
         """Return a data frame with one row per query.
 
-        Its columns are the index in the pool, phase, objective, seconds and fidelity; what the surrogate showed; and
+        Its columns are the index in the pool, phase, objective, seconds and fidelity; the state of the surrogate; and
         the weights that first picked the architecture, one column for each proxy by its number.
         """
         columns = {"arch": self.queries, "phase": self.phase, "objective": self.objective, "seconds": self.cost}

@@ -34,7 +34,7 @@ FORESEEABLE = (Phase.RANDOM, Phase.GREEDY)  # phases whose next query does not d
 class Objective(Protocol):
     """An objective that can evaluate several architectures together; for any other a function of the index is enough.
 
-    A subclass defines `__call__` and overrides what it improves on. A class that has all four members needs no base.
+    A subclass defines `__call__` and overrides other members as needed. A class with all four members needs no base.
     """
 
     @property
@@ -73,9 +73,10 @@ def run_search(
     Args:
         method: The method.
         table: Normalised scores [A M], see `normalize`.
-        objective: What is maximised: an array [A], or [A F] with several fidelities, for which the whole search is one
-            compiled program; or a function of the index (and the fidelity), called once for each query. An `Objective`
-            may evaluate several architectures together. NaN or inf is a failed candidate, which is never selected.
+        objective: The objective to maximise: an array [A], or [A F] with several fidelities, for which the whole search
+            is one compiled program; or a function of the index (and the fidelity), called once for each query. An
+            `Objective` may evaluate several architectures together. NaN or inf is a failed candidate, which is never
+            selected.
         budget: Queries to pay for, T, from 1 to A.
         seed: The seed of all draws.
         config: Hyperparameters of the method; None for its defaults.
@@ -150,10 +151,10 @@ def run_seeds(
     Args:
         method: The method.
         table: Normalised scores [A M].
-        objective: What is maximised, [A], or [A F] with several fidelities.
+        objective: The objective to maximise, [A], or [A F] with several fidelities.
         budget: Queries that each search pays for, T.
         seeds: The seed of each search.
-        config: As in `run_search`, like those that follow.
+        config: See `run_search`.
         on_event: See `run_search`.
         costs: See `run_search`.
         archs: See `run_search`.

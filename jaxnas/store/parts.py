@@ -38,7 +38,7 @@ class Header(NamedTuple):
 
     Attributes:
       provenance: settings that its scores depend on.
-      environment: where its scores were computed.
+      environment: environment of the computation.
     """
 
     provenance: Provenance
@@ -46,7 +46,7 @@ class Header(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some rows of a store.
+    """A file of a store, with the scores of some architectures.
 
     Attributes:
       indices: positions of the architectures in their space.

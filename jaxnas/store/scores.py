@@ -14,7 +14,7 @@ Provenance: TypeAlias = dict[str, object]
 
 
 class Environment(TypedDict, total=False):
-    """Where results were computed, for information; a file of another version may lack fields or have more.
+    """The environment of a computation, for information; files of other versions may lack fields or have more.
 
     Attributes:
       jax: version of JAX.
@@ -41,7 +41,7 @@ class Scores(NamedTuple):
       values: scores [A M], a column for each proxy; NaN and inf are kept.
       proxies: names of the columns.
       provenance: settings that the scores depend on; scores of equal provenance can be compared.
-      environment: where the scores were computed; it is not compared.
+      environment: environment of the computation, which is not compared.
     """
 
     archs: Int8[np.ndarray, "A D"]

@@ -87,11 +87,11 @@ def make_environment(seconds: float) -> Environment:
 
 
 def write_scores(path: Path | str, scores: Scores, space: SearchSpace | None = None) -> None:
-    """Write a single file to hand on, atomically: a row per architecture, with index, text and a column per proxy.
+    """Write scores to a single file, atomically: a row per architecture, with index, text and a column per proxy.
 
     Args:
       path: a file, or an address in an object store.
-      scores: what is written, with its provenance and environment.
+      scores: scores with their provenance and environment.
       space: the search space, needed where SPACES does not have it.
     """
     space = space or space_of(scores.provenance)
@@ -349,7 +349,7 @@ def _read_file(path: Path | str) -> pa.Table:
         return table
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{shown} is not a score file that can be read ({problem}): make it again") from error
+        raise InputError(f"{shown} is not a score file that can be read ({problem}); write it again") from error
 
 
 def _rank(name: str) -> tuple[int, str]:

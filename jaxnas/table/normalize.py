@@ -15,7 +15,7 @@ ArrayT = TypeVar("ArrayT", np.ndarray, Array)
 
 
 class TableReport(NamedTuple):
-    """What `normalize` masked, one entry for each of the M proxies.
+    """The masked scores of `normalize`, one entry for each of the M proxies.
 
     Attributes:
         num_nan: The number of NaN.

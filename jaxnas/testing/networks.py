@@ -33,7 +33,7 @@ def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Arra
 
     Args:
         network: The network.
-        space: Its search space.
+        space: The search space.
         images: A few images [N H W C].
 
     Raises:
