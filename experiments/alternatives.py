@@ -67,7 +67,7 @@ def ntk_trace_of_label(q: Quantities):
         return jnp.zeros_like(outputs).at[image, labels[image]].set(1)
 
     images = q.batch.images[:16]
-    jacobians = passes.of_each_image(q.network, q.params, q.kernels, q.arch, images, cotangent)
+    jacobians = passes.backward_by_image(q.network, q.params, q.kernels, q.arch, images, cotangent)
     return PROXIES["ntk_trace"](with_quantity(q, "image_jacobians", jacobians))
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line that names the value and the fix.
+    """An input that cannot be used; the message is one line that names the value and the fix.
 
     The command line prints it and exits with code 2. A `ValueError` of any other class is a defect of jaxnas.
     """
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not in `known`, with the nearest known name first."""
+    """Return the error for a name that is not in `known`; it suggests the nearest known name."""
     known = list(known)
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""

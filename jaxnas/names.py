@@ -1,6 +1,6 @@
 """The names of every choice as types, for configs, the command line and type checkers.
 
-This module imports nothing but `typing`: the command line reads it where importing JAX would take a second. Tests
+This module imports only `typing`, as the command line reads it before JAX, whose import takes a second. Tests
 assert that each alias lists the keys of the dictionary that it describes, in the same order.
 """
 

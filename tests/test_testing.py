@@ -148,7 +148,7 @@ BAD_NETWORKS = {
     "no features": "not relus and features",
     "mask too small": "its gradient is not zero",
     "mask of another shape": "not leading axes",
-    "mask missing": "not the tree of params",
+    "mask missing": "must have the tree of params",
 }
 
 

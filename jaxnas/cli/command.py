@@ -11,12 +11,13 @@ import typer
 from jaxnas.cli.completion import one_of, some_of
 from jaxnas.errors import InputError
 from jaxnas.names import names
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Panel, Setting, check_minimum, check_names, choices, settings_of, types_of
 
 PANELS = (None, *get_args(Panel))  # None: the panel of the options that come first
 
 
-class Given(dict[str, Any]):
+class Given(Record):
     """The settings of some dataclasses that the user gave, by name; the others keep their defaults."""
 
 
@@ -33,7 +34,7 @@ class Parameter(NamedTuple):
     group: str
     name: str
     kind: Any
-    default: Any
+    default: object
     about: Setting
     panel: str | None
 
@@ -77,7 +78,7 @@ def takes(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
-        def parsed(**values: Any) -> None:
+        def parsed(**values: object) -> None:
             given = {group: Given() for group in groups}
             for name, parameter in by_name.items():
                 value = _parse(parameter, values.pop(name, None))
@@ -95,9 +96,9 @@ def takes(
     return decorate
 
 
-def _parameters(group: str, sources: Any, first: tuple[str, ...]) -> Iterator[Parameter]:
+def _parameters(group: str, sources: type | tuple[type | Only, ...], first: tuple[str, ...]) -> Iterator[Parameter]:
     """Yield what the dataclasses of a group declare."""
-    for source in sources if isinstance(sources, tuple) and not isinstance(sources, Only) else (sources,):
+    for source in sources if isinstance(sources, tuple) else (sources,):
         config, fields = source if isinstance(source, Only) else (source, ())
         types = types_of(config)
         for name, (field, about) in settings_of(config, *fields).items():
@@ -148,7 +149,7 @@ def _describe(parameter: Parameter) -> str:
     return " ".join(sentences)
 
 
-def _parse(parameter: Parameter, value: Any) -> Any:
+def _parse(parameter: Parameter, value: object) -> object:
     """Return the value that the configuration gets, or None if the user gave none.
 
     Raises:
@@ -157,9 +158,9 @@ def _parse(parameter: Parameter, value: Any) -> Any:
     if value is None or value is False:
         return None
     if get_origin(parameter.kind) is tuple:
-        value = tuple(part.strip() for part in value.split(",") if part.strip())
-        if get_args(parameter.kind)[0] is int:
-            value = tuple(_whole(parameter.flag, part) for part in value)
+        parts = tuple(part.strip() for part in str(value).split(",") if part.strip())
+        is_whole = get_args(parameter.kind)[0] is int
+        value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else parts
     check_names(parameter.name, parameter.about, value, parameter.known)
     check_minimum(parameter.flag, parameter.about, value)
     return value

@@ -61,7 +61,7 @@ def data(context: typer.Context, place: DataOptions, output: JsonOptions) -> Non
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """What is downloaded, and from where."""
+    """The data set to download, and its server."""
 
     name: str = setting(REQUIRED, "Name of the data set, see `jaxnas data`.", argument=True, suggestions=DownloadName)
     server: str | None = setting(None, "Folder of another server that has the files.", "Data", flag="--address")

@@ -1,4 +1,4 @@
-"""The options that commands have beside the settings of the library: where data lie, who computes, what is written."""
+"""The options of commands in addition to the settings of the library: data folder, workers, output."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from jaxnas.runtime.settings import setting
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where data sets lie."""
+    """The folder of data sets."""
 
     data_folder: Path | None = setting(
         None, "Folder of data sets.", "Data", shown="the variable JAXNAS_DATA, or ~/.cache/jaxnas/data"
@@ -21,7 +21,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Who scores and trains."""
+    """The workers that score and train."""
 
     engine: Engine = setting("local", "Work in this process, or in those of Ray (extra: ray).", "Hardware")
     address: str | None = setting(
@@ -32,7 +32,7 @@ class WorkerOptions:
 
 @dataclass(frozen=True)
 class JsonOptions:
-    """How results are printed."""
+    """The form of printed results."""
 
     as_json: bool = setting(
         False, "Print JSON objects, one on each line of stdout, instead of text.", "Output", flag="--json"
@@ -41,7 +41,7 @@ class JsonOptions:
 
 @dataclass(frozen=True)
 class OutputOptions(JsonOptions):
-    """Where results are written, and how they are printed."""
+    """The folder of results, and the form of printed results."""
 
     out: Path | None = setting(
         None, "Folder to write; a stopped job resumes there.", "Output", shown="a folder in runs"

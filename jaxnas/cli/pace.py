@@ -1,17 +1,32 @@
-"""How fast the jobs of a command are, measured by rich, and the bars that show it."""
+"""The speed of the jobs of a command, measured by rich, and the bars that show it."""
 
 import math
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-UNKNOWN: dict[str, Any] = {"rate": None, "seconds_left": None, "detail": ""}  # fields of a new task
+
+class TaskFields(TypedDict, total=False):
+    """The fields that jaxnas adds to a task of rich.
+
+    Attributes:
+      rate: steps per second that the job measured itself, or None.
+      seconds_left: time to go that the job measured itself, or None.
+      detail: text after the speed.
+    """
+
+    rate: float | None
+    seconds_left: float | None
+    detail: str
+
+
+UNKNOWN: TaskFields = {"rate": None, "seconds_left": None, "detail": ""}  # of a new task
 
 
 class PaceColumn(ProgressColumn):
@@ -59,7 +74,7 @@ class Jobs:
         self.numbers[name] = self.bars.add_task(name, total=total, completed=done, **UNKNOWN)
         return self._task(name)
 
-    def advance(self, name: str, done: int, total: int | None, **fields: Any) -> Task:
+    def advance(self, name: str, done: int, total: int | None, **fields: Unpack[TaskFields]) -> Task:
         """Record that `done` of `total` is reached; a job that falls back begins again."""
         if name not in self:
             self.add(name, done, total)
@@ -78,7 +93,7 @@ class Jobs:
 
 
 def speed(task: Task) -> float | None:
-    """Return how many a second: what the job measured itself, else rich; None while unknown."""
+    """Return the steps per second that the job or else rich measured; None while unknown."""
     return task.fields["rate"] or task.speed or None
 
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from datetime import timedelta
-from typing import IO, Any
+from typing import IO, Unpack
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from jaxnas.cli.pace import UNKNOWN, Jobs, make_bars, memory, pace, seconds_left, speed
+from jaxnas.cli.pace import UNKNOWN, Jobs, TaskFields, make_bars, memory, pace, seconds_left, speed
 from jaxnas.runtime.events import (
     Downloaded,
     Event,
@@ -24,6 +24,7 @@ from jaxnas.runtime.events import (
     StageStarted,
     TrainingProgress,
 )
+from jaxnas.runtime.records import to_plain
 
 status = Console(stderr=True)
 
@@ -36,17 +37,9 @@ def warn(message: str) -> None:
     status.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def emit(event: str, file: IO[str] | None = None, **fields: Any) -> None:
+def emit(event: str, file: IO[str] | None = None, **fields: object) -> None:
     """Print one event as JSON, at once; NaN and inf are null."""
-    print(json.dumps(_plain({"event": event, **fields}), allow_nan=False), file=file, flush=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(to_plain({"event": event, **fields}), allow_nan=False), file=file, flush=True)
 
 
 def _steps(at: TrainingProgress) -> tuple[int, int, float | None]:
@@ -72,7 +65,7 @@ class JsonReporter:
         self.last_line = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Print what happened; the start of scoring waits until it is known how much there is."""
+        """Print an event; the start of scoring is printed when its total is known."""
         match event:
             case StageStarted(stage):
                 if stage != "scoring":
@@ -97,7 +90,7 @@ class JsonReporter:
         self.jobs.add(stage, done, total)
         emit("start", self.file, stage=stage, total=total, found=done)
 
-    def _advance(self, stage: str, done: int, total: int | None, **more: Any) -> None:
+    def _advance(self, stage: str, done: int, total: int | None, **more: object) -> None:
         task = self.jobs.advance(stage, done, total)
         rate, left = speed(task), seconds_left(task)
         measured = {"rate": rate and round(rate, 3), "eta_s": None if left is None else round(left, 1)}
@@ -158,7 +151,7 @@ class BarReporter:
             self.bars.remove_task(self.waiting)
             self.waiting = None
 
-    def _advance(self, name: str, done: int, total: int | None, **fields: Any) -> None:
+    def _advance(self, name: str, done: int, total: int | None, **fields: Unpack[TaskFields]) -> None:
         self._stop_waiting()
         task = self.jobs.advance(name, done, total, **fields)
         if not status.is_terminal and time.monotonic() - self.last_line > QUIET_INTERVAL:

@@ -15,7 +15,7 @@ from jaxnas.runtime.settings import setting
 
 @dataclass(frozen=True)
 class PageOptions(JsonOptions):
-    """Where the page is written."""
+    """The file of the page."""
 
     out: Path | None = setting(None, "File to write.", "Output", shown="report.html in the first folder")
 

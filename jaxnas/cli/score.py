@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ScoringJob(NamedTuple):
-    """What `fill_store` and `estimate` need to know of a job, in their order.
+    """The arguments of `fill_store` and `estimate`, in their order.
 
     Attributes:
       out: folder or address of the store.
@@ -37,7 +37,7 @@ class ScoringJob(NamedTuple):
       archs: architectures to score.
       batch: minibatch that the proxies see.
       proxies: names of the proxies.
-      config: how to score.
+      config: settings of scoring.
     """
 
     out: str
@@ -51,7 +51,7 @@ class ScoringJob(NamedTuple):
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """Which architectures are scored, on what."""
+    """The architectures to score, and the task and size of the images."""
 
     sample: int = setting(1000, "Score this many architectures, drawn at random.", "Budget", minimum=1)
     everything: bool = setting(False, "Score the whole space instead.", "Budget", flag="--all")
@@ -66,7 +66,7 @@ class PoolOptions:
 
 @dataclass(frozen=True)
 class ProcessOptions:
-    """Which process of a job of several this is."""
+    """The place of this process in a job of several processes."""
 
     coordinator: str | None = setting(
         None, "HOST:PORT of process 0, where several processes score together without a launcher.", "Hardware"
@@ -77,7 +77,7 @@ class ProcessOptions:
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Whether the job is only planned, and for what."""
+    """The plan of a job that is not run."""
 
     plan: bool = setting(False, "Print what the job will take, and run nothing.", "Output")
     devices: int | None = setting(None, "Devices of the planned job.", "Hardware", minimum=1, shown="those here")
@@ -88,7 +88,7 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class ScoreOutput(JsonOptions):
-    """Where scores are written."""
+    """The folder of scores."""
 
     out: str = setting(
         "scores", "Folder to write, also an address such as s3://bucket/folder; a stopped job resumes there.", "Output"
@@ -142,7 +142,9 @@ def score(
 
     joined = (processes.coordinator, processes.num_processes, processes.process_id)
     if hardware.engine != "local" and joined != distributed.NEVER_JOINED:
-        raise InputError("--engine ray brings its own processes: leave --coordinator and the like out")
+        raise InputError(
+            "--engine ray starts its processes by itself; leave --coordinator, --num-processes and --process-id out"
+        )
     if hardware.engine == "local" and not planned.plan and distributed.join(*joined):
         status.print(distributed.describe(), highlight=False, soft_wrap=True)
     config = run_config(**{**settings, "proxies": expand_names(settings.get("proxies", ())) or None})

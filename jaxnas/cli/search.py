@@ -23,14 +23,14 @@ SCORES = "Search among the architectures of these scores: a folder, file or addr
 
 @dataclass(frozen=True)
 class ScoresOptions:
-    """Where scores come from."""
+    """The source of scores."""
 
     scores: str | None = setting(None, SCORES, "Data", suggestions=shipped, shown="score a pool")
 
 
 @dataclass(frozen=True)
 class SearchOutput(OutputOptions):
-    """Where a search is written and logged."""
+    """The folder and the trackers of a search."""
 
     track: tuple[Tracker, ...] = setting(
         (), "Comma-separated trackers that log to the run folder (extras of these names).", "Output", kind="tracker"
@@ -106,14 +106,14 @@ def search(
 
 @dataclass(frozen=True)
 class CompareScores:
-    """Where the scores of a comparison come from."""
+    """The source of the scores of a comparison."""
 
     scores: str = setting(CompareConfig.scores, SCORES, "Data", suggestions=shipped)
 
 
 @dataclass(frozen=True)
 class SeriesOptions:
-    """Which methods are compared, and how often."""
+    """The methods and seeds of a comparison."""
 
     methods: tuple[MethodName, ...] = setting(
         ("robot", "rea", "random"), "Comma-separated search methods; all are compared with the first.", kind="method"

@@ -1,4 +1,4 @@
-"""What the command line prints: results, on stdout."""
+"""The printed results of the command line, on stdout."""
 
 import math
 import os
@@ -9,13 +9,14 @@ from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from jaxnas.runtime.host import num_cores
+from jaxnas.runtime.records import Record
 
 if TYPE_CHECKING:
     from jaxnas.data.catalogue import DataStatus
@@ -76,7 +77,7 @@ def _fill_with(title: str, parts: Iterable[str]) -> None:
 
 
 def score_table(scores: "Scores") -> Table:
-    """Tabulate for each proxy the smallest, median and largest finite score, and how many are not finite."""
+    """Tabulate for each proxy the smallest, median and largest finite score, and the number of NaN or inf."""
     from jaxnas.store.scores import summarize
 
     rows = summarize(scores)
@@ -137,7 +138,7 @@ def print_run(run: "Run") -> None:
     _fill_with(f"{len(run.scores.archs)} architectures;", times)
 
 
-def _query_table(rows: Sequence[Mapping[str, Any]], result: "SearchResult") -> Table:
+def _query_table(rows: Sequence[Record], result: "SearchResult") -> Table:
     """Tabulate one line per query; architectures too long for a line are named by their index in the space."""
     fits = max(len(row["arch"]) for row in rows) <= console.width - 40
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -177,7 +178,7 @@ def _print_weights(run: "Run") -> None:
         _fill_with("scores that are NaN or inf:", parts)
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def comparison_table(rows: Sequence[Record]) -> Table:
     """Tabulate for each method mean, deviation and interval over seeds, T0, and the paired test against the first."""
     table = Table(title=f"{rows[0]['seeds']} seeds, accuracy in %", box=SIMPLE)
     for name in ("method", "accuracy", "95 % interval", "T0", "vs first", "p"):

@@ -18,7 +18,7 @@ from jaxnas.runtime.settings import REQUIRED, setting
 
 @dataclass(frozen=True)
 class ArchOptions:
-    """Which architecture is trained."""
+    """The architecture to train."""
 
     arch: str = setting(REQUIRED, "Architecture, such as a genotype, or the folder of a search.", argument=True)
     space: str | None = setting(

@@ -6,10 +6,12 @@ from jaxtyping import Array, Float
 
 
 class Batch(NamedTuple):
-    """One labelled minibatch. The dtype of the labels decides the loss, see `proxies.loss.loss_of`.
+    """One labelled minibatch. The dtype of the labels decides the loss, see `jaxnas.proxies.loss.loss_of`.
 
-    Images are [N, H, W, C], or puzzles [N, P, H, W, C]; labels are classes [N] or [N, H, W], or images [N, H, W, K].
+    Attributes:
+      images: standardised images [N H W C], or puzzles of P pieces [N P H W C].
+      labels: int32 classes of images [N] or of pixels [N H W], or float images [N H W K].
     """
 
     images: Float[Array, "N *P H W C"]
-    labels: Array  # int32 [N] or [N, H, W], or floats [N, H, W, K]
+    labels: Array

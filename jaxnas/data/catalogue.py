@@ -1,4 +1,4 @@
-"""The public tables and image sets that jaxnas reads: where they are looked for, and how to download them."""
+"""The public tables and image sets that jaxnas reads: where it looks for them, and their download."""
 
 import hashlib
 import http.client
@@ -18,33 +18,57 @@ _TIMEOUT = 60.0  # seconds without a byte
 
 
 class PublicFile(NamedTuple):
-    """One file that can be downloaded; the end of its address is the end of its path."""
+    """A file to download.
 
-    path: str  # in the data folder
+    Attributes:
+      path: path within the data folder; its last part is also the last part of `address`.
+      address: URL of the file.
+      checksum: "md5:" or "sha256:", followed by the hexadecimal digest.
+    """
+
+    path: str
     address: str
-    checksum: str  # "md5:..." or "sha256:...", hex
+    checksum: str
 
 
 class PublicData(NamedTuple):
-    """One data set: what it is, where it comes from, where it is looked for."""
+    """One data set and its source.
+
+    Attributes:
+      name: key in `DATASETS`.
+      kind: "table" or "images".
+      about: one line of description.
+      size: bytes; 0 for a part of an installed package.
+      licence: licence or terms of use.
+      address: public page of the data or of its sources.
+      places: glob patterns within the data folder in order of preference; one match is enough.
+      files: files that `download` fetches, all of which are needed; empty if there is no direct download.
+      num_classes: classes of an image set; None for a table.
+    """
 
     name: str
-    kind: str  # "table" or "images"
+    kind: str
     about: str
-    size: int  # bytes, 0 = part of an installed package
+    size: int
     licence: str
-    address: str  # public page of the data or of its sources
-    places: tuple[str, ...] = ()  # patterns in the data folder, in the order of preference; one of them is enough
-    files: tuple[PublicFile, ...] = ()  # what `download` brings, all of them needed; empty = nothing to download
+    address: str
+    places: tuple[str, ...] = ()
+    files: tuple[PublicFile, ...] = ()
     num_classes: int | None = None
 
 
 class DataStatus(NamedTuple):
-    """A data set and where it is, or where it was looked for first."""
+    """A data set and its local path.
+
+    Attributes:
+      data: the data set.
+      present: whether it is on this machine.
+      path: its path, or the first place that was searched; None for a part of an installed package.
+    """
 
     data: PublicData
     present: bool
-    path: Path | None  # None = part of an installed package
+    path: Path | None
 
 
 def _cifar(num_classes: int, size: int, folders: tuple[str, str], md5: str) -> PublicData:
@@ -127,7 +151,7 @@ DATASETS: dict[str, PublicData] = {
 
 
 def data_folder(folder: Path | str | None = None) -> Path:
-    """The folder of public data: `folder`, else $JAXNAS_DATA, else jaxnas/data in the user's cache folder."""
+    """Return the folder of public data: `folder`, else $JAXNAS_DATA, else jaxnas/data in the user's cache folder."""
     if folder is None:
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         folder = os.environ.get("JAXNAS_DATA") or Path(cache, "jaxnas", "data")
@@ -135,10 +159,10 @@ def data_folder(folder: Path | str | None = None) -> Path:
 
 
 def find_data(name: str, folder: Path | str | None = None) -> Path | None:
-    """Where data set `name` is: the preferred of its places, or the folder of its files; None when it is not present.
+    """Return the path of a data set: its preferred place, or the folder of its files; None if it is not present.
 
     Raises:
-      InputError: no data set has this name.
+      InputError: there is no data set of this name.
     """
     data, folder = _entry(name), data_folder(folder)
     found = [path for place in data.places for path in sorted(folder.glob(place))]
@@ -149,7 +173,7 @@ def find_data(name: str, folder: Path | str | None = None) -> Path | None:
 
 
 def list_data(folder: Path | str | None = None) -> list[DataStatus]:
-    """Every known data set with its place, in the order of DATASETS."""
+    """Return the status of every known data set, in the order of `DATASETS`."""
     return [_status(data, data_folder(folder)) for data in DATASETS.values()]
 
 
@@ -159,23 +183,23 @@ def download(
     on_event: Listener = ignore,
     address: str | None = None,
 ) -> Path:
-    """Brings the files of a data set, each checked against its checksum before it takes its name.
+    """Download the files of a data set, and verify the checksum of each before it gets its final name.
 
-    A file already there with the right checksum is kept. A download that fails or is killed leaves no file under the
-    final name and an older one untouched; the next call starts again.
+    Files that are present with the right checksum are kept. A download that fails or is killed leaves existing files
+    unchanged; the next call restarts it.
 
     Args:
-      name: key of DATASETS.
+      name: key of `DATASETS`.
       folder: the data folder, see `data_folder`.
-      on_event: given a `Downloaded` after each chunk of the present file.
-      address: a folder on another server (mirror) that holds files of the same names.
+      on_event: receives a `Downloaded` after each chunk of a file.
+      address: URL of a folder on another server that holds files of the same names.
 
     Returns:
-      The downloaded file, or the folder of the files where there are several.
+      The path of the file, or of the folder of several files.
 
     Raises:
-      InputError: unknown name, data without a download, no network, HTTP status, connection cut, wrong checksum,
-        folder not writable.
+      InputError: the name is unknown, the data set has no direct download, the server cannot be reached or answers with
+        an error, the connection is cut, the checksum is wrong, or the folder is not writable.
     """
     data, folder = _entry(name), data_folder(folder)
     if not data.files:
@@ -231,7 +255,11 @@ def _fetch(address: str, path: Path, checksum: str, on_event: Listener) -> None:
 
 
 def _chunks(address: str) -> Iterator[tuple[bytes, int, int | None]]:
-    """The body of an address in chunks, with the bytes so far and in total; only network failures are caught here."""
+    """Yield the body of a URL in chunks, each with the bytes so far and in total.
+
+    Raises:
+      InputError: the network fails; exceptions of the caller pass unchanged.
+    """
     done, total = 0, None
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT) as response:

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as published: the python or binary batches, in a folder or still in the .tar.gz."""
+"""Reading CIFAR-10 and CIFAR-100 as published: python or binary batches, in a folder or in the .tar.gz."""
 
 import gzip
 import io
@@ -18,12 +18,19 @@ Labels: TypeAlias = Integer[np.ndarray, " _"]
 
 
 class _Batches(NamedTuple):
-    """The original files of one CIFAR set; in the binary edition their names end in .bin."""
+    """The original files of one CIFAR set; in the binary edition their names end in .bin.
+
+    Attributes:
+      train: names of the training batches.
+      test: name of the test batch.
+      label_key: key of the labels in the python edition.
+      label_bytes: bytes before the pixels of an image in the binary edition; the last of them is the label.
+    """
 
     train: tuple[str, ...]
     test: str
-    label_key: bytes  # python edition
-    label_bytes: int  # binary edition: bytes before the pixels, the last of them is the label
+    label_key: bytes
+    label_bytes: int
 
 
 _BATCHES = (
@@ -34,10 +41,13 @@ _NAMES = {name + ending for batches in _BATCHES for name in (*batches.train, bat
 
 
 def read_cifar(path: Path) -> tuple[Images, Labels, Images, Labels]:
-    """Training images and labels, test images and labels of a folder or .tar.gz; CIFAR-100's labels are the fine ones.
+    """Read training images and labels, test images and labels; the labels of CIFAR-100 are the fine ones.
+
+    Args:
+      path: folder of the batches, or the published .tar.gz.
 
     Raises:
-      InputError: a batch is missing, cut short or corrupt, or a pickle asks for more than an array of bytes.
+      InputError: a batch is missing, truncated or corrupt, or a pickle contains anything but arrays of bytes and lists.
     """
     members = _folder_members(path) if path.is_dir() else _tar_members(path)
     for batches in _BATCHES:
@@ -47,11 +57,11 @@ def read_cifar(path: Path) -> tuple[Images, Labels, Images, Labels]:
             if len(missing) == len(names):
                 continue
             if missing:
-                raise InputError(f"{path}: the batch {missing[0]} is missing; bring the whole set")
+                raise InputError(f"{path}: the batch {missing[0]} is missing; all batches of the set are needed")
             parts = [decode(members[name], f"{path}, {name}", batches) for name in names]
             images, labels = [part[0] for part in parts], [part[1] for part in parts]
             return np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1]
-    raise InputError(f"{path}: holds no CIFAR batches; it needs data_batch_1 to 5 and test_batch, or train and test")
+    raise InputError(f"{path}: no CIFAR batches; it must have data_batch_1 to 5 and test_batch, or train and test")
 
 
 def _folder_members(path: Path) -> dict[str, bytes]:
@@ -68,7 +78,7 @@ def _tar_members(path: Path) -> dict[str, bytes]:
                 if name in _NAMES and (file := archive.extractfile(member)):
                     members[name] = file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{path}: cut short or corrupt archive ({error}); bring it again") from error
+        raise InputError(f"{path}: truncated or corrupt archive ({error}); download it again") from error
     return members
 
 
@@ -77,16 +87,18 @@ def _python_batch(content: bytes, source: str, batches: _Batches) -> tuple[Image
     pixels = batch.get(b"data") if isinstance(batch, dict) else None
     labels = batch.get(batches.label_key) if isinstance(batch, dict) else None
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != 3072:
-        raise InputError(f"{source}: no CIFAR batch, it needs uint8 'data' of [N, 3072]")
+        raise InputError(f"{source}: not a CIFAR batch: 'data' must be uint8 [N, 3072]")
     if not isinstance(labels, list) or not all(isinstance(label, int) and 0 <= label < 256 for label in labels):
-        raise InputError(f"{source}: no CIFAR batch, it needs a list {batches.label_key.decode()!r} of classes")
+        raise InputError(f"{source}: not a CIFAR batch: {batches.label_key.decode()!r} must be a list of classes")
     return _channels_last(np.asarray(pixels)), np.array(labels, np.int64)
 
 
 def _binary_batch(content: bytes, source: str, batches: _Batches) -> tuple[Images, Labels]:
     length = batches.label_bytes + 3072
     if len(content) % length:
-        raise InputError(f"{source}: {len(content)} bytes are no whole number of {length}-byte images; bring it again")
+        raise InputError(
+            f"{source}: {len(content)} bytes are not a multiple of the {length} of one image; download it again"
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, length)
     return _channels_last(records[:, -3072:]), records[:, batches.label_bytes - 1]
 

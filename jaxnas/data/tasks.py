@@ -1,8 +1,8 @@
-"""The seven tasks of TransNAS-Bench-101: what a network gives for each, and a minibatch of any images with its labels.
+"""The seven tasks of TransNAS-Bench-101: the output that each needs, and minibatches with labels made from any images.
 
-Taskonomy's labels are not at hand everywhere. Where labels can be made from the images they are: puzzles, the image
-itself, and stand-ins for segments (levels of brightness) and surface normals (of brightness as a height). Classes of
-scenes, objects and rooms are drawn at random: a proxy at initialisation sees noise in them anyway.
+The labels of Taskonomy are not needed. Puzzles and the images themselves follow from the images. Segments are replaced
+by levels of brightness, and surface normals by those of the brightness taken as a height. Classes of scenes, objects
+and rooms are drawn at random: they are noise to a proxy at initialisation in any case.
 
 Source: Duan et al. 2021 (arXiv:2105.11871).
 """
@@ -18,10 +18,15 @@ from jaxnas.errors import InputError, unknown_name
 
 
 class Task(NamedTuple):
-    """What a network needs to know of a task."""
+    """The output of a network for a task.
 
-    head: str  # a name in `networks.heads.HEADS`
-    num_classes: int  # outputs, of each pixel for images
+    Attributes:
+      head: a name in `jaxnas.networks.heads.HEADS`.
+      num_classes: number of outputs; for images, of each pixel.
+    """
+
+    head: str
+    num_classes: int
 
 
 TASKS: dict[str, Task] = {
@@ -31,7 +36,7 @@ TASKS: dict[str, Task] = {
     "jigsaw": Task("jigsaw", 1000),  # permutations
     "segmentsemantic": Task("segmentation", 17),
     "normal": Task("image", 3),
-    "autoencoder": Task("image", 3),  # published with an adversarial loss beside; left out here
+    "autoencoder": Task("image", 3),  # the published adversarial loss is left out
 }
 
 
@@ -39,7 +44,7 @@ def get_task(name: str) -> Task:
     """Return the task called `name`.
 
     Raises:
-        InputError: there is no such task; the message names the nearest.
+      InputError: the name is unknown; the message suggests the nearest one.
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
@@ -47,10 +52,15 @@ def get_task(name: str) -> Task:
 
 
 def task_batch(name: str, images: Float32[np.ndarray, "N H W C"], seed: int) -> Batch:
-    """A minibatch of the task from standardised images; labels that are drawn come from `seed`.
+    """Make a minibatch of the task from standardised images [N H W C].
+
+    Args:
+      name: name of the task.
+      images: standardised images.
+      seed: seed of the labels that are drawn.
 
     Raises:
-        InputError: the task is unknown, or the images are too small for a puzzle.
+      InputError: the task is unknown, or the images are too small for a puzzle.
     """
     task, rng = get_task(name), np.random.default_rng(seed)
     if task.head == "classification":
@@ -66,7 +76,7 @@ def task_batch(name: str, images: Float32[np.ndarray, "N H W C"], seed: int) -> 
 
 
 def permutations(num: int) -> Int32[np.ndarray, "num 9"]:
-    """`num` different orders of nine pieces, always the same."""
+    """Return `num` different orders of nine pieces [num 9], the same in every call."""
     rng = np.random.default_rng(0)
     found: dict[tuple[int, ...], np.ndarray] = {}
     while len(found) < num:
@@ -78,25 +88,28 @@ def permutations(num: int) -> Int32[np.ndarray, "num 9"]:
 def _puzzles(
     images: Float32[np.ndarray, "N H W C"], num_classes: int, rng: np.random.Generator
 ) -> tuple[Float32[np.ndarray, "N 9 h w C"], Int[np.ndarray, " N"]]:
-    """Pieces [N 9 h w C] in a drawn order, and which it is."""
+    """Return the pieces [N 9 h w C] of every image in an order drawn at random, and the number of that order [N]."""
     n, h, w, c = images.shape
     h, w = h // 3, w // 3
     if not h or not w:
-        raise InputError(f"images of {images.shape[1]} x {images.shape[2]} pixels cannot be cut into 3 x 3 pieces")
+        raise InputError(
+            f"images must have at least 3 x 3 pixels to be cut into puzzles, got {images.shape[1]} x {images.shape[2]}"
+        )
     pieces = images[:, : 3 * h, : 3 * w].reshape(n, 3, h, 3, w, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, 9, h, w, c)
     labels = np.asarray(rng.integers(0, num_classes, n))
     return pieces[np.arange(n)[:, None], permutations(num_classes)[labels]], labels
 
 
 def _levels(values: Float32[np.ndarray, "N H W"], num: int) -> Int[np.ndarray, "N H W"]:
-    """Rank of every value among all, in `num` classes of equal size."""
+    """Return for every value its class [N H W] of `num` classes of equal size, in the order of the values."""
     ranks = np.empty(values.size, np.int64)
     ranks[np.argsort(values, axis=None, kind="stable")] = np.arange(values.size)
-    return (ranks * num // values.size).reshape(values.shape)
+    levels: np.ndarray = (ranks * num // values.size).reshape(values.shape)
+    return levels
 
 
 def _normals(heights: Float32[np.ndarray, "N H W"]) -> Float32[np.ndarray, "N H W 3"]:
-    """Unit normals of a surface over the image plane."""
+    """Return the unit normals of a surface of these heights over the image plane."""
     down, right = np.gradient(heights, axis=(1, 2))
     normals = np.stack([-right, -down, np.ones_like(heights)], axis=-1)
-    return np.divide(normals, np.linalg.norm(normals, axis=-1, keepdims=True))
+    return np.asarray(np.divide(normals, np.linalg.norm(normals, axis=-1, keepdims=True)))

@@ -1,16 +1,17 @@
-"""Checkpoints of a training by orbax: a killed training is resumed from the last one."""
+"""Checkpoints of a training by orbax, from which a killed training is resumed."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import check_same
+from jaxnas.runtime.records import Record
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -21,25 +22,25 @@ StateT = TypeVar("StateT")
 class Checkpoints:
     """The last state of one training, in a separate folder: arrays, and a header of plain JSON values.
 
-    A checkpoint appears whole or not at all, and the previous one is removed only then.
+    A checkpoint is written completely or not at all, and the previous one is removed only afterwards.
 
     Args:
-      folder: where the checkpoint is kept.
-      keeps_last: whether the finished training is kept too.
+      folder: folder of the checkpoint.
+      keeps_last: whether the state of the finished training is kept too.
     """
 
     def __init__(self, folder: Path, *, keeps_last: bool = False):
         """Name the folder, which is made with the first checkpoint."""
         self.folder, self.keeps_last = folder, keeps_last
 
-    def save(self, number: int, state: PyTree, course: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
-        """Keep `state`, a tree of NumPy arrays, and remove what was kept before; numbers must rise.
+    def save(self, number: int, state: PyTree, course: Mapping[str, object], made_with: Mapping[str, object]) -> None:
+        """Write a checkpoint and remove the previous one.
 
         Args:
-          number: of the checkpoint.
-          state: what the training continues from.
-          course: how far it has come, as plain JSON values.
-          made_with: what the training depends on, as plain JSON values.
+          number: number of the checkpoint, above that of the previous one.
+          state: the state of the training, a tree of NumPy arrays.
+          course: progress and losses of the training, as plain JSON values.
+          made_with: settings that the training depends on, as plain JSON values.
 
         Raises:
           InputError: the checkpoint cannot be written.
@@ -54,15 +55,15 @@ class Checkpoints:
         except OSError as error:
             raise InputError(f"cannot write a checkpoint into {self.folder}: {error.strerror or error}") from error
 
-    def restore(self, like: StateT, made_with: Mapping[str, Any]) -> tuple[StateT, dict[str, Any]] | None:
-        """Return the kept state and its course, or None if there is no checkpoint.
+    def restore(self, like: StateT, made_with: Mapping[str, object]) -> tuple[StateT, Record] | None:
+        """Return the state and the course of the checkpoint, or None if there is none.
 
         Args:
-          like: a state with the classes and shapes of the kept one.
-          made_with: what the training depends on.
+          like: a state with the classes and shapes of the stored one.
+          made_with: settings that the training depends on.
 
         Raises:
-          InputError: the checkpoint is damaged, or other settings made it, which are named.
+          InputError: the checkpoint is damaged, or was made with other settings, which the message names.
         """
         if not self.folder.exists():
             return None

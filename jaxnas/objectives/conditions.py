@@ -1,9 +1,8 @@
-"""What a training requires of its data and network, and what its result depends on."""
+"""Checks of the data and network of a training, and the settings that its result depends on."""
 
 import dataclasses
 import json
 from importlib.metadata import version
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,38 +19,43 @@ def check_fit(network: SearchNetwork, data: ImageData, config: TrainingConfig, n
     """Check that images, classes and batch size fit the network.
 
     Args:
-      network: what is trained.
-      data: images, of which the training images are those that are left to train on.
+      network: the network.
+      data: image set without the validation images.
       config: hyperparameters.
-      num_decisions: decisions of an architecture.
+      num_decisions: number of decisions of an architecture, D.
 
     Raises:
-      InputError: they do not fit.
+      InputError: one of them does not fit.
     """
     if config.batch_size > len(data.train_labels):
         raise InputError(
-            f"training batch_size is {config.batch_size}, but {len(data.train_labels)} images of {data.name} are left "
-            f"to train on: choose 2..{len(data.train_labels)}"
+            f"training `batch_size` must be from 2 to {len(data.train_labels)}, the images of {data.name} to train on, "
+            f"got {config.batch_size}"
         )
     if config.drop_path and not network.drops_paths:
-        raise InputError(f"{type(network).__name__} has no paths to drop: give training drop_path 0")
+        raise InputError(
+            f"training `drop_path` must be 0 as {type(network).__name__} has no paths to drop, got {config.drop_path}"
+        )
     if config.auxiliary_weight and not network.has_auxiliary_head:
-        raise InputError(f"{type(network).__name__} has no second head: give training auxiliary_weight 0")
+        raise InputError(
+            f"training `auxiliary_weight` must be 0 as {type(network).__name__} has no second head, "
+            f"got {config.auxiliary_weight}"
+        )
     images = abstract_array((2, *data.train_images.shape[1:]), jnp.float32)
     with jax.enable_x64(False):
         arch = abstract_array((num_decisions,), jnp.int8)
         logits, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images, arch)
     if logits.shape[-1] != data.num_classes:
         raise InputError(
-            f"a network of {logits.shape[-1]} classes does not fit {data.name} with {data.num_classes}: "
+            f"the network must have the {data.num_classes} classes of {data.name}, got {logits.shape[-1]}; "
             f"give num_classes={data.num_classes}"
         )
 
 
 def describe_training(
     space: SearchSpace, network: SearchNetwork, data: ImageData, config: TrainingConfig
-) -> dict[str, Any]:
-    """Return all that a result depends on, apart from the architecture, as plain JSON values."""
+) -> dict[str, object]:
+    """Return all settings that a result depends on except the architecture, as plain JSON values."""
     description = {
         "jaxnas": version("jaxnas"),
         "space": space.name,
@@ -59,5 +63,5 @@ def describe_training(
         "data": fingerprint(data.train_images, data.train_labels),
         **dataclasses.asdict(config),
     }
-    as_read_back: dict[str, Any] = json.loads(json.dumps(description, default=repr))
+    as_read_back: dict[str, object] = json.loads(json.dumps(description, default=repr))
     return as_read_back

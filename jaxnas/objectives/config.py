@@ -1,4 +1,4 @@
-"""How candidates are trained: a frozen configuration, imported without JAX."""
+"""The hyperparameters of a training: a frozen configuration, imported without JAX."""
 
 import math
 from dataclasses import dataclass
@@ -11,25 +11,27 @@ _EPOCHS = "6; as published with `train` and --preset paper"
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """SGD as NAS-Bench-201 trains: Nesterov momentum, cosine, decay of all parameters. The defaults suit digits.
+    """Hyperparameters of SGD as in NAS-Bench-201: Nesterov momentum, cosine schedule, decay of all parameters.
+
+    The defaults are for scikit-learn's digits.
 
     Attributes:
       epochs: epochs of a training.
-      batch_size: images of a step; an epoch drops its last, incomplete batch, and each epoch has another order.
-      learning_rate: of the first step.
-      final_learning_rate: which the cosine reaches one step after the last.
+      batch_size: images of a step; each epoch has another order and drops its last, incomplete batch.
+      learning_rate: learning rate of the first step.
+      final_learning_rate: learning rate that the cosine reaches one step after the last.
       momentum: share of the last update that is added to the next.
       nesterov: whether the momentum is Nesterov's.
-      weight_decay: times the parameter, added to the clipped gradient.
+      weight_decay: factor of the parameters that are added to the clipped gradient.
       clip_norm: largest L2 norm of the gradient of all parameters.
       crop_padding: pixels by which a random crop may shift the image; 0 turns it off.
-      flip: mirror left-right with probability 1/2.
+      flip: whether images are mirrored left-right with probability 1/2.
       cutout: side in pixels of a square that is set to 0, its centre anywhere in the image; 0 turns it off.
       label_smoothing: share of the target that is spread over all classes.
-      drop_path: rate after the last epoch, rising from 0 in proportion; for networks that can drop paths.
-      auxiliary_weight: weight of the loss of the second head, for networks that have one.
-      validation_fraction: share of the training images of each class that validates.
-      seed: of the initial parameters, the order of images and everything else drawn at random.
+      drop_path: rate after the last epoch, to which it rises linearly from 0; for networks that can drop paths.
+      auxiliary_weight: factor of the loss of the second head, for networks that have one.
+      validation_fraction: share of the training images of each class that is used for validation.
+      seed: seed of the initial parameters, the order of images and everything else drawn at random.
     """
 
     epochs: int = setting(6, "Epochs of a training.", "Budget", shown=_EPOCHS)
@@ -76,4 +78,4 @@ class TrainingConfig:
         }
         for name, (fits, rule) in rules.items():
             if not fits:
-                raise InputError(f"training {name} is {getattr(self, name)}: it must be {rule}")
+                raise InputError(f"training `{name}` must be {rule}, got {getattr(self, name)}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxnas.objectives.config import TrainingConfig
 
@@ -18,7 +18,7 @@ class Recipe(NamedTuple):
     """
 
     training: TrainingConfig
-    network: Mapping[str, Any]
+    network: Mapping[str, int | bool]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PublishedSearch:
       cells_per_stage: cells of every stage.
       pool: architectures that are drawn and scored.
       budget: architectures that are trained.
-      training: how each of them is trained.
+      training: hyperparameters of each training.
     """
 
     channels: int
@@ -94,9 +94,9 @@ PAPER_SEARCHES: dict[str, PublishedSearch] = {
         ),
     ),
 }
-"""The search of each space as RoBoT's paper describes it, which `--preset paper` takes."""
+"""The search of each space as RoBoT's paper describes it; `--preset paper` uses it."""
 
 
 def get_recipe(space: str) -> Recipe:
-    """Return the recipe of a space; without a published one, NAS-Bench-201's training and the network's defaults."""
+    """Return the recipe of a space, or NAS-Bench-201's training and the network's defaults if none is published."""
     return RECIPES.get(space, Recipe(RECIPES["nasbench201"].training, {}))

@@ -4,7 +4,7 @@ The architecture is an argument of the programs, so that each is compiled once f
 """
 
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jaxnas.objectives.config import TrainingConfig
 from jaxnas.proxies.loss import cross_entropy
 from jaxnas.runtime.devices import map_on_devices
 
+AnyArray: TypeAlias = Any  # of JAX or NumPy, or the shape of one
+
 
 class Labelled(NamedTuple):
     """Images and their labels, in NumPy or on the device.
@@ -29,19 +31,19 @@ class Labelled(NamedTuple):
       labels: classes from 0; -1 marks an image that does not count.
     """
 
-    images: Float32[Any, "N H W C"]
-    labels: Int32[Any, " N"]
+    images: Float32[AnyArray, "N H W C"]
+    labels: Int32[AnyArray, " N"]
 
 
 class TrainState(NamedTuple):
-    """What one training step hands to the next; in a `Trainer`, of several candidates with an axis in front.
+    """The state of a training between steps; in a `Trainer`, with a leading axis for several candidates.
 
     Attributes:
       params: parameters of the network.
       batch_stats: running statistics of batch normalisation.
       optimizer: state of the optimiser.
       loss: sum over the steps of this epoch of the loss before the step, nats.
-      hits: training images of this epoch whose largest logit was their label's.
+      hits: number of training images of this epoch whose largest logit was that of their label.
     """
 
     params: PyTree
@@ -78,7 +80,7 @@ def init_state(
 
 
 class Stretch(NamedTuple):
-    """Some steps of an epoch, the same for all candidates that are trained together.
+    """A range of steps of an epoch, the same for all candidates that are trained together.
 
     Attributes:
       data: training images.
@@ -89,10 +91,10 @@ class Stretch(NamedTuple):
     """
 
     data: Labelled
-    order: Int32[Any, "S B"]
-    epoch: Int32[Any, ""]
-    start: Int32[Any, ""]
-    stop: Int32[Any, ""]
+    order: Int32[AnyArray, "S B"]
+    epoch: Int32[AnyArray, ""]
+    start: Int32[AnyArray, ""]
+    stop: Int32[AnyArray, ""]
 
 
 @lru_cache(maxsize=8)
@@ -143,7 +145,7 @@ def _loss(
     params: PyTree,
 ) -> tuple[Float[Array, ""], tuple[PyTree, Int[Array, ""]]]:
     """Return the loss of a minibatch in nats, and the running statistics and hits that come with it."""
-    options: dict[str, Any] = {} if drop_path is None else {"drop_path": drop_path, "rngs": {"drop_path": key}}
+    options: dict[str, PyTree] = {} if drop_path is None else {"drop_path": drop_path, "rngs": {"drop_path": key}}
     mutable = ["batch_stats", "auxiliary"] if config.auxiliary_weight else ["batch_stats"]
     variables = {"params": params, "batch_stats": batch_stats}
     logits, moved = network.apply(variables, data.images, arch, train=True, mutable=mutable, **options)

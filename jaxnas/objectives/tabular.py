@@ -1,4 +1,4 @@
-"""Objectives that were measured before: benchmark tables, users' own tables, published proxy scores."""
+"""Objectives from tables: benchmark tables, custom tables, published proxy scores."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,11 +36,11 @@ _ROBOT_COLUMNS = {
 
 
 class Table(NamedTuple):
-    """Architectures, and columns of what was measured of each.
+    """Architectures and their measurements.
 
     Attributes:
-      archs: architectures, as vectors of their space.
-      columns: measurements by name; NaN where none was made.
+      archs: architectures, as vectors of their space [A D].
+      columns: measurements [A] by name; NaN where there is none.
     """
 
     archs: Int8[np.ndarray, "A D"]
@@ -60,8 +60,8 @@ def load_table(path: str | Path, space: SearchSpace, arch_column: str = "arch") 
       arch_column: name of the column of architectures.
 
     Raises:
-      InputError: missing, corrupt or empty file, unknown ending, no architecture column, an architecture that the space
-        cannot parse or a cell that is not a number (with its row, counted from 1).
+      InputError: the file is missing, corrupt or empty, its ending is unknown, it has no architecture column, or the
+        message names a row, from 1, with an architecture that cannot be parsed or a cell that is not a number.
     """
     path = Path(path).expanduser()
     columns = _read_columns(path, arch_column)
@@ -82,14 +82,14 @@ def load_nasbench201(folder: str | Path | None = None) -> Table:
     (c10_valid_val_12, c10_cost_12_sec, robot_c10_test, robot_c100_test, robot_im120_test).
 
     Raises:
-      InputError: neither is present (the message says how to get one), or see `load_table`.
+      InputError: neither is present, or a file is not a table; see `load_table`.
     """
     if compiled := find_data("nasbench201", folder):
         return load_table(compiled, NASBENCH201)
     robot = find_data("robot", folder)
     if robot is None:
         place = data_folder(folder) / DATASETS["nasbench201"].places[0]
-        raise InputError(f"no NAS-Bench-201 table at {place}: bring it, or run `jaxnas data get robot` for RoBoT's")
+        raise InputError(f"no NAS-Bench-201 table at {place}; put it there, or run `jaxnas data get robot` for RoBoT's")
     files = {file for file, _ in _ROBOT_COLUMNS.values()}
     tables = {file: load_table(robot / f"{file}.p", NASBENCH201) for file in files}
     archs = enumerate_archs(NASBENCH201)
@@ -114,19 +114,19 @@ def load_proxy_scores(
       Architectures in index order, raw scores (synflow is a logarithm).
 
     Raises:
-      InputError: missing or corrupt file, unknown data set or proxy.
+      InputError: the file is missing or corrupt, or the data set or a proxy is unknown.
     """
     path = find_data("nasbench201-proxies", folder)
     if path is None:
         place = data_folder(folder) / DATASETS["nasbench201-proxies"].places[0]
         source = DATASETS["nasbench201-proxies"].address
-        raise InputError(f"no proxy scores at {place}: bring them (compiled from {source})")
+        raise InputError(f"no proxy scores at {place}; compile them from {source}")
     arrays = read_npz(path)
     if missing := [key for key in ("filled", "datasets", "columns") if key not in arrays]:
         raise InputError(f"{path}: no array {missing[0]!r}; it has {', '.join(arrays)}")
     datasets, columns = arrays["datasets"].tolist(), arrays["columns"].tolist()
     if arrays["filled"].shape != (len(datasets), NASBENCH201.size, len(columns)):
-        raise InputError(f"{path}: 'filled' has shape {arrays['filled'].shape}, it needs [data sets, 15625, columns]")
+        raise InputError(f"{path}: 'filled' must have shape [data sets, 15625, columns], got {arrays['filled'].shape}")
     if dataset not in datasets:
         raise unknown_name("data set", dataset, datasets)
     names = ["jacov" if proxy == "jacob_cov" else proxy for proxy in proxies]
@@ -140,7 +140,7 @@ def align(table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], colu
     """Return `column` of the table for each of `archs`, in their order.
 
     Raises:
-      InputError: unknown column, an architecture that stands twice in the table, or `archs` that it lacks.
+      InputError: the column is unknown, an architecture is in the table twice, or some of `archs` are not in it.
     """
     if column not in table.columns:
         raise unknown_name("column", column, table.columns)
@@ -156,11 +156,11 @@ def align(table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], colu
 
 
 class TabularObjective(NamedTuple):
-    """Accuracies of a pool that were measured before; called like an objective that trains.
+    """Accuracies of a pool from a table, with the interface of an objective that trains.
 
     Attributes:
-      values: what a search maximises, of each architecture.
-      test: what is reported at the end; NaN where the table has none.
+      values: the accuracy that a search maximises, of each architecture.
+      test: the accuracy that is reported at the end; NaN where the table has none.
     """
 
     values: Float64[np.ndarray, " A"]
@@ -234,7 +234,7 @@ def _npz_columns(path: Path, arch_column: str) -> dict[str, Column]:
 def _pickle_columns(path: Path) -> dict[str, Column]:
     rows = read_pickle(read_bytes(path), path)
     if not isinstance(rows, list) or not rows:
-        raise InputError(f"{path}: the pickle holds {type(rows).__name__} {rows!r:.40}, not a list of table rows")
+        raise InputError(f"{path}: the pickle must be a list of table rows, got {type(rows).__name__} {rows!r:.40}")
     if not all(isinstance(row, dict) for row in rows):
         return {path.stem: rows}
     shared = [key for key in rows[0] if isinstance(key, str) and all(key in row for row in rows)]
@@ -242,7 +242,7 @@ def _pickle_columns(path: Path) -> dict[str, Column]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return names for a message, which has one line whatever is in them."""
+    """Return names for a message of one line; those with special characters are escaped."""
     return ", ".join(name if name.isprintable() else repr(name) for name in names) or "none"
 
 
@@ -267,5 +267,5 @@ def _numbers(values: Column, name: str, path: Path) -> Float64[np.ndarray, " A"]
             numbers[row] = np.nan if value is None else float(value)
         except (TypeError, ValueError, OverflowError):
             shown = f"{value!r:.40}"
-            raise InputError(f"{path}, row {row + 1}: {name!r} is {shown}, not a number; leave text out") from None
+            raise InputError(f"{path}, row {row + 1}: {name!r} must be a number, got {shown}; leave text out") from None
     return numbers

@@ -1,11 +1,11 @@
-"""The loop of a training: epochs in short stretches, reported, kept in checkpoints, several candidates at once."""
+"""The loop of a training: epochs in short stretches with progress and checkpoints, for several candidates at once."""
 
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +28,9 @@ from jaxnas.objectives.sgd import (
 from jaxnas.runtime.devices import abstract_array, partition_spec
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore
 
-STRETCH = 2.0  # seconds of training between two looks at it
+STRETCH = 2.0  # seconds of training between two reports
 EVALUATION_BATCH = 256
-CHECKPOINT_INTERVAL = 60.0  # seconds; a candidate that takes less has none
+CHECKPOINT_INTERVAL = 60.0  # seconds; a shorter training has no checkpoint
 SPLIT, WHOLE = partition_spec("candidates"), partition_spec()
 
 
@@ -39,9 +39,9 @@ class Fitted(NamedTuple):
 
     Attributes:
       states: the last state of each, in NumPy arrays.
-      loss: mean of every epoch, nats; fewer epochs than the configured ones if all diverged.
-      accuracy: percent of the training images, as they were augmented, in every epoch.
-      seconds: without compiling.
+      loss: mean training loss of every epoch, nats; fewer epochs than the configured ones if all diverged.
+      accuracy: accuracy on the augmented training images in every epoch, percent.
+      seconds: seconds of training, without compilation.
     """
 
     states: list[TrainState]
@@ -51,15 +51,15 @@ class Fitted(NamedTuple):
 
 
 class Trainer:
-    """Train candidates from the initialisation on, several at once, in one program for all of them.
+    """Train candidates from the initialisation, several at once, in one program for all of them.
 
-    What a candidate becomes depends neither on the others nor on where training was interrupted.
+    The result of a candidate depends neither on the others nor on interruptions of the training.
 
     Args:
-      network: called as `TrainingObjective` says.
+      network: the network, see `TrainingObjective`.
       config: hyperparameters.
       data: training images.
-      num_decisions: decisions of an architecture.
+      num_decisions: number of decisions of an architecture, D.
       together: candidates that are trained at once.
       num_devices: devices that train; by default all of this process, at most one for each candidate.
       vmapped: whether a device trains its share under `vmap` instead of one after another; by default on accelerators.
@@ -97,22 +97,22 @@ class Trainer:
         archs: Int8[np.ndarray, "n D"],
         on_event: Listener = ignore,
         checkpoints: Checkpoints | None = None,
-        made_with: Mapping[str, Any] | None = None,
+        made_with: Mapping[str, object] | None = None,
     ) -> Fitted:
-        """Train n candidates, from the last checkpoint on if there is one.
+        """Train n candidates, from the last checkpoint if there is one.
 
-        Training ends early as soon as no candidate's loss is finite.
+        Training ends as soon as no candidate has a finite loss.
 
         Args:
           archs: candidates, at most `together`.
-          on_event: given a `TrainingProgress` every few seconds and after each epoch.
-          checkpoints: where the state is kept; None keeps none.
-          made_with: what the training depends on, as plain JSON values.
+          on_event: receives a `TrainingProgress` every few seconds and after each epoch.
+          checkpoints: checkpoints of the state; None for no checkpoints.
+          made_with: settings that the training depends on, as plain JSON values.
 
         Raises:
           InputError: the checkpoint is damaged, or made with other settings than `made_with`.
         """
-        with jax.enable_x64(False):  # whatever the caller computes in
+        with jax.enable_x64(False):  # even if the caller computes in float64
             fitted: Fitted = self._fit(np.asarray(archs, np.int8), on_event, checkpoints, dict(made_with or {}))
             return fitted
 
@@ -121,8 +121,8 @@ class Trainer:
 
         Args:
           state: the trained state of one candidate.
-          arch: its architecture.
-          data: images as `chunks` cuts them.
+          arch: the architecture of the candidate.
+          data: chunks of images, see `chunks`.
         """
         with jax.enable_x64(False):
             hits = sum(float(self._count(state, arch, chunk)) for chunk in data)
@@ -133,7 +133,7 @@ class Trainer:
         archs: Int8[np.ndarray, "n D"],
         on_event: Listener,
         checkpoints: Checkpoints | None,
-        made_with: Mapping[str, Any],
+        made_with: Mapping[str, object],
     ) -> Fitted:
         first, program = self._programs
         lanes = np.array([i % self.num_devices * self.share + i // self.num_devices for i in range(len(archs))])
@@ -167,9 +167,9 @@ class Trainer:
     def _put(self, states: TrainState, lanes: Int[np.ndarray, " n"], restored: TrainState) -> TrainState:
         """Return the states with the restored ones in the lanes of their candidates."""
 
-        def put(leaf: np.ndarray, of_candidates: np.ndarray) -> np.ndarray:
+        def put(leaf: np.ndarray, values: np.ndarray) -> np.ndarray:
             leaf = np.array(leaf)
-            leaf[lanes] = of_candidates
+            leaf[lanes] = values
             return leaf
 
         moved: TrainState = jax.device_put(jax.tree.map(put, jax.device_get(states), restored), self._split)
@@ -178,8 +178,8 @@ class Trainer:
     def _fit_params(self, states: TrainState, archs: Int8[np.ndarray, "G D"]) -> TrainState:
         """Return the states, whose params are equal in all lanes, with those of each lane's architecture."""
         params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], states.params))
-        of_lanes = [self.network.params_for(params, arch) for arch in archs]
-        stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *of_lanes)
+        by_lane = [self.network.params_for(params, arch) for arch in archs]
+        stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *by_lane)
         return states._replace(params=jax.device_put(stacked, self._split))
 
     @cached_property
@@ -213,14 +213,14 @@ class Trainer:
 
 @dataclass
 class Course:
-    """How far a training has come, apart from its states: what a checkpoint's header holds.
+    """The progress and losses of a training, which the header of a checkpoint contains.
 
     Attributes:
-      epoch: finished epochs.
-      step: finished steps of the next epoch.
-      seconds: of training, without compiling.
-      loss: mean of each epoch and candidate [E][n], nats.
-      accuracy: percent of the training images in each epoch [E][n].
+      epoch: number of finished epochs.
+      step: number of finished steps of the next epoch.
+      seconds: seconds of training, without compilation.
+      loss: mean training loss of each epoch and candidate [E][n], nats.
+      accuracy: accuracy on the training images in each epoch [E][n], percent.
       alive: whether some candidate's loss is finite.
     """
 

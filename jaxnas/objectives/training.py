@@ -1,8 +1,8 @@
 """Training as the objective of a search: the validation accuracy of a candidate after a short, fixed schedule.
 
 All candidates share the split, the supernet initialisation (each takes the tensors of the ops it has) and the order of
-the minibatches, all drawn from the seed alone: a candidate's result depends on nothing but itself, and comparisons are
-free of three sources of noise.
+the minibatches, all drawn from the seed alone: the result of a candidate does not depend on other candidates, and three
+sources of noise do not affect comparisons.
 """
 
 import dataclasses
@@ -49,11 +49,11 @@ class TrainingObjective:
     Args:
       network: called as network.apply(variables, images, arch, train=...), keeps running statistics in `batch_stats`.
       archs: the pool; rows may repeat.
-      data: images as the network shall see them, see `standardize`.
+      data: standardised images, see `standardize`.
       config: hyperparameters.
       record: JSON-lines file of what was trained, replaced atomically after each candidate. The candidates in
-        it are not trained again, whatever pool they came from.
-      on_event: given a `TrainingProgress` every few seconds and after each epoch.
+        it are not trained again, from any pool.
+      on_event: receives a `TrainingProgress` every few seconds and after each epoch.
       together: candidates that `prepare` trains at once; default: one on each device.
       space: the space of the architectures; default: the one that the network names.
       workers: train instead of this process, each one candidate at a time.
@@ -185,7 +185,7 @@ class TrainingObjective:
 
     def _name(self, index: int) -> str:
         if not 0 <= index < len(self.archs):
-            raise InputError(f"index {index} is not in the pool: choose from 0..{len(self.archs) - 1}")
+            raise InputError(f"an index of the pool must be from 0 to {len(self.archs) - 1}, got {index}")
         return self._space.format(self.archs[index])
 
     def _report(self, indices: Sequence[int], event: Event) -> None:
@@ -196,7 +196,7 @@ class TrainingObjective:
 
     def _fit(self, indices: Sequence[int], folder: Path | None = None) -> tuple[list[TrainState], list[Trained]]:
         """Train candidates from the initialisation on; return their last states and their lines of the record."""
-        with jax.enable_x64(False):  # whatever the caller computes in
+        with jax.enable_x64(False):  # even if the caller computes in float64
             made_with = {**self._header, "archs": [self._name(index) for index in indices]}
             checkpoints = Checkpoints(folder) if folder else None
             fitted = self._trainer.fit(
@@ -219,7 +219,7 @@ class TrainingObjective:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What a worker needs to train any of the candidates, see `TrainingObjective`."""
+    """The arguments of the `TrainingObjective` that a worker makes to train any of the candidates."""
 
     network: SearchNetwork
     archs: Int8[np.ndarray, "A D"]

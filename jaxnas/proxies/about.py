@@ -1,4 +1,4 @@
-"""Facts about each proxy: the quantities that it reads, its cost, its direction and its source."""
+"""Facts about every proxy: the quantities it reads, its cost, its direction and its source."""
 
 import inspect
 import re
@@ -11,13 +11,13 @@ from jaxtyping import Float
 from jaxnas.proxies.zoo import PROXIES, Proxy
 
 LOWER_IS_BETTER = frozenset({"ntk_condition"})
-EXACT = frozenset({"flops", "params", "num_layers"})  # equal for isomorphic architectures, whatever the draw
+EXACT = frozenset({"flops", "params", "num_layers"})  # equal for isomorphic architectures in every draw
 NEEDS_LABELS = frozenset({"labels", "gradient", "channel_gradient", "curvature", "half_gradients", "image_gradients"})
 NEEDS_IMAGES = frozenset({"input_jacobian", "image_jacobians", "relus", "thin_relus"})
 
 FEW_SHARE = 16 / 64  # share of a minibatch of 64 whose images have a gradient each
 PASSES: dict[str, tuple[float, float]] = {
-    # For each quantity of `Quantities` the forward and backward passes over a minibatch of 64 that it takes.
+    # The forward and backward passes over a minibatch of 64 that each property of `Quantities` takes.
     "labels": (0, 0),
     "kernels": (0, 0),
     "in_use": (0, 0),
@@ -74,24 +74,35 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 
 
 class About(NamedTuple):
-    """One line of `jaxnas proxies`."""
+    """The facts about one proxy, a line of `jaxnas proxies`.
+
+    Attributes:
+      name: key in `PROXIES`.
+      source: paper and arXiv id.
+      needs: quantities that it reads, keys of `PASSES`.
+      forward: forward passes over a minibatch of 64 if no other proxy is computed.
+      backward: backward passes over a minibatch of 64 if no other proxy is computed.
+      sees: data that it reads: "labels" (and images), "images" or "nothing".
+      higher_is_better: direction of the score.
+      exact: whether isomorphic architectures have equal scores in every draw.
+    """
 
     name: str
-    source: str  # paper and arXiv id
-    needs: tuple[str, ...]  # quantities, keys of PASSES
-    forward: float  # passes over a minibatch of 64, when nothing else is asked for
+    source: str
+    needs: tuple[str, ...]
+    forward: float
     backward: float
-    sees: str  # "labels" (and images), "images", or "nothing" of the data
+    sees: str
     higher_is_better: bool
-    exact: bool  # equal for isomorphic architectures, whatever the draw
+    exact: bool
 
 
 def about(name: str) -> About:
-    """Return the facts about the proxy of that name, one of PROXIES."""
+    """Return the facts about a proxy of `PROXIES`."""
     needs, is_exact = _NEEDS[name], name in EXACT
     sees = "labels" if NEEDS_LABELS & set(needs) else "images" if NEEDS_IMAGES & set(needs) else "nothing"
-    forward, backward = (max(PASSES[need][way] for need in needs) for way in (0, 1))
-    if is_exact:  # shapes are enough: nothing of a pass is left once compiled
+    forward, backward = (max(PASSES[need][direction] for need in needs) for direction in (0, 1))
+    if is_exact:  # only shapes matter, and compilation removes the passes
         sees, forward, backward = "nothing", 0, 0
     return About(
         name,
@@ -106,19 +117,20 @@ def about(name: str) -> About:
 
 
 def passes_of(names: Sequence[str]) -> tuple[float, float]:
-    """Return the forward and backward passes over a minibatch of 64 that proxies take together; custom ones count 0.
+    """Return the numbers of forward and backward passes over a minibatch of 64 that proxies take together.
 
-    The loss and the Jacobian share their forward pass, and the curvature starts from the gradient.
+    The loss and the Jacobian share their forward pass, and the curvature starts from the gradient. Custom proxies count
+    0.
     """
     needs = {need for name in names if name in _NEEDS and name not in EXACT for need in _NEEDS[name]}
-    of_loss = bool(needs & {"gradient", "channel_gradient", "curvature"})
-    of_jacobian, of_curvature = "input_jacobian" in needs, "curvature" in needs
+    needs_loss = bool(needs & {"gradient", "channel_gradient", "curvature"})
+    needs_jacobian, needs_curvature = "input_jacobian" in needs, "curvature" in needs
     if "block_jacobians" in needs:
         needs -= {"blocks"}
-    apart = [PASSES[need] for need in needs - {"gradient", "channel_gradient", "curvature", "input_jacobian"}]
-    forward = float(of_loss or of_jacobian) + (PASSES["curvature"][0] - 1) * of_curvature
-    backward = float(of_loss) + float(of_jacobian)
-    return forward + sum(pair[0] for pair in apart), backward + sum(pair[1] for pair in apart)
+    unshared = [PASSES[need] for need in needs - {"gradient", "channel_gradient", "curvature", "input_jacobian"}]
+    forward = float(needs_loss or needs_jacobian) + (PASSES["curvature"][0] - 1) * needs_curvature
+    backward = float(needs_loss) + float(needs_jacobian)
+    return forward + sum(pair[0] for pair in unshared), backward + sum(pair[1] for pair in unshared)
 
 
 def source_of(proxy: Proxy) -> str:
@@ -129,6 +141,6 @@ def source_of(proxy: Proxy) -> str:
 
 
 def orient(values: Float[np.ndarray, "A M"], names: Sequence[str]) -> Float[np.ndarray, "A M"]:
-    """Return the scores with the sign that makes higher better, for methods that rank by them."""
+    """Return scores [A M] of the named proxies with the sign that makes higher scores better."""
     signs = np.array([-1.0 if name in LOWER_IS_BETTER else 1.0 for name in names])
     return np.asarray(values * signs)

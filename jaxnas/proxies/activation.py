@@ -1,4 +1,4 @@
-"""Proxies of the rank of activations: how many independent directions the inputs of ReLUs have."""
+"""Proxies of the rank of activations: the number of independent directions of the inputs of ReLUs."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -8,9 +8,9 @@ from jaxnas.proxies.spectrum import eigenvalues, singular_values
 
 
 def meco(q: Quantities) -> Float[Array, ""]:
-    """Sum over ReLUs of the least eigenvalue of the correlation of channels over pixels, for the first image.
+    """Return the sum over ReLUs of the least eigenvalue of the correlation of channels over pixels of the first image.
 
-    Each term lies in [0, 1] up to rounding. It is 0 where there are fewer pixels than channels, and for constant
+    Each term is in [0, 1] up to rounding. It is 0 where there are fewer pixels than channels, and for constant
     features, whose correlations count as 0. Higher is better. Uses no labels.
     Source: Jiang et al. 2023 (NeurIPS). Their formula sums over layers, their code over all modules including
     containers. Here a layer is the input of a ReLU, a constant channel counts 0, and normalisation uses the minibatch.
@@ -29,7 +29,7 @@ def meco(q: Quantities) -> Float[Array, ""]:
 
 
 def near(q: Quantities) -> Float[Array, ""]:
-    """Sum over ReLUs of the effective ranks of their inputs and of their outputs.
+    """Return the sum over ReLUs of the effective ranks of their inputs and of their outputs.
 
     The effective rank of a matrix is exp(-sum_i p_i log p_i), p its singular values divided by their sum: 1 to C, for
     the C x C matrix of C positions spread evenly over images and pixels; 0 for a matrix of zeros. Higher is better.

@@ -1,4 +1,4 @@
-"""Proxies of the blocks of a network, by which AZ-NAS ranks: random kernels, images of noise, no data.
+"""Proxies of the blocks of a network, from AZ-NAS: random kernels, images of noise, no data.
 
 The fourth proxy of AZ-NAS is `flops`. Blocks are the stem, then every cell and residual block. Each of these proxies
 raises InputError for networks that declare no blocks.
@@ -14,30 +14,31 @@ _SMALLEST_SHARE, _SMALLEST_NORM = 1e-8, 1e-6
 
 
 def az_expressivity(q: Quantities) -> Float[Array, ""]:
-    """Sum over blocks of e = -sum_i p_i log(p_i + 1e-8), p the eigenvalues of the covariance of channels, sum 1.
+    """Return the sum over blocks of the entropy e = -sum_i p_i log(p_i + 1e-8) of the covariance of channels.
 
-    The covariance is over images and pixels of the output of the block. The score is at least 0, up to 1e-8, and at
-    most sum log C; higher is better. NaN where an output is constant.
+    The p_i are the eigenvalues of the covariance, divided by their sum. The covariance is over images and pixels of the
+    output of the block. The score is at least 0, up to 1e-8, and at most sum log C; higher is better. NaN where an
+    output is constant.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
     return _entropies(q).sum()
 
 
 def az_progressivity(q: Quantities) -> Float[Array, ""]:
-    """Least growth of the e of `az_expressivity` from one block to the next: min_l e_l - e_(l-1).
+    """Return the least growth of the e of `az_expressivity` from one block to the next: min_l e_l - e_(l-1).
 
-    Any sign; higher is better. NaN where an output is constant.
+    Of either sign; higher is better. NaN where an output is constant.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
     return jnp.diff(_entropies(q)).min()
 
 
 def az_trainability(q: Quantities) -> Float[Array, ""]:
-    """Mean over all blocks except the first of 2 - s - 1 / (s + 1e-6), s the largest singular value of M; at most 0.
+    """Return the mean over all blocks except the first of 2 - s - 1 / (s + 1e-6); at most 0.
 
-    M = G'S / (N h w) estimates the mean Jacobian of a block over images and pixels: S [N h w, O] are random signs at
-    its output and G their pullback to its input, where pixels that become one are concatenated as channels.
-    Higher is better. -inf where a block is the identity for every sign.
+    s is the largest singular value of M = G'S / (N h w), an estimate of the mean Jacobian of a block over images and
+    pixels: S [N h w, O] are random signs at its output and G their pullback to its input, where pixels that become one
+    are concatenated as channels. Higher is better. -inf where a block is the identity for every sign.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
     return jnp.stack([_trainability(*pair) for pair in q.block_jacobians]).mean()

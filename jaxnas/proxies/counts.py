@@ -1,4 +1,4 @@
-"""Proxies of the size of a network: its layers, parameters, operations, and the norm of its kernels. No data."""
+"""Proxies of the size of a network: its layers, parameters, operations, and the norm of its kernels; no data."""
 
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
@@ -12,16 +12,16 @@ _MILLION = 1e6
 
 
 def params(q: Quantities) -> Float[Array, ""]:
-    """Number of parameters that the architecture uses, in millions: kernels, biases, gammas and betas.
+    """Return the number of parameters that the architecture uses, in millions: kernels, biases, gammas and betas.
 
-    > 0, higher is better. Dead edges have none, as the engine scores architectures without them.
+    > 0, higher is better. Dead edges have no parameters, as the engine scores architectures without them.
     Source: Ning et al. 2021 (arXiv:2008.03064) as a proxy.
     """
     return num_params(q.network, q.params, q.arch, q.batch.images[:1]) / jnp.asarray(_MILLION, q.batch.images.dtype)
 
 
 def num_layers(q: Quantities) -> Float[Array, ""]:
-    """Number of convolutions and linear layers that the architecture uses; >= 1, higher is better.
+    """Return the number of convolutions and linear layers that the architecture uses; >= 1, higher is better.
 
     Source: Tybl & Neumann 2025 (arXiv:2502.04975), among others.
     """
@@ -30,7 +30,7 @@ def num_layers(q: Quantities) -> Float[Array, ""]:
 
 
 def l2_norm(q: Quantities) -> Float[Array, ""]:
-    """Sum over the layers that the architecture uses of the L2 norm of their kernels; > 0, higher is better.
+    """Return the sum of the L2 norms of the kernels of the layers that the architecture uses; > 0, higher is better.
 
     Source: Abdelfattah et al. 2021 (arXiv:2101.08134).
     """
@@ -49,12 +49,12 @@ def _layers_in_use(q: Quantities, path: str) -> Array:
 
 
 def flops(q: Quantities) -> Float[Array, ""]:
-    """Operations for one image, in millions: multiply-adds of convolutions and linear layers, biases, and others.
+    """Return the operations for one image in millions: multiply-adds of convolutions and linear layers, and others.
 
-    Batch normalisation counts 2 for each number (1 without gamma and beta), a ReLU 1, and pooling the number of pixels
-    of its window for each output, where the window of a global average counts as one pixel larger each way. Sums, skips
-    and the biases of linear layers do not count. > 0, higher is better. All of this follows the public code of
-    NAS-Bench-Suite-Zero (Krishnakumar et al. 2022, arXiv:2210.03230).
+    A bias of a convolution counts 1 for each pixel, batch normalisation 2 for each number (1 without gamma and beta), a
+    ReLU 1, and pooling the number of pixels of its window for each output, where the window of a global average counts
+    as one pixel larger in each direction. Sums, skips and the biases of linear layers do not count. > 0, higher is
+    better. All of this follows the public code of NAS-Bench-Suite-Zero (Krishnakumar et al. 2022, arXiv:2210.03230).
     Source: Ning et al. 2021 (arXiv:2008.03064) as a proxy.
     """
     params = flatten_dict(q.params, sep="/")

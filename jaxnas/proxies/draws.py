@@ -1,13 +1,14 @@
-"""What proxies draw at random, and passes over networks with such params; data and initial params are not read."""
+"""Random params and images of proxies, and passes over networks with them; data and initial params are not read."""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
+from jax.tree_util import DictKey
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8, PRNGKeyArray, PyTree
 
@@ -16,24 +17,35 @@ from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies.passes import Kernels, backwards, fan_in, layer_axes, replace_kernels, spread
 
 STEP = 1e-2  # the distance between two images of noise, as a share of a random direction
-SMOOTHING = 0.05  # how far the probabilities of classes are moved towards equal ones
+SMOOTHING = 0.05  # weight of equal probabilities in those of the classes
 MOST_ROWS = 16  # rows of a factor of the Fisher information of one image
 NOT_KERNELS = ("bias", "gamma", "beta")
 
 
 class Noise(NamedTuple):
-    """Random params and images, for proxies that read neither data nor the initial params."""
+    """Random params and images, for proxies that read neither data nor the initial params.
 
-    params: PyTree  # kernels N(0, 1), biases and betas 0, gammas 1
-    images: Float[Array, "N *P H W C"]  # N(0, 1)
-    direction: Float[Array, "N *P H W C"]  # N(0, 1)
+    Attributes:
+      params: kernels from N(0, 1), biases and betas 0, gammas 1.
+      images: images from N(0, 1).
+      direction: a direction in the space of images, from N(0, 1).
+    """
+
+    params: PyTree
+    images: Float[Array, "N *P H W C"]
+    direction: Float[Array, "N *P H W C"]
 
 
 class Response(NamedTuple):
-    """The response of a network of noise to two batches: features, and running variances after both."""
+    """The response of a network of noise to two batches.
 
-    features: Float[Array, "2 N H W C"]  # before the global average
-    variances: dict[str, Float[Array, "... C"]]  # by path of the normalisation
+    Attributes:
+      features: features of both before the global average.
+      variances: running variances after both, by path of the normalisation.
+    """
+
+    features: Float[Array, "2 N H W C"]
+    variances: dict[str, Float[Array, "... C"]]
 
 
 def draw_noise(
@@ -54,14 +66,14 @@ def draw_noise(
     return Noise(jax.tree.unflatten(tree, filled), noise, direction)
 
 
-def _is_kernel(path: tuple[Any, ...]) -> bool:
+def _is_kernel(path: tuple[DictKey, ...]) -> bool:
     return not path[-1].key.endswith(NOT_KERNELS)
 
 
 def fresh_statistics(shapes: PyTree, dtype: DTypeLike) -> PyTree:
     """Return running means 0 and variances 1, for `shapes` of the collection "batch_stats"."""
 
-    def start(path: tuple[Any, ...], leaf: Array) -> Array:
+    def start(path: tuple[DictKey, ...], leaf: Array) -> Array:
         return jnp.full(leaf.shape, float(path[-1].key.endswith("variance")), dtype)
 
     return jax.tree_util.tree_map_with_path(start, shapes)
@@ -145,7 +157,7 @@ def fisher_rows(
     variables = {"params": params, "batch_stats": stats}
     shape = jax.eval_shape(lambda x: network.apply(variables, x, arch, train=False), images).shape
     if len(shape) != 2:
-        raise InputError(f"the Fisher information needs logits [N, K], not outputs of {shape}: leave vkdnw out")
+        raise InputError(f"the Fisher information needs logits [N, K], got outputs of {shape}; leave vkdnw out")
     mixing = None
     if shape[1] > MOST_ROWS:
         mixing = jax.random.normal(key, (len(images), MOST_ROWS, shape[1]), images.dtype) / MOST_ROWS**0.5

@@ -1,4 +1,4 @@
-"""The last step of proxies that need float64 for it, such as a log-determinant: some devices have no such type."""
+"""The last step of proxies that need float64, such as a log-determinant, for devices that lack the type."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Unfinished:
     arrays: tuple[Array, ...]
 
     def finish(self) -> Float[Array, ""]:
-        """Return the score in float64, whatever the precision of the process."""
+        """Return the score in float64, in any precision of the process."""
         with jax.enable_x64(True):
             return self.function(*(_widest(x) for x in self.arrays))
 

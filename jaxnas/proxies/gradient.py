@@ -8,7 +8,7 @@ from jaxnas.proxies.quantities import Quantities
 
 
 def grad_norm(q: Quantities) -> Float[Array, ""]:
-    """Sum over layers of the L2 norm of g, a sum of norms; >= 0, higher is better.
+    """Return the sum over layers of the L2 norm of g; >= 0, higher is better.
 
     Source: Abdelfattah et al. 2021 (arXiv:2101.08134).
     """
@@ -16,7 +16,7 @@ def grad_norm(q: Quantities) -> Float[Array, ""]:
 
 
 def snip(q: Quantities) -> Float[Array, ""]:
-    """Sum over weights of |w g|; >= 0, higher is better.
+    """Return the sum over kernel entries of |w g|; >= 0, higher is better.
 
     Source: Lee et al. 2019 (arXiv:1810.02340), summed over all layers as Abdelfattah et al. 2021 do.
     """
@@ -24,7 +24,7 @@ def snip(q: Quantities) -> Float[Array, ""]:
 
 
 def plain(q: Quantities) -> Float[Array, ""]:
-    """Sum over weights of w g, which cancels; any sign, higher is better.
+    """Return the sum over kernel entries of w g, whose terms cancel; of either sign, higher is better.
 
     Layers that a normalisation follows contribute almost 0.
     Source: Mozer & Smolensky 1989 (NIPS, skeletonization), as in Abdelfattah et al. 2021 (arXiv:2101.08134).
@@ -33,7 +33,7 @@ def plain(q: Quantities) -> Float[Array, ""]:
 
 
 def grasp(q: Quantities) -> Float[Array, ""]:
-    """-sum of w (H g), H the Hessian of L with respect to the weights; any sign, higher is better.
+    """Return -sum of w (H g), H the Hessian of L with respect to the kernels; of either sign, higher is better.
 
     Source: Wang et al. 2020 (arXiv:2002.07376); the same minibatch serves both gradients, temperature 1.
     """
@@ -41,11 +41,11 @@ def grasp(q: Quantities) -> Float[Array, ""]:
 
 
 def fisher(q: Quantities) -> Float[Array, ""]:
-    """Sum over layers and output channels c of D_c (weights per channel), D_c = 1/2 mean_n (sum_pixels a dL/da)^2.
+    """Return the sum over output channels c of D_c (entries per channel), D_c = 1/2 mean_n (sum_pixels a dL/da)^2.
 
     a is the output of a convolution or linear layer. >= 0, higher is better. A layer whose input is 0 everywhere feeds
     a constant to batch normalisation, which multiplies its gradient by 1/sqrt(1e-5): canonicalise such architectures.
-    Source: Theis et al. 2018 (arXiv:1801.05787), Turner et al. 2020 (arXiv:1906.04113); the factor "weights per
+    Source: Theis et al. 2018 (arXiv:1801.05787), Turner et al. 2020 (arXiv:1906.04113); the factor "entries per
     channel" is that of the public code of Abdelfattah et al. 2021.
     """
 

@@ -12,7 +12,7 @@ _MANY_CLASSES = 100
 
 
 def jacob_cov(q: Quantities) -> Float[Array, ""]:
-    """-sum_i log(v_i + k) + 1 / (v_i + k), v the eigenvalues of the correlation of J's rows, k = 1e-5.
+    """Return -sum_i log(v_i + k) + 1 / (v_i + k), v the eigenvalues of the correlation of J's rows, k = 1e-5.
 
     At most -N (all rows uncorrelated); higher is better. Computed in float64. NaN where a row is constant, as for an
     architecture whose output does not depend on the image.
@@ -28,7 +28,7 @@ def _spectral_score(correlation: Array) -> Array:
 
 
 def epe_nas(q: Quantities) -> Float[Array, ""]:
-    """Sum over classes c of |s_c|, s_c = sum_ij log(|C_ij| + k) over pairs of images of c, k = 1e-5.
+    """Return the sum over classes c of |s_c|, s_c = sum_ij log(|C_ij| + k) over pairs of images of c, k = 1e-5.
 
     C is the correlation of the rows of J. With more than 100 classes, s_c is divided by the number of its images, and
     the score is the sum of |s_c - s_d| over ordered pairs of classes with at least two images, divided by the number of
@@ -41,7 +41,9 @@ def epe_nas(q: Quantities) -> Float[Array, ""]:
     """
     labels, num_classes = q.batch.labels, q.network.num_classes
     if labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise InputError(f"epe_nas needs a class for each image, not {labels.dtype} {labels.shape}: leave it out")
+        raise InputError(
+            f"labels must be one class for each image for epe_nas, got {labels.dtype} {labels.shape}; leave it out"
+        )
     members = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)  # [N K]
     return q.finish(_between_classes, _correlation(q), members)
 

@@ -7,8 +7,9 @@ from jaxnas.proxies.quantities import Quantities
 
 
 def zen(q: Quantities) -> Float[Array, ""]:
-    """log mean_n sum |f(x) - f(x + d / 100)| + sum over normalisations of log sqrt(mean_c running variance).
+    """Return the log of the mean change of the features for a small change of noise, plus a scale.
 
+    The score is log mean_n sum |f(x) - f(x + d / 100)| + sum over normalisations of log sqrt(mean_c running variance).
     f are the features before the global average, x and d images of N(0, 1), all kernels N(0, 1), biases 0; batch
     normalisation uses the minibatch. The second term restores the scale that normalisation removes: the running
     variances after both passes start at 1 and move a tenth of the way. Higher is better. -inf where no feature depends

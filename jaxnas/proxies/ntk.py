@@ -1,7 +1,7 @@
-"""Proxies of the spectrum of how the logits depend on the weights: the neural tangent kernel, Fisher information.
+"""Proxies of the derivatives of the logits with respect to the kernels: neural tangent kernel, Fisher information.
 
-The kernel is T_ij = <df(x_i)/dw, df(x_j)/dw>, f the sum of the logits, over the weights of the architecture and the
-first 16 images, which are the minibatch of normalisation.
+The tangent kernel is T_ij = <df(x_i)/dw, df(x_j)/dw>, f the sum of the logits, over the kernels w of the network and
+the first 16 images, which are the minibatch of normalisation.
 """
 
 import jax.numpy as jnp
@@ -14,9 +14,9 @@ _MOST_TENSORS, _SMALLEST_SHARE = 128, 1e-10
 
 
 def ntk_condition(q: Quantities) -> Float[Array, ""]:
-    """Largest eigenvalue of T divided by the smallest; >= 1, lower is better.
+    """Return the largest eigenvalue of T divided by the smallest; >= 1, lower is better.
 
-    NaN for a network whose output depends on no weight. Above 1e7 rounding of float32 decides. Uses no labels.
+    NaN for a network whose output depends on no kernel. Above 1e7 rounding of float32 decides. Uses no labels.
     Source: Chen, Gong & Wang 2021 (arXiv:2102.11535), in a network of 3 channels, as one term of TE-NAS.
     """
     return q.finish(_condition, _kernel(q))
@@ -29,7 +29,7 @@ def _condition(kernel: Array) -> Array:
 
 
 def ntk_trace(q: Quantities) -> Float[Array, ""]:
-    """sqrt(mean_i T_ii), the size of the derivative of the logits of one image; >= 0, higher is better.
+    """Return sqrt(mean_i T_ii), the size of the derivative of the logits of one image; >= 0, higher is better.
 
     Uses no labels.
     Source: Shu et al. 2022 (arXiv:2201.09785), who take the logit of the class of the image in place of the sum.
@@ -38,14 +38,14 @@ def ntk_trace(q: Quantities) -> Float[Array, ""]:
 
 
 def vkdnw(q: Quantities) -> Float[Array, ""]:
-    """Number of layers + entropy of the nine deciles of the spectrum of the Fisher information; higher is better.
+    """Return the number of layers + the entropy of the nine deciles of the spectrum of the Fisher information.
 
-    The information F = mean_n J_n' (diag p_n - p_n p_n') J_n is that of the first number of each parameter tensor in
-    use, of the first 128 of those; J_n [K, 128] are the derivatives of the logits of image n, p_n = 0.95 softmax +
-    0.05 / K. For more than 16 classes it is estimated: B_n'B_n, of 16 random combinations of rows, has the expectation
-    of each term. The deciles divided by their sum have the entropy, at most log 9, so that it decides between equal
-    depths. Images of noise, kernels N(0, 2 / fan-in), normalisation by means 0 and variances 1. No data. NaN where all
-    deciles are 0, as where the output does not depend on the image.
+    Higher is better. The information F = mean_n J_n' (diag p_n - p_n p_n') J_n is that of the first number of each
+    parameter tensor in use, of the first 128 of those; J_n [K, 128] are the derivatives of the logits of image n, p_n =
+    0.95 softmax + 0.05 / K. For more than 16 classes it is estimated: B_n'B_n, of 16 random combinations of rows, has
+    the expectation of each term. The deciles divided by their sum have the entropy, at most log 9, so that it decides
+    between equal depths. Images of noise, kernels N(0, 2 / fan-in), normalisation by means 0 and variances 1. No data.
+    NaN where all deciles are 0, as where the output does not depend on the image.
     Source: Tybl & Neumann 2025 (arXiv:2502.04975), there of 64 images and all classes; their code takes a triangular
     root of the matrix in the middle the other way round; here the paper's form.
 

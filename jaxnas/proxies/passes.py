@@ -1,4 +1,4 @@
-"""Passes over the network of one architecture: how the values that `Quantities` keeps are computed.
+"""Passes over the network of one architecture, which compute the values of `Quantities`.
 
 `Kernels` are flat dictionaries: "stage1/conv_3x3" -> the kernels of that layer, where leading axes stack layers.
 """
@@ -51,7 +51,7 @@ def layer_axes(w: Array) -> tuple[int, ...]:
 
 
 def fan_in(w: Array) -> Float[Array, "... 1"]:
-    """Return the number of weights of each output channel, [..., 1]; those that an architecture does not have are 0."""
+    """Return the number of kernel entries of each output channel [... 1] that are not 0; unused entries are 0."""
     return jnp.max(jnp.sum(w != 0, axis=layer_axes(w)[:-1]), axis=-1, keepdims=True)
 
 
@@ -98,7 +98,7 @@ def gradients_of_parts(
     return gradients
 
 
-def of_each_image(
+def backward_by_image(
     network: SearchNetwork,
     params: PyTree,
     kernels: Kernels,

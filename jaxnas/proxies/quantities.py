@@ -144,7 +144,7 @@ class Quantities:
             return jnp.zeros_like(outputs).at[image].set(1)
 
         images = self.batch.images[:FEW]
-        return passes.of_each_image(self.network, self.params, self.kernels, self.arch, images, cotangent)
+        return passes.backward_by_image(self.network, self.params, self.kernels, self.arch, images, cotangent)
 
     def synaptic_flow(self, norm: Norm) -> SynapticFlow:
         """Return |w| and dR/d|w|, R the sum of outputs for one image of ones, every parameter replaced by |.|.
@@ -242,7 +242,7 @@ class Quantities:
     def _blocks(self) -> dict[tuple[str, ...], Array]:
         outputs = draws.run_blocks(self.network, self._kaiming, self.noise.images, self.arch)
         if not outputs:
-            raise InputError(f"{type(self.network).__name__} declares no blocks: leave proxies of blocks out")
+            raise InputError(f"{type(self.network).__name__} must declare blocks for this proxy; leave it out")
         return outputs
 
     @cached_property
@@ -281,7 +281,7 @@ class Quantities:
 
     @cached_property
     def places(self) -> Kernels:
-        """For every layer and normalisation, by path, at how many pixels of one image it is computed; 0 if unused."""
+        """The number of pixels of one image where each layer and normalisation is computed, by path; 0 if unused."""
 
         def forward(places: Kernels) -> Array:
             return passes.apply(self.network, self.params, self.kernels, self._one_image, self.arch, places=places)

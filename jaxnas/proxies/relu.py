@@ -1,4 +1,4 @@
-"""Proxies of the pattern of ReLUs: which inputs are above 0 for which image."""
+"""Proxies of the patterns of ReLUs: the images for which each input is above 0."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ _BITS = 16  # of a pattern, at most 32
 
 
 def nwot(q: Quantities) -> Float[Array, ""]:
-    """log |det K|, K_ij the number of ReLUs that are both on or both off for images i and j.
+    """Return log |det K|, K_ij the number of ReLUs that are both on or both off for images i and j.
 
     At most N log(number of ReLUs), where no two images share a pattern; higher is better. -inf where two images have
     equal patterns. Batch normalisation uses the minibatch; leaky ReLUs do not count.
@@ -23,10 +23,11 @@ def nwot(q: Quantities) -> Float[Array, ""]:
 
 
 def naswot(q: Quantities) -> Float[Array, ""]:
-    """log |det K|, K_ij the inner product of the inputs of all ReLUs for images i and j: values in place of patterns.
+    """Return log |det K|, K_ij the inner product of the inputs of all ReLUs for images i and j.
 
-    Higher is better. -inf where the inputs are linearly dependent, which float32 may miss. Uses no labels. The public
-    code counts a ReLU that works in place, such as the last of NAS-Bench-201, by its output; here its input counts.
+    This is `nwot` of values in place of patterns. Higher is better. -inf where the inputs are linearly dependent, which
+    float32 may miss. Uses no labels. The public code counts a ReLU that works in place, such as the last of
+    NAS-Bench-201, by its output; here its input counts.
     Source: the public code of He et al. 2024 (arXiv:2403.07591), for the proxy of Mellor et al. 2021.
     """
     n = len(q.batch.images)
@@ -34,7 +35,7 @@ def naswot(q: Quantities) -> Float[Array, ""]:
 
 
 def swap(q: Quantities) -> Float[Array, ""]:
-    """Number of distinct patterns of ReLUs, a pattern being the images, of the first 16, for which one is on.
+    """Return the number of distinct patterns of ReLUs; a pattern is the set of the first 16 images for which one is on.
 
     1 to 2^16, at most the number of ReLUs; higher is better. Uses no labels. Normalisation uses the minibatch.
     Source: Peng et al. 2024 (arXiv:2403.04161), "sample-wise activation patterns": there in a network of 3 channels,
@@ -53,9 +54,12 @@ def swap(q: Quantities) -> Float[Array, ""]:
 
 
 def regularised_swap(mean: float, width: float) -> Callable[[Quantities], Float[Array, ""]]:
-    """The proxy swap * exp(-(P - mean)^2 / width), P the parameters of the architecture in thousands.
+    """Make the proxy swap * exp(-(P - mean)^2 / width), P the number of parameters of the architecture in thousands.
 
-    Choose `mean`, the wanted size, and `width`, the square of the tolerated distance from it.
+    Args:
+      mean: the wanted size, in thousands of parameters.
+      width: the square of the tolerated distance from it.
+
     Source: Peng et al. 2024 (arXiv:2403.04161).
     """
 
@@ -66,7 +70,7 @@ def regularised_swap(mean: float, width: float) -> Callable[[Quantities], Float[
 
 
 def linear_regions(q: Quantities) -> Float[Array, ""]:
-    """Number of distinct patterns of all ReLUs among 1,000 images: pieces on which the network is linear.
+    """Return the number of distinct patterns of all ReLUs among 1,000 images: pieces on which the network is linear.
 
     The images are random 3x3 crops of one channel of those of the minibatch. The network is the thinnest of its kind,
     see `SearchNetwork.thinnest`, with kernels N(0, 2 / fan-in). 1 to 1,000, higher is better. Uses no labels.

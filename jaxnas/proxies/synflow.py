@@ -1,6 +1,6 @@
-"""Proxies of synaptic flow: the network with positive parameters on one image of ones; they use no data.
+"""Proxies of synaptic flow: the network with positive parameters on one image of ones. No data is used.
 
-They are computed in float64 where the device has that type; for other devices see `layers.rescaled`.
+The proxies are computed in float64 where the device has that type; for other devices see `layers.rescaled`.
 """
 
 import math
@@ -14,26 +14,29 @@ from jaxnas.proxies.quantities import Quantities
 
 
 def synflow(q: Quantities) -> Float[Array, ""]:
-    """Sum over weights of |w dR/dw|, R the sum of logits for an image of ones, every parameter replaced by |.|.
+    """Return the sum over kernel entries of |w dR/dw|, R the sum of logits for an image of ones.
 
-    >= 0, higher is better; reaches 1e46 at full size. Batch normalisation acts only inside the residual blocks between
-    stages, as in the public code of Abdelfattah et al. 2021. Biases of dead convolutions count: canonicalise such
-    architectures. 0 for networks that end in a tanh, which is flat for inputs of this size.
+    >= 0, higher is better. Every parameter is replaced by its absolute value. The score reaches 1e46 at full size.
+    Batch normalisation acts only inside the residual blocks between stages, as in the public code of Abdelfattah et al.
+    2021. Biases of dead convolutions count: canonicalise such architectures. 0 for networks that end in a tanh, which
+    is flat for inputs of this size.
     Source: Tanaka et al. 2020 (arXiv:2006.05467).
     """
     return _flow(q, "reduction")
 
 
 def synflow_no_bn(q: Quantities) -> Float[Array, ""]:
-    """`synflow` without any batch normalisation, as in NAS-Bench-Suite-Zero (Krishnakumar et al. 2022), before its log.
+    """Return `synflow` without any batch normalisation.
 
-    >= 0, higher is better; reaches 1e61 at full size. Source: Tanaka et al. 2020 (arXiv:2006.05467).
+    It is that of NAS-Bench-Suite-Zero (Krishnakumar et al. 2022) before the logarithm. >= 0, higher is better; reaches
+    1e61 at full size.
+    Source: Tanaka et al. 2020 (arXiv:2006.05467).
     """
     return _flow(q, "none")
 
 
 def synflow_bn(q: Quantities) -> Float[Array, ""]:
-    """`synflow` with all batch normalisation, whose statistics are those of the one image of ones.
+    """Return `synflow` with all batch normalisation, whose statistics are those of the one image of ones.
 
     >= 0, higher is better. Normalisation removes what the flow measures: where every channel is constant, the score is
     rounding noise.
@@ -43,10 +46,10 @@ def synflow_bn(q: Quantities) -> Float[Array, ""]:
 
 
 def logsynflow(q: Quantities) -> Float[Array, ""]:
-    """Sum over weights of w log(dR/dw + 1), for w and R as those of `synflow_no_bn`; >= 0, higher is better.
+    """Return the sum over kernel entries of w log(dR/dw + 1), w and R those of `synflow_no_bn`; >= 0, higher is better.
 
     The logarithm prevents one path of large gradients from dominating; 1e3 to 1e5 at full size. On devices without
-    float64, weights whose dR/dw is 1e38 times smaller than the largest do not count.
+    float64, entries whose dR/dw is 1e38 times smaller than the largest do not count.
     Source: Cavagnero et al. 2022 (arXiv:2207.05135).
     """
     flow = q.synaptic_flow("none")

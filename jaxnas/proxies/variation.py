@@ -1,4 +1,4 @@
-"""Proxies of how gradients vary from one part of the minibatch to another."""
+"""Proxies of the variation of gradients between parts of the minibatch."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -8,10 +8,11 @@ from jaxnas.proxies.quantities import Quantities
 
 
 def zico(q: Quantities) -> Float[Array, ""]:
-    """Sum over layers of log(sum over weights of mean |g| / std g), over the gradients of two minibatches.
+    """Return the sum over layers of log(sum over kernel entries of mean |g| / std g).
 
-    The two are the halves of the minibatch. Kernels whose gradients are equal in both do not count, nor do layers of
-    such weights alone. Any sign, higher is better; 0 for a network without a gradient.
+    The mean and the deviation are over the gradients of the two halves of the minibatch. Entries whose gradients are
+    equal in both do not count, nor do layers of such entries alone. Of either sign, higher is better; 0 for a network
+    without a gradient.
     Source: Li et al. 2023 (arXiv:2301.11300), whose code adds the second gradient to the first; here the paper's form.
     """
 
@@ -26,10 +27,11 @@ def zico(q: Quantities) -> Float[Array, ""]:
 
 
 def grad_sign(q: Quantities) -> Float[Array, ""]:
-    """Sum over weights of |sum_i sign(g_i)|, g_i the loss gradient of image i alone, for the first 16 images.
+    """Return the sum over kernel entries of |sum_i sign(g_i)|, g_i the loss gradient of image i.
 
-    0 to 16 times the number of weights, higher is better; rounding decides the signs of gradients that are 0 in theory,
-    as where a normalised channel is above 0 at every pixel of an image.
-    Source: Zhang & Jia 2022 (arXiv:2110.08616), with 128 images; some copies take the mean over weights.
+    The sum over i is that of the first 16 images. 0 to 16 times the number of entries, higher is better; rounding
+    decides the signs of gradients that are 0 in theory, as where a normalised channel is above 0 at every pixel of an
+    image.
+    Source: Zhang & Jia 2022 (arXiv:2110.08616), with 128 images; some copies take the mean over entries.
     """
     return sum_over_kernels(lambda g: jnp.abs(jnp.sign(g).sum(0)), q.image_gradients)

@@ -74,7 +74,7 @@ def progress_chart(run: Run, method: str) -> Picture:
 
 
 def _floor(objective: Float[np.ndarray, " T"]) -> tuple[float, int]:
-    """Return where the axis begins, so that a few failures leave room for the rest, and how many lie below."""
+    """Return the start of the axis, which leaves out few failures, and the number of values below it."""
     finite = objective[np.isfinite(objective)]
     quarter = np.quantile(finite, 0.25)
     low = float(np.floor(quarter - 2 * (finite.max() - quarter)))
@@ -143,7 +143,7 @@ def weights_chart(run: Run, method: str) -> Picture | None:
 
 
 def surrogate_chart(run: Run, method: str) -> Picture | None:
-    """Draw what the surrogate showed at each query that it chose; None for a search without a surrogate."""
+    """Draw the state of the surrogate at each query that it chose; None for a search without a surrogate."""
     result = run.outcomes[method].result
     info, chosen = result.info, np.flatnonzero(np.isfinite(result.info.log_evidence))
     if not len(chosen):
@@ -178,7 +178,7 @@ def surrogate_chart(run: Run, method: str) -> Picture | None:
         f"{info.acquisition[last]:.4g}, log evidence {info.log_evidence[last]:.1f} nats."
     )
     caption = (
-        "The length scale (log axis, left) is how far weights must move for the objective to change; the acquisition "
+        "The length scale (log axis, left) is the distance over which the objective changes; the acquisition "
         "value (right) is what the choice promised. A point also shows the predicted and the observed objective."
     )
     both = alt.layer(lines, points).resolve_scale(y="independent")
@@ -187,9 +187,9 @@ def surrogate_chart(run: Run, method: str) -> Picture | None:
 
 def run_charts(run: Run) -> list[Picture]:
     """Draw all pictures of a run, in the order in which they are read."""
-    of_methods = [
+    method_charts = [
         chart(run, method) for method in run.outcomes for chart in (progress_chart, weights_chart, surrogate_chart)
     ]
     return [
-        found for found in (*of_methods, agreement_chart(run), scatter_chart(run), distribution_chart(run)) if found
+        found for found in (*method_charts, agreement_chart(run), scatter_chart(run), distribution_chart(run)) if found
     ]

@@ -1,10 +1,10 @@
 """Results as files: a trained architecture, a comparison of methods, an experiment's table."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,19 +13,24 @@ from jaxnas.run.comparison import COMPARISON
 from jaxnas.run.method_runs import MethodComparison
 from jaxnas.run.train import TrainedArch
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.records import Record
 from jaxnas.store.store import make_environment
 
 
-def save_results(folder: Path | str, name: str, record: dict[str, Any], markdown: str) -> None:
+def save_results(folder: Path | str, name: str, record: Mapping[str, object], markdown: str) -> None:
     """Write an experiment's record as NAME.json and its table as NAME.md, each atomically."""
     for ending, text in (("json", json.dumps(record, indent=1) + "\n"), ("md", markdown)):
         with atomic_write(Path(folder) / f"{name}.{ending}") as partial:
             partial.write_text(text)
 
 
-def trained_record(trained: TrainedArch) -> dict[str, Any]:
+def trained_record(trained: TrainedArch) -> Record:
     """Return a trained architecture as plain JSON values: settings, losses and accuracies, versions, device."""
-    record = {**trained._asdict(), "config": asdict(trained.config), "environment": make_environment(trained.seconds)}
+    record: Record = {
+        **trained._asdict(),
+        "config": asdict(trained.config),
+        "environment": make_environment(trained.seconds),
+    }
     record["config"]["network"] = dict(trained.config.network)
     for name in ("loss", "accuracy"):
         record[name] = [value if np.isfinite(value) else None for value in record[name]]

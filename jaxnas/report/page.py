@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from jaxnas.run.comparison import COMPARISON, load_comparison
 from jaxnas.run.method_runs import MethodComparison, MethodRuns, method_rows
 from jaxnas.run.run import Run, load_run
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.records import Record
 
 EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
 NOT_OF_METHOD = ("seed", "training seed", "method", "compare", "together")  # may differ within a group of runs
@@ -34,12 +35,12 @@ def read_results(folder: Path | str) -> Run | MethodComparison:
 def write_report(results: Run | MethodComparison | Sequence[Run | MethodComparison], path: Path | str) -> None:
     """Write the report of one search or comparison, or of several, as one HTML file, atomically.
 
-    For each search it shows the selected architecture with its cell, every query, the weights, how the proxies agree
-    with each other and with what was measured, and everything needed to run it again. Several searches and comparisons
-    are compared first: curves with bands over seeds, and a paired test.
+    For each search it shows the selected architecture with its cell, every query, the weights, the agreement of the
+    proxies with each other and with the measurements, and all settings that reproduce it. Several searches and
+    comparisons are compared first, by curves with bands over seeds and a paired test.
 
     Args:
-      results: what `read_results`, `search_network` or `compare_methods` returned.
+      results: results of `read_results`, `search_network` or `compare_methods`.
       path: the file to write.
 
     Raises:
@@ -59,14 +60,15 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
     import vl_convert
     from jinja2 import Environment
 
-    from jaxnas.report.charts import curves_chart
+    from jaxnas.report.charts import curves_chart, run_charts
 
     runs = [found for found in results if isinstance(found, Run)]
     groups = group_methods(results)
     several = len(results) > 1 or len(groups) > 1
     curves = [curves_chart(groups)] if several else []
-    sections = [_section(run, number) for number, run in enumerate(runs)]
-    pictures = [*curves, *(shown for section in sections for shown in section["pictures"])]
+    charts = [run_charts(run) for run in runs]
+    sections = [_section(run, number, shown) for number, (run, shown) in enumerate(zip(runs, charts, strict=True))]
+    pictures = [*curves, *chain.from_iterable(charts)]
     specs = {f"chart-{number}": shown.spec for number, shown in enumerate(pictures)}
     names = {id(shown): name for name, shown in zip(specs, pictures, strict=True)}
     folder = files("jaxnas.report")
@@ -112,7 +114,7 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
     return groups
 
 
-def _flat(found: Run | MethodComparison) -> dict[str, Any]:
+def _flat(found: Run | MethodComparison) -> Record:
     """Return the flat configuration, with the parts for scoring and training as prefixes of names."""
     config = found.config.record() if isinstance(found, Run) else asdict(found.config)
     parts = {name: config.pop(name, {}) for name in ("training", "scoring")}
@@ -131,9 +133,8 @@ def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
     )
 
 
-def _section(run: Run, number: int) -> dict[str, Any]:
+def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, object]:
     """Return what the page shows of one search."""
-    from jaxnas.report.charts import run_charts
     from jaxnas.report.score_charts import combined_scores
 
     scores = combined_scores(run)
@@ -151,12 +152,14 @@ def _section(run: Run, number: int) -> dict[str, Any]:
             ("time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())),
         ],
         "cells": draw_arch(run.space, run.scores.archs[outcome.result.selected]),
-        "pictures": run_charts(run),
+        "pictures": pictures,
         "rows": [
             {**row, "score": np.nan if scores is None else scores[arch]}
             for row, arch in zip(run.rows(), queries, strict=True)
         ],
-        "chosen": {name: run.space.format(run.scores.archs[of.result.selected]) for name, of in run.outcomes.items()},
+        "chosen": {
+            name: run.space.format(run.scores.archs[found.result.selected]) for name, found in run.outcomes.items()
+        },
         "masked": _masked(run),
         "command": run.command,
         "settings": _settings(run),
@@ -183,7 +186,7 @@ def _settings(found: Run | MethodComparison) -> list[tuple[str, str]]:
     return [(str(name).replace("_", " "), _shown(value)) for name, value in pairs]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
     return "-" if value in (None, "") else str(value)

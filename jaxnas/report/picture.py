@@ -3,11 +3,17 @@
 One specification serves light and dark pages.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import altair as alt
 import numpy as np
+
+from jaxnas.runtime.records import Record
+
+AnyChart: TypeAlias = (
+    alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart
+)
 
 PALETTE = ("#3f78c9", "#d0762f", "#4c9f70", "#b5478f", "#8d5fc0", "#8a8a8a", "#b8a136", "#c94f4f", "#2f9bab", "#6b6bd6")
 
@@ -18,17 +24,17 @@ class Picture(NamedTuple):
     Attributes:
       title: above the chart.
       caption: below the chart.
-      text: what the chart shows, for readers who cannot see it.
+      text: description of the chart, for readers who cannot see it.
       spec: the Vega-Lite specification.
     """
 
     title: str
     caption: str
     text: str
-    spec: dict[str, Any]
+    spec: Record
 
 
-def picture(title: str, caption: str, text: str, chart: Any, height: int = 300) -> Picture:
+def picture(title: str, caption: str, text: str, chart: AnyChart, height: int = 300) -> Picture:
     """Return the chart as wide as the page, `height` pixels high, in the page's colours."""
     chart = chart.properties(width="container", height=height, description=text, background="transparent")
     chart = (
@@ -51,12 +57,12 @@ def picture(title: str, caption: str, text: str, chart: Any, height: int = 300) 
     return Picture(title, caption, text, spec)
 
 
-def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
+def inline(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
     """Return rows as the data of a chart, numbers with six digits, NaN and inf as null."""
     return alt.InlineData(values=[{name: _plain(value) for name, value in row.items()} for row in rows])
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, float | np.floating):

@@ -1,4 +1,4 @@
-"""Charts of a search's scores: how the proxies agree with each other and with what was measured."""
+"""Charts of a search's scores: agreement of the proxies with each other and with the measurements."""
 
 import altair as alt
 import numpy as np
@@ -41,7 +41,7 @@ def agreement_chart(run: Run) -> Picture:
     text = f"Rank correlation of each proxy with the validation accuracy of {len(archs)} queried: {listed or 'none'}."
     caption = (
         "Spearman's rank correlation over the pool; in the last row with the validation accuracy of the architectures "
-        "that were queried, which are no random sample. Proxies count so that higher is better."
+        "that were queried, which are not a random sample. Proxies count so that higher is better."
     )
     return picture("Proxies against each other", caption, text, chart, 26 * (len(names) + 1))
 
@@ -126,7 +126,7 @@ def _choice(name: str, names: list[str]) -> alt.Parameter:
 
 
 def distribution_chart(run: Run) -> Picture:
-    """Draw how the normalised scores of the pool are spread, and where those that were queried lie."""
+    """Draw the distribution of the normalised scores of the pool, with those of the queries marked."""
     table, names = _table(run)
     archs, _ = _observed(run)
     bars = []

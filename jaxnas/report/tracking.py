@@ -1,8 +1,8 @@
 """A search that is followed in TensorBoard or MLflow, on this machine.
 
 Each function returns a listener: `search_network(..., on_event=tensorboard("runs/mine/tensorboard"))`. For every query
-it logs accuracy, best so far, seconds and architecture, besides progress, settings and results. A continued search logs
-the queries that it repeats with the same steps and values.
+it logs accuracy, best so far, seconds and architecture, in addition to progress, settings and results. A continued
+search logs the queries that it repeats with the same steps and values.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.events import (
@@ -30,8 +30,9 @@ from jaxnas.runtime.events import (
     TrainingProgress,
     join_listeners,
 )
+from jaxnas.runtime.records import Record
 
-INTERVAL = 1.0  # seconds between two records of how far scoring is
+INTERVAL = 1.0  # seconds between two records of the progress of scoring
 
 
 def tensorboard(folder: Path | str) -> "Tracker":
@@ -51,7 +52,7 @@ def mlflow(place: Path | str, experiment: str = "jaxnas") -> "Tracker":
 
     Args:
       place: the folder, or the URI of the store or server.
-      experiment: its name in MLflow.
+      experiment: name of the experiment in MLflow.
 
     Raises:
       InputError: a package is missing.
@@ -90,7 +91,7 @@ def _check(extra: str, *packages: str) -> None:
 
 @runtime_checkable
 class _Log(Protocol):
-    """Where numbers and texts go."""
+    """A log of numbers and texts."""
 
     def open(self, search: SearchStarted) -> None:
         """Begin, or continue, the log of a search."""
@@ -101,7 +102,7 @@ class _Log(Protocol):
     def text(self, name: str, value: str, step: int) -> None:
         """Log a text, at a step."""
 
-    def close(self, record: Mapping[str, Any]) -> None:
+    def close(self, record: Record) -> None:
         """End the log of a search with what result.json keeps of it."""
 
 
@@ -154,7 +155,7 @@ class Tracker:
         values = {"validation_accuracy": query.objective, "best": query.best, "seconds": query.cost}
         self._numbers({f"{self._stage}/{name}": value for name, value in values.items()}, query.number)
 
-    def _finish(self, record: Mapping[str, Any]) -> None:
+    def _finish(self, record: Record) -> None:
         for method, outcome in record["outcomes"].items():
             num_queries = len(outcome["queries"])
             if outcome["test_accuracy"] is not None:
@@ -183,13 +184,13 @@ class _TensorBoard:
 
         self._write(text_pb(name, f"```\n{value}\n```"), step)
 
-    def _write(self, summary: Any, step: int) -> None:
+    def _write(self, summary: object, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
         self.writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
         self.writer.flush()  # so that a kill loses nothing
 
-    def close(self, record: Mapping[str, Any]) -> None:
+    def close(self, record: Record) -> None:
         self.writer.close()
 
 
@@ -203,13 +204,13 @@ class _MLflow:
         from mlflow.entities import Param
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports every table
-        where: dict[str, Any] = {}
+        artifacts = None
         if "://" not in str(self.place):
             Path(self.place).mkdir(parents=True, exist_ok=True)
-            where["artifact_location"] = Path(self.place, "artifacts").absolute().as_uri()
+            artifacts = Path(self.place, "artifacts").absolute().as_uri()
         self.client = MlflowClient(tracking_uri=_uri(self.place))
         known = self.client.get_experiment_by_name(self.experiment)
-        number = known.experiment_id if known else self.client.create_experiment(self.experiment, **where)
+        number = known.experiment_id if known else self.client.create_experiment(self.experiment, artifacts)
         self.run = self._run(number, search)
         self.client.update_run(self.run, status="RUNNING")
         self.client.log_batch(self.run, params=[Param(name, str(value)) for name, value in _flat(search.settings)])
@@ -232,7 +233,7 @@ class _MLflow:
     def text(self, name: str, value: str, step: int) -> None:
         self.client.set_tag(self.run, f"{name}/{step:03d}", value)
 
-    def close(self, record: Mapping[str, Any]) -> None:
+    def close(self, record: Record) -> None:
         self.client.log_dict(self.run, dict(record), "result.json")
         self.client.set_terminated(self.run)
 
@@ -242,7 +243,7 @@ def _uri(place: Path | str) -> str:
     return str(place) if "://" in str(place) else f"sqlite:///{Path(place, 'mlflow.db').absolute()}"
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yield name and value of nested settings, as in training.epochs."""
     for name, value in settings.items():
         if isinstance(value, dict):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from jaxnas.run.inputs import load_accuracies, load_pool_scores
 from jaxnas.run.method_runs import MethodComparison, MethodRuns
 from jaxnas.runtime.events import Listener, SeedsFinished, ignore
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.spaces import get_space, to_index
@@ -53,13 +54,13 @@ def compare_methods(
     The pool is the architectures that have both scores and accuracies.
 
     Args:
-      methods: their names.
+      methods: names of the methods.
       config: settings of the comparison.
       seeds: the same for all methods.
-      folder: where METHOD.parquet is kept, with a row per seed.
-      data_folder: where public tables are, see `jaxnas.data_folder`.
-      workers: run seeds in place of this process.
-      on_event: given `SeedsFinished` of each method after every few seeds.
+      folder: folder of METHOD.parquet, with a row per seed.
+      data_folder: folder of public tables, see `jaxnas.data_folder`.
+      workers: workers that run seeds in place of this process.
+      on_event: receives `SeedsFinished` of each method after every few seeds.
 
     Raises:
       InputError: settings that do not fit, or a file in the folder that other settings made.
@@ -68,7 +69,7 @@ def compare_methods(
     for name in methods:
         get_method(name)
     if not methods or not len(seeds):
-        raise InputError("nothing to compare: name at least one method and one seed")
+        raise InputError("nothing to compare; name at least one method and one seed")
     problem = _load_problem(config, data_folder)
     settings = {**asdict(config), "data.fingerprint": problem.fingerprint}
     runs = {
@@ -94,7 +95,7 @@ def compare_methods(
 
 
 class _Problem(NamedTuple):
-    """What every seed of every method is given.
+    """The inputs that all methods and seeds share.
 
     Attributes:
       config: settings of the comparison.
@@ -134,7 +135,7 @@ def _run_piece(problem: _Problem, piece: tuple[str, list[int]]) -> list[SearchRe
     """Search by one method from some seeds."""
     config, (name, seeds) = problem.config, piece
     method = get_method(name)
-    options: dict[str, Any] = dict(budget=config.budget, seeds=seeds, archs=problem.archs)
+    options: Record = dict(budget=config.budget, seeds=seeds, archs=problem.archs)
     if name == "robot":
         options["config"] = get_preset(config.preset)
     if method.multi_fidelity and config.longer:
@@ -161,7 +162,7 @@ def load_comparison(folder: Path | str) -> MethodComparison:
     content = read_bytes(path)
     try:
         record = json.loads(content)
-        fields: dict[str, Any] = {
+        fields: Record = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()
         }
         config, environment = CompareConfig(**fields), cast(Environment, dict(record["environment"]))
@@ -190,7 +191,7 @@ def _choose(runs: MethodRuns, seeds: Iterable[int]) -> MethodRuns:
     return MethodRuns(runs.method, *(column[rows] for column in runs[1:]))
 
 
-def _write(path: Path, runs: MethodRuns, settings: dict[str, Any], environment: Environment) -> None:
+def _write(path: Path, runs: MethodRuns, settings: dict[str, object], environment: Environment) -> None:
     columns = {name: list(column) for name, column in zip(runs._fields[1:], runs[1:], strict=True)}
     table = with_header(pa.table(columns), json.loads(json.dumps(settings)), environment)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +199,7 @@ def _write(path: Path, runs: MethodRuns, settings: dict[str, Any], environment: 
         pq.write_table(table, partial, write_page_checksum=True)
 
 
-def _read(path: Path, method: str, settings: dict[str, Any]) -> MethodRuns | None:
+def _read(path: Path, method: str, settings: dict[str, object]) -> MethodRuns | None:
     """Return what an earlier comparison left; a file that cannot be read is written again."""
     if not path.exists():
         return None

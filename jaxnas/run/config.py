@@ -1,4 +1,4 @@
-"""What a search, a comparison and a final training depend on: frozen configurations, imported without JAX.
+"""The settings of a search, a comparison and a final training: frozen configurations, imported without JAX.
 
 Flat names, as `run_config(space, budget=10, epochs=2)` takes them and result.json keeps them, have one place each in a
 nested `RunConfig`.
@@ -6,10 +6,9 @@ nested `RunConfig`.
 
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
@@ -32,13 +31,14 @@ from jaxnas.run.sections import (
     SearchConfig,
     find_preset,
 )
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import check, setting
 from jaxnas.scoring.config import ScoringConfig
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a search depends on; the defaults search NAS-Bench-201 on scikit-learn's digits with a small network.
+    """Settings of a search; the defaults search NAS-Bench-201 on scikit-learn's digits with a small network.
 
     `run_config` builds one from flat names.
 
@@ -46,9 +46,9 @@ class RunConfig:
       problem: space, images or table.
       network: size of the network.
       search: method, proxies, pool and budget.
-      scoring: how the proxies are computed.
-      training: how candidates are trained.
-      seed: of everything drawn at random; it takes the place of those in `scoring` and `training`.
+      scoring: settings of the scoring of proxies.
+      training: hyperparameters of the training of candidates.
+      seed: seed of everything drawn at random; it replaces those of `scoring` and `training`.
     """
 
     problem: ProblemConfig = field(default_factory=ProblemConfig)
@@ -71,11 +71,11 @@ class RunConfig:
 
     @property
     def measured_on(self) -> str:
-        """What candidates are trained on, or the table and column where they are looked up."""
+        """The images that candidates are trained on, or the table and column where they are looked up."""
         problem = self.problem
         return f"{Path(problem.table).stem} ({problem.column})" if problem.table else problem.data
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """Return the settings under their flat names as plain values, those of scoring and training one level below."""
         flat = {**asdict(self.problem), **asdict(self.network), **asdict(self.search)}
         scoring = asdict(self.scoring)
@@ -84,7 +84,7 @@ class RunConfig:
 
     if not TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             """Find a flat name of version 0.1 in the part that has it now."""
             if name not in PLACES:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -103,7 +103,7 @@ def _places() -> dict[str, str]:
 PLACES = _places()
 
 
-def run_config(space: str = "nasbench201", preset: PresetName = "default", **flat: Any) -> RunConfig:
+def run_config(space: str = "nasbench201", preset: PresetName = "default", **flat: object) -> RunConfig:
     """Build the settings of a search from flat names, on top of a preset.
 
     Args:
@@ -120,7 +120,7 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
     return _nest({**published, **chosen, "space": space, "preset": preset})
 
 
-def from_record(record: Mapping[str, Any]) -> RunConfig:
+def from_record(record: Record) -> RunConfig:
     """Read back what `RunConfig.record` returned, also through JSON, here or in an earlier version.
 
     Raises:
@@ -131,10 +131,10 @@ def from_record(record: Mapping[str, Any]) -> RunConfig:
     return _nest({**record, **parts, "proxies": tuple(record["proxies"])})
 
 
-def _nest(flat: Mapping[str, Any]) -> RunConfig:
+def _nest(flat: Record) -> RunConfig:
     """Sort flat names into the sections of a `RunConfig`."""
     whole = {name: flat[name] for name in ("scoring", "training", "seed") if name in flat}
-    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    parts: dict[str, Record] = defaultdict(dict)
     for name, value in flat.items():
         if name in PLACES:
             parts[PLACES[name]][name] = value
@@ -152,18 +152,18 @@ def _nest(flat: Mapping[str, Any]) -> RunConfig:
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What a comparison depends on, apart from the methods and how many seeds.
+    """Settings of a comparison, except the methods and the seeds.
 
     Attributes:
       space: name of the search space.
       scores: data set of shipped scores, or path of a store or file.
       proxies: names of proxies; empty stands for all that the scores have.
-      normalization: how `normalize` scales the scores.
+      normalization: name of the normalisation of scores.
       preset: settings of robot.
       table: NAS-Bench-201's by name, or a CSV or Parquet file.
       column: column of the table that the search maximises.
       longer: columns of longer trainings, for hyperband and bohb.
-      prices: what one of each costs, in queries of `column`.
+      prices: price of an evaluation of each, in queries of `column`.
       test_column: column that is reported; empty reports `column`.
       budget: architectures that are looked up.
     """
@@ -193,7 +193,7 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the training of one architecture depends on.
+    """Settings of the training of one architecture.
 
     Attributes:
       space: name of its search space.
@@ -206,5 +206,5 @@ class TrainConfig:
     space: str
     arch: str
     data: str = setting("cifar10", ABOUT_DATA, "Data", suggestions=ImageName)
-    network: tuple[tuple[str, Any], ...] = ()
+    network: tuple[tuple[str, object], ...] = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)

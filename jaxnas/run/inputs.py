@@ -1,7 +1,6 @@
-"""What a search reads: images, networks and minibatches, scores, and tables of accuracies."""
+"""The inputs of a search: images, networks and minibatches, scores, and tables of accuracies."""
 
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import NETWORKS, SearchNetwork
 from jaxnas.objectives.tabular import Table, load_nasbench201, load_table
 from jaxnas.proxies import expand_names
+from jaxnas.runtime.records import Record
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SearchSpace, get_space
 from jaxnas.store.scores import Scores
@@ -21,16 +21,17 @@ from jaxnas.store.store import read_scores
 
 
 def load_standardized(name: str, folder: Path | None = None) -> ImageData:
-    """Images by name or path, each channel with mean 0 and standard deviation 1 over the training set."""
+    """Load images by name or path, each channel with mean 0 and standard deviation 1 over the training set."""
     return standardize(load_images(name, folder))
 
 
 def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int, task: str = "") -> SearchNetwork:
-    """The network of a space, with as many classes as the data, or with the head of a task.
+    """Make the network of a space, with the classes of the data or with the head of a task.
 
-    Raises: InputError for a space whose network has no heads for tasks, or an unknown task.
+    Raises:
+      InputError: the network of the space has no heads for tasks, or the task is unknown.
     """
-    fields: dict[str, Any] = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
+    fields: Record = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
     if task:
         fields["head"], fields["num_classes"] = get_task(task)
         if len(NETWORKS[space].heads) == 1:
@@ -39,7 +40,7 @@ def make_network(space: str, data: ImageData, channels: int, cells_per_stage: in
 
 
 def make_batch(data: ImageData, size: int, seed: int, task: str = "", pixels: int | None = None) -> Batch:
-    """One class-balanced minibatch of training images, resized to `pixels` if they are given, or that of a task."""
+    """Draw a class-balanced minibatch of training images, or that of a task, resized to `pixels` if given."""
     images, labels = minibatch(data, size, seed)
     if pixels is not None:
         images = resize(images, pixels)
@@ -47,11 +48,11 @@ def make_batch(data: ImageData, size: int, seed: int, task: str = "", pixels: in
 
 
 def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:
-    """Scores of a store, of a file, or shipped ones by their data set, of the proxies named.
+    """Read the scores of named proxies from a store or a file, or shipped ones by their data set.
 
-    By default all that a store or file has, and of shipped ones RoBoT's six: more are not better, see
-    experiments/README.md. A CSV has a column `arch` of the space's strings and one of numbers for each proxy, an empty
-    cell being NaN.
+    The default is all proxies of a store or file, and RoBoT's six of shipped scores: more are not better, see
+    experiments/README.md. A CSV has a column `arch` of texts of the space and a column of numbers for each proxy; an
+    empty cell is NaN.
     """
     path, proxies = Path(scores), expand_names(proxies)
     if not path.exists() and (space, str(scores)) in shipped_scores():
@@ -63,11 +64,11 @@ def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = 
         raise unknown_name("proxy", unknown[0], table.columns)
     names = tuple(proxies or table.columns)
     if not names:
-        raise InputError(f"{path} has no column of scores beside arch")
+        raise InputError(f"{path} must have a column of scores in addition to arch")
     values = np.stack([table.columns[name] for name in names], axis=1)
     return Scores(table.archs, values, names, {"space": space, "file": path.name}, {})
 
 
 def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:
-    """NAS-Bench-201's accuracies by name, or a CSV or Parquet file."""
+    """Read NAS-Bench-201's accuracies by name, or a CSV or Parquet file."""
     return load_nasbench201(folder) if table == "nasbench201" else load_table(table, space)

@@ -1,12 +1,13 @@
-"""What a comparison of search methods found: runs over seeds, their table, and paired tests."""
+"""The result of a comparison of search methods: runs over seeds, their table, and paired tests."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnas.run.config import CompareConfig
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.records import Record
 from jaxnas.store.scores import Environment
 from jaxnas.table.evaluation import bootstrap_interval, compare
 
@@ -15,7 +16,7 @@ class MethodRuns(NamedTuple):
     """One method over S seeds; accuracies in percent.
 
     Attributes:
-      method: its name.
+      method: name of the method.
       seeds: the seeds.
       selected: row of the pool that each seed selected.
       num_bo: queries that Bayesian optimisation chose, T0.
@@ -32,7 +33,7 @@ class MethodRuns(NamedTuple):
 
     @property
     def measured(self) -> Float[np.ndarray, " S"]:
-        """Test accuracy, or the best objective where the table has no test accuracy."""
+        """The test accuracy, or the best objective where the table has no test accuracy [S]."""
         return self.test if np.isfinite(self.test).all() else self.best[:, -1]
 
 
@@ -41,7 +42,7 @@ class MethodComparison(NamedTuple):
 
     Attributes:
       config: the settings.
-      runs: by method.
+      runs: runs by method.
       environment: versions of libraries, and the device.
     """
 
@@ -49,7 +50,7 @@ class MethodComparison(NamedTuple):
     runs: dict[str, MethodRuns]
     environment: Environment
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Record]:
         """Return `method_rows` of the runs."""
         return method_rows(self.runs)
 
@@ -86,12 +87,12 @@ class MethodComparison(NamedTuple):
         return len(next(iter(self.runs.values())).seeds)
 
 
-def method_rows(runs: dict[str, MethodRuns]) -> list[dict[str, Any]]:
+def method_rows(runs: dict[str, MethodRuns]) -> list[Record]:
     """Return one record per method: mean, deviation, interval of the mean, T0, and the paired test against the first.
 
     The test is over the seeds that both methods have, None where they share none.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for name, method in runs.items():
         values = method.measured
         rows.append(
@@ -110,7 +111,7 @@ def method_rows(runs: dict[str, MethodRuns]) -> list[dict[str, Any]]:
     return rows
 
 
-def _paired(runs: MethodRuns, first: MethodRuns) -> dict[str, Any] | None:
+def _paired(runs: MethodRuns, first: MethodRuns) -> Record | None:
     """Compare a method with the first one, seed by seed."""
     _, ours, theirs = np.intersect1d(runs.seeds, first.seeds, return_indices=True)
     return compare(runs.measured[ours], first.measured[theirs])._asdict() if len(ours) else None

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from jaxnas.errors import InputError
 from jaxnas.run.config import RunConfig, from_record
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.records import Record
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
 from jaxnas.store.scores import Environment, Scores
@@ -25,11 +26,11 @@ RESULT, POOL = "result.json", "pool.parquet"  # files of a run folder
 
 
 class Outcome(NamedTuple):
-    """What one method found.
+    """The result of one method.
 
     Attributes:
-      result: its queries and the selected architecture.
-      test_accuracy: of the selected architecture, percent; NaN where the table has none or training diverged.
+      result: the queries and the selected architecture.
+      test_accuracy: test accuracy of the selected architecture, percent; NaN if unknown or if its training diverged.
     """
 
     result: SearchResult
@@ -40,14 +41,14 @@ class Run(NamedTuple):
     """A finished search.
 
     Attributes:
-      config: its settings.
-      space: its search space.
+      config: settings of the search.
+      space: the search space.
       scores: raw scores of the pool.
-      masked: what `normalize` could not use of them.
-      outcomes: by method; first that of `config.search.method`, then that of `config.search.compare`.
-      seconds: by stage; tracing and compiling are a stage of their own.
+      masked: the scores that `normalize` masked.
+      outcomes: outcome by method; first that of `config.search.method`, then that of `config.search.compare`.
+      seconds: seconds by stage; tracing and compiling are a separate stage.
       environment: versions of libraries, and the device.
-      command: the command that made it, empty for a call from Python.
+      command: the command line of the search, empty for a call from Python.
     """
 
     config: RunConfig
@@ -66,10 +67,10 @@ class Run(NamedTuple):
 
     @property
     def test_accuracy(self) -> float:
-        """Test accuracy of the selected architecture, percent."""
+        """The test accuracy of the selected architecture, percent."""
         return self.outcomes[self.config.search.method].test_accuracy
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Record]:
         """Return one record per query of every method, in order.
 
         Its keys are method, query (the number, from 1), phase, index (in the space), arch, objective (percent) and
@@ -122,7 +123,7 @@ class Run(NamedTuple):
         return f"{self.config.search.method} on {self.config.measured_on}, {num_queries} queries, {accuracies}"
 
 
-def run_record(run: Run) -> dict[str, Any]:
+def run_record(run: Run) -> Record:
     """Return everything about a run except its scores as plain JSON values, None for NaN."""
     return {
         "command": run.command,
@@ -148,8 +149,8 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
     """Read the run whose files are in a folder.
 
     Args:
-      folder: of `Run.save`, `search_network` or `jaxnas search`.
-      space: needed for a custom space that has its own index order.
+      folder: folder that `Run.save`, `search_network` or `jaxnas search` wrote.
+      space: the search space, needed for a custom space with a custom index order.
 
     Raises:
       InputError: the folder has no finished search, or a file that is damaged or does not fit the others.
@@ -181,11 +182,11 @@ def load_selected(folder: Path | str) -> tuple[str, str]:
     folder = Path(folder)
     record = _read_record(folder)
     with _refusing_damage(folder):
-        first: dict[str, Any] = next(iter(record["outcomes"].values()), {})
+        first: Record = next(iter(record["outcomes"].values()), {})
         return str(record["config"]["space"]), str(first["selected"])
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def _read_record(folder: Path) -> Record:
     if not (folder / RESULT).exists():
         raise InputError(f"no finished search in {folder}: it has no {RESULT}")
     content = read_bytes(folder / RESULT)
@@ -205,13 +206,13 @@ def _refusing_damage(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder / RESULT} is damaged or not of a search ({problem}): search again") from error
 
 
-def _read_outcome(outcome: dict[str, Any], row_of: dict[str, int]) -> Outcome:
+def _read_outcome(outcome: Record, row_of: dict[str, int]) -> Outcome:
     values = {**outcome, "selected": row_of[outcome["selected"]]}
     test = values.pop("test_accuracy")
     return Outcome(SearchResult.from_dict(values), np.nan if test is None else float(test))
 
 
-def describe_space(space: SearchSpace) -> dict[str, Any]:
+def describe_space(space: SearchSpace) -> Record:
     """Return what is needed of a space to read its architectures back, as plain JSON values."""
     return {
         "name": space.name,
@@ -221,17 +222,17 @@ def describe_space(space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def _recorded_space(described: dict[str, Any], folder: Path) -> SearchSpace:
+def _recorded_space(described: Record, folder: Path) -> SearchSpace:
     """Return the space of that name; of a custom one a space that knows the architectures of the pool alone."""
     name = described["name"]
     if name in SPACES:
         return SPACES[name]
     if described["has_order"]:
-        raise InputError(f"{folder} is of {name!r}, a custom space with its own index order: give `space`")
+        raise InputError(f"{folder} is of {name!r}, a custom space with a custom index order; give `space`")
     return _space_of_pool(described, folder)
 
 
-def _space_of_pool(described: dict[str, Any], folder: Path) -> SearchSpace:
+def _space_of_pool(described: Record, folder: Path) -> SearchSpace:
     table = read_score_table(folder / POOL)
     texts = dict(zip(table["index"].to_pylist(), table["arch"].to_pylist(), strict=True))
     indices = {text: index for index, text in texts.items()}

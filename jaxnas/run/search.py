@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int8
@@ -20,6 +19,7 @@ from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.inputs import load_accuracies, load_pool_scores, load_standardized, make_batch, make_network
 from jaxnas.run.run import Outcome, Run, run_record
 from jaxnas.runtime.events import Listener, SearchFinished, SearchStarted, StageStarted, ignore
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import DEFAULT_PROXIES
@@ -47,13 +47,13 @@ def search_images(
 
     Args:
       config: settings of the search.
-      folder: where scores and trained candidates are kept.
-      data_folder: where public images and tables are, see `jaxnas.data_folder`.
-      scores_path: a store or a file, local or in an object store, or the name of shipped scores. They bring the pool,
-        with all their proxies unless `config.search.proxies` differs from the default. By default `config.search.pool`
-        architectures are drawn, from the table if there is one, and scored.
-      workers: score and train in place of this process.
-      on_event: given the events of the search, see `jaxnas.runtime.events`.
+      folder: folder of scores and trained candidates.
+      data_folder: folder of public images and tables, see `jaxnas.data_folder`.
+      scores_path: a store or a file, local or in an object store, or the name of shipped scores. They define the
+        pool, with all their proxies unless `config.search.proxies` differs from the default. By default
+        `config.search.pool` architectures are drawn, from the table if there is one, and scored.
+      workers: workers that score and train in place of this process.
+      on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
 
     Returns:
@@ -92,7 +92,7 @@ def search_network(
     workers: Workers | None = None,
     on_event: Listener = ignore,
     events: Listener | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Run:
     """Search the space of any network on any standardised images, as `search_images` does, and save the run.
 
@@ -103,10 +103,10 @@ def search_network(
         a search that was killed.
       pool: architectures drawn and scored.
       budget: architectures trained.
-      training: how candidates are trained.
-      seed: of everything drawn at random.
-      workers: score and train in place of this process.
-      on_event: given the events of the search, see `jaxnas.runtime.events`.
+      training: hyperparameters of the training of candidates.
+      seed: seed of everything drawn at random.
+      workers: workers that score and train in place of this process.
+      on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
       **settings: further flat names of `run_config`.
 
@@ -120,7 +120,7 @@ def search_network(
     space: SearchSpace = network.space
     fields_of_network = describe(network)
     size = {name: fields_of_network.get(f"network.{name}", 0) for name in ("channels", "cells_per_stage")}
-    flat: dict[str, Any] = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
+    flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     archs = draw_pool(config, space)
     _check_budget(config, archs)
@@ -244,7 +244,9 @@ def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A 
 
 def _check_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> None:
     if config.search.budget > len(pool):
-        raise InputError(f"budget {config.search.budget} is outside 1 to {len(pool)}, the architectures of the pool")
+        raise InputError(
+            f"`budget` must be from 1 to {len(pool)}, the architectures of the pool, got {config.search.budget}"
+        )
 
 
 def _chosen_proxies(config: RunConfig) -> tuple[str, ...]:

@@ -51,12 +51,12 @@ DEFAULT_COLUMN, DEFAULT_TEST_COLUMN = "c10_valid_val_12 of nasbench201", "robot_
 
 @dataclass(frozen=True)
 class ProblemConfig:
-    """What is searched, and what measures an architecture.
+    """The search space, and the data or table that evaluates an architecture.
 
     Attributes:
       space: name of the search space.
       data: name or path of the images.
-      table: where accuracies are looked up instead of training; None trains.
+      table: table of accuracies that replaces training; None for training.
       column: column of the table that the search maximises.
       test_column: column of the table that is reported at the end; empty reports none.
     """
@@ -70,7 +70,7 @@ class ProblemConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """How large the network is; 0 where a network of the caller has no such size.
+    """The size of the network; 0 where a custom network has no such size.
 
     Attributes:
       channels: channels of the first stage.
@@ -83,19 +83,19 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How architectures are chosen.
+    """Settings of the choice of architectures.
 
     Attributes:
       method: search method.
       compare: a second method with the same pool and budget, or None.
       proxies: names of proxies or of sets.
-      normalization: how `normalize` scales the scores.
+      normalization: name of the normalisation of scores.
       preset: settings of robot.
       batch_size: images of the minibatch that proxies see.
       pool: architectures drawn from the space, unless scores are given.
       budget: architectures that are trained or looked up.
-      together: candidates trained at once where the method foresees them; None: one on each device.
-      at_once: proposals before any of them is trained; more than 1 is for workers, and is another search.
+      together: candidates that are trained at once if the method can predict them; None for one on each device.
+      at_once: proposals before any of them is trained; more than 1, for workers, gives another search.
     """
 
     method: MethodName = setting("robot", "Search method.", lookup=find_method)

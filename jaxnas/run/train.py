@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +21,7 @@ from jaxnas.run.config import TrainConfig
 from jaxnas.run.inputs import load_standardized
 from jaxnas.run.run import load_selected
 from jaxnas.runtime.events import Listener, StageStarted, ignore
+from jaxnas.runtime.records import Record
 from jaxnas.spaces import SPACES, get_space
 
 
@@ -28,12 +29,12 @@ class TrainedArch(NamedTuple):
     """One architecture trained on all training images.
 
     Attributes:
-      config: its settings.
-      num_params: trainable numbers of the network.
-      loss: mean of each epoch, nats.
-      accuracy: percent of the training images, as they were augmented, in each epoch.
-      test_accuracy: percent, NaN if training diverged.
-      seconds: of training, without compiling.
+      config: settings of the training.
+      num_params: number of trainable parameters.
+      loss: mean training loss of each epoch, nats.
+      accuracy: accuracy on the augmented training images in each epoch, percent.
+      test_accuracy: test accuracy in percent, NaN if the training diverged.
+      seconds: seconds of training, without compilation.
     """
 
     config: TrainConfig
@@ -45,13 +46,13 @@ class TrainedArch(NamedTuple):
 
 
 def train_config(
-    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, Any] = {}, **training: Any
+    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, object] = {}, **training: object
 ) -> TrainConfig:
     """Build the settings of a final training on top of the published recipe of the architecture's space.
 
     Args:
       arch: text of an architecture, or the folder of a search, whose selected architecture is trained.
-      space: its search space; by default that of the search, or the first one that can read the text.
+      space: the search space; by default that of the search, or the first one that can read the text.
       data: name or path of the images.
       network: fields of the space's network; None leaves the recipe's value.
       **training: fields of `TrainingConfig`; None leaves the recipe's value.
@@ -62,7 +63,8 @@ def train_config(
     recorded, arch = load_selected(arch) if os.path.isdir(arch) else ("", arch)
     space = space or recorded or _space_of(arch)
     recipe = get_recipe(space)
-    config = replace(recipe.training, **{name: value for name, value in training.items() if value is not None})
+    chosen: Record = {name: value for name, value in training.items() if value is not None}
+    config = replace(recipe.training, **chosen)
     fields = {**recipe.network, **{name: value for name, value in network.items() if value is not None}}
     if "auxiliary" in fields:
         fields["auxiliary"] = config.auxiliary_weight > 0
@@ -81,16 +83,16 @@ def train_arch(
 
     Args:
       config: see `train_config`.
-      folder: where checkpoints are kept, in `checkpoint`: the same call resumes a killed training. The last stays.
-      data_folder: where public images are, see `jaxnas.data_folder`.
-      on_event: given `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
+      folder: folder of `checkpoint`, from which the same call resumes a killed training; the last checkpoint is kept.
+      data_folder: folder of public images, see `jaxnas.data_folder`.
+      on_event: receives `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
 
     Raises:
       InputError: settings that do not fit, or a checkpoint that other settings made.
     """
     on_event(StageStarted("training"))
     space, data = get_space(config.space), load_standardized(config.data, data_folder)
-    fields: dict[str, Any] = {"num_classes": data.num_classes, **dict(config.network)}
+    fields: Record = {"num_classes": data.num_classes, **dict(config.network)}
     network = NETWORKS[config.space](**fields)
     check_fit(network, data, config.training, len(space.num_choices))
     arch = space.parse(config.arch)

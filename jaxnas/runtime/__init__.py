@@ -1,1 +1,1 @@
-"""What a computation runs on: processes and workers, cores, files, numeric precision, timing."""
+"""Support of computations: processes and workers, cores, files, numeric precision, timing."""

@@ -1,7 +1,7 @@
 """One function of many rows, over several devices: one row after another on each, or all at once under `vmap`."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ RowT = TypeVar("RowT")
 SharedT = TypeVar("SharedT")
 OutT = TypeVar("OutT")
 
-# JAX's own constructors, which it does not type.
+# Constructors of JAX, which it does not type.
 partition_spec: Callable[..., PartitionSpec] = PartitionSpec
 abstract_array: Callable[[tuple[int, ...], DTypeLike], jax.ShapeDtypeStruct] = jax.ShapeDtypeStruct
 
@@ -68,6 +68,6 @@ def _map_by_loop(function: Callable[[RowT, SharedT], OutT], counts: Array, rows:
     is_wide = any(leaf.dtype.itemsize == 8 for leaf in jax.tree.leaves(shapes))  # else float64 would become float32
     num_rows = len(jax.tree.leaves(rows)[0])
     with jax.enable_x64(is_wide):
-        zeros: Any = jax.tree.map(lambda leaf: jnp.zeros((num_rows, *leaf.shape), leaf.dtype), shapes)
+        zeros: OutT = jax.tree.map(lambda leaf: jnp.zeros((num_rows, *leaf.shape), leaf.dtype), shapes)
     results: OutT = lax.fori_loop(0, counts[0], step, zeros)
     return results

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ HEARTBEAT = 25  # seconds without a sign of life after which a process counts as
 JOIN_TIMEOUT = 300  # seconds in which all processes must have come
 LONGEST_WAIT = 24 * 3600  # seconds that a process waits for the slowest at the end
 NEVER_JOINED = (None, None, None)
+ArgumentT = TypeVar("ArgumentT")
 
 
 def join(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> bool:
@@ -118,7 +119,7 @@ def is_parallel() -> bool:
 
 
 def is_leader() -> bool:
-    """Return whether this process does what is done once: it is number 0 of the job."""
+    """Return whether this is process 0 of the job, which does what only one process may do."""
     return bool(jax.process_index() == 0)
 
 
@@ -136,7 +137,7 @@ def local_positions() -> slice:
 
 
 def to_job(values: PyTree, specs: PyTree) -> PyTree:
-    """Return arrays of the whole job from those of each process: all of what is whole, its share of what is split."""
+    """Return arrays of the whole job from those of each process, which has its share of the split ones."""
     return multihost_utils.host_local_array_to_global_array(values, mesh(), specs) if is_parallel() else values
 
 
@@ -186,7 +187,7 @@ def wait_for_all(what: str) -> None:
         _together(multihost_utils.sync_global_devices, what)
 
 
-def _together(collective: Callable[[Any], Any], argument: Any) -> np.ndarray:
+def _together(collective: Callable[[ArgumentT], object], argument: ArgumentT) -> np.ndarray:
     try:
         return np.asarray(collective(argument))
     except (RuntimeError, ValueError) as error:  # which of them depends on the network's library

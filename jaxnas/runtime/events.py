@@ -1,6 +1,6 @@
-"""What long jobs report while they run.
+"""The events that long jobs report while they run.
 
-Every function that works for long takes `on_event`, a function of one `Event`, which it calls in its own process:
+Every long-running function takes `on_event`, a function of one `Event`, which it calls in the calling process:
 
     def on_event(event: Event) -> None:
         match event:
@@ -11,12 +11,14 @@ Every function that works for long takes `on_event`, a function of one `Event`, 
 
     search_network(network, data, "runs/mine", on_event=on_event)
 
-A listener ignores the events that it does not know; `join_listeners` makes one of several. An exception of a listener
-stops the job, whose finished work is kept.
+A listener ignores events that it does not know; `join_listeners` combines several. An exception of a listener stops the
+job, whose finished work is kept.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from jaxnas.runtime.records import Record
 
 if TYPE_CHECKING:  # the command line reads this module before it imports NumPy
     import numpy as np
@@ -33,7 +35,7 @@ class SearchStarted(NamedTuple):
     """
 
     title: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     format_arch: Callable[[int], str]
 
 
@@ -60,11 +62,11 @@ class Scored(NamedTuple):
 
 
 class PartDamaged(NamedTuple):
-    """A damaged file of a store was set aside; what it held is scored again.
+    """A damaged file of a store was renamed; its rows are scored again.
 
     Attributes:
       name: the file, relative to the store.
-      message: what is wrong with it, in one line.
+      message: description of the damage in one line.
     """
 
     name: str
@@ -72,7 +74,7 @@ class PartDamaged(NamedTuple):
 
 
 class TrainingProgress(NamedTuple):
-    """The n candidates that are trained together have come this far.
+    """The progress of n candidates that are trained together.
 
     Attributes:
       epoch: under way or just finished, from 1.
@@ -80,7 +82,7 @@ class TrainingProgress(NamedTuple):
       step: steps done in this epoch.
       steps: steps of an epoch.
       loss: mean over these steps, nats.
-      accuracy: percent of the training images in these steps, as they were augmented.
+      accuracy: accuracy on the augmented training images of these steps, percent.
       seconds_left: until the last epoch ends.
       candidates: rows of the pool; 0 for an architecture that is trained outside of a search.
     """
@@ -99,14 +101,14 @@ class QueryAnswered(NamedTuple):
     """A search has the objective of one more distinct architecture.
 
     Attributes:
-      number: of the query, from 1.
+      number: number of the query, from 1.
       budget: queries' worth that the search may spend.
-      phase: of the method, such as "bo" or "greedy".
+      phase: phase of the method, such as "bo" or "greedy".
       arch: row of the pool.
-      objective: as observed, NaN or inf where the candidate failed.
+      objective: the observed objective, NaN or inf if the candidate failed.
       cost: seconds, NaN where unknown.
       best: best finite objective so far (at the highest fidelity that has one), NaN where there is none.
-      fidelity: which of the objective's columns; the last is the full training.
+      fidelity: column of the objective; the last is the full training.
     """
 
     number: int
@@ -149,10 +151,10 @@ class SearchFinished(NamedTuple):
     """A search has its result.
 
     Attributes:
-      record: what result.json keeps of the run, see `jaxnas.run.run_record`.
+      record: the content of result.json, see `jaxnas.run.run_record`.
     """
 
-    record: Mapping[str, Any]
+    record: Record
 
 
 Event: TypeAlias = (

@@ -36,10 +36,10 @@ _DAMAGED = (
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which takes the name `path` when the body succeeds.
+    """Yield a temporary path in the folder of `path`, which is renamed to `path` when the body succeeds.
 
-    The folder is made if needed. When the body fails the temporary file is removed and a file already at `path` stays
-    as it was; readers see the old file or the whole new one.
+    The folder is created if needed. If the body fails, the temporary file is removed and an existing file is unchanged;
+    readers see the old or the complete new file.
 
     Raises:
       InputError: for any OSError in the body (no permission, disk full, not a folder), naming `path`.
@@ -87,7 +87,7 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); download it again") from error
 
 
-def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> Any:
+def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> object:
     """Read a pickle of numbers, strings, lists and dicts with numeric NumPy scalars, or arrays of bytes, in them.
 
     Nothing that the file names is imported or called. NumPy scalars become Python numbers. The byte strings of Python 2
@@ -120,14 +120,14 @@ def _text(value: object) -> str:
 
 
 class _DType:
-    """Stands in for numpy.dtype, whose __setstate__ would believe whatever flags the file gives."""
+    """Stands in for numpy.dtype, whose __setstate__ would accept any flags of the file."""
 
     def __init__(self, code: object, align: object = False, copy: object = False):
         if _text(code) not in {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}:
             raise _refuse(f"dtype {_text(code)!r}")
         self.dtype = np.dtype(_text(code))
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: tuple[object, ...]) -> None:
         order = _text(state[1])
         if order not in {"<", ">", "|", "="}:
             raise _refuse(f"byte order {order!r}")
@@ -158,7 +158,7 @@ def _reconstruct(kind: object, shape: object, code: object) -> _Bytes:
 
 
 class _ScalarUnpickler(pickle.Unpickler):
-    """Finds these stand-ins and nothing else."""
+    """Finds these replacements only."""
 
     allowed: ClassVar[dict[str, object]] = {
         "numpy.dtype": _DType,
@@ -166,7 +166,7 @@ class _ScalarUnpickler(pickle.Unpickler):
         "numpy._core.multiarray.scalar": _scalar,
     }
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         try:
             return self.allowed[f"{module}.{name}"]
         except KeyError:
@@ -182,7 +182,7 @@ class _ArrayUnpickler(_ScalarUnpickler):
     }
 
 
-def check_same(path: Path | str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_same(path: Path | str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
     """Raise an InputError that names every field in which the settings that made a file differ from those wanted."""
     if differing := [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]:
         fields = "; ".join(f"{key} is {found.get(key)}, not {wanted.get(key)}" for key in differing)

@@ -12,7 +12,7 @@ from jaxnas.errors import InputError
 Frame: TypeAlias = Any  # a pandas.DataFrame; pandas is an extra, and its types are not always there
 
 
-def to_pandas(columns: Mapping[str, Any]) -> Frame:
+def to_pandas(columns: Mapping[str, object]) -> Frame:
     """Return a data frame with these columns.
 
     Raises:
@@ -25,14 +25,14 @@ def to_pandas(columns: Mapping[str, Any]) -> Frame:
     return pandas.DataFrame(dict(columns))
 
 
-def html_table(caption: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def html_table(caption: str, rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows with equal keys as an HTML table; numbers have four digits, NaN is a dash."""
     head = "".join(f"<th>{escape(name)}</th>" for name in (rows[0] if rows else ()))
     body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows)
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.4g}" if np.isfinite(value) else "-"
     return escape(str(value))

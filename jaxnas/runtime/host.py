@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 def num_cores() -> int:
-    """Return how many CPU cores this process may use; elsewhere than on Linux those of the machine."""
+    """Return the number of CPU cores that this process may use; on systems other than Linux, those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

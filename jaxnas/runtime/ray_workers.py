@@ -12,19 +12,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.host import num_cores
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import ItemT, ResultT, SharedCall, SharedT
 
 AHEAD = 2  # items given out for each worker, so that none waits for the driver
 RETRIES = 4  # of an item whose worker died
 LOOPBACK = "127.0.0.1"
-TOKEN = Path("~/.ray/auth_token")  # where Ray keeps its own
+TOKEN = Path("~/.ray/auth_token")  # where Ray keeps its token
 PATIENCE = 10  # seconds for a cluster to answer
+
+Reference: TypeAlias = Any  # a ray.ObjectRef; ray is an extra, and its types are not always there
 
 
 class RayWorkers:
@@ -36,13 +39,13 @@ class RayWorkers:
     def __init__(self, num_workers: int | None = None):
         """Use the cluster that this process has joined, at most `num_workers` of it."""
         self._most = num_workers
-        self._needs: dict[str, Any] = {"num_cpus": 1}
+        self._needs: Record = {"num_cpus": 1}
         if _resources().get("GPU", 0):
             self._needs["num_gpus"] = 1
 
     @property
     def num_workers(self) -> int:
-        """How many workers the cluster has room for now, at most those asked for."""
+        """The number of workers that the cluster has room for now, at most the requested number."""
         kind = "GPU" if "num_gpus" in self._needs else "CPU"
         room = max(1, int(_resources().get(kind, 1)))
         return min(room, self._most or room)
@@ -59,7 +62,7 @@ class RayWorkers:
 
         run = ray.remote(max_retries=RETRIES, **self._needs)(_call)
         waiting = enumerate(items)
-        running: dict[Any, int] = {}
+        running: dict[Reference, int] = {}
         try:
             while True:
                 while len(running) < AHEAD * self.num_workers and (following := next(waiting, None)):
@@ -90,7 +93,7 @@ def open_cluster(address: str | None, num_workers: int | None, warn: Callable[[s
 
     cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     variables = {"JAX_NUM_CPU_DEVICES": "1", **({"JAX_COMPILATION_CACHE_DIR": cache} if cache else {})}
-    local: dict[str, Any] = dict(address="local", num_cpus=num_workers or num_cores(), include_dashboard=False)
+    local: Record = dict(address="local", num_cpus=num_workers or num_cores(), include_dashboard=False)
     cluster = local if address is None else {"address": address}
     try:
         _check_answers(address)
@@ -139,7 +142,7 @@ def _resources() -> dict[str, float]:
     return resources()
 
 
-def _result(reference: Any) -> Any:
+def _result(reference: Reference) -> Any:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -161,10 +164,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-_of_worker: dict[str, Any] = {}  # what was shared last, with what it keeps, such as compiled programs
+# The function and the argument that were shared last, with what they keep, such as compiled programs.
+_of_worker: Record = {}
 
 
-def _call(references: list[Any], item: Any) -> Any:
+def _call(references: list[Reference], item: object) -> object:
     """Call the shared function, in a worker."""
     import ray
 

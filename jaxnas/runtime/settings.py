@@ -13,12 +13,12 @@ from jaxnas.names import names
 
 T = TypeVar("T")
 Panel = Literal["What", "Budget", "Data", "Hardware", "Output"]
-REQUIRED: Any = MISSING  # the default of a field that has none
+REQUIRED: Any = MISSING  # the default of a field without a default
 KEY = "setting"
 
 
 class Setting(NamedTuple):
-    """What is known of a field beside its name, type and default.
+    """The declaration of a field, in addition to its name, type and default.
 
     Attributes:
       help: one line for the command line's help.
@@ -27,10 +27,10 @@ class Setting(NamedTuple):
       minimum: the least value, or None.
       known: a `Literal` alias of the only names that the command line takes, where Python takes any text.
       suggestions: a `Literal` alias, or a function, of names to complete where other text is possible too.
-      kind: what an error calls the value, such as "search space"; by default the field's name.
+      kind: name of the value in errors, such as "search space"; by default the field's name.
       argument: whether the command line takes it by position.
       lookup: raises InputError for names that are neither listed by the `Literal` type nor added by the program.
-      default: how the help describes the default; by default as it is.
+      default: text of the default in the help; by default the value.
       hidden: whether the help leaves it out.
     """
 
@@ -67,24 +67,24 @@ def setting(
     return field(default=default, metadata={KEY: about})
 
 
-def settings_of(config: type, *only: str) -> dict[str, tuple[Field[Any], Setting]]:
+def settings_of(config: type, *only: str) -> dict[str, tuple[Field[object], Setting]]:
     """Return the fields of a dataclass that were declared by `setting`, all or those named."""
     declared = {one.name: (one, one.metadata[KEY]) for one in fields(config) if KEY in one.metadata}
     return {name: declared[name] for name in only} if only else declared
 
 
-def types_of(config: type) -> dict[str, Any]:
+def types_of(config: type) -> dict[str, object]:
     """Return the type of each field, where `X | None` counts as X."""
     return {name: _required(hint) for name, hint in get_type_hints(config).items()}
 
 
-def _required(hint: Any) -> Any:
+def _required(hint: object) -> object:
     if get_origin(hint) in (Union, types.UnionType):
         return next(kind for kind in get_args(hint) if kind is not type(None))
     return hint
 
 
-def choices(kind: Any) -> tuple[str, ...]:
+def choices(kind: object) -> tuple[str, ...]:
     """Return the names that a type allows: of a `Literal`, or of the members of a tuple; empty for any other type."""
     if get_origin(kind) is tuple:
         kind = get_args(kind)[0]
@@ -105,11 +105,11 @@ def check(config: object) -> None:
             check_names(name, about, value, listed)
         else:
             for unlisted in set(_members(value)) - {*listed, *names(about.known)}:
-                about.lookup(unlisted)
+                about.lookup(str(unlisted))
         check_minimum(name, about, value)
 
 
-def check_names(name: str, about: Setting, value: Any, known: tuple[str, ...]) -> None:
+def check_names(name: str, about: Setting, value: object, known: tuple[str, ...]) -> None:
     """Check that a text, or every member of a tuple, is one of the known names, if there are any.
 
     Raises:
@@ -117,7 +117,7 @@ def check_names(name: str, about: Setting, value: Any, known: tuple[str, ...]) -
     """
     for member in _members(value):
         if known and member not in known:
-            raise unknown_name(about.kind or name, member, known)
+            raise unknown_name(about.kind or name, str(member), known)
 
 
 def check_minimum(name: str, about: Setting, value: Any) -> None:
@@ -130,7 +130,7 @@ def check_minimum(name: str, about: Setting, value: Any) -> None:
         raise InputError(f"`{name}` must be at least {about.minimum:g}, got {value:g}")
 
 
-def _members(value: Any) -> tuple[Any, ...]:
+def _members(value: object) -> tuple[object, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)

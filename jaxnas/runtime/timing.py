@@ -1,4 +1,4 @@
-"""Seconds by stage, with JAX's tracing and compiling as a stage of their own."""
+"""Seconds by stage, with JAX's tracing and compiling as a separate stage."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ class Stopwatch:
     """Measures the seconds of each stage, without the tracing and compiling done in it.
 
     Attributes:
-      seconds: by stage; "compiling" is the sum of all tracing and compiling.
+      seconds: seconds by stage; "compiling" is the sum of all tracing and compiling.
     """
 
     def __init__(self) -> None:

@@ -18,10 +18,10 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class SharedCall(Generic[ItemT, ResultT]):
-    """A function with its first argument bound, in the form that the workers which made it understand.
+    """A function with its first argument bound, in a form that is specific to the workers that made it.
 
     Attributes:
-      handle: that form.
+      handle: a function for `LocalWorkers`, a reference for `RayWorkers`.
     """
 
     handle: Any
@@ -33,7 +33,7 @@ class Workers(Protocol):
 
     @property
     def num_workers(self) -> int:
-        """How many items are worked on at the same time."""
+        """The number of items that are processed at the same time."""
 
     def share(self, function: Callable[[SharedT, ItemT], ResultT], shared: SharedT) -> SharedCall[ItemT, ResultT]:
         """Return what `map` calls: a function of a module and its first argument, which each worker receives once."""
@@ -73,8 +73,8 @@ def open_workers(
     Args:
       engine: "local", this process, or "ray", a cluster on this machine or at `address`.
       address: HOST:PORT of a running cluster, or "auto".
-      num_workers: at most so many workers; by default all cores, or all GPUs, of the cluster.
-      warn: given one line where the traffic of the cluster leaves this machine.
+      num_workers: largest number of workers; by default all cores, or all GPUs, of the cluster.
+      warn: receives one line where the traffic of the cluster leaves this machine.
 
     Raises:
       InputError: an unknown engine, Ray is not installed, or no cluster answers.

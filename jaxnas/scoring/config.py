@@ -1,4 +1,4 @@
-"""How to score: a frozen configuration, imported without JAX."""
+"""The settings of scoring: a frozen configuration, imported without JAX."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,21 @@ from jaxnas.runtime.settings import check, setting
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """How to score: `seed`, `init`, `precision` and `one_per_class` decide the scores, the others the way to them.
+    """Settings of scoring: `seed`, `init`, `precision` and `one_per_class` decide the scores, the others do not.
 
     Attributes:
-      seed: of the initial params, and of what proxies draw themselves.
+      seed: seed of the initial params, and of what proxies draw themselves.
       init: "shared" draws one set of params, from which every architecture takes those of its ops; "independent" draws
         a set for each, from the seed and the architecture's index in its space.
-      precision: of the convolutions' operands; sums are float32. "tensorfloat32" is float32 on devices without it.
+      precision: precision of the operands of convolutions; sums are float32. "tensorfloat32" is float32 on devices that
+        lack it.
       one_per_class: score one architecture of each network class, without its dead edges, and give its score to the
-        others, where every proxy is a function of the live network alone. False scores each as it stands, which for
-        synflow and fisher is another number where a dead convolution is fed with zeros (2,140 of NAS-Bench-201).
+        others, where every proxy is a function of the live network alone. False scores each as it stands, which
+        changes synflow and fisher where a dead convolution is fed with zeros (2,140 of NAS-Bench-201).
       strategy: "loop" scores one by one, "grouped" many at once (see `plan`); "auto" loops on CPUs, and for networks
         that cannot choose ops for groups.
-      chunk_size: architectures that a device takes at once; None: as many as memory allows.
-      memory: GB of one device that a chunk may take; None: most of what is free.
+      chunk_size: architectures that a device scores at once; None for as many as memory allows.
+      memory: GB of one device that a chunk may take; None for most of the free memory.
     """
 
     seed: int = 0
@@ -43,4 +44,4 @@ class ScoringConfig:
         if self.chunk_size is not None and self.chunk_size < 1:
             raise InputError(f"`chunk_size` must be at least 1, got {self.chunk_size}")
         if self.memory is not None and not self.memory > 0:
-            raise InputError(f"`memory` must be above 0 GB of a device, got {self.memory}")
+            raise InputError(f"`memory` must be above 0 GB, got {self.memory}")

@@ -1,4 +1,4 @@
-"""Score many architectures: chunk after chunk, over the devices of the job, by the strategy that suits them."""
+"""The scoring of many architectures, chunk after chunk, over the devices of the job."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +26,17 @@ from jaxnas.spaces import SearchSpace, check_archs, from_index, to_index
 
 DEFAULT_PROXIES = ROBOT_PROXIES
 HAVE_FLOAT64 = ("cpu", "gpu")  # platforms
-LARGEST_PIECE, PIECES_PER_WORKER = 64, 4  # architectures that a worker scores at once: what its death can cost
+LARGEST_PIECE, PIECES_PER_WORKER = 64, 4  # architectures that a worker scores at once, and loses if it dies
 
 ScoredChunks: TypeAlias = Iterator[tuple[Int[np.ndarray, " a"], Float[np.ndarray, "a M"]]]
 """Rows of architectures, and their scores."""
 
 
 def get_proxies(proxies: Sequence[str] | Mapping[str, Proxy]) -> dict[str, Proxy]:
-    """Return the functions of the named proxies, or sets of them; a dictionary of custom functions as it is.
+    """Return the functions of named proxies or sets of them, or a dictionary of functions unchanged.
 
     Raises:
-      InputError: an unknown name, or no name at all.
+      InputError: a name is unknown, or there is none.
     """
     if isinstance(proxies, Mapping):
         return dict(proxies)
@@ -58,20 +58,20 @@ def score_archs(
     *,
     on_event: Listener = ignore,
 ) -> Float[np.ndarray, "A M"]:
-    """Score every architecture, one float64 column per proxy in the order given; NaN and inf are passed on.
+    """Return the scores of all architectures [A M] in float64, a column per proxy in the order given.
 
-    Memory does not grow with A.
+    NaN and inf are kept. The memory of the devices does not grow with A.
 
     Args:
       network: the network of a search space.
       archs: architectures, as vectors of the space.
       batch: the minibatch that proxies see.
       proxies: names of proxies or sets, or a dictionary of functions.
-      config: how to score.
-      on_event: given a `Scored` after each chunk.
+      config: settings of scoring.
+      on_event: receives a `Scored` after each chunk.
 
     Raises:
-      InputError: an unknown proxy, or architectures or a batch that do not fit the network.
+      InputError: a proxy is unknown, or the architectures or the batch do not fit the network.
     """
     scores = np.empty((len(archs), len(get_proxies(proxies))))
     is_done = np.zeros(len(archs), bool)
@@ -90,20 +90,20 @@ def iter_scores(
     config: ScoringConfig = ScoringConfig(),
     workers: Workers | None = None,
 ) -> ScoredChunks:
-    """Yield rows of `archs` and their scores, a chunk at a time, every row once.
+    """Yield rows of `archs` and their scores, chunk by chunk; every row comes once.
 
-    In a job of several processes all must call with the same arguments, and each gets the rows that its devices scored.
+    In a job of several processes all must call this with the same arguments; each gets the rows of its devices.
 
     Args:
-      network: see `score_archs`, like those that follow.
+      network: see `score_archs`.
       archs: see `score_archs`.
       batch: see `score_archs`.
       proxies: see `score_archs`.
       config: see `score_archs`.
-      workers: score instead of the devices of this process.
+      workers: workers that score instead of the devices of this process.
 
     Raises:
-      InputError: as `score_archs`.
+      InputError: see `score_archs`.
     """
     check_batch(network, batch)
     archs = check_archs(network.space, archs)
@@ -113,8 +113,8 @@ def iter_scores(
     chosen, rows_of = representatives(network.space, archs, functions, config)
     score = _score_on_devices if workers is None else partial(_score_on_workers, workers)
     for rows, values in score(network, chosen, batch, functions, config):
-        takers = [rows_of[row] for row in rows]
-        yield np.concatenate(takers), np.repeat(values, [len(rows) for rows in takers], axis=0)
+        members = [rows_of[row] for row in rows]
+        yield np.concatenate(members), np.repeat(values, [len(rows) for rows in members], axis=0)
 
 
 def _score_on_workers(
@@ -125,7 +125,7 @@ def _score_on_workers(
     functions: Mapping[str, Proxy],
     config: ScoringConfig,
 ) -> ScoredChunks:
-    """Score in pieces small enough that few are under way at the end."""
+    """Score in pieces that are small enough to keep all workers busy until the end."""
     batch = jax.tree.map(np.asarray, batch)
     size = min(LARGEST_PIECE, math.ceil(len(archs) / (PIECES_PER_WORKER * workers.num_workers)))
     pieces = [np.arange(start, min(start + size, len(archs))) for start in range(0, len(archs), size)]
@@ -135,7 +135,7 @@ def _score_on_workers(
 
 
 class _Job(NamedTuple):
-    """The arguments of `score_archs`, which all pieces share."""
+    """The arguments of `score_archs` that all pieces share."""
 
     network: SearchNetwork
     archs: Int8[np.ndarray, "A D"]
@@ -168,7 +168,7 @@ def _score_on_devices(
     program = make_program(plan.network, tuple(functions.items()), strategy, independent, float64)
     needs_no_precision = on_cpu and config.precision != "bfloat16"  # the CPU computes in float32 anyway
     local, num_devices = local_positions(), mesh().size
-    for start in range(0, len(plan.chunks), num_devices):  # as many rounds in every process
+    for start in range(0, len(plan.chunks), num_devices):  # every process has the same number of rounds
         chunks = plan.chunks[start : start + num_devices][local]
         counts, padded = _pad(archs, chunks, local.stop - local.start, plan.size)
         if independent:
@@ -184,7 +184,7 @@ def _score_on_devices(
 def _pad(
     archs: Int8[np.ndarray, "A D"], chunks: Sequence[Int[np.ndarray, " a"]], num_devices: int, size: int
 ) -> tuple[Int32[np.ndarray, " devices"], Int8[np.ndarray, "P D"]]:
-    """Return how many rows each device has, and the rows of all, filled up to `size`: one shape, one compilation."""
+    """Return the number of rows of each device, and the rows of all, padded to `size`: one shape, one compilation."""
     padded = np.tile(archs[0], (num_devices, size, 1))
     counts = np.zeros(num_devices, np.int32)
     for device, rows in enumerate(chunks):
@@ -208,7 +208,7 @@ def representatives(
         return archs, list(np.arange(len(archs))[:, None])
     classes, first, members = np.unique(space.network_class(archs), return_index=True, return_inverse=True)
     rows_of = np.split(np.argsort(members, kind="stable"), np.cumsum(np.bincount(members))[:-1])
-    order = np.argsort(first)  # as the caller has them
+    order = np.argsort(first)  # in the order of the caller
     return space.canonicalize(from_index(space, classes[order])), [rows_of[number] for number in order]
 
 
@@ -216,24 +216,27 @@ def check_batch(network: SearchNetwork, batch: Batch) -> None:
     """Check that labels fit the images and the network's outputs.
 
     Raises:
-      InputError: they do not, or there are fewer than two images.
+      InputError: the labels do not fit, or there are fewer than two images.
     """
     images, labels = batch
     if len(images) < 2 or len(labels) != len(images):
-        raise InputError(f"a batch needs at least 2 images and one label each, got {images.shape} and {labels.shape}")
+        raise InputError(
+            f"a batch must have at least 2 images and one label each, got {images.shape} and {labels.shape}"
+        )
     outputs = output_shape(network, images.shape)
     is_classes = jnp.issubdtype(labels.dtype, jnp.integer)
     wanted = outputs[:-1] if is_classes else outputs
     if labels.shape != wanted:
-        raise InputError(f"labels of shape {labels.shape} do not fit outputs {outputs}: give {wanted}")
+        raise InputError(f"labels must have shape {wanted} for outputs {outputs}, got {labels.shape}")
     if not is_classes:
         return
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
-        raise InputError(f"label {lowest} is negative: labels are 0 to {outputs[-1] - 1}")
+        raise InputError(f"labels must be 0 to {outputs[-1] - 1}, got {lowest}")
     if highest >= outputs[-1]:
         raise InputError(
-            f"label {highest} does not fit a network of {outputs[-1]} classes: give num_classes={highest + 1}"
+            f"labels must be 0 to {outputs[-1] - 1} for a network of {outputs[-1]} classes, got {highest}; "
+            f"give num_classes={highest + 1}"
         )
 
 

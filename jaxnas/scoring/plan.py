@@ -1,9 +1,9 @@
-"""Two strategies for a list of architectures, behind one interface: one by one, or in groups that share an op.
+"""The two strategies of scoring: architectures one by one, or in groups that share an op.
 
-"loop", for CPUs: every device scores its share one architecture after another, so that only the chosen op of each edge
-runs, its memory is reused, and the program is the same for any number of architectures. "grouped", for accelerators:
-a device scores a whole chunk at once under `vmap`. Chunks are put together so that each op is chosen nearly equally
-often at every edge of every chunk; the network then runs each op once, on those that chose it (`networks.dispatch`).
+With "loop", for CPUs, every device scores its share one architecture after another: only the chosen op of each edge
+runs, its memory is reused, and the program is the same for any number of architectures. With "grouped", for
+accelerators, a device scores a whole chunk at once under `vmap`. In every chunk each op is chosen nearly equally often
+at every edge; the network runs each op once, on the architectures that chose it (`jaxnas.networks.kernels.dispatch`).
 """
 
 import math
@@ -22,7 +22,7 @@ from jaxnas.proxies.finish import Unfinished
 from jaxnas.runtime.devices import abstract_array, map_on_devices, partition_spec
 from jaxnas.runtime.distributed import from_leader, mesh
 
-Chunks: TypeAlias = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device takes at once
+Chunks: TypeAlias = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device scores at once
 ProxyOutput: TypeAlias = Float[Array, "..."] | Unfinished
 RunStrategy: TypeAlias = Literal["loop", "grouped"]
 # Over the devices of the job:
@@ -35,10 +35,10 @@ SAFE_SHARE = 0.7  # of the memory that a device reports, for what an estimate mi
 
 
 class Plan(NamedTuple):
-    """What the devices do.
+    """The chunks of a scoring job.
 
     Attributes:
-      network: the network, which knows how many architectures of a chunk choose each op.
+      network: the network, with the capacity of each op in a chunk.
       chunks: rows of the architectures of each chunk.
       size: rows of every chunk once padded.
     """
@@ -58,7 +58,7 @@ def make_plan(
 ) -> Plan:
     """Cut chunks of at most `size` architectures, or of as many as `memory` (GB of one device) holds.
 
-    In a job of several processes all get the same plan.
+    In a job of several processes, all get the same plan.
     """
     size = int(from_leader(lambda: np.array([chunk_size(network, batch, strategy, size, memory)]), (1,), np.int32)[0])
     share = max(1, min(size, math.ceil(len(archs) / mesh().size)))
@@ -75,15 +75,15 @@ def make_plan(
 
 
 def count_ops(archs: Int8[np.ndarray, "A D"], num_ops: int) -> Int[np.ndarray, "D ops"]:
-    """Count how many of the architectures choose each op, for every decision."""
+    """Count the architectures that choose each op, for every decision [D ops]."""
     return np.asarray((archs[:, :, None] == np.arange(num_ops)).sum(axis=0))
 
 
 def balanced_chunks(archs: Int8[np.ndarray, "A D"], size: int, num_ops: int) -> Chunks:
     """Cut chunks of at most `size` rows in which the ops of every decision are spread as evenly as among all rows.
 
-    Greedy: each architecture in turn joins the chunk, among those with room, in which its ops are the rarest. That
-    leaves 2 to 6 % between the fullest chunk and the mean for chunks of 192 to 64 NAS-Bench-201 cells.
+    The method is greedy: each architecture in turn joins the chunk, among those with room, in which its ops are the
+    rarest. For chunks of 192 to 64 NAS-Bench-201 cells the largest count of an op exceeds the mean by 2 to 6 %.
     """
     chunks = []
     decisions = np.arange(archs.shape[1])
@@ -115,7 +115,7 @@ def chunk_size(
 
 
 def bytes_per_arch(network: SearchNetwork, batch: Batch) -> float:
-    """Estimate the device memory that one architecture of a chunk takes, from what all its ReLUs see."""
+    """Estimate the bytes of a device that one architecture of a chunk takes, from the inputs of all its ReLUs."""
     arch = abstract_array((len(network.space.num_choices),), jnp.int8)
     images = abstract_array(batch.images.shape, jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), images, arch)
@@ -133,13 +133,13 @@ def make_program(
     draw_of_each: bool,
     float64: bool,
 ) -> jax.stages.Wrapped:
-    """Compile (counts [devices], archs [A D], draw, batch) -> what each proxy gave, over the devices of the job.
+    """Compile (counts [devices], archs [A D], draw, batch) -> the output of each proxy, over the devices of the job.
 
-    That is for each a float64 [A], or on devices without `float64` what `finish_scores` takes. Each device takes an
+    An output is a float64 [A], or on devices without `float64` an argument of `finish_scores`. Each device takes an
     equal share of the rows, of which the first `count` matter.
 
     Args:
-      network: as the plan has it.
+      network: the network of the plan.
       functions: names and proxies.
       strategy: "loop" computes a device's rows one after another, "grouped" all at once.
       draw_of_each: whether the leaves of the draw have an axis [A] in front.

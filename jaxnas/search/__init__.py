@@ -3,14 +3,12 @@
 The parts of a method are in `pool`, `history` and `method`; `loop` has its compiled steps and `run` runs a search.
 """
 
-from typing import Any
-
 from jaxnas.errors import unknown_name
 from jaxnas.search.baselines import SingleProxyConfig, random_search, rank_aggregation, rank_sum, single_proxy
 from jaxnas.search.bo import RobotConfig
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.hyperband import BohbConfig, bohb, hyperband
-from jaxnas.search.method import Method
+from jaxnas.search.method import AnyMethod, Method
 from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
@@ -57,7 +55,7 @@ __all__ = [
     "unweighted",
 ]
 
-METHODS: dict[str, Method[Any, Any]] = {
+METHODS: dict[str, AnyMethod] = {
     method.name: method
     for method in (
         *(robot, predictor_bo, rank_aggregation, rank_sum, single_proxy),
@@ -66,7 +64,7 @@ METHODS: dict[str, Method[Any, Any]] = {
 }
 
 
-def get_method(name: str) -> Method[Any, Any]:
+def get_method(name: str) -> AnyMethod:
     """Return the method of a name.
 
     Raises:

@@ -27,7 +27,7 @@ Ascents = tuple[Float[Array, "S M"], Float[Array, " S"]]  # S points and their u
 
 
 class Acquisition(Protocol):
-    """What turns a surrogate into a utility."""
+    """A function from a surrogate to a utility."""
 
     def __call__(self, surrogate: gp.Surrogate, best: Float[Array, ""], key: PRNGKeyArray, kappa: float) -> Utility:
         """Return the utility.
@@ -114,7 +114,7 @@ def _to_sphere(points: Float[Array, "Q M"]) -> Float[Array, "Q M"]:
 
 
 class Domain(NamedTuple):
-    """Where weights may lie. M(a; w) ranks architectures alike for all positive multiples of w.
+    """The domain of weights. M(a; w) ranks architectures alike for all positive multiples of w.
 
     Attributes:
         draw: Draws Q uniform points from a key, Q and M.
@@ -165,7 +165,7 @@ def maximise(
         direction = project(points + 1e-3 * direction / _length(direction)) - points  # along the border, if on it
         return project(points + length * direction / _length(direction)), (points, values)
 
-    # One step more than is taken, for the utility of the ends: evaluating it apart would compile it once more.
+    # One step more than is taken, for the utility of the ends: a separate evaluation would be compiled once more.
     lengths = FIRST_STEP * STEP_DECAY ** jnp.arange(NUM_STEPS + 1)
     _, (paths, utilities) = jax.lax.scan(ascend, candidates[leaders[:num_ascents]], lengths)
     points = jnp.concatenate([paths[-1], candidates[leaders]])

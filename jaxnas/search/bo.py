@@ -8,7 +8,7 @@ weights (as published).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ Kernel = Literal["matern52", "matern32", "rbf"]
 Domain = Literal["cube", "sphere"]
 
 
-def check_choice(name: str, value: str, choices: Any) -> None:
+def check_choice(name: str, value: str, choices: object) -> None:
     """Raise InputError unless `value` is one of a `Literal`."""
     if value not in get_args(choices):
         raise unknown_name(name, value, get_args(choices))
@@ -57,7 +57,7 @@ class RobotConfig:
         kernel: Covariance function of the surrogate.
         ard: Whether each proxy has a separate length scale.
         noise: Noise variance of the standardised objective.
-        domain: Where weights may lie: in [-1, 1]^M or on the unit sphere.
+        domain: The domain of weights: [-1, 1]^M or the unit sphere.
         distinct: Whether to propose weights whose architecture is new; the greedy phase begins as soon as none of
             `NUM_ALTERNATIVES` points has one.
         explore: The part of the T queries after which the greedy phase begins even if BO steps are left.
@@ -87,7 +87,7 @@ class RobotConfig:
 
 
 class BOState(NamedTuple):
-    """What the next step needs. Rows from `count` on are padding.
+    """The queries so far. Rows from `count` on are padding.
 
     Attributes:
         weights: Queried proxy weights in [-1, 1] [T M].
@@ -129,7 +129,7 @@ def ask(
         config: Hyperparameters.
 
     Returns:
-        The weights [M], the index of the architecture [], and what the surrogate showed: NaN at the first query, which
+        The weights [M], the index of the architecture [], and the state of the surrogate: NaN at the first query, which
         it does not choose.
     """
     points, infos = _propose_one_by_one(config)(state.weights, state.objective, state.count, key)
@@ -175,8 +175,8 @@ Points = tuple[Float[Array, "K M"], SurrogateInfo]  # the info has a leading axi
 def _propose_one_by_one(config: RobotConfig) -> Callable[..., Points]:
     """Return `_propose` such that vmap runs it for one seed after another.
 
-    XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them in the pool's own threads, which hangs
-    as soon as every thread waits (jaxlib 0.10.2).
+    XLA:CPU spreads batched LAPACK calls over its thread pool and waits for them in the threads of that pool, which
+    hangs as soon as every thread waits (jaxlib 0.10.2).
     """
     sequential_vmap: Callable[..., Callable[..., Points]] = jax.custom_batching.sequential_vmap
     return sequential_vmap(partial(_propose, config=config))
@@ -256,7 +256,7 @@ def inspect(
 def without_failures(objective: Float[Array, " T"]) -> Float[Array, " T"]:
     """Return the objective with failures (and padding) as the worst finite one so far, or 0 before there is any.
 
-    A failure is bad, but it is unknown how bad.
+    The value of a failure is bad but unknown.
     """
     observed = jnp.isfinite(objective)
     worst = jnp.min(objective, where=observed, initial=jnp.inf)

@@ -1,4 +1,4 @@
-"""The arrays that pass between a search and its method: proposals, what was paid for, what a surrogate showed."""
+"""The arrays that a search and its method exchange: proposals, the queries so far, the state of a surrogate."""
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from jaxnas.search.pool import Pool
 
 
 class Phase(IntEnum):
-    """How a query was chosen. Compiled programs carry the number, files and reports the `label`."""
+    """The rule that chose a query. Compiled programs use the number, files and reports the `label`."""
 
     RANDOM = 0
     BO = 1
@@ -30,7 +30,7 @@ class Phase(IntEnum):
 
 
 class SurrogateInfo(NamedTuple):
-    """What the surrogate showed when it chose a query; NaN where no surrogate chose.
+    """The state and prediction of the surrogate when it chose a query; NaN where no surrogate chose.
 
     The fields have the shapes below for one proposal, and a leading axis T in a `History` or a `SearchResult`.
 
@@ -56,7 +56,7 @@ def no_info(num_proxies: int, *lead: int) -> SurrogateInfo:
 
 
 class History(NamedTuple):
-    """What has been paid for.
+    """The queries that have been paid for.
 
     An item is an architecture at a fidelity, with the number fidelity * A + architecture; there are I = F A of them.
 
@@ -64,7 +64,7 @@ class History(NamedTuple):
         item: The items in the order they were paid for [T]; rows from `count` on are padding, here and below.
         phase: The `Phase` of each [T].
         weights: The proxy weights that picked each [T M]; NaN if none did.
-        info: What the surrogate showed at each, [T ...].
+        info: The state of the surrogate at each [T ...].
         objective: The observed objective of each item [I]; NaN for those that were not queried.
         queried: Which items were queried [I].
         count: The number of distinct queries [].
@@ -88,7 +88,7 @@ class Proposal(NamedTuple):
         item: Number of the item [].
         phase: The `Phase` [].
         weights: The proxy weights that picked the item [M], see `unweighted` if none did.
-        info: What the surrogate showed, None for a method without a surrogate.
+        info: The state of the surrogate, None for a method without a surrogate.
     """
 
     item: Int[Array, ""]

@@ -1,9 +1,10 @@
 """Searches over the length of training too: many architectures briefly, the best of them for longer.
 
 With the prices r_0 = 1 < ... < r_{F-1} of F fidelities, bracket s = F-1, ..., 0 (and again from F-1) draws
-ceil(F / (s + 1) r_{F-1} / r_f) architectures at fidelity f = F-1-s; of n at fidelity f the best floor(n r_f / r_{f+1}),
-at least one, go on to f + 1, so that every rung of a bracket costs about the same. Where the rest of the budget does
-not reach for a step, architectures are drawn at the cheapest fidelity. With one fidelity it is random search.
+ceil(F / (s + 1) r_{F-1} / r_f) architectures at fidelity f = F-1-s. Of n architectures at fidelity f the best
+floor(n r_f / r_{f+1}), at least one, are promoted to f + 1: every rung of a bracket costs about the same. Where the
+rest of the budget does not suffice for a step, architectures are drawn at the cheapest fidelity. With one fidelity it
+is random search.
 """
 
 from collections.abc import Callable
@@ -38,13 +39,13 @@ class Rungs(NamedTuple):
 
 
 class _Climb(NamedTuple):
-    """Where the search stands.
+    """The state of the search.
 
     Attributes:
         rung: Row of `Rungs` [].
         place: Architectures of the rung that have been evaluated [].
         arch: Those architectures [T]; rows from `place` on are padding.
-        objective: Their objectives [T], -inf for failures.
+        objective: The objective of each [T], -inf for failures.
         promoted: The architectures of the rung before [T], best first.
     """
 
@@ -98,7 +99,7 @@ def _tell(state: _Climb, proposal: Proposal, objective: Float[Array, ""], pool: 
     """
     rungs = plan_rungs(pool.prices)
     fidelity, arch = jnp.divmod(proposal.item, pool.num_archs)
-    told = state._replace(
+    extended = state._replace(
         place=state.place + 1,
         arch=state.arch.at[state.place].set(arch),
         objective=state.objective.at[state.place].set(jnp.where(jnp.isfinite(objective), objective, -jnp.inf)),
@@ -106,12 +107,12 @@ def _tell(state: _Climb, proposal: Proposal, objective: Float[Array, ""], pool: 
     above = _Climb(
         rung=(state.rung + 1) % len(rungs.size),
         place=jnp.zeros((), jnp.int32),
-        arch=told.arch,
-        objective=jnp.full_like(told.objective, -jnp.inf),
-        promoted=told.arch[jnp.argsort(-told.objective)],
+        arch=extended.arch,
+        objective=jnp.full_like(extended.objective, -jnp.inf),
+        promoted=extended.arch[jnp.argsort(-extended.objective)],
     )
-    done = told.place == rungs.size[state.rung]
-    moved = jax.tree.map(lambda new, old: jnp.where(done, new, old), above, told)
+    done = extended.place == rungs.size[state.rung]
+    moved = jax.tree.map(lambda new, old: jnp.where(done, new, old), above, extended)
     on_rung = fidelity == rungs.fidelity[state.rung]
     following: _Climb = jax.tree.map(lambda new, old: jnp.where(on_rung, new, old), moved, state)
     return following
@@ -154,7 +155,7 @@ class BohbConfig:
 def _by_density(
     history: History, pool: Pool, among: Bool[Array, " A"], key: PRNGKeyArray, config: BohbConfig
 ) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """Of some random architectures the one of highest p(good) / p(bad), by the highest fidelity observed often enough.
+    """Return the random architecture of highest p(good) / p(bad), by the highest fidelity with enough observations.
 
     Each density is a product over decisions of the options' shares, with one added to every count.
     """

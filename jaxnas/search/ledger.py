@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,12 +16,12 @@ from jaxnas.search.result import Query, SearchResult
 
 
 class Choice(NamedTuple):
-    """How an item was chosen, in NumPy arrays.
+    """The choice of an item, in NumPy arrays.
 
     Attributes:
         phase: The phase.
         weights: The proxy weights that picked it [M], NaN if none did.
-        info: What the surrogate showed, NaN if none chose.
+        info: The state of the surrogate, NaN if none chose.
     """
 
     phase: Phase
@@ -41,9 +41,9 @@ class Ledger:
         num_archs: The number of architectures, A.
         budget: Queries to spend, T.
         prices: Queries that an evaluation costs at each fidelity [F].
-        on_event: Given each distinct query.
+        on_event: Receives each distinct query.
         paid: The queries by item, in order.
-        choices: How each was chosen.
+        choices: The choice of each.
         spent: Queries' worth of the budget spent so far.
         best: The best query with a finite objective so far.
     """
@@ -79,7 +79,9 @@ class Ledger:
         seconds = time.perf_counter() - began if self.costs is None else float(self.costs(arch))
         return Query(len(self.paid) + 1, self.budget, phase.label, arch, objective, seconds, np.nan, fidelity)
 
-    def result(self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, Any]) -> SearchResult:
+    def result(
+        self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, object]
+    ) -> SearchResult:
         """Return the finished search.
 
         Raises:

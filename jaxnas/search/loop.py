@@ -23,11 +23,11 @@ INIT_KEY = 2**32 - 1  # the number of the key of `Method.init`; proposals count 
 
 
 class SearchState(NamedTuple):
-    """Where a search stands.
+    """The state of a search.
 
     Attributes:
         method: The state of the method, of the type that its `init` returns.
-        history: What has been paid for.
+        history: The queries that have been paid for.
         number: The number of proposals so far [].
     """
 
@@ -115,6 +115,6 @@ def __getattr__(name: str) -> tuple[str, ...]:
     return tuple(phase.label for phase in Phase)
 
 
-def best_weights(state: StateT, pool: Pool, method: Method[StateT, Any]) -> Float[Array, " M"]:
+def best_weights(state: StateT, pool: Pool, method: Method[StateT, ConfigT]) -> Float[Array, " M"]:
     """Return the best weights that a method found, NaN if it seeks none."""
     return unweighted(pool) if method.weights is None else method.weights(state)

@@ -1,9 +1,9 @@
-"""What a search method is: three pure functions and how they are run."""
+"""The interface of search methods: three pure functions, and the calls that run them."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
@@ -29,11 +29,10 @@ class SearchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Method(Generic[StateT, ConfigT]):
-    """A search method: three pure functions, traced in float64, and how they are run.
+    """A search method: three pure functions, which are traced in float64.
 
-    The loop around them keeps the budget, pays for each item once, counts failures and, should a method propose known
-    items only, goes over to random ones. What a method makes of a failed candidate, whose objective is NaN or inf, it
-    decides in `tell`.
+    The loop around them keeps the budget, pays for each item once, counts failures and, if a method proposes only known
+    items, draws random ones. A method handles failed candidates, whose objective is NaN or inf, in `tell`.
 
     Attributes:
         name: The name in results, in `METHODS` and on the command line.
@@ -89,6 +88,10 @@ class Method(Generic[StateT, ConfigT]):
         if on_query is not None:
             options["on_event"] = _renamed(on_query)
         return run_seeds(self, table, objective, budget=budget, seeds=seeds, **options)
+
+
+AnyMethod: TypeAlias = Method[Any, Any]
+"""A method of unknown state and hyperparameters, as `METHODS` lists them."""
 
 
 def _renamed(on_query: Listener) -> Listener:

@@ -18,7 +18,7 @@ from jaxnas.search.pool import Pool, pick, unweighted
 
 
 def neighbours(pool: Pool, arch: Int[Array, ""]) -> Bool[Array, " A"]:
-    """Return which architectures of the pool are nearest to `arch`, apart from those equal to it."""
+    """Return which architectures of the pool are nearest to `arch`, except those equal to it."""
     distance = jnp.sum(pool.archs != pool.archs[arch], axis=1)
     distance = jnp.where(distance > 0, distance, pool.archs.shape[1] + 1)
     return distance == distance.min()
@@ -53,8 +53,8 @@ class _Population(NamedTuple):
     """The members of the population.
 
     Attributes:
-        arch: Their architectures [P].
-        objective: Their objectives [P], -inf for failures.
+        arch: The architecture of each [P].
+        objective: The objective of each [P], -inf for failures.
         born: Members ever []; member n stands at n modulo P, so that it replaces the oldest.
     """
 
@@ -96,11 +96,11 @@ Source: Real et al. 2019 (arXiv:1802.01548).
 
 
 class _Place(NamedTuple):
-    """Where a local search stands.
+    """The current architecture of a local search.
 
     Attributes:
         arch: The architecture [].
-        objective: Its objective [], -inf if it failed.
+        objective: The objective of the architecture [], -inf if it failed.
     """
 
     arch: Int[Array, ""]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Int8, PRNGKeyArray
 
 
 class Pool(NamedTuple):
-    """What a method may read of the architectures to choose from.
+    """The architectures to choose from, as a method may read them.
 
     Attributes:
         table: Normalised scores [A M].

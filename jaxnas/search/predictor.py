@@ -46,7 +46,7 @@ class _Observed(NamedTuple):
 
     Attributes:
         features: Encoded architectures [T F].
-        objective: Their objectives [T], non-finite where they failed; padding is NaN.
+        objective: The objective of each [T], NaN or inf for failures; padding is NaN.
         count: Queries made so far [].
     """
 

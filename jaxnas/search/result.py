@@ -1,10 +1,8 @@
-"""What a search returns: its queries in order, the architecture it selects, and how each query was chosen."""
+"""The result of a search: its queries in order, the selected architecture, and the choice of each query."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +11,7 @@ from jaxnas.errors import InputError
 from jaxnas.runtime.events import QueryAnswered
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.records import Record, to_plain
 from jaxnas.search.history import SurrogateInfo
 
 Query = QueryAnswered  # the record of a query is the event that reports it
@@ -41,7 +40,7 @@ class SearchResult:
         config: The hyperparameters of the method.
         fidelity: The fidelity of each query [T]; all 0 where there is a single one.
         spent: Queries' worth of the budget spent after each query [T].
-        info: What the surrogate showed at each query [T ...]; NaN where no surrogate chose.
+        info: The state of the surrogate at each query [T ...]; NaN where no surrogate chose.
     """
 
     method: str
@@ -56,7 +55,7 @@ class SearchResult:
     budget: int
     seed: int
     num_failed: int
-    config: dict[str, Any]
+    config: dict[str, object]
     fidelity: Int[np.ndarray, " T"]
     spent: Int[np.ndarray, " T"]
     info: SurrogateInfo
@@ -81,18 +80,18 @@ class SearchResult:
                 best[start:end] = incumbent[1]
         return best
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Return plain lists, numbers and strings, with None for NaN and inf: valid JSON."""
-        info = {name: _plain(column) for name, column in self.info._asdict().items()}
-        return {name: _plain(value) for name, value in asdict(self).items()} | {"info": info}
+        info = {name: to_plain(column) for name, column in self.info._asdict().items()}
+        return {name: to_plain(value) for name, value in asdict(self).items()} | {"info": info}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "SearchResult":
+    def from_dict(cls, values: Record) -> "SearchResult":
         """Return the result that `to_dict` was made from, with NaN in place of inf.
 
         Older files lack `info`: it is NaN then.
         """
-        arrays = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
+        arrays: dict[str, np.ndarray] = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
         rows, proxies = arrays["query_weights"].shape
         unknown = {name: np.full((rows, proxies) if name == "lengthscale" else rows, np.nan) for name in _INFO}
         recorded = {name: np.array(column, float) for name, column in values.get("info", {}).items()}
@@ -120,7 +119,7 @@ class SearchResult:
     def to_pandas(self) -> Frame:
         """Return a data frame with one row per query.
 
-        Its columns are the index in the pool, phase, objective, seconds and fidelity; what the surrogate showed; and
+        Its columns are the index in the pool, phase, objective, seconds and fidelity; the state of the surrogate; and
         the weights that first picked the architecture, one column for each proxy by its number.
         """
         columns = {"arch": self.queries, "phase": self.phase, "objective": self.objective, "seconds": self.cost}
@@ -140,7 +139,7 @@ class SearchResult:
         return html_table(repr(self)[1:-1], [dict(zip(names, row, strict=True)) for row in columns])
 
 
-_ARRAYS: dict[str, Any] = {
+_ARRAYS: dict[str, type] = {
     "queries": int,
     "objective": float,
     "cost": float,
@@ -150,11 +149,3 @@ _ARRAYS: dict[str, Any] = {
     "spent": int,
 }
 _INFO = SurrogateInfo._fields
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

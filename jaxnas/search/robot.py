@@ -64,13 +64,13 @@ def _ask(state: BOState, history: History, pool: Pool, key: PRNGKeyArray, config
 
 def _tell(state: BOState, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: RobotConfig) -> BOState:
     """Enter a query of BO; for the surrogate a failed candidate has the worst value so far."""
-    told = bo.tell(state, proposal.weights, proposal.item, objective)
-    following: BOState = lax.cond(proposal.phase == Phase.BO, lambda: told, lambda: state)
+    extended = bo.tell(state, proposal.weights, proposal.item, objective)
+    following: BOState = lax.cond(proposal.phase == Phase.BO, lambda: extended, lambda: state)
     return following
 
 
 robot = Method("robot", _init, _ask, _tell, RobotConfig(), weights=bo.best_weights)
-"""Of T queries the T0 that Bayesian optimisation finds, and the T - T0 that lead the ranking of its best weights.
+"""RoBoT: T0 of T queries by Bayesian optimisation over weights, the others down the ranking of the best weights.
 
 Source: He et al. 2024 (arXiv:2403.07591).
 """

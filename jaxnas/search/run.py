@@ -8,6 +8,7 @@ called one by one, with the same result.
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -33,7 +34,7 @@ FORESEEABLE = (Phase.RANDOM, Phase.GREEDY)  # phases whose next query does not d
 class Objective(Protocol):
     """An objective that can evaluate several architectures together; for any other a function of the index is enough.
 
-    A subclass defines `__call__` and overrides what it improves on. A class that has all four members needs no base.
+    A subclass defines `__call__` and overrides other members as needed. A class with all four members needs no base.
     """
 
     @property
@@ -72,13 +73,14 @@ def run_search(
     Args:
         method: The method.
         table: Normalised scores [A M], see `normalize`.
-        objective: What is maximised: an array [A], or [A F] with several fidelities, for which the whole search is one
-            compiled program; or a function of the index (and the fidelity), called once for each query. An `Objective`
-            may evaluate several architectures together. NaN or inf is a failed candidate, which is never selected.
+        objective: The objective to maximise: an array [A], or [A F] with several fidelities, for which the whole search
+            is one compiled program; or a function of the index (and the fidelity), called once for each query. An
+            `Objective` may evaluate several architectures together. NaN or inf is a failed candidate, which is never
+            selected.
         budget: Queries to pay for, T, from 1 to A.
         seed: The seed of all draws.
         config: Hyperparameters of the method; None for its defaults.
-        on_event: Given a `QueryAnswered` after each distinct query; for an array, after the whole search.
+        on_event: Receives a `QueryAnswered` after each distinct query; for an array, after the whole search.
         costs: Seconds of each architecture, an array [A] or a function of the index that is called once the
             architecture is evaluated. None takes the costs of an `Objective`, measures any other function, and leaves
             NaN for an array.
@@ -149,10 +151,10 @@ def run_seeds(
     Args:
         method: The method.
         table: Normalised scores [A M].
-        objective: What is maximised, [A], or [A F] with several fidelities.
+        objective: The objective to maximise, [A], or [A F] with several fidelities.
         budget: Queries that each search pays for, T.
         seeds: The seed of each search.
-        config: As in `run_search`, like those that follow.
+        config: See `run_search`.
         on_event: See `run_search`.
         costs: See `run_search`.
         archs: See `run_search`.
@@ -205,11 +207,11 @@ class _SteppedSearch:
         return self._look_ahead(room, foreseen=tuple(Phase), mixed=True)
 
     def foresee(self, room: int) -> list[Proposal]:
-        """Guess what will be asked for next, up to `room` new items of one phase; a wrong guess costs no query."""
+        """Guess the next proposals, up to `room` new items of one phase; a wrong guess costs no query."""
         return self._look_ahead(room, foreseen=FORESEEABLE, mixed=False)
 
     def record(self, proposal: Proposal, value: float) -> None:
-        """Tell the method an objective."""
+        """Pass an objective to the method."""
         self.state = loop.record(self.state, self.pool, proposal, value, method=self.method, config=self.config)
 
     def best_weights(self) -> Float[np.ndarray, " M"]:
@@ -218,18 +220,19 @@ class _SteppedSearch:
 
     def _look_ahead(self, room: int, *, foreseen: tuple[Phase, ...], mixed: bool) -> list[Proposal]:
         """Return the next proposal and, while they are of `foreseen` phases, those that follow if all of them fail."""
-        steps: dict[str, Any] = dict(method=self.method, config=self.config)
+        propose = partial(loop.propose, method=self.method, config=self.config)
+        record = partial(loop.record, method=self.method, config=self.config)
         proposals: list[Proposal] = []
         state, num_new = self.state, 0
         while num_new < room and len(proposals) < 4 * room:
-            proposal = loop.propose(state, self.pool, self.key, **steps)
+            proposal = propose(state, self.pool, self.key)
             if not mixed and proposals and proposal.phase != proposals[0].phase:
                 break
             proposals.append(proposal)
             if int(proposal.phase) not in foreseen or room == 1:
                 break
             num_new += not state.history.queried[proposal.item]
-            state = loop.record(state, self.pool, proposal, np.nan, **steps)
+            state = record(state, self.pool, proposal, np.nan)
         return proposals
 
 
@@ -256,17 +259,19 @@ def _check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
     if scores.ndim != 2 or scores.size == 0:
         raise InputError(f"the score table must have the shape [architectures, proxies], got {scores.shape}")
     if not np.isfinite(scores).all():
-        raise InputError(f"the score table has {(~np.isfinite(scores)).sum()} NaN or inf entries: normalize it first")
+        raise InputError(
+            f"the score table must be finite, got {(~np.isfinite(scores)).sum()} NaN or inf entries; normalize it first"
+        )
     return scores
 
 
 def _make_pool(
-    method: Method[Any, Any], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
+    method: Method[StateT, ConfigT], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
 ) -> Pool:
     if len(prices) > 1 and not method.multi_fidelity:
-        raise InputError(f"{method.name} observes one fidelity: give one column of the objective and no prices")
+        raise InputError(f"{method.name} observes one fidelity; give one column of the objective and no prices")
     if archs is None and method.needs_archs:
-        raise InputError(f"{method.name} reads architectures, not only scores: give their vectors as archs")
+        raise InputError(f"{method.name} needs architectures besides scores; give their vectors as `archs`")
     vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs, np.int8)
     if vectors.ndim != 2 or len(vectors) != len(table):
         raise InputError(f"`archs` must have one vector for each of the {len(table)} rows, got shape {vectors.shape}")
@@ -274,5 +279,6 @@ def _make_pool(
     return Pool(*in_float64(jax.device_put)(arrays))
 
 
-def _describe(config: Any) -> dict[str, Any]:
+def _describe(config: Any) -> dict[str, object]:
+    """Return the fields of a dataclass of hyperparameters; none for None."""
     return {} if config is None else asdict(config)

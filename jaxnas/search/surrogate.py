@@ -23,9 +23,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 KERNELS = {"matern52": "Matern52", "matern32": "Matern32", "rbf": "RBF"}  # classes of gpjax.kernels
-FAR = 1e9  # where padding rows lie: their covariance with anything in [-1, 1]^M underflows to exactly 0
+FAR = 1e9  # coordinate of padding rows: their covariance with anything in [-1, 1]^M underflows to exactly 0
 PRIOR_DEVIATION = 10.0  # of log l around l = 1: all but flat, as published; it decides where the likelihood does not
-LOG_LENGTHSCALES = (-5.0, 7.0, 17)  # from, to, and how many isotropic log l are tried
+LOG_LENGTHSCALES = (-5.0, 7.0, 17)  # first, last and number of the isotropic log l that are tried
 GOLDEN = (math.sqrt(5) - 1) / 2
 NUM_SECTIONS = 17  # of the interval around the best of them: its length falls from 1.5 to 4e-4
 NUM_ITERATIONS = 60  # of L-BFGS at most
@@ -155,7 +155,7 @@ def _gpjax() -> ModuleType:
 
 
 def _pad(weights: Float[Array, "T M"], targets: Float[Array, " T"], used: Bool[Array, " T"]) -> Data:
-    """Return data whose unused rows lie far away, each apart from all others, with target 0."""
+    """Return data whose unused rows are far from all other rows, with target 0."""
     far = FAR * jnp.arange(1, len(used) + 1, dtype=weights.dtype)
     inputs = jnp.where(used[:, None], weights, far[:, None])
     return _gpjax().Dataset(X=inputs, y=jnp.where(used, targets, 0.0)[:, None])

@@ -1,4 +1,4 @@
-"""Search spaces: what an architecture is, and everything that can be said of one without a network."""
+"""Search spaces: architectures as int8 vectors, their texts, indices, mutants and classes of equal networks."""
 
 from jaxnas.errors import unknown_name
 from jaxnas.spaces.darts import DARTS
@@ -38,10 +38,10 @@ SPACES: dict[str, SearchSpace] = {
 
 
 def get_space(name: str) -> SearchSpace:
-    """The space called `name`.
+    """Return the space called `name`.
 
     Raises:
-        InputError: no such space; the message names the nearest.
+        InputError: The name is unknown; the message suggests the nearest one.
     """
     if name not in SPACES:
         raise unknown_name("search space", name, SPACES)

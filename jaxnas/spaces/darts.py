@@ -2,7 +2,7 @@
 
 A node is three decisions: which two of its predecessors feed it (the pairs in lexicographic order), and the op from
 each. Twelve decisions make the normal cell, twelve the reduction cell: 1.0e18 architectures. An index counts them first
-decision most significant; nobody published another order.
+decision most significant, as no other order is published.
 
 Source: Liu, Simonyan and Yang 2019 (arXiv:1806.09055). Its list of ops has "none" too, which no genotype contains.
 """
@@ -10,7 +10,6 @@ Source: Liu, Simonyan and Yang 2019 (arXiv:1806.09055). Its list of ops has "non
 import ast
 import re
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int8, Int64
@@ -37,37 +36,38 @@ _EXAMPLE = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], nor
 
 
 def parse(text: str) -> Int8[np.ndarray, "24"]:
-    """The architecture of the usual text, Genotype(normal=[(op, node), ...], normal_concat=..., reduce=..., ...).
+    """Return the architecture of a text Genotype(normal=[(op, node), ...], normal_concat=..., reduce=..., ...).
 
-    Eight (op, node) of a cell, two for each node in turn. The concatenations may be left out.
+    A cell has eight pairs (op, node), two for each node in turn. The concatenations may be left out.
 
     Raises:
-        InputError: other text, an unknown op, inputs that are no two different nodes before, another concatenation.
+        InputError: The text has another form, an op is unknown, the inputs of a node are not two different earlier
+            nodes, or a concatenation is not that of the space.
     """
     fields = _read(text)
     arch = []
     for cell in CELLS:
         if cell not in fields:
-            raise InputError(f"genotype {text!r:.80} has no {cell} cell: write it like {_EXAMPLE}")
+            raise InputError(f"genotype {text!r:.80} has no {cell} cell; write it like {_EXAMPLE}")
         concat = fields.get(f"{cell}_concat", CONCAT)
         if concat != CONCAT:
-            raise InputError(f"genotype {text!r:.80}: {cell}_concat is {concat}, in this space it is {CONCAT}")
+            raise InputError(f"genotype {text!r:.80}: {cell}_concat must be {CONCAT}, got {concat}")
         arch += _encode(fields[cell], cell, text)
     return np.array(arch, np.int8)
 
 
-def _read(text: str) -> dict[str, list[Any]]:
-    """The fields as lists."""
+def _read(text: str) -> dict[str, list[object]]:
+    """Return the fields of a genotype as lists."""
     try:
         call = ast.parse(re.sub(r"^\s*\w+\s*=\s*(?=Genotype)", "", text).strip(), mode="eval").body
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
             raise ValueError("no Genotype")
         return {str(keyword.arg): _read_list(keyword.value) for keyword in call.keywords}
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise InputError(f"architecture {text!r:.80} is no DARTS genotype: write it like {_EXAMPLE}") from None
+        raise InputError(f"architecture {text!r:.80} is not a DARTS genotype; write it like {_EXAMPLE}") from None
 
 
-def _read_list(node: ast.expr) -> list[Any]:
+def _read_list(node: ast.expr) -> list[object]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         bounds = [ast.literal_eval(bound) for bound in node.args]
         if not all(isinstance(bound, int) and 0 <= bound <= 6 for bound in bounds):
@@ -76,45 +76,47 @@ def _read_list(node: ast.expr) -> list[Any]:
     return list(ast.literal_eval(node))
 
 
-def _encode(edges: list[Any], cell: str, text: str) -> list[int]:
+def _encode(edges: list[object], cell: str, text: str) -> list[int]:
+    """Return the decisions of one cell."""
     shown = f"genotype {text!r:.60}, {cell} cell"
-    if len(edges) != 2 * len(NODES) or not all(isinstance(edge, tuple) and len(edge) == 2 for edge in edges):
-        raise InputError(f"{shown}: give {2 * len(NODES)} pairs (op, node), two for each node")
+    pairs = [edge for edge in edges if isinstance(edge, tuple) and len(edge) == 2]
+    if not len(pairs) == len(edges) == 2 * len(NODES):
+        raise InputError(f"{shown}: there must be {2 * len(NODES)} pairs (op, node), two for each node")
     decisions = []
     for number, node in enumerate(NODES):
-        for op, _ in edges[2 * number :][:2]:
+        for op, _ in pairs[2 * number :][:2]:
             if op not in OP_NAMES:
                 raise unknown_name("op", str(op), OP_NAMES)
-        (op_a, a), (op_b, b) = sorted(edges[2 * number :][:2], key=lambda edge: str(edge[1]))
+        (op_a, a), (op_b, b) = sorted(pairs[2 * number :][:2], key=lambda pair: str(pair[1]))
         if (a, b) not in PAIRS[number]:
-            raise InputError(f"{shown}: node {node} is fed by {a} and {b}: give two different nodes before it")
+            raise InputError(f"{shown}: the inputs of node {node} must be two different earlier nodes, got {a} and {b}")
         decisions += [PAIRS[number].index((a, b)), OP_NAMES.index(op_a), OP_NAMES.index(op_b)]
     return decisions
 
 
 def format_arch(arch: Int8[np.ndarray, "24"]) -> str:
-    """The usual text of one architecture, inputs of a node in rising order; the inverse of `parse`.
+    """Return the text of one architecture [24], with the inputs of a node in rising order; the inverse of `parse`.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     decisions = check_archs(DARTS, np.asarray(arch)[None])[0].reshape(len(CELLS), len(NODES), 3).tolist()
     parts = []
-    for cell, of_nodes in zip(CELLS, decisions, strict=True):
+    for cell, nodes in zip(CELLS, decisions, strict=True):
         edges = []
-        for pairs, (pair, *ops) in zip(PAIRS, of_nodes, strict=True):
+        for pairs, (pair, *ops) in zip(PAIRS, nodes, strict=True):
             edges += [(OP_NAMES[op], source) for op, source in zip(ops, pairs[pair], strict=True)]
         parts.append(f"{cell}={edges}, {cell}_concat={CONCAT}")
     return f"Genotype({', '.join(parts)})"
 
 
-def _as_they_are(archs: Int8[np.ndarray, "A 24"]) -> Int8[np.ndarray, "A 24"]:
-    """Every node is part of the output: nothing is without effect."""
+def _check_only(archs: Int8[np.ndarray, "A 24"]) -> Int8[np.ndarray, "A 24"]:
+    """Return `archs` unchanged: every node is part of the output, so that every decision has an effect."""
     return check_archs(DARTS, archs)
 
 
-def _own_class(archs: Int8[np.ndarray, "A 24"]) -> Int64[np.ndarray, " A"]:
-    """Each stands for itself: nodes that could change places are not looked for."""
+def _index_class(archs: Int8[np.ndarray, "A 24"]) -> Int64[np.ndarray, " A"]:
+    """Return the index of each architecture: nodes that could change places are not searched for."""
     return to_index(DARTS, archs)
 
 
@@ -124,6 +126,6 @@ DARTS = SearchSpace(
     num_choices=len(CELLS) * _CELL_CHOICES,
     parse=parse,
     format=format_arch,
-    canonicalize=_as_they_are,
-    network_class=_own_class,
+    canonicalize=_check_only,
+    network_class=_index_class,
 )

@@ -1,14 +1,14 @@
 """NAS-Bench-201: a cell of four nodes, one of five ops on each of its six edges, 15,625 architectures.
 
-Source: Dong and Yang 2020 (arXiv:2001.00326). Two cells can be the same network in three senses, coarse to fine:
-`functional_class` (4,930), `isomorph_class` (6,466, the rule of the benchmark's authors, which lies inside the first)
-and `network_class` (5,260, also inside the first), the only one that counts the weights.
+Source: Dong and Yang 2020 (arXiv:2001.00326). Two cells can be the same network in three senses: `functional_class`
+has 4,930 classes. Two refinements of it are `isomorph_class` (6,466), the rule of the benchmark's authors, and
+`network_class` (5,260), the only one that counts the parameters.
 """
 
 import random
 from collections.abc import Callable, Hashable, Iterable
 from functools import cache
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Int8, Int32, Int64
@@ -22,29 +22,29 @@ NONE, SKIP_CONNECT, NOR_CONV_1X1, NOR_CONV_3X3, AVG_POOL_3X3 = range(len(OP_NAME
 
 _EXAMPLE = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 
-Terms: TypeAlias = tuple[
-    tuple[int, tuple[Any, ...]], ...
-]  # a sorted multiset; a term is (op, the terms it is applied to)
+# A sorted multiset of terms; a term is an op and the `Terms` it is applied to.
+Terms: TypeAlias = tuple[tuple[int, tuple[object, ...]], ...]
 Value = TypeVar("Value")
 
 
 def parse(text: str) -> Int8[np.ndarray, "6"]:
-    """The architecture of a string such as '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|none~2|'.
+    """Return the architecture [6] of a text like '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|none~2|'.
 
     The groups between '+' are nodes 1, 2, 3; each entry is op~source. Whitespace around the text is ignored.
 
     Raises:
-        InputError: another number of nodes or of entries, a missing bar, a source out of order, an unknown op.
+        InputError: The number of nodes or of entries is wrong, a bar is missing, a source is out of order, or an op is
+            unknown.
     """
     shown = f"architecture {text!r:.120}"
     nodes = text.strip().split("+")
     if len(nodes) != NUM_NODES - 1:
-        raise InputError(f"{shown} has {len(nodes)} of {NUM_NODES - 1} nodes: write it like {_EXAMPLE!r}")
+        raise InputError(f"{shown} must have {NUM_NODES - 1} nodes, like {_EXAMPLE!r}, got {len(nodes)}")
     arch = []
     for target, node in enumerate(nodes, start=1):
         entries = node[1:-1].split("|")
         if not (len(node) >= 2 and node[0] == node[-1] == "|" and len(entries) == target):
-            raise InputError(f"{shown}: node {target} is not {target} x 'op~source' between bars, as in {_EXAMPLE!r}")
+            raise InputError(f"{shown}: node {target} must be {target} x 'op~source' between bars, as in {_EXAMPLE!r}")
         for source, entry in enumerate(entries):
             op, _, given = entry.partition("~")
             if given != str(source):
@@ -58,10 +58,10 @@ def parse(text: str) -> Int8[np.ndarray, "6"]:
 
 
 def format_arch(arch: Int8[np.ndarray, "6"]) -> str:
-    """The benchmark's string of one architecture, the inverse of `parse`.
+    """Return the benchmark's text of one architecture [6]; the inverse of `parse`.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     ops = check_archs(NASBENCH201, np.asarray(arch)[None])[0]
     nodes = [
@@ -72,60 +72,60 @@ def format_arch(arch: Int8[np.ndarray, "6"]) -> str:
 
 
 def canonicalize(archs: Archs) -> Archs:
-    """`archs` [A, 6] with every edge that lies on no path of non-none edges from input to output set to none.
+    """Return `archs` [A 6] in which every dead edge is none: one on no path of non-none edges from input to output.
 
-    A cell without any such path becomes six times none. Idempotent; 9,445 architectures are fixed points.
+    A cell without such a path becomes six times none. Idempotent; 9,445 architectures are fixed points.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     return drop_dead_edges(check_archs(NASBENCH201, archs))
 
 
 def functional_class(archs: Archs) -> Int32[np.ndarray, " A"]:
-    """The lowest index among the cells that compute the same sum of terms, for each of `archs` [A, 6]; 4,930 classes.
+    """Return for each of `archs` [A 6] the lowest index of the cells that compute the same sum of terms; 4,930 classes.
 
-    A node is a multiset of terms, the union of what its edges bring: skip brings its source's terms, none brings
-    nothing, and a convolution or pool brings the one term (op, multiset of its source), or nothing from an empty
-    source. Average pooling is linear and could be distributed over the sum (4,660 classes); it stays a term like the
-    others, so that the rule holds for any pooling and merged cells need no algebra to agree. Weights are not told
-    apart: one convolution used twice equals two, so 326 classes mix parameter counts (`network_class` does not).
+    A node is a multiset of terms, the union of those of its edges: skip has the terms of its source, none has none, and
+    a convolution or pool has the one term (op, multiset of its source), or none if the source is empty. Average pooling
+    is linear and could be distributed over the sum (4,660 classes); it is a term like the others, so that the rule
+    holds for any pooling. Two convolutions with separate parameters count as one used twice: 326 classes mix parameter
+    counts, unlike those of `network_class`.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     return np.take(_labels(_term_keys), to_index(NASBENCH201, archs))
 
 
 def network_class(archs: Archs) -> Int32[np.ndarray, " A"]:
-    """The lowest index among the cells that are the same function of the same weights; 5,260 classes.
+    """Return for each of `archs` [A 6] the lowest index of the cells that are the same network; 5,260 classes.
 
-    Up to the names of the weights, that is: within a class the live weights can be matched one to one so that the
-    networks agree, and scores at initialisation differ by the draw alone (flops: by repeated poolings too). It is
-    `functional_class` split by the number of live convolutions of each kind, which in this space is exact.
+    Within a class the live kernels can be matched one to one so that the networks are the same function, and scores at
+    initialisation differ by the random draw alone (flops also by repeated poolings). The classes are those of
+    `functional_class`, split by the number of live convolutions of each kind, which is exact in this space.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     return np.take(_labels(_network_keys), to_index(NASBENCH201, archs))
 
 
 def isomorph_class(archs: Archs) -> Int32[np.ndarray, " A"]:
-    """The lowest index among the cells that have the same text under the benchmark authors' rule; 6,466 classes.
+    """Return for each of `archs` [A 6] the lowest index of the cells of equal text by the authors' rule; 6,466 classes.
 
-    A node is the sorted texts of its edges, joined by '+': '#' for none and for any op on '#', the source's own text
-    for skip, '(source)@op' otherwise. Fewer cells merge than in `functional_class`, because the parts of a text that
-    comes through a skip are not sorted again and '#' stays in a sum.
+    A node is the sorted texts of its edges, joined by '+': '#' for none and for any op on '#', the text of the source
+    for skip, '(source)@op' for other ops. Fewer cells merge than in `functional_class`, because the parts of a text
+    that comes through a skip are not sorted again and '#' stays in a sum.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     return np.take(_labels(_text_keys), to_index(NASBENCH201, archs))
 
 
 @cache
 def _labels(keys: Callable[[Archs], Iterable[Hashable]]) -> Int32[np.ndarray, " A"]:
-    """For every index of the space the lowest index that has the same key."""
+    """Return for every index of the space the lowest index that has the same key."""
     first: dict[Hashable, int] = {}
     labels = [first.setdefault(key, index) for index, key in enumerate(keys(enumerate_archs(NASBENCH201)))]
     return np.array(labels, np.int32)
@@ -147,7 +147,7 @@ def _text_keys(archs: Archs) -> Iterable[str]:
 
 
 def _output(ops: list[int], source: Value, join: Callable[[list[tuple[int, Value]]], Value]) -> Value:
-    """The value of the last node, where a node's value is `join` of the (op, value of the source) of its edges."""
+    """Return the value of the last node; that of a node is `join` of the (op, value of the source) of its edges."""
     values = [source]
     for node in range(1, NUM_NODES):
         values.append(join([(ops[e], values[source]) for e, (source, target) in enumerate(EDGES) if target == node]))
@@ -155,7 +155,7 @@ def _output(ops: list[int], source: Value, join: Callable[[list[tuple[int, Value
 
 
 def _join_terms(incoming: list[tuple[int, Terms]]) -> Terms:
-    terms: list[tuple[int, Terms]] = []
+    terms: list[tuple[int, tuple[object, ...]]] = []
     for op, source in incoming:
         if op == SKIP_CONNECT:
             terms.extend(source)
@@ -176,7 +176,7 @@ def _join_texts(incoming: list[tuple[int, str]]) -> str:
 
 @cache
 def _published_order() -> Int64[np.ndarray, " A"]:
-    """The mixed-radix number at each index: the benchmark shuffles its enumeration with Python's generator, seed 88."""
+    """Return the mixed-radix number at each index: the benchmark shuffles its list with Python's generator, seed 88."""
     numbers = list(range(len(OP_NAMES) ** len(EDGES)))
     random.Random(88).shuffle(numbers)
     return np.array(numbers)

@@ -1,6 +1,6 @@
-"""A search space as a frozen description, and the functions that need no more than its numbers of options.
+"""The description of a search space, and the functions that need its numbers of options alone.
 
-An architecture is an int8 vector [D], one option per decision; several are an int8 NumPy array [A, D].
+An architecture is an int8 vector [D] with one option per decision; several are an int8 NumPy array [A D].
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,61 +19,75 @@ from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_bytes
 
-Unchecked: TypeAlias = np.ndarray | Array | Sequence[Any] | int  # meant as integers, and checked to be
+Unchecked: TypeAlias = np.ndarray | Array | Sequence[object] | int  # integers, which are checked
 
 MAX_ENUMERATED = 10_000_000  # architectures; int8 rows of 30 decisions then take 300 MB
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The decisions of a space, and the few functions that only the space itself can know.
+    """The decisions of a space, and the functions that each space defines for itself.
+
+    Attributes:
+        name: The name, such as "nasbench201".
+        op_names: The names of the ops, by number, in the order of the benchmark.
+        num_choices: The number of options of each decision; its length is D, the number of decisions.
+        parse: Returns the architecture [D] of a text; raises InputError for malformed text.
+        format: Returns the text of an architecture [D]; the inverse of `parse`.
+        canonicalize: Returns architectures [A D] without what cannot matter.
+        network_class: Returns for each architecture [A D] the index of one that represents all equal networks.
+        index_order: Returns the mixed-radix number at each index; None if they are equal. Vectors whose numbers it does
+            not contain are not members of the space.
 
     Raises:
-        InputError: a decision has no option or more than int8 can hold, or the size exceeds int64.
+        InputError: A decision has no option or more than 128, or the number of vectors exceeds int64.
     """
 
-    name: str  # "nasbench201"
-    op_names: tuple[str, ...]  # position = op id, in the benchmark's own order
-    num_choices: tuple[int, ...]  # options of each decision; its length is D
-    parse: Callable[[str], Int8[np.ndarray, " D"]]  # raises InputError for malformed text
-    format: Callable[[Int8[np.ndarray, " D"]], str]  # the inverse of parse
-    canonicalize: Callable[[Int8[np.ndarray, "A D"]], Int8[np.ndarray, "A D"]]  # without what cannot matter
-    network_class: Callable[[Int8[np.ndarray, "A D"]], Int[np.ndarray, " A"]]  # index of one that is the same network
-    # Index -> mixed-radix number; None: equal. Where it names fewer than all vectors, the others are no members.
+    name: str
+    op_names: tuple[str, ...]
+    num_choices: tuple[int, ...]
+    parse: Callable[[str], Int8[np.ndarray, " D"]]
+    format: Callable[[Int8[np.ndarray, " D"]], str]
+    canonicalize: Callable[[Int8[np.ndarray, "A D"]], Int8[np.ndarray, "A D"]]
+    network_class: Callable[[Int8[np.ndarray, "A D"]], Int[np.ndarray, " A"]]
     index_order: Callable[[], Int64[np.ndarray, " A"]] | None = None
 
     def __post_init__(self) -> None:
+        """Check the number of options and of vectors."""
         if not all(1 <= choices <= 128 for choices in self.num_choices):
-            raise InputError(f"space {self.name!r} has num_choices {self.num_choices}: each must be in 1..128")
+            raise InputError(f"`num_choices` of space {self.name!r} must be from 1 to 128 each, got {self.num_choices}")
         if self.num_vectors >= 2**63:
-            raise InputError(f"space {self.name!r} has {self.num_vectors} architectures: an index must fit int64")
+            raise InputError(
+                f"space {self.name!r} must have fewer than 2^63 vectors, as an index is int64, got {self.num_vectors}"
+            )
 
     @property
     def num_vectors(self) -> int:
-        """The product of num_choices."""
+        """The number of vectors, the product of `num_choices`."""
         return math.prod(self.num_choices)
 
     @property
     def size(self) -> int:
-        """The number of architectures: of the vectors, those that are members."""
+        """The number of architectures, which are the vectors that are members of the space."""
         return self.num_vectors if self.index_order is None else len(self.index_order())
 
 
 def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]:
-    """`archs` as int8 [A, D], once every value is known to be an option of its decision; A may be 0.
+    """Return `archs` as int8 [A D] after checking that every row is an architecture of the space; A may be 0.
 
     Raises:
-        InputError: not integers, not of shape [A, D], or a value outside 0..num_choices - 1 (the first is named).
+        InputError: The values are not integers of shape [A D], one is outside 0..num_choices - 1, or a row is not a
+            member of the space; the message names the first.
     """
     archs = np.asarray(archs)
     num_decisions = len(space.num_choices)
     if archs.ndim != 2 or archs.shape[1] != num_decisions:
         raise InputError(
-            f"architectures of shape {archs.shape} do not fit space {space.name!r}: "
-            f"give [A, {num_decisions}], one row per architecture"
+            f"architectures of space {space.name!r} must have shape [A, {num_decisions}], one row each, "
+            f"got {archs.shape}"
         )
     if not np.issubdtype(archs.dtype, np.integer):
-        raise InputError(f"architectures of dtype {archs.dtype} do not fit space {space.name!r}: give int8")
+        raise InputError(f"architectures of space {space.name!r} must be int8, got {archs.dtype}")
     outside = np.argwhere((archs < 0) | (archs >= np.array(space.num_choices)))
     if len(outside):
         row, decision = outside[0]
@@ -81,49 +95,47 @@ def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]
             f"architecture {row} has {archs[row, decision]} at decision {decision}: "
             f"space {space.name!r} has options 0..{space.num_choices[decision] - 1} there"
         )
-    if space.size < space.num_vectors and len(strangers := np.flatnonzero(_look_up(space, archs) < 0)):
-        raise InputError(
-            f"architecture {strangers[0]}, {archs[strangers[0]].tolist()}, is no member of space {space.name!r}"
-        )
+    if space.size < space.num_vectors and len(invalid := np.flatnonzero(_look_up(space, archs) < 0)):
+        raise InputError(f"architecture {invalid[0]}, {archs[invalid[0]].tolist()}, is not in space {space.name!r}")
     return archs.astype(np.int8, copy=False)
 
 
 def to_index(space: SearchSpace, archs: Unchecked) -> Int64[np.ndarray, " A"]:
-    """The index in 0..size - 1 of each architecture [A, D], in the benchmark's own order where it has one.
+    """Return the index in 0..size - 1 of each architecture [A D], in the order of the benchmark where it has one.
 
-    Elsewhere the index is the mixed-radix number of the options, first decision most significant.
+    In other spaces the index is the mixed-radix number of the options, first decision most significant.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     return _look_up(space, check_archs(space, archs))
 
 
 def from_index(space: SearchSpace, indices: Unchecked) -> Int8[np.ndarray, "*A D"]:
-    """The architectures [A, D] at `indices` [A], the inverse of `to_index`; one integer gives one vector [D].
+    """Return the architectures [A D] at `indices` [A], or the vector [D] at one integer; the inverse of `to_index`.
 
     Raises:
-        InputError: not integers, or outside 0..size - 1 (the first is named).
+        InputError: The indices are not integers, or one is outside 0..size - 1; the message names the first.
     """
     indices = np.asarray(indices)
     if not np.issubdtype(indices.dtype, np.integer):
-        raise InputError(f"indices of dtype {indices.dtype} name no architectures: give integers")
+        raise InputError(f"indices must be integers, got {indices.dtype}")
     outside = indices[(indices < 0) | (indices >= space.size)]
     if outside.size:
-        raise InputError(f"index {outside[0]} is not in space {space.name!r}: choose from 0..{space.size - 1}")
+        raise InputError(f"an index of space {space.name!r} must be from 0 to {space.size - 1}, got {outside[0]}")
     numbers = space.index_order()[indices] if space.index_order else indices
-    return np.stack(np.unravel_index(numbers, space.num_choices), axis=-1).astype(np.int8)
+    return np.asarray(np.stack(np.unravel_index(numbers, space.num_choices), axis=-1), np.int8)
 
 
 def _look_up(space: SearchSpace, archs: Int8[np.ndarray, "A D"]) -> Int64[np.ndarray, " A"]:
-    """The index of each vector, -1 of one that is no member."""
-    numbers = np.ravel_multi_index(tuple(archs.T), space.num_choices)
+    """Return the index of each vector, -1 for vectors that are not in the space."""
+    numbers: np.ndarray = np.ravel_multi_index(tuple(archs.T), space.num_choices)
     return np.take(_inverse(space.index_order, space.num_vectors), numbers) if space.index_order else numbers
 
 
 @cache
 def _inverse(index_order: Callable[[], Int64[np.ndarray, " A"]], num_vectors: int) -> Int64[np.ndarray, " V"]:
-    """Mixed-radix number -> index, -1 where there is none."""
+    """Return the index at each mixed-radix number, -1 where there is none."""
     order = index_order()
     indices = np.full(num_vectors, -1)
     indices[order] = np.arange(len(order))
@@ -131,40 +143,41 @@ def _inverse(index_order: Callable[[], Int64[np.ndarray, " A"]], num_vectors: in
 
 
 def enumerate_archs(space: SearchSpace) -> Int8[np.ndarray, "A D"]:
-    """All architectures in index order.
+    """Return all architectures [A D] in index order.
 
     Raises:
-        InputError: the space has more than MAX_ENUMERATED architectures.
+        InputError: The space has more than `MAX_ENUMERATED` architectures.
     """
     if space.size > MAX_ENUMERATED:
         raise InputError(
-            f"space {space.name!r} has {space.size} architectures, over {MAX_ENUMERATED}: draw a sample instead"
+            f"space {space.name!r} must have at most {MAX_ENUMERATED} architectures to be enumerated, "
+            f"got {space.size}; draw a sample instead"
         )
     return from_index(space, np.arange(space.size))
 
 
 def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndarray, "num D"]:
-    """`num` distinct architectures, uniform over the space and in random order; equal seeds give equal draws.
+    """Draw `num` distinct architectures [num D], uniformly and in random order; equal seeds give equal draws.
 
-    Time and memory grow with `num`, not with the size of the space. Python's generator draws them, because NumPy
-    reserves the right to change its streams between versions.
+    Time and memory grow with `num`, not with the size of the space. Python's generator is used, because the streams of
+    NumPy's may change between versions.
 
     Raises:
-        InputError: `num` is not in 1..size.
+        InputError: `num` is not from 1 to the size of the space.
     """
     if not 1 <= num <= space.size:
-        raise InputError(f"cannot sample {num} distinct architectures of {space.name!r}: choose 1..{space.size}")
+        raise InputError(f"a sample of space {space.name!r} must have 1 to {space.size} architectures, got {num}")
     return from_index(space, np.array(random.Random(int(seed)).sample(range(space.size), num)))
 
 
 def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray, " D"]) -> Int8[Array, " D"]:
-    """`arch` with exactly one decision changed: a uniform decision, to a uniform one of its other options.
+    """Return `arch` [D] with exactly one decision changed: a uniform decision, to a uniform one of its other options.
 
-    Decisions that have a single option are never chosen. Where not every vector is a member of the space: a uniform one
-    of the members that differ in one decision. Works under jit and vmap.
+    Decisions with a single option are never chosen. Where not every vector is a member of the space, the result is a
+    uniform one of the members that differ in one decision. Works under `jit` and `vmap`.
 
     Raises:
-        InputError: no decision of the space has a second option.
+        InputError: No decision of the space has a second option.
     """
     if space.size < space.num_vectors:
         members = jnp.asarray(enumerate_archs(space))
@@ -173,7 +186,7 @@ def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray,
     num_choices = np.array(space.num_choices)
     mutable = np.flatnonzero(num_choices > 1)
     if not len(mutable):
-        raise InputError(f"space {space.name!r} has a single architecture: nothing can be mutated")
+        raise InputError(f"space {space.name!r} must have two architectures to be mutated, got 1")
     decision_key, shift_key = jax.random.split(key)
     decision = jax.random.choice(decision_key, jnp.asarray(mutable))
     choices = jnp.asarray(num_choices)[decision]
@@ -183,10 +196,11 @@ def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray,
 
 
 def read_archs(path: Path | str, space: SearchSpace) -> Int8[np.ndarray, "A D"]:
-    """Architectures of a text file, one string on each line; empty lines are skipped.
+    """Read architectures [A D] from a text file with one on each line; empty lines are skipped.
 
     Raises:
-      InputError: no such file, no architecture in it, or a line that the space cannot parse, with its number.
+        InputError: The file is missing or has no architecture, or the space cannot parse a line; the message has its
+            number.
     """
     lines = read_bytes(Path(path)).decode(errors="replace").splitlines()
     archs = []
@@ -196,5 +210,5 @@ def read_archs(path: Path | str, space: SearchSpace) -> Int8[np.ndarray, "A D"]:
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}") from error
     if not archs:
-        raise InputError(f"{path} has no architecture: write one string on each line")
+        raise InputError(f"{path} has no architecture; write one on each line")
     return np.stack(archs)

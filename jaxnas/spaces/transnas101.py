@@ -26,90 +26,96 @@ DOUBLES, HALVES = (2, 4), (3, 4)  # digits of modules
 
 
 def parse_micro(text: str) -> Int8[np.ndarray, "6"]:
-    """The architecture of a string such as '64-41414-3_33_333': the ops into node 1, node 2 and node 3, by source.
+    """Return the architecture [6] of a text like '64-41414-3_33_333': the ops into nodes 1, 2 and 3, by source.
 
     Raises:
-        InputError: another form, or an op outside 0 to 3.
+        InputError: The text has another form, or an op is outside 0 to 3.
     """
     if not re.fullmatch(MICRO_SKELETON + "-[0-3]_[0-3]{2}_[0-3]{3}", text.strip(), re.ASCII):
         raise InputError(
-            f"architecture {text!r:.80} is no TransNAS-Bench-101 micro cell: "
+            f"architecture {text!r:.80} is not a TransNAS-Bench-101 micro cell; "
             f"write it like '{MICRO_SKELETON}-3_33_333', ops 0 to {len(OP_NAMES) - 1}"
         )
     return np.array([int(digit) for digit in text.strip()[len(MICRO_SKELETON) + 1 :] if digit != "_"], np.int8)
 
 
 def format_micro(arch: Int8[np.ndarray, "6"]) -> str:
-    """The official string, the inverse of `parse_micro`.
+    """Return the official text of one architecture [6]; the inverse of `parse_micro`.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     a, b, c, d, e, f = check_archs(TRANSNAS101_MICRO, np.asarray(arch)[None])[0]
     return f"{MICRO_SKELETON}-{a}_{b}{c}_{d}{e}{f}"
 
 
 def canonicalize_micro(archs: Archs) -> Archs:
-    """`archs` [A, 6] with every edge that lies on no path of non-none edges from input to output set to none.
+    """Return `archs` [A 6] in which every dead edge is none: one on no path of non-none edges from input to output.
 
     Idempotent; 2,128 architectures are fixed points.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     return drop_dead_edges(check_archs(TRANSNAS101_MICRO, archs))
 
 
 def network_class_micro(archs: Archs) -> Int32[np.ndarray, " A"]:
-    """The index of the cell without dead edges. A skip is no identity where a cell halves the image: no more are equal.
+    """Return for each of `archs` [A 6] the index of the cell without its dead edges.
+
+    No other cells are equal, as a skip is not the identity where a cell halves the image.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     return to_index(TRANSNAS101_MICRO, canonicalize_micro(archs)).astype(np.int32)
 
 
 def parse_macro(text: str) -> Int8[np.ndarray, "6"]:
-    """The modules of a string such as '64-1423-basic', those that it lacks as 0.
+    """Return the architecture [6] of a text like '64-1423-basic': its modules, followed by 0 for those it lacks.
 
     Raises:
-        InputError: another form, or a skeleton outside the space.
+        InputError: The text has another form, or the skeleton is outside the space.
     """
     if not re.fullmatch("64-[1-4]+-basic", text.strip(), re.ASCII):
         raise InputError(
-            f"architecture {text!r:.80} is no TransNAS-Bench-101 macro skeleton: "
+            f"architecture {text!r:.80} is not a TransNAS-Bench-101 macro skeleton; "
             "write it like '64-1423-basic', 4 to 6 modules 1 to 4"
         )
     modules = [int(digit) for digit in text.strip().split("-")[1]]
     arch = np.zeros((1, max(NUM_MODULES)), np.int8)
     if len(modules) <= arch.shape[1]:
         arch[0, : len(modules)] = modules
-    return check_archs(TRANSNAS101_MACRO, arch)[0]
+    checked: np.ndarray = check_archs(TRANSNAS101_MACRO, arch)[0]
+    return checked
 
 
 def format_macro(arch: Int8[np.ndarray, "6"]) -> str:
-    """The official string, the inverse of `parse_macro`.
+    """Return the official text of one architecture [6]; the inverse of `parse_macro`.
 
     Raises:
-        InputError: see `check_archs`.
+        InputError: See `check_archs`.
     """
     modules = check_archs(TRANSNAS101_MACRO, np.asarray(arch)[None])[0]
     return f"64-{''.join(str(module) for module in modules if module)}-basic"
 
 
-def _as_they_are(archs: Archs) -> Archs:
-    """Nothing of a skeleton is without effect."""
+def _check_only(archs: Archs) -> Archs:
+    """Return `archs` unchanged: every module of a skeleton has an effect."""
     return check_archs(TRANSNAS101_MACRO, archs)
 
 
-def _own_class(archs: Archs) -> Int32[np.ndarray, " A"]:
-    """No two skeletons are the same network."""
+def _index_class(archs: Archs) -> Int32[np.ndarray, " A"]:
+    """Return the index of each architecture: no two skeletons are the same network."""
     return to_index(TRANSNAS101_MACRO, archs).astype(np.int32)
 
 
 @cache
 def _macro_order() -> Int64[np.ndarray, " A"]:
-    """By number of modules, of doublings, of strides, then by the places of the doublings, of the strides."""
+    """Return the mixed-radix number at each index.
+
+    The order is by the number of modules, of doublings, of strides, then by the places of the doublings and strides.
+    """
     numbers = []
     for num_modules, num_doublings, num_strides in itertools.product(NUM_MODULES, NUM_DOUBLINGS, NUM_STRIDES):
         places = range(num_modules)
@@ -137,7 +143,7 @@ TRANSNAS101_MACRO = SearchSpace(
     num_choices=(5,) * max(NUM_MODULES),
     parse=parse_macro,
     format=format_macro,
-    canonicalize=_as_they_are,
-    network_class=_own_class,
+    canonicalize=_check_only,
+    network_class=_index_class,
     index_order=_macro_order,
 )

@@ -1,9 +1,9 @@
 """Scores with their provenance: in memory, on disk, and those that ship with the package.
 
-`Scores` is an array in memory with its provenance. A *score file* is one Parquet table of them, to hand on; the package
-ships some (`shipped`). A *store* is a `Folder`, local or in an object store (`folders`), of *parts*, which are small
-score files that are never changed, and a *manifest*, which says what all of them must agree in (`parts`).
-`fill_store` scores into a store, `read_scores` reads a store or a score file (`store`), and `estimate` plans a job.
+`Scores` is an array in memory with its provenance. A *score file* is one Parquet table of scores; the package ships
+some (`shipped`). A *store* is a `Folder`, local or in an object store (`folders`), of *parts*, which are small score
+files that are never changed, and a *manifest* with the provenance that all of them share (`parts`). `fill_store` scores
+into a store, `read_scores` reads a store or a score file (`store`), and `estimate` plans a job.
 """
 
 import lazy_loader

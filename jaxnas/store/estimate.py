@@ -1,4 +1,4 @@
-"""Estimate what a job of scoring takes, before anything is compiled or run."""
+"""Estimates of the time, memory and files of a scoring job, without compiling or running it."""
 
 import math
 from collections.abc import Sequence
@@ -24,32 +24,32 @@ from jaxnas.store.scores import Environment, Provenance
 from jaxnas.store.store import DEFAULT_CONFIG, LONGEST_INTERVAL, make_provenance
 
 FEW = 64  # architectures whose operations are counted
-BACKWARD = 2  # forward passes that a backward one takes: it has two products for each
-EARLY_PARTS = 75  # of a process, before it saves once a minute
+BACKWARD = 2  # cost of a backward pass in forward passes: it has two products for each
+EARLY_PARTS = 75  # parts that a process saves before it saves once a minute
 BYTES_PER_NUMBER = 8
 
 
 class Estimate(NamedTuple):
-    """What a job of scoring takes; what is not known is None.
+    """The estimate of a scoring job; unknown values are None.
 
     Attributes:
-      architectures: distinct ones asked for.
-      known: of them in the store, with every proxy.
-      to_score: the others, one of each network class where that is enough.
-      proxies: how many proxies.
-      devices: of the job.
+      architectures: number of distinct architectures.
+      known: number of these that are in the store with every proxy.
+      to_score: number of the others, or of their network classes where one architecture of each is enough.
+      proxies: number of proxies.
+      devices: number of devices of the job.
       strategy: "loop" or "grouped".
-      shard: architectures of each device.
-      chunk: architectures that a device takes at once.
-      chunks: of each device, one after another.
-      bytes_per_device: about: params, minibatch, and what the architectures of a chunk keep.
-      flops_per_arch: about; the mean.
-      flops: of the job, about.
-      throughput: architectures a second of one device.
-      throughput_from: where the throughput comes from.
-      seconds: without compiling.
-      parts: that the store gains.
-      store_bytes: of these parts, before compression.
+      shard: number of architectures of each device.
+      chunk: number of architectures that a device scores at once.
+      chunks: number of chunks of each device.
+      bytes_per_device: approximate bytes of params, minibatch and activations of a chunk.
+      flops_per_arch: approximate operations of an architecture, mean.
+      flops: approximate operations of the job.
+      throughput: architectures per second of one device.
+      throughput_from: source of the throughput.
+      seconds: duration without compilation.
+      parts: number of parts that are added to the store.
+      store_bytes: bytes of these parts before compression.
     """
 
     architectures: int
@@ -85,13 +85,13 @@ def estimate(
     throughput: float | None = None,
     processes: int = 1,
 ) -> Estimate:
-    """Estimate shards, memory, operations, time and parts of `fill_store`; nothing is compiled or written.
+    """Estimate shards, memory, operations, time and parts of `fill_store` without compiling or writing.
 
     Operations are the multiply-adds of convolutions and linear layers of a few of the architectures, twice, for each
     pass over the minibatch; `bytes_per_device` is the estimate by which chunks are cut, see `jaxnas.scoring.plan`.
 
     Args:
-      folder: as for `fill_store`, like those that follow.
+      folder: see `fill_store`.
       space: see `fill_store`.
       network: see `fill_store`.
       archs: see `fill_store`.
@@ -99,12 +99,12 @@ def estimate(
       proxies: names of proxies.
       config: see `fill_store`.
       data_name: see `fill_store`.
-      devices: of the job; by default those of this process.
+      devices: number of devices of the job; by default those of this process.
       throughput: architectures a second of one device; by default that of the store's parts.
-      processes: of the job.
+      processes: number of processes of the job.
 
     Raises:
-      InputError: as `fill_store` where something does not fit, such as a store of other settings.
+      InputError: an argument does not fit, or the store has other settings; see `fill_store`.
     """
     functions, devices = get_proxies(proxies), devices or jax.device_count()
     index, first = np.unique(to_index(space, archs), return_index=True)
@@ -163,7 +163,7 @@ def _param_shapes(network: SearchNetwork, archs: Int8[np.ndarray, "A D"], batch:
 def _known(
     folder: Path | str, provenance: Provenance, index: Int[np.ndarray, " A"], names: Sequence[str]
 ) -> tuple[Bool[np.ndarray, " A"], float | None]:
-    """Return which architectures the store has, if there is one, and how many each device scored a second."""
+    """Return whether the store has each architecture, if there is a store, and the throughput of a device."""
     if not is_address(folder) and not Path(folder).is_dir():
         return np.zeros(len(index), bool), None
     place = open_folder(folder)
@@ -176,7 +176,7 @@ def _known(
 
 
 def _throughput(parts: Sequence[Part]) -> float | None:
-    """Return how many architectures each device scored a second, from the parts that record it."""
+    """Return the architectures per second of a device, from the parts that record it."""
     timed = [(part, _device_seconds(part.header.environment)) for part in parts]
     seconds = sum(spent for _, spent in timed)
     return sum(len(part.indices) for part, spent in timed if spent) / seconds if seconds else None
@@ -189,7 +189,7 @@ def _device_seconds(environment: Environment) -> float:
 
 
 def _num_parts(seconds: float, processes: int) -> int:
-    """Return how many parts processes save: at first every few seconds, then each minute."""
+    """Return the number of parts that processes save: at first every few seconds, then each minute."""
     return processes * max(1, math.ceil(min(EARLY_PARTS, seconds / 5) + max(0.0, seconds / LONGEST_INTERVAL - 50)))
 
 

@@ -1,6 +1,6 @@
-"""Folders of files, on this machine or in an object store, and the few things that a store of scores does with them.
+"""Folders of files, on this machine or in an object store, with the operations that a store of scores needs.
 
-The libraries of object stores retry what fails (AWS, Google, Hadoop, and those of fsspec); nothing is retried here.
+The libraries of object stores (AWS, Google, Hadoop, and those of fsspec) retry failed requests; this module does not.
 """
 
 import os
@@ -23,10 +23,10 @@ ATTEMPTS = 7  # of a request to S3, with waits that double
 
 @runtime_checkable
 class Folder(Protocol):
-    """Files by their names, which may have one folder in them: "parts/a.parquet". Every file appears whole.
+    """Files by name; a name may contain one folder, as in "parts/a.parquet".
 
-    `str` of a folder is for messages: an address without credentials. All methods raise InputError where the place
-    cannot be reached, read or written.
+    Files are written completely or not at all. `str` of a folder is for messages: an address without credentials. All
+    methods raise InputError if the place cannot be reached, read or written.
     """
 
     def names(self, under: str) -> list[str]:
@@ -45,7 +45,7 @@ class Folder(Protocol):
         """Write a file, or replace it by the new one."""
 
     def create(self, name: str, content: bytes) -> None:
-        """Write a file unless there is one; in an object store the last of two that come together wins."""
+        """Write a file unless it exists; in an object store the last of two simultaneous writes wins."""
 
     def set_aside(self, name: str) -> None:
         """Give a file the name NAME.damaged, unless another process has done it."""
@@ -57,11 +57,11 @@ class Folder(Protocol):
 def open_folder(place: Path | str) -> Folder:
     """Open the folder at a path, or at an address such as s3://bucket/folder or gs://bucket/folder.
 
-    Credentials and the rest come from where the libraries of the object stores look for them: the environment, their
-    files, the machine's role. Other schemes than s3, gs and hdfs need fsspec and its package.
+    The libraries of the object stores find credentials and options in the environment, in their files, or by the role
+    of the machine. Schemes other than s3, gs and hdfs need fsspec and its package.
 
     Raises:
-      InputError: a path that is a file, or an address whose scheme no installed library knows.
+      InputError: the path is a file, or no installed library knows the scheme of the address.
     """
     text = str(place)
     if text.startswith("file://"):
@@ -70,7 +70,7 @@ def open_folder(place: Path | str) -> Folder:
 
 
 def is_address(place: Path | str) -> bool:
-    """Return whether this names something in an object store instead of a file of this machine."""
+    """Return whether this is an address in an object store, not a path of this machine."""
     return re.match(r"[a-z][a-z0-9+.-]*://", str(place)) is not None
 
 
@@ -98,7 +98,7 @@ def _split_options(place: Path | str) -> tuple[str, str]:
 
 
 class LocalFolder:
-    """A folder of this machine, or of a file system that is mounted here."""
+    """A folder of this machine, or of a mounted file system."""
 
     def __init__(self, path: Path):
         """Name the folder, which need not exist.
@@ -107,7 +107,7 @@ class LocalFolder:
           InputError: there is a file of that name.
         """
         if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file, and scores are kept in a folder: choose another name")
+            raise InputError(f"{path} is a file, and scores are kept in a folder; choose another name")
         self.path = path
 
     def __str__(self) -> str:
@@ -169,7 +169,7 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A folder of an object store, where an object appears when all of it has arrived: nothing is renamed."""
+    """A folder of an object store, where an object appears after its upload is complete, so that nothing is renamed."""
 
     def __init__(self, address: str):
         """Connect to the object store of an address.
@@ -223,11 +223,11 @@ class RemoteFolder:
                 self.files.move(f"{self.base}/{name}", f"{self.base}/{name}.damaged")
 
     def remove_stale(self) -> None:
-        """Do nothing: what did not arrive whole does not appear."""
+        """Do nothing: incomplete uploads do not appear."""
 
     @contextmanager
     def _errors(self, verb: str, name: str, kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
-        """Raise the library's errors as InputError of one line without secrets."""
+        """Turn the errors of the library into an InputError of one line without secrets."""
         try:
             yield
         except kinds as error:
@@ -246,8 +246,8 @@ def _connect(address: str) -> tuple[fs.FileSystem, str]:
 
         files, base = url_to_fs(address)
         return fs.PyFileSystem(fs.FSSpecHandler(files)), base
-    if isinstance(files, fs.S3FileSystem):  # of `from_uri`, which retries nothing but connections
-        _, (options,) = files.__reduce__()  # what the address and the environment say
+    if isinstance(files, fs.S3FileSystem):  # made by `from_uri`, which retries connections only
+        _, (options,) = files.__reduce__()  # the options of the address and the environment
         retry = fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
         files = fs.S3FileSystem(**{**options, "retry_strategy": retry})
     return files, base

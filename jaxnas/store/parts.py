@@ -3,8 +3,9 @@
     FOLDER/manifest.json            format number and provenance, written once
     FOLDER/parts/<sha256>.parquet   index, arch, a float64 column per proxy; provenance and environment as metadata
 
-No file is ever changed. Processes that score at the same time add separate parts, a kill leaves whole parts, and a
-damaged part is known by its name. FOLDER is on this machine or in an object store, see `jaxnas.store.folders`.
+Files are never changed. Processes that score at the same time add separate parts, a killed process leaves complete
+parts, and the name of a part reveals damage. FOLDER is on this machine or in an object store, see
+`jaxnas.store.folders`.
 """
 
 import hashlib
@@ -36,8 +37,8 @@ class Header(NamedTuple):
     """The metadata of a table.
 
     Attributes:
-      provenance: what its scores depend on.
-      environment: where they were computed.
+      provenance: settings that its scores depend on.
+      environment: environment of the computation.
     """
 
     provenance: Provenance
@@ -45,12 +46,12 @@ class Header(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some rows of a store.
+    """A file of a store, with the scores of some architectures.
 
     Attributes:
       indices: positions of the architectures in their space.
       columns: scores of each proxy; NaN is a score.
-      header: what made them.
+      header: provenance and environment of the scores.
     """
 
     indices: Int[np.ndarray, " a"]
@@ -62,7 +63,7 @@ def read_header(table: pa.Table) -> Header:
     """Read provenance and environment from a table's metadata.
 
     Raises:
-      LookupError, TypeError, ValueError: the table has none, or damaged ones.
+      LookupError, TypeError, ValueError: the metadata is missing or damaged.
     """
     header = json.loads((table.schema.metadata or {})[b"jaxnas"])
     return Header(dict(header["provenance"]), cast(Environment, dict(header["environment"])))
@@ -77,7 +78,7 @@ def check_columns(table: pa.Table) -> None:
     """Check that a table has the columns of scores.
 
     Raises:
-      ValueError: it lacks one, or one has another type.
+      ValueError: a column is missing or has another type.
     """
     wanted = {"index": pa.int64(), "arch": pa.string(), **{name: pa.float64() for name in proxies_of(table)}}
     for name, kind in wanted.items():
@@ -93,26 +94,26 @@ def proxies_of(table: pa.Table) -> list[str]:
 
 
 def open_parts(folder: Folder, provenance: Provenance, on_event: Listener) -> list[Part]:
-    """Read the parts of a store that is to be added to; a folder that is new or empty becomes a store.
+    """Read the parts of a store before parts are added to it; a new or empty folder becomes a store.
 
-    What is damaged is set aside, as NAME.damaged, and reported as `PartDamaged`. A damaged manifest is restored from
-    the parts.
+    Damaged files are renamed to NAME.damaged and reported as `PartDamaged`. A damaged manifest is restored from the
+    parts.
 
     Raises:
-      InputError: a store of other settings, which are named; it stays as it is.
+      InputError: the store has other settings, which the message names; it is not changed.
     """
     found, damaged = _load(folder)
-    existed = folder.exists(MANIFEST)  # asked first: another process may make it at any moment
+    existed = folder.exists(MANIFEST)  # checked first, as another process may create it at any moment
     recorded = _read_manifest(folder)
     if recorded is None and existed:
         if not found:
             raise InputError(
-                f"{folder}/{MANIFEST} cannot be read, and no part can restore it: remove it to start again"
+                f"{folder}/{MANIFEST} cannot be read, and no part can restore it; remove it to start again"
             )
         damaged[MANIFEST] = NO_MANIFEST
     made_with = recorded or next((part.header.provenance for part in found.values()), provenance)
     check_same(str(folder), made_with, provenance)
-    damaged |= _strangers(found, provenance)
+    damaged |= _foreign(found, provenance)
     for name, problem in damaged.items():
         folder.set_aside(name)
         message = f"{folder}/{name} is damaged ({problem}): it is set aside, and what it held is scored again"
@@ -128,7 +129,7 @@ def read_parts(folder: Folder) -> tuple[Provenance, list[Part]]:
     """Return provenance and parts of a store that is only read.
 
     Raises:
-      InputError: the folder is not a store, or something in it is damaged, which is named.
+      InputError: the folder is not a store, or a file in it is damaged, which the message names.
     """
     if not folder.exists(MANIFEST):
         raise InputError(f"no scores in folder {folder}: make some with `jaxnas score --out {folder}`")
@@ -137,7 +138,7 @@ def read_parts(folder: Folder) -> tuple[Provenance, list[Part]]:
     if provenance is None:
         damaged[MANIFEST] = NO_MANIFEST
     else:
-        damaged |= _strangers(found, provenance)
+        damaged |= _foreign(found, provenance)
     for name, problem in damaged.items():
         raise InputError(f"{folder}/{name} is damaged ({problem}): score into {folder} again, which repairs it")
     return provenance or {}, list(found.values())
@@ -153,7 +154,7 @@ def write_part(folder: Folder, table: pa.Table) -> None:
 def gather(
     parts: Iterable[Part], index: Int[np.ndarray, " A"], proxies: Sequence[str]
 ) -> tuple[Float[np.ndarray, "A M"], Bool[np.ndarray, "A M"]]:
-    """Return the scores of the architectures at `index`, which is sorted, NaN if unknown, and which are known."""
+    """Return the scores [A M] at the sorted `index`, NaN where there is none, and whether there is one [A M]."""
     values = np.full((len(index), len(proxies)), np.nan)
     known = np.zeros(values.shape, bool)
     for part in parts if len(index) else ():
@@ -167,7 +168,7 @@ def gather(
 
 
 def merge_environments(parts: Sequence[Part]) -> Environment:
-    """Return every value that an environment of the parts has, and the sum of their seconds."""
+    """Return all values in the environments of the parts, and the sum of their seconds."""
     environments = [cast(Mapping[str, object], part.header.environment) for part in parts]
     names = dict.fromkeys(name for one in environments for name in one if name != "seconds")
     merged = {name: ", ".join(sorted({str(one[name]) for one in environments if name in one})) for name in names}
@@ -187,7 +188,7 @@ def _checksum(content: bytes) -> str:
 
 
 def _load(folder: Folder) -> tuple[dict[str, Part], dict[str, str]]:
-    """Return the sound parts by name, and what is wrong with the others."""
+    """Return the intact parts by name, and the problems of the damaged ones."""
 
     def load(name: str) -> Part | str | None:
         try:
@@ -216,7 +217,8 @@ def _parse(name: str, content: bytes) -> Part:
     return Part(table["index"].to_numpy(), columns, header)
 
 
-def _strangers(parts: Mapping[str, Part], provenance: Provenance) -> dict[str, str]:
+def _foreign(parts: Mapping[str, Part], provenance: Provenance) -> dict[str, str]:
+    """Return the problem of each part with another provenance."""
     return {name: "other settings made it" for name, part in parts.items() if part.header.provenance != provenance}
 
 

@@ -1,27 +1,28 @@
-"""Raw scores of architectures, and what made them, as they are handed on."""
+"""Raw scores of architectures with their provenance and environment."""
 
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int8
 
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.records import Record
 from jaxnas.spaces import SearchSpace, get_space, to_index
 
 Provenance: TypeAlias = dict[str, object]
-"""What scores depend on, as plain JSON values: space, fields of the network, data, settings, version of jaxnas."""
+"""All settings that scores depend on, as plain JSON values: space, network, data, scoring, version of jaxnas."""
 
 
 class Environment(TypedDict, total=False):
-    """Where results were computed, for the record; a file of another version may lack any of these, or have more.
+    """The environment of a computation, for information; files of other versions may lack fields or have more.
 
     Attributes:
-      jax: version.
-      flax: version.
-      gpjax: version; scoring runs without it.
-      numpy: version.
-      device: how many devices of which kind, as "8 x cpu (cpu)".
-      seconds: time spent.
+      jax: version of JAX.
+      flax: version of Flax.
+      gpjax: version of GPJax, which scoring does not need.
+      numpy: version of NumPy.
+      device: number and kind of devices, such as "8 x cpu (cpu)".
+      seconds: seconds of computation.
     """
 
     jax: str
@@ -33,14 +34,14 @@ class Environment(TypedDict, total=False):
 
 
 class Scores(NamedTuple):
-    """Raw scores of architectures of one search space, and what made them.
+    """Raw scores of architectures of one search space.
 
     Attributes:
-      archs: architectures, as vectors of the space.
-      values: a column for each proxy; NaN and inf as the proxy gave them.
+      archs: architectures, as vectors of the space [A D].
+      values: scores [A M], a column for each proxy; NaN and inf are kept.
       proxies: names of the columns.
-      provenance: must agree for two rows to be comparable.
-      environment: for the record; never compared.
+      provenance: settings that the scores depend on; scores of equal provenance can be compared.
+      environment: environment of the computation, which is not compared.
     """
 
     archs: Int8[np.ndarray, "A D"]
@@ -78,12 +79,12 @@ def space_of(provenance: Provenance) -> SearchSpace:
     return get_space(str(provenance["space"]))
 
 
-def summarize(scores: Scores) -> list[dict[str, Any]]:
-    """Return for each proxy the smallest, median and largest finite score, and how many scores are not finite.
+def summarize(scores: Scores) -> list[Record]:
+    """Return for each proxy the smallest, median and largest finite score, and the number of NaN or inf.
 
     Columns without a finite score have NaN.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for name, column in zip(scores.proxies, scores.values.T, strict=True):
         finite = column[np.isfinite(column)]
         low, middle, high = np.quantile(finite, [0, 0.5, 1]) if len(finite) else [np.nan] * 3

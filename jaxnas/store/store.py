@@ -46,7 +46,7 @@ from jaxnas.store.parts import (
 )
 from jaxnas.store.scores import Environment, Provenance, Scores, space_of
 
-SAVE_INTERVAL, LONGEST_INTERVAL = 5.0, 60.0  # seconds between saves at first and at most: what a kill can cost
+SAVE_INTERVAL, LONGEST_INTERVAL = 5.0, 60.0  # seconds between saves, at first and at most, which a kill can lose
 DEFAULT_CONFIG = ScoringConfig()
 DECISIVE = ("seed", "init", "one_per_class", "precision")  # fields of ScoringConfig that decide scores
 LIBRARIES = ("jax", "flax", "gpjax", "numpy")
@@ -61,7 +61,7 @@ def warn_of_damage(event: Event) -> None:
 def make_provenance(
     space: SearchSpace, network: SearchNetwork, data_name: str, batch: Batch, config: ScoringConfig
 ) -> Provenance:
-    """Return everything but the proxy that a score depends on, as plain JSON values."""
+    """Return all settings that a score depends on except the proxy, as plain JSON values."""
     fields = {
         "space": space.name,
         **describe(network),
@@ -76,7 +76,7 @@ def make_provenance(
 
 
 def make_environment(seconds: float) -> Environment:
-    """Return versions of libraries, the device and the seconds spent: recorded beside every result, never compared."""
+    """Return versions of libraries, the device and the seconds spent; they are stored with results but not compared."""
     device = jax.local_devices()[0]
     environment: Environment = {
         "device": f"{jax.local_device_count()} x {device.device_kind} ({device.platform})",
@@ -87,11 +87,11 @@ def make_environment(seconds: float) -> Environment:
 
 
 def write_scores(path: Path | str, scores: Scores, space: SearchSpace | None = None) -> None:
-    """Write a single file to hand on, atomically: a row per architecture, with index, text and a column per proxy.
+    """Write scores to a single file, atomically: a row per architecture, with index, text and a column per proxy.
 
     Args:
       path: a file, or an address in an object store.
-      scores: what is written, with its provenance and environment.
+      scores: scores with their provenance and environment.
       space: the search space, needed where SPACES does not have it.
     """
     space = space or space_of(scores.provenance)
@@ -135,7 +135,7 @@ def read_score_table(path: Path | str, space: SearchSpace | None = None) -> pa.T
 def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpace | None = None) -> Scores:
     """Read the scores of the architectures that have every one of some proxies, from a store or a single file.
 
-    The other architectures stay where they are: `read_score_table` returns them too.
+    `read_score_table` returns the other architectures too.
 
     Args:
       path: a folder or a file, or the address of one in an object store.
@@ -143,7 +143,8 @@ def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpac
       space: the search space, needed where SPACES does not have it.
 
     Raises:
-      InputError: as `read_score_table`; an unknown proxy; no architecture has all the proxies.
+      InputError: a file is missing or damaged, see `read_score_table`; a proxy is unknown; or no architecture has all
+        the proxies.
     """
     table = read_score_table(path, space)
     provenance, environment = read_header(table)
@@ -186,7 +187,7 @@ def score_to_store(
     The arguments are those of `fill_store`, which scores what is missing; `collect_scores` reads.
 
     Raises:
-      InputError: as `fill_store`.
+      InputError: see `fill_store`.
     """
     fill_store(folder, space, network, archs, batch, proxies, config, **options)
     return collect_scores(folder, space, archs, tuple(get_proxies(proxies)))
@@ -205,11 +206,11 @@ def fill_store(
     workers: Workers | None = None,
     on_event: Listener = warn_of_damage,
 ) -> None:
-    """Score `archs` into the store at `folder`: what it knows is not scored again.
+    """Score `archs` into the store at `folder`; scores that it contains are not computed again.
 
-    Every few seconds what came is added to the store, which keeps other architectures and proxies too. Several
-    processes may use one store. In a job of several processes all call this with the same arguments; each scores its
-    share and adds separate parts.
+    New scores are added every few seconds; other architectures and proxies of the store are kept. Several processes may
+    use one store. In a job of several processes all call this with the same arguments; each scores its share and adds
+    separate parts.
 
     Args:
       folder: a folder of this machine, or an address in an object store.
@@ -217,23 +218,23 @@ def fill_store(
       network: the network of the space.
       archs: architectures, as vectors of the space; rows may repeat.
       batch: the minibatch that proxies see.
-      proxies: names of proxies or sets, or a dictionary of functions. The store knows a custom function by its name
-        alone: give it another name when you change it.
-      config: how to score.
+      proxies: names of proxies or sets, or a dictionary of functions. The store identifies a custom function by its
+        name alone: give it another name when you change it.
+      config: settings of scoring.
       data_name: name of the data for the provenance.
-      workers: score instead of this process.
-      on_event: given `Scored` with counts of distinct architectures, first with those that the store knew; in a job
-        they are estimated from the pace of this process. In process 0 it is given `PartDamaged` for each damaged file,
-        which is set aside and whose rows are scored again; the default warns of it.
+      workers: workers that score instead of this process.
+      on_event: receives `Scored` with counts of distinct architectures, first with those already in the store; in a job
+        of several processes they are estimated from the pace of this one. In process 0 it receives `PartDamaged` for
+        each damaged file, which is renamed and whose rows are scored again; the default warns of it.
 
     Raises:
-      InputError: other settings made the store, which are named; the batch or a name does not fit.
+      InputError: the store was made with other settings, which the message names, or the batch or a name does not fit.
     """
     place = open_folder(folder)
     functions = get_proxies(proxies)
     for name, function in functions.items():
         if name in KEYS or PROXIES.get(name, function) is not function:
-            raise InputError(f"{name!r} means something else in a store: give your proxy another name")
+            raise InputError(f"{name!r} is a reserved name in a store; give the proxy another name")
     check_batch(network, batch)
     provenance = make_provenance(space, network, data_name, batch, config)
     index, first = np.unique(to_index(space, archs), return_index=True)
@@ -263,7 +264,7 @@ def collect_scores(
     """Read the scores of `archs`, in their order, from a store that has them all.
 
     Raises:
-      InputError: it lacks some.
+      InputError: the store lacks some of them.
     """
     index, inverse = np.unique(to_index(space, archs), return_inverse=True)
     provenance, parts = read_parts(open_folder(folder))
@@ -281,16 +282,16 @@ def _pending(
 ) -> Iterator[tuple[list[str], Int[np.ndarray, " a"]]]:
     """Yield names and rows that are to be scored together, rows in the caller's order.
 
-    With one architecture scored per class, functions of the live network are kept apart from others, which are scored
-    for each architecture: their scores then do not depend on what else was asked for.
+    With one architecture scored per class, functions of the live network are separate from others, which are scored for
+    each architecture: their scores then do not depend on the other proxies that are computed.
     """
     for pattern in np.unique(known[~known.all(axis=1)], axis=0):
         rows = np.flatnonzero((known == pattern).all(axis=1))
         rows = rows[np.argsort(first[rows])]
         names = [name for name, is_known in zip(functions, pattern, strict=True) if not is_known]
-        of_class = [name for name in names if config.one_per_class and functions[name] in OF_LIVE_NETWORK]
-        others = [name for name in names if name not in of_class]
-        yield from ((group, rows) for group in (of_class, others) if group)
+        by_class = [name for name in names if config.one_per_class and functions[name] in OF_LIVE_NETWORK]
+        others = [name for name in names if name not in by_class]
+        yield from ((group, rows) for group in (by_class, others) if group)
 
 
 def _save_chunks(
@@ -302,7 +303,7 @@ def _save_chunks(
     chunks: ScoredChunks,
     count: Callable[[int], None],
 ) -> None:
-    """Take (rows, values) from `chunks` and add parts: every few seconds, at the end, and on any exception."""
+    """Add the (rows, values) of `chunks` as parts: every few seconds, at the end, and on any exception."""
     unsaved: list[tuple[Int[np.ndarray, " b"], Float[np.ndarray, "b M"]]] = []
     started = saved = time.monotonic()
 
@@ -348,7 +349,7 @@ def _read_file(path: Path | str) -> pa.Table:
         return table
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{shown} is not a score file that can be read ({problem}): make it again") from error
+        raise InputError(f"{shown} is not a score file that can be read ({problem}); write it again") from error
 
 
 def _rank(name: str) -> tuple[int, str]:

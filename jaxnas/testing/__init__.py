@@ -1,4 +1,4 @@
-"""Contract checks for a space, network, proxy or method of your own: AssertionError names the rule that is broken.
+"""Contract checks for custom spaces, networks, proxies and methods: an AssertionError names the rule that is broken.
 
     from jaxnas.testing import check_method, check_network, check_proxy, check_space
     check_space(MY_SPACE)

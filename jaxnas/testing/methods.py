@@ -1,29 +1,29 @@
-"""The contract of a search method."""
+"""The check of a search method."""
 
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnas.search import Method, SearchResult, run_search
+from jaxnas.search.method import ConfigT, StateT
 from jaxnas.testing.rules import require
 
 OPTIONS, NUM_PROXIES, BUDGET = (2, 3, 4), 3, 6
 
 
-def check_method(method: Method[Any, Any]) -> None:
+def check_method(method: Method[StateT, ConfigT]) -> None:
     """Check that `method` is three pure functions that spend a budget on distinct architectures and learn from it.
 
     On a pool of 24 architectures with drawn scores the method must
 
     - pay for exactly its budget, for each architecture once, and find the best of what it paid for;
-    - give the same again with the same seed;
-    - give on a function what it gives on an array, as its ask and tell are called outside of a jitted loop there;
-    - survive candidates that fail;
-    - work with a budget of one and with one that buys the whole pool.
+    - make the same queries with the same seed;
+    - make the same queries on a function as on an array, although its steps are then called outside of a jitted loop;
+    - select a candidate that did not fail if others do;
+    - work with a budget of one query and with one for the whole pool.
 
     Args:
         method: The method, with the default of its config.
@@ -37,7 +37,7 @@ def check_method(method: Method[Any, Any]) -> None:
     objective = 50 + 40 * table @ draw.dirichlet(np.ones(NUM_PROXIES)) + draw.normal(size=len(archs))
 
     def run(
-        objective: ArrayLike | Callable[[int], float], budget: int = BUDGET, method: Method[Any, Any] = method
+        objective: ArrayLike | Callable[[int], float], budget: int = BUDGET, method: Method[StateT, ConfigT] = method
     ) -> SearchResult:
         return run_search(method, table, objective, budget=budget, seed=1, archs=archs, costs=np.ones(len(archs)))
 

@@ -1,33 +1,43 @@
-"""The contract of a network."""
+"""The check of a network."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.networks import SearchNetwork
 from jaxnas.spaces import SearchSpace, sample
 from jaxnas.testing.rules import NUM_ARCHS, require, tolerance_of, traced
 
-_RUN_A_FEW_TIMES = {"xla_backend_optimization_level": 0}  # compiling is all the time that a check takes
+_RUN_A_FEW_TIMES = {"xla_backend_optimization_level": 0}  # compiling takes nearly all the time of a check
 _SCALES = ("scales", "normalised_scales")
-_NEARLY = 0.01  # of what could be: the epsilon of a normalisation leaves about a thousandth
+_NEARLY = 0.01  # share of the largest possible value; the epsilon of a normalisation leaves about a thousandth
+
+_Gradients = tuple[Float[Array, "N K"], PyTree, PyTree]  # logits, gradients of params, gradients of taps
 
 
 def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Array, "N H W C"]) -> None:
-    """Check that `network` offers what proxies and the engine read.
+    """Check that `network` provides what proxies and the engine read.
 
-    The architecture is a traced argument, and matters; logits are [N, K] and finite. The taps `scales` or
-    `normalised_scales` and `gates` (see `jaxnas.networks.layers`) are optional, lie at the paths of weights, and their
-    gradients add up to <w, dL/dw>, near 0 for the normalised, and to the sum of a dL/da of every layer.
-    `in_use` has the tree of params and is true wherever a gradient is not 0.
-    `relus` and `features` can be read, `train=False` reads `batch_stats`, and the same params fit
-    `network.clone(norm=...)` for "reduction" and "none".
+    - The architecture is a traced argument and changes the logits, which are [N K] and finite.
+    - The taps `scales` or `normalised_scales` and `gates` (see `jaxnas.networks.layers`) are optional and have the
+      paths of kernels. The gradient of a scale is <w, dL/dw>, which is near 0 for a normalised one; those of the gates
+      of a layer add up to the sum of a dL/da.
+    - `in_use` has the tree of the params and is true wherever a gradient is not 0.
+    - `relus` and `features` can be read, `train=False` reads `batch_stats`, and the same params fit
+      `network.clone(norm=...)` for "reduction" and "none".
 
-    Raises: AssertionError.
+    Args:
+        network: The network.
+        space: The search space.
+        images: A few images [N H W C].
+
+    Raises:
+        AssertionError: The network breaks a rule, which the message names.
     """
     require(
         isinstance(network, SearchNetwork),
@@ -45,14 +55,14 @@ def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Arra
     seen = []
     for arch in archs:
         params = network.params_for(variables["params"], arch)
-        logits, of_params, of_taps = traced("network", partial(gradients, params, taps, arch))
+        logits, param_gradients, tap_gradients = traced("network", partial(gradients, params, taps, arch))
         require(
             logits.shape[:1] == images.shape[:1] and logits.ndim == 2,
             f"logits have shape {logits.shape}, not [N, K] with N = {len(images)}",
         )
         require(bool(jnp.isfinite(logits).all()), f"logits of architecture {arch} are not finite at initialisation")
-        _check_tap_gradients(params, of_params, of_taps)
-        _check_in_use(network, params, of_params, arch, images)
+        _check_tap_gradients(params, param_gradients, tap_gradients)
+        _check_in_use(network, params, param_gradients, arch, images)
         seen.append(np.asarray(logits))
     require(
         any(not np.array_equal(seen[0], other) for other in seen[1:]),
@@ -60,17 +70,20 @@ def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Arra
     )
 
 
-def _scales(variables):
-    flat = [flatten_dict(variables.get(name, {}), sep="/") for name in _SCALES]
-    require(not flat[0].keys() & flat[1].keys(), f"normalised and not: {sorted(flat[0].keys() & flat[1].keys())}")
+def _scales(variables: Mapping[str, PyTree]) -> dict[str, Array]:
+    """Return the scales of both kinds by path."""
+    flat: list[dict[str, Array]] = [flatten_dict(variables.get(name, {}), sep="/") for name in _SCALES]
+    require(
+        not flat[0].keys() & flat[1].keys(), f"both scaled and normalised: {sorted(flat[0].keys() & flat[1].keys())}"
+    )
     return flat[0] | flat[1]
 
 
-def _check_taps(variables, num_images):
+def _check_taps(variables: Mapping[str, PyTree], num_images: int) -> None:
     params, gates = (flatten_dict(variables[name], sep="/") for name in ("params", "gates"))
     scales = _scales(variables)
     require(scales.keys() == gates.keys(), f"scales and gates have different paths: {scales.keys() ^ gates.keys()}")
-    require(scales.keys() <= params.keys(), f"taps without a weight: {sorted(scales.keys() - params.keys())}")
+    require(scales.keys() <= params.keys(), f"taps without a kernel: {sorted(scales.keys() - params.keys())}")
     for path, scale in scales.items():
         kernel, stack = params[path].shape, scale.shape
         require(
@@ -84,17 +97,22 @@ def _check_taps(variables, num_images):
         require(bool((scale == 1).all() and (gates[path] == 1).all()), f"taps of {path} are not 1 at initialisation")
 
 
-def _check_variants(network, variables, images, arch):
-    """What can be said from shapes alone."""
+def _check_variants(
+    network: SearchNetwork,
+    variables: Mapping[str, PyTree],
+    images: Float[Array, "N H W C"],
+    arch: Int8[Array, " D"],
+) -> None:
+    """Check what follows from shapes alone."""
     params = {"params": variables["params"]}
 
-    def shapes(network, variables, **options):
+    def shapes(network: SearchNetwork, variables: Mapping[str, PyTree], **options: PyTree) -> PyTree:
         return traced("network", lambda: jax.eval_shape(lambda v: network.apply(v, images, arch, **options), variables))
 
     logits = shapes(network, params)
     for norm in ("reduction", "none"):
-        of_norm = shapes(network.clone(norm=norm), params)
-        require(of_norm.shape == logits.shape, f"logits have another shape with norm={norm!r}: {of_norm.shape}")
+        variant = shapes(network.clone(norm=norm), params)
+        require(variant.shape == logits.shape, f"logits have another shape with norm={norm!r}: {variant.shape}")
     if "batch_stats" in variables:
         kept = {**params, "batch_stats": variables["batch_stats"]}
         require(shapes(network, kept, train=False).shape == logits.shape, "logits have another shape if train=False")
@@ -108,31 +126,34 @@ def _check_variants(network, variables, images, arch):
         )
 
 
-def _gradient_program(network, images):
+def _gradient_program(network: SearchNetwork, images: Float[Array, "N H W C"]) -> Callable[..., _Gradients]:
+    """Compile (params, taps, arch) -> the logits, and the gradients of a random sum of them."""
+
     @partial(jax.jit, compiler_options=_RUN_A_FEW_TIMES)
-    def program(params, taps, arch):
-        def total(params, taps):
-            logits = network.apply({"params": params, **taps}, images, arch)
+    def program(params: PyTree, taps: PyTree, arch: Int8[Array, " D"]) -> _Gradients:
+        def total(params: PyTree, taps: PyTree) -> tuple[Float[Array, ""], Float[Array, "N K"]]:
+            logits = jnp.asarray(network.apply({"params": params, **taps}, images, arch))
             return jnp.vdot(logits, jax.random.normal(jax.random.key(1), logits.shape)), logits
 
         (_, logits), gradients = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, taps)
         return logits, *gradients
 
-    return program
+    compiled: Callable[..., _Gradients] = program
+    return compiled
 
 
-def _check_tap_gradients(params, of_params, of_taps):
-    terms = flatten_dict(jax.tree.map(jnp.multiply, params, of_params), sep="/")  # w dL/dw
-    gates, normalised = (flatten_dict(of_taps.get(name, {}), sep="/") for name in ("gates", "normalised_scales"))
-    for path, of_scale in _scales(of_taps).items():
-        axes = tuple(range(of_scale.ndim, terms[path].ndim))
-        of_gate = gates[path].sum((-2, -1))
+def _check_tap_gradients(params: PyTree, param_gradients: PyTree, tap_gradients: Mapping[str, PyTree]) -> None:
+    terms = flatten_dict(jax.tree.map(jnp.multiply, params, param_gradients), sep="/")  # w dL/dw
+    gates, normalised = (flatten_dict(tap_gradients.get(name, {}), sep="/") for name in ("gates", "normalised_scales"))
+    for path, scale_gradient in _scales(tap_gradients).items():
+        axes = tuple(range(scale_gradient.ndim, terms[path].ndim))
+        gate_sum = gates[path].sum((-2, -1))
         size = jnp.abs(terms[path]).sum(axes) + jnp.abs(gates[path]).sum((-2, -1))  # the sums below may cancel
-        tolerance = tolerance_of(of_scale.dtype) * size
+        tolerance = tolerance_of(scale_gradient.dtype) * size
         along_kernel = terms[path].sum(axes)
         require(
-            bool((jnp.abs(of_scale - along_kernel) <= tolerance).all()),
-            f"d/dscale of {path} is {of_scale}, not <w, dL/dw> = {along_kernel}: multiply the layer's output by it",
+            bool((jnp.abs(scale_gradient - along_kernel) <= tolerance).all()),
+            f"d/dscale of {path} is {scale_gradient}, not <w, dL/dw> = {along_kernel}: multiply the output by it",
         )
         require(
             path not in normalised or bool((jnp.abs(along_kernel) <= _NEARLY * jnp.abs(terms[path]).sum(axes)).all()),
@@ -140,16 +161,24 @@ def _check_tap_gradients(params, of_params, of_taps):
         )
         along_output = along_kernel + (terms[f"{path}_bias"].sum(-1) if f"{path}_bias" in terms else 0)
         require(
-            bool((jnp.abs(of_gate - along_output) <= tolerance).all()),
-            f"d/dgate of {path} sums to {of_gate}, not to the sum of a dL/da = {along_output}",
+            bool((jnp.abs(gate_sum - along_output) <= tolerance).all()),
+            f"d/dgate of {path} sums to {gate_sum}, not to the sum of a dL/da = {along_output}",
         )
 
 
-def _check_in_use(network, params, of_params, arch, images):
-    in_use, gradients = (flatten_dict(tree, sep="/") for tree in (network.in_use(params, arch, images[:1]), of_params))
+def _check_in_use(
+    network: SearchNetwork,
+    params: PyTree,
+    param_gradients: PyTree,
+    arch: Int8[Array, " D"],
+    images: Float[Array, "N H W C"],
+) -> None:
+    in_use, gradients = (
+        flatten_dict(tree, sep="/") for tree in (network.in_use(params, arch, images[:1]), param_gradients)
+    )
     require(
         in_use.keys() == gradients.keys(),
-        f"in_use(params, arch) has not the tree of params: they differ in {sorted(in_use.keys() ^ gradients.keys())}",
+        f"in_use(params, arch) must have the tree of params: they differ in {sorted(in_use.keys() ^ gradients.keys())}",
     )
     for path, used in in_use.items():
         gradient = np.asarray(gradients[path])

@@ -1,11 +1,12 @@
-"""The contract of a proxy."""
+"""The check of a proxy."""
 
 import gc
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int8, PyTree
+from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.data.batch import Batch
 from jaxnas.networks.network import SearchNetwork
@@ -18,15 +19,27 @@ def check_proxy(
 ) -> None:
     """Check that `proxy` is a pure function of the quantities of one architecture.
 
-    It must return one floating scalar; give the same again in a second call; leave `params` and `batch` alone and no
-    tracer behind; and give under `jit` and `vmap` what the plain loop over `archs` gives. Values may differ by the
-    square root of the machine epsilon of the images; NaN equals NaN.
+    The proxy must
 
-    Args: a few `archs` that differ, among them one of little use (all none): its score may be NaN, not an error.
-    Raises: AssertionError.
+    - return one floating scalar;
+    - return the same value in a second call;
+    - leave `params` and `batch` unchanged, and keep no traced array;
+    - give under `jit` and `vmap` what it gives in a loop over `archs`.
+
+    Values may differ by the square root of the machine epsilon of the images; NaN equals NaN.
+
+    Args:
+        proxy: The proxy.
+        network: The network of a search space.
+        params: The collection "params" of the network.
+        archs: A few different architectures [A D]; the score of a disconnected one may be NaN, but not an error.
+        batch: A minibatch.
+
+    Raises:
+        AssertionError: The proxy breaks a rule, which the message names.
     """
 
-    def score(arch):
+    def score(arch: Int8[Array, " D"]) -> Float[Array, ""]:
         return proxy(Quantities(network, params, arch, batch))
 
     inputs = jax.tree.leaves((params, batch))
@@ -38,7 +51,7 @@ def check_proxy(
     )
     one_by_one = jax.jit(score)
     first = np.array([one_by_one(jnp.asarray(arch)) for arch in archs])
-    again = np.array(jax.jit(lambda arch: score(arch))(jnp.asarray(archs[0])))  # a new function: so it is traced again
+    again = np.array(jax.jit(lambda arch: score(arch))(jnp.asarray(archs[0])))  # a new function, which is traced again
     require(
         np.array_equal(first[0], again, equal_nan=True),
         f"the proxy is not deterministic: {first[0]} and then {again} for architecture {archs[0]}",
@@ -58,10 +71,14 @@ def check_proxy(
     )
 
 
-def _shape_and_no_leak(function, argument):
-    gc.freeze()  # for a leak JAX searches all objects that are not frozen: minutes in a large process
+def _shape_and_no_leak(
+    function: Callable[[Int8[Array, " D"]], Array], arch: Int8[np.ndarray, " D"]
+) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of function(arch), and raise if tracing it leaks a tracer."""
+    gc.freeze()  # JAX searches all objects that are not frozen for a leak, which takes minutes in a large process
     try:
         with jax.checking_leaks():
-            return jax.eval_shape(function, argument)
+            shape: jax.ShapeDtypeStruct = jax.eval_shape(function, arch)
+            return shape
     finally:
         gc.unfreeze()

@@ -1,4 +1,4 @@
-"""The contract of a search space."""
+"""The check of a search space."""
 
 import jax
 import numpy as np
@@ -6,23 +6,30 @@ import numpy as np
 from jaxnas.spaces import SearchSpace, check_archs, enumerate_archs, from_index, mutate, sample, to_index
 from jaxnas.testing.rules import NUM_ARCHS, require
 
-_FEW = 20_000  # architectures that are checked one by one
+_FEW = 20_000  # architectures of a space that is checked completely
 
 
 def check_space(space: SearchSpace) -> None:
-    """Check that index, text, canonical form and class of architectures fit each other.
+    """Check that index, text, canonical form and class of architectures are consistent.
 
-    All architectures are looked at, or a sample of a space of more than 20,000: each has its index and its text, and
-    comes back from both; canonicalize is idempotent and leaves the class alone; a class is named by the index of one of
-    its members, which is the same for all; a mutant differs in one decision and is a member.
+    The check covers all architectures, or a sample of a space of more than 20,000:
 
-    Raises: AssertionError.
+    - index and text lead back to the architecture;
+    - `canonicalize` is idempotent and keeps the class;
+    - a class is the index of one of its members, and the same for all of them;
+    - a mutant differs in one decision and is a member of the space.
+
+    Args:
+        space: The space.
+
+    Raises:
+        AssertionError: The space breaks a rule, which the message names.
     """
     is_whole = space.size <= _FEW
     archs = enumerate_archs(space) if is_whole else sample(space, _FEW // 10, seed=0)
     index = to_index(space, archs)
     require(len(np.unique(archs, axis=0)) == len(archs), "two indices name the same architecture")
-    require(bool(((index >= 0) & (index < space.size)).all()), f"an index lies outside 0..{space.size - 1}")
+    require(bool(((index >= 0) & (index < space.size)).all()), f"an index is outside 0..{space.size - 1}")
     require(not is_whole or np.array_equal(index, np.arange(space.size)), "indices are not 0, 1, ... in their order")
     require(np.array_equal(from_index(space, index), archs), "an index does not lead back to its architecture")
     for arch in archs:

@@ -248,7 +248,7 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
     for name in ("scores", "scores/scores.parquet"):
         code, _, err = run("search", "--scores", name, "--budget", "6", *SMALL)
         assert code == 2
-        assert "budget 6 is outside 1 to 5" in err
+        assert "`budget` must be from 1 to 5, the architectures of the pool, got 6" in err
         code, _, err = run("search", "--scores", name, "--budget", "5", "--proxies", "snip", *SMALL)
         assert code == 2
         assert "snip" in err
@@ -351,10 +351,10 @@ def test_data_lists_every_set(run):
         (["search", "--data", "digts"], "unknown image set 'digts': did you mean 'digits'?"),
         (["search", "--data", "cifar10"], "jaxnas data get cifar10"),
         (["search", "--budget", "0"], "`--budget` must be at least 1, got 0"),
-        (["search", "--budget", "1001"], "budget 1001 is outside 1 to 1000"),
+        (["search", "--budget", "1001"], "`budget` must be from 1 to 1000, the architectures of the pool, got 1001"),
         (["search", "--pool", "20000", "--budget", "20"], "15625"),
-        (["search", "--epochs", "0"], "epochs is 0"),
-        (["search", "--batch-size", "1"], "minibatch size 1"),
+        (["search", "--epochs", "0"], "training `epochs` must be at least 1, got 0"),
+        (["search", "--batch-size", "1"], "a minibatch must be from 2 to 1442, the training images of digits, got 1"),
         (["search", "--table", "mine.csv"], "--column"),
         (["search", "--table", "mine.csv", "--column", "vall"], "unknown column 'vall': did you mean 'val'?"),
         (["search", "--table", "none.csv", "--column", "val"], "none.csv"),
@@ -378,7 +378,7 @@ def test_data_lists_every_set(run):
         (["score", "--archs", "bad.txt"], "bad.txt, line 2"),
         (["score", "--archs", "empty.txt"], "empty.txt has no architecture"),
         (["score", "--data", "cut.npz"], "cut.npz"),
-        (["score", "--data", "wide.npz"], "give uint8 or float"),
+        (["score", "--data", "wide.npz"], "must be uint8 or float, got int64"),
         (["train", "nonsense"], "no space has an architecture 'nonsense'"),
         (["train", "."], "no finished search in .: it has no result.json"),
         (["train", "|nothing~0|+", "nasbench201"], "|nothing~0|+"),
@@ -387,8 +387,11 @@ def test_data_lists_every_set(run):
         (["train", "nasbench201", FIRST], "'nasbench201' is a search space: give the architecture first"),
         (["train", FIRST, "nasbench20"], "unknown search space 'nasbench20': did you mean 'nasbench201'?"),
         (["score", "--cells", "0"], "`--cells` must be at least 1, got 0"),
-        (["train", FIRST, "--data", "digits", "--batch-size", "1"], "training batch_size is 1"),
-        (["train", FIRST, "--data", "digits", "--drop-path", "0.1"], "NASBench201Network has no paths to drop"),
+        (["train", FIRST, "--data", "digits", "--batch-size", "1"], "training `batch_size` must be at least 2"),
+        (
+            ["train", FIRST, "--data", "digits", "--drop-path", "0.1"],
+            "`drop_path` must be 0 as NASBench201Network has no paths to drop",
+        ),
         (["data", "get", "cifar"], "unknown data set 'cifar': did you mean"),
         (["data", "get", "digits"], "digits"),
     ],

@@ -82,19 +82,19 @@ def test_an_npz_may_be_grey_float_with_a_column_of_labels_and_a_val_set(tmp_path
     ("changes", "message"),
     [
         ({"x_train": None}, "no array 'x_train'; it has y_train, x_test, y_test"),
-        ({"x_train": np.zeros((6, 4, 5, 3), np.int64)}, "training images: dtype int64"),
-        ({"x_train": np.zeros((6, 60), np.uint8)}, r"training images: shape \(6, 60\)"),
+        ({"x_train": np.zeros((6, 4, 5, 3), np.int64)}, "training images must be uint8 or float, got int64"),
+        ({"x_train": np.zeros((6, 60), np.uint8)}, r"training images must be .*, got \(6, 60\)"),
         ({"x_train": np.zeros((0, 4, 5, 3), np.uint8)}, "at least one image"),
-        ({"x_train": np.full((6, 4, 5, 3), 2.0)}, r"values 2\.0 to 2\.0"),
-        ({"x_train": np.full((6, 4, 5, 3), np.nan)}, "values nan"),
-        ({"x_test": np.zeros((3, 4, 4, 3), np.uint8)}, r"test images \(4, 4, 3\)"),
-        ({"y_train": np.arange(5)}, r"training labels: shape \(5,\), but there are 6 images"),
+        ({"x_train": np.full((6, 4, 5, 3), 2.0)}, r"got 2\.0 to 2\.0"),
+        ({"x_train": np.full((6, 4, 5, 3), np.nan)}, "got nan to nan"),
+        ({"x_test": np.zeros((3, 4, 4, 3), np.uint8)}, r"must have one shape, got \(4, 5, 3\) and \(4, 4, 3\)"),
+        ({"y_train": np.arange(5)}, r"training labels must have shape \[6\], one for each image, got \(5,\)"),
         ({"y_train": np.arange(6.0)}, "float64"),
         ({"y_train": np.array(list("abcabc"))}, "<U1"),
         ({"y_train": np.arange(6) - 1}, "-1 to 4"),
-        ({"y_train": np.array([0, 1, 3] * 2)}, "3 classes, labels 0 to 3, but bad needs each of 0 to 2"),
+        ({"y_train": np.array([0, 1, 3] * 2)}, "labels of bad must be 0 to 2, got 3 classes, labels 0 to 3"),
         ({"y_train": np.zeros(6, int)}, "1 classes"),
-        ({"y_test": np.array([0, 1, 3])}, "test label 3"),
+        ({"y_test": np.array([0, 1, 3])}, "test labels must be 0 to 2, as for training, got 3"),
     ],
 )
 def test_an_npz_that_is_no_labelled_image_set_is_refused(tmp_path, changes, message):
@@ -126,14 +126,14 @@ def test_rows_of_features_are_images_of_one_pixel():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": np.zeros(6)}, r"training images: shape \(6,\), give \[N, H, W, C\]"),
-        ({"x_train": np.full((6, 3), np.nan)}, r"give finite numbers \[N, F\]"),
-        ({"x_train": np.array([["a"] * 3] * 6)}, r"give finite numbers \[N, F\]"),
+        ({"x_train": np.zeros(6)}, r"training images must be \[N, H, W, C\] .*, got \(6,\)"),
+        ({"x_train": np.full((6, 3), np.nan)}, r"must be finite numbers \[N, F\]"),
+        ({"x_train": np.array([["a"] * 3] * 6)}, r"must be finite numbers \[N, F\]"),
         ({"x_train": np.zeros((0, 3)), "y_train": np.zeros(0, int)}, "at least one row"),
-        ({"y_train": np.arange(5)}, r"training labels: shape \(5,\), but there are 6 images"),
+        ({"y_train": np.arange(5)}, r"training labels must have shape \[6\], one for each image, got \(5,\)"),
         ({"y_train": np.arange(6) % 2}, "no class has five images"),
-        ({"y_test": np.arange(6)}, "give both or neither"),
-        ({"x_test": np.zeros((6, 4)), "y_test": np.arange(6)}, r"training images \(1, 1, 3\), test images \(1, 1, 4\)"),
+        ({"y_test": np.arange(6)}, "must be given together"),
+        ({"x_test": np.zeros((6, 4)), "y_test": np.arange(6)}, r"must have one shape, got \(1, 1, 3\) and \(1, 1, 4\)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(changes, message):
@@ -149,7 +149,7 @@ def test_the_test_set_is_preferred_to_a_validation_set(tmp_path):
 
 def test_a_named_set_must_have_its_number_of_classes(tmp_path):
     write_npz(tmp_path / "cifar10" / "mine.npz")
-    with pytest.raises(InputError, match="3 classes, labels 0 to 2, but cifar10 needs each of 0 to 9"):
+    with pytest.raises(InputError, match="labels of cifar10 must be 0 to 9, got 3 classes, labels 0 to 2"):
         load_images("cifar10", tmp_path)
 
 
@@ -158,13 +158,13 @@ def test_unknown_and_missing_sets(tmp_path):
         load_images("cifra10", tmp_path)
     with pytest.raises(InputError, match="unknown image set 'robot'"):
         load_images("robot", tmp_path)
-    with pytest.raises(InputError, match=r"no image file .*none\.npz"):
+    with pytest.raises(InputError, match=r"none\.npz: no such file"):
         load_images(tmp_path / "none.npz")
     with pytest.raises(
         InputError, match=r"looked for cifar10/\*\.npz, .*`jaxnas data get cifar10` \(https://www\.cs\."
     ):
         load_images("cifar10", tmp_path)
-    with pytest.raises(InputError, match="bring it, from http"):
+    with pytest.raises(InputError, match="get it from http"):
         load_images("tiny16", tmp_path)
     (tmp_path / "table.csv").write_text("a,b\n")
     with pytest.raises(InputError, match=r"not an \.npz file"):
@@ -244,15 +244,15 @@ def test_the_python_2_batches_of_these_tests_are_real_pickles():
     [
         (False, {"data_batch_3": None}, "batch data_batch_3 is missing"),
         (False, {"data_batch_3": b"\x80\x02}("}, "data_batch_3: unreadable or unsafe pickle"),
-        (False, {"data_batch_3": pickle.dumps([1])}, "needs uint8 'data'"),
-        (False, {"data_batch_3": pickle.dumps({b"data": 1})}, "needs uint8 'data'"),
+        (False, {"data_batch_3": pickle.dumps([1])}, "'data' must be uint8"),
+        (False, {"data_batch_3": pickle.dumps({b"data": 1})}, "'data' must be uint8"),
         (
             False,
             {"data_batch_3": python2_pickle.batch(np.zeros((1, 32, 32, 3), np.uint8), [0], "fine")},
-            "needs a list",
+            "must be a list of classes",
         ),
         (False, {"data_batch_3": pickle.dumps(print, 2)}, r"global __builtin__\.print is refused"),
-        (True, {"data_batch_3.bin": bytes(3072)}, "3072 bytes are no whole number of 3073-byte images"),
+        (True, {"data_batch_3.bin": bytes(3072)}, "3072 bytes are not a multiple of the 3073 of one image"),
         (True, {"test_batch.bin": b""}, "at least one image"),
     ],
 )
@@ -270,10 +270,10 @@ def test_damaged_archives_are_refused(tmp_path):
     content = path.read_bytes()
     for damaged in (content[: len(content) // 2], content[:1000] + bytes(100) + content[1100:], b"", b"<html>"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match="cut short or corrupt archive"):
+        with pytest.raises(InputError, match="truncated or corrupt archive"):
             load_images("cifar10", tmp_path)
     write_tar(path, "x", {"readme": b""})
-    with pytest.raises(InputError, match="holds no CIFAR batches"):
+    with pytest.raises(InputError, match="no CIFAR batches"):
         load_images("cifar10", tmp_path)
 
 
@@ -346,7 +346,7 @@ def test_minibatch_depends_on_its_seed_alone():
 
 @pytest.mark.parametrize("size", [-1, 0, 1, 62])
 def test_minibatch_refuses_a_size_outside(size):
-    with pytest.raises(InputError, match=f"minibatch size {size}: choose 2 to 61"):
+    with pytest.raises(InputError, match=f"minibatch must be from 2 to 61, .*, got {size}"):
         minibatch(toy([40, 20, 1]), size, seed=0)
 
 

@@ -90,7 +90,10 @@ def test_loss_is_that_of_the_labels():
     ("call", "message"),
     [
         (lambda: get_task("jigsav"), "unknown task 'jigsav': did you mean 'jigsaw'"),
-        (lambda: task_batch("jigsaw", np.zeros((2, 2, 2, 1), np.float32), 0), "cannot be cut into 3 x 3 pieces"),
+        (
+            lambda: task_batch("jigsaw", np.zeros((2, 2, 2, 1), np.float32), 0),
+            "at least 3 x 3 pixels to be cut into puzzles, got 2 x 2",
+        ),
     ],
 )
 def test_bad_input_is_named(call, message):
@@ -102,5 +105,5 @@ def test_bad_input_is_named(call, message):
 def test_labels_that_do_not_fit_are_refused(labels):
     network = TransNAS101MicroNetwork(num_classes=17, head="segmentation", channels=4)
     batch = task_batch("segmentsemantic", IMAGES, 0)._replace(labels=jnp.asarray(labels))
-    with pytest.raises(InputError, match=r"do not fit outputs \(6, 32, 32, 17\)"):
+    with pytest.raises(InputError, match=r"for outputs \(6, 32, 32, 17\)"):
         score_archs(network, np.zeros((1, 6), np.int8), batch)

@@ -85,8 +85,8 @@ def test_errors_of_every_kind_of_table(tmp_path, ending):
         ("arch,acc\n", "the table is empty"),
         (f"arch,acc\n{TEXTS[0]},1\n|none~0|,2\n", r"row 2: architecture '\|none~0\|'"),
         (f"arch,acc\n{TEXTS[0]},1\n,2\n", "row 2: architecture"),
-        (f"arch,acc\n{TEXTS[0]},1\n{TEXTS[1]},failed\n", "row 2: 'acc' is 'failed', not a number"),
-        (f"arch,acc\n{TEXTS[0]},2020-01-01\n", r"row 1: 'acc' is .*date"),
+        (f"arch,acc\n{TEXTS[0]},1\n{TEXTS[1]},failed\n", "row 2: 'acc' must be a number, got 'failed'"),
+        (f"arch,acc\n{TEXTS[0]},2020-01-01\n", r"row 1: 'acc' must be a number, got .*date"),
         (f"arch,acc,acc\n{TEXTS[0]},1,2\n", "two columns have the same name"),
         (f"arch,acc\n{TEXTS[0]},1,2\n", "Expected 2 columns, got 3"),
     ],
@@ -100,13 +100,13 @@ def test_errors_in_a_csv(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "not a list of table rows"),
-        ({"arch": 1}, "not a list of table rows"),
+        ([], "must be a list of table rows"),
+        ({"arch": 1}, "must be a list of table rows"),
         ([1.0, 2.0], "no architecture column 'arch'; the columns are bad"),
         ([*ROBOT_ROWS, {"valacc": 1}], "no architecture column 'arch'; the columns are valacc"),
-        ([ROBOT_ROWS[0] | {"valacc": {}}], r"row 1: 'valacc' is \{\}, not a number"),
+        ([ROBOT_ROWS[0] | {"valacc": {}}], r"row 1: 'valacc' must be a number, got \{\}"),
         ([None] * NASBENCH201.size + ["x"], "no architecture column"),
-        (["x"] * NASBENCH201.size, "row 1: 'bad' is 'x'"),
+        (["x"] * NASBENCH201.size, "row 1: 'bad' must be a number, got 'x'"),
     ],
 )
 def test_errors_in_a_pickle(tmp_path, rows, message):
@@ -189,7 +189,10 @@ def test_proxy_scores_by_name_with_failures_as_nan(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"filled": None}, "no array 'filled'"), ({"filled": np.zeros((2, 9, 2))}, r"'filled' has shape \(2, 9, 2\)")],
+    [
+        ({"filled": None}, "no array 'filled'"),
+        ({"filled": np.zeros((2, 9, 2))}, r"'filled' must have shape .*, got \(2, 9, 2\)"),
+    ],
 )
 def test_proxy_files_that_do_not_fit(tmp_path, changes, message):
     proxy_file(tmp_path, **changes)
@@ -198,9 +201,9 @@ def test_proxy_files_that_do_not_fit(tmp_path, changes, message):
 
 
 def test_missing_public_tables_say_how_to_get_them(tmp_path):
-    with pytest.raises(InputError, match=r"nb201_table\.npz: bring it, or run `jaxnas data get robot`"):
+    with pytest.raises(InputError, match=r"nb201_table\.npz; put it there, or run `jaxnas data get robot`"):
         load_nasbench201(tmp_path)
-    with pytest.raises(InputError, match=r"nb201_proxies\.npz: bring them"):
+    with pytest.raises(InputError, match=r"nb201_proxies\.npz; compile them"):
         load_proxy_scores(tmp_path, "cifar10", ["snip"])
 
 

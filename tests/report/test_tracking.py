@@ -123,7 +123,10 @@ def test_the_former_ways_of_listening_still_work(tmp_path):
     told = []
     with pytest.deprecated_call(match="join_listeners"):
         listener = tracking.tensorboard(tmp_path).also(told.append)
-    with pytest.deprecated_call(match="`on_event`"), pytest.raises(InputError, match="budget 13"):
+    with (
+        pytest.deprecated_call(match="`on_event`"),
+        pytest.raises(InputError, match="the architectures of the pool, got 13"),
+    ):
         search_images(run_config(pool=12, budget=13), tmp_path, events=listener)
     listener(started())
     assert told[0].title == "a search"

@@ -230,7 +230,7 @@ def test_the_command_survives_the_death_of_a_worker(tmp_path):
     [
         (["--engine", "rey"], "unknown engine 'rey': did you mean 'ray'?"),
         (["--workers", "2"], "for --engine ray: leave them out"),
-        (["--engine", "ray", "--process-id", "0"], "leave --coordinator and the like out"),
+        (["--engine", "ray", "--process-id", "0"], "starts its processes by itself; leave --coordinator"),
         (
             ["--engine", "ray", "--address", "nowhere"],
             "no Ray cluster could be used at nowhere (give HOST:PORT, or auto)",

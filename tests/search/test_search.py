@@ -226,7 +226,7 @@ def test_no_seeds_no_results(table, objective):
 
 @pytest.mark.parametrize("name", ["rea", "reinforce", "local_search", "predictor_bo"])
 def test_methods_that_read_architectures_need_them(name, table, objective):
-    with pytest.raises(InputError, match=f"{name} reads architectures, not only scores: give their vectors"):
+    with pytest.raises(InputError, match=f"{name} needs architectures besides scores; give their vectors"):
         METHODS[name](table, objective, budget=T, seed=0)
 
 

@@ -51,17 +51,21 @@ def test_a_mutant_differs_in_one_decision():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (DARTS_V2, "sep_conv_3x3", "is no DARTS genotype: write it like Genotype"),
-        (DARTS_V2, "Genotype(normal=__import__('os').getcwd())", "is no DARTS genotype"),
-        (DARTS_V2, "Genotype(normal=range(10**9))", "is no DARTS genotype"),
+        (DARTS_V2, "sep_conv_3x3", "is not a DARTS genotype; write it like Genotype"),
+        (DARTS_V2, "Genotype(normal=__import__('os').getcwd())", "is not a DARTS genotype"),
+        (DARTS_V2, "Genotype(normal=range(10**9))", "is not a DARTS genotype"),
         (DARTS_V2, "Genotype()", "has no normal cell"),
         ("reduce=", "reduction=", "has no reduce cell"),
         ("sep_conv_3x3", "sep_conv_7x7", "unknown op 'sep_conv_7x7'"),
-        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 0)", "node 5 is fed by 0 and 0: give two different nodes"),
-        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)", "node 5 is fed by 0 and 5"),
-        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', '2')", "node 5 is fed by 0 and 2"),
-        (", ('dil_conv_3x3', 2)", "", "give 8 pairs"),
-        ("normal_concat=[2, 3, 4, 5]", "normal_concat=[4, 5]", r"normal_concat is \[4, 5\]"),
+        (
+            "('dil_conv_3x3', 2)",
+            "('dil_conv_3x3', 0)",
+            "inputs of node 5 must be two different earlier nodes, got 0 and 0",
+        ),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)", "earlier nodes, got 0 and 5"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', '2')", "earlier nodes, got 0 and 2"),
+        (", ('dil_conv_3x3', 2)", "", "there must be 8 pairs"),
+        ("normal_concat=[2, 3, 4, 5]", "normal_concat=[4, 5]", r"normal_concat must be .*, got \[4, 5\]"),
     ],
 )
 def test_bad_text_is_named(old, new, message):

@@ -70,12 +70,12 @@ def test_classes_equal_the_table(archs, table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "architecture '' has 1 of 3 nodes: write it like '|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'"),
-        ("|none~0|+|none~0|none~1|", "has 2 of 3 nodes"),
-        ("|none~0|\n+" * 100, "has 101 of 3 nodes"),
-        ("|none~0|+|none~0|+|none~0|none~1|none~2|", "node 2 is not 2 x 'op~source' between bars"),
-        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2", "node 3 is not 3 x 'op~source' between bars"),
-        ("|+|none~0|none~1|+|none~0|none~1|none~2|", "node 1 is not 1 x 'op~source' between bars"),
+        ("", "architecture '' must have 3 nodes, like '|none~0|+|none~0|none~1|+|none~0|none~1|none~2|', got 1"),
+        ("|none~0|+|none~0|none~1|", "none~2|', got 2"),
+        ("|none~0|\n+" * 100, "none~2|', got 101"),
+        ("|none~0|+|none~0|+|none~0|none~1|none~2|", "node 2 must be 2 x 'op~source' between bars"),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2", "node 3 must be 3 x 'op~source' between bars"),
+        ("|+|none~0|none~1|+|none~0|none~1|none~2|", "node 1 must be 1 x 'op~source' between bars"),
         ("|none~0|+|none~1|none~0|+|none~0|none~1|none~2|", "entry 'none~1' of node 2 must end in '~0'"),
         ("|none|+|none~0|none~1|+|none~0|none~1|none~2|", "entry 'none' of node 1 must end in '~0'"),
         ("|none~0|+|none~0|none~1|+|none~0|none~1|conv_3x3~2|", "unknown op 'conv_3x3': did you mean 'nor_conv_3x3'?"),

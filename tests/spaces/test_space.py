@@ -100,19 +100,22 @@ def test_from_index_of_one_and_of_none():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (partial(from_index, MIXED, [0, 24]), "index 24 is not in space 'plain': choose from 0..23"),
-        (partial(from_index, MIXED, -1), "index -1 is not in space 'plain': choose from 0..23"),
-        (partial(from_index, MIXED, [0.0]), "indices of dtype float64 name no architectures: give integers"),
+        (partial(from_index, MIXED, [0, 24]), "an index of space 'plain' must be from 0 to 23, got 24"),
+        (partial(from_index, MIXED, -1), "an index of space 'plain' must be from 0 to 23, got -1"),
+        (partial(from_index, MIXED, [0.0]), "indices must be integers, got float64"),
         (
             partial(enumerate_archs, HUGE),
-            f"space 'plain' has {7**22} architectures, over 10000000: draw a sample instead",
+            f"at most 10000000 architectures to be enumerated, got {7**22}; draw a sample instead",
         ),
-        (partial(sample, MIXED, 0, 0), "cannot sample 0 distinct architectures of 'plain': choose 1..24"),
-        (partial(sample, MIXED, 25, 0), "cannot sample 25 distinct architectures of 'plain': choose 1..24"),
-        (partial(mutate, plain_space(1, 1), jax.random.key(0), np.zeros(2, np.int8)), "nothing can be mutated"),
-        (partial(plain_space, 2, 0), "space 'plain' has num_choices (2, 0): each must be in 1..128"),
-        (partial(plain_space, 129), "space 'plain' has num_choices (129,): each must be in 1..128"),
-        (partial(plain_space, *[8] * 21), f"space 'plain' has {2**63} architectures: an index must fit int64"),
+        (partial(sample, MIXED, 0, 0), "a sample of space 'plain' must have 1 to 24 architectures, got 0"),
+        (partial(sample, MIXED, 25, 0), "a sample of space 'plain' must have 1 to 24 architectures, got 25"),
+        (
+            partial(mutate, plain_space(1, 1), jax.random.key(0), np.zeros(2, np.int8)),
+            "must have two architectures to be mutated, got 1",
+        ),
+        (partial(plain_space, 2, 0), "`num_choices` of space 'plain' must be from 1 to 128 each, got (2, 0)"),
+        (partial(plain_space, 129), "`num_choices` of space 'plain' must be from 1 to 128 each, got (129,)"),
+        (partial(plain_space, *[8] * 21), f"fewer than 2^63 vectors, as an index is int64, got {2**63}"),
         (partial(get_space, "nasbench-201"), "did you mean 'nasbench201'? choose from nasbench201"),
     ],
 )
@@ -126,10 +129,10 @@ def test_bad_input_is_one_line(call, message):
 @pytest.mark.parametrize(
     ("archs", "message"),
     [
-        ([0, 0, 0, 0], "architectures of shape (4,) do not fit space 'plain': give [A, 4], one row per architecture"),
-        ([[0, 0, 0]], "architectures of shape (1, 3) do not fit"),
-        (np.zeros((1, 4)), "architectures of dtype float64 do not fit space 'plain': give int8"),
-        (np.zeros((1, 4), bool), "architectures of dtype bool do not fit"),
+        ([0, 0, 0, 0], "architectures of space 'plain' must have shape [A, 4], one row each, got (4,)"),
+        ([[0, 0, 0]], "must have shape [A, 4], one row each, got (1, 3)"),
+        (np.zeros((1, 4)), "architectures of space 'plain' must be int8, got float64"),
+        (np.zeros((1, 4), bool), "must be int8, got bool"),
         ([[0, 0, 0, 0], [0, 0, 4, 0]], "architecture 1 has 4 at decision 2: space 'plain' has options 0..3 there"),
         ([[0, 0, 0, -1]], "architecture 0 has -1 at decision 3: space 'plain' has options 0..1 there"),
         ([[256, 0, 0, 0]], "architecture 0 has 256 at decision 0"),  # not wrapped to int8 before the check

@@ -52,12 +52,12 @@ def test_skeletons_are_those_of_the_definition():
 @pytest.mark.parametrize(
     ("space", "text", "message"),
     [
-        (TRANSNAS101_MICRO, "64-41414-4_00_000", "is no TransNAS-Bench-101 micro cell: write it like"),
-        (TRANSNAS101_MICRO, "64-4111-basic", "is no TransNAS-Bench-101 micro cell"),
-        (TRANSNAS101_MACRO, "64-41414-0_00_000", "is no TransNAS-Bench-101 macro skeleton: write it like"),
-        (TRANSNAS101_MACRO, "64-1111-basic", r"\[1, 1, 1, 1, 0, 0\], is no member of space 'transnas101-macro'"),
-        (TRANSNAS101_MACRO, "64-4444-basic", "is no member"),
-        (TRANSNAS101_MACRO, "64-41111111-basic", "is no member"),
+        (TRANSNAS101_MICRO, "64-41414-4_00_000", "is not a TransNAS-Bench-101 micro cell; write it like"),
+        (TRANSNAS101_MICRO, "64-4111-basic", "is not a TransNAS-Bench-101 micro cell"),
+        (TRANSNAS101_MACRO, "64-41414-0_00_000", "is not a TransNAS-Bench-101 macro skeleton; write it like"),
+        (TRANSNAS101_MACRO, "64-1111-basic", r"\[1, 1, 1, 1, 0, 0\], is not in space 'transnas101-macro'"),
+        (TRANSNAS101_MACRO, "64-4444-basic", "is not in space"),
+        (TRANSNAS101_MACRO, "64-41111111-basic", "is not in space"),
     ],
 )
 def test_malformed_text(space, text, message):

@@ -1,4 +1,4 @@
-"""Scores of whole search spaces that this engine computed and the package ships: a search needs no scoring.
+"""Scores of whole search spaces that are part of the package, so that a search needs no scoring.
 
 One Parquet file for each space and data set, SPACE-DATA.parquet, with its provenance inside.
 """
@@ -28,7 +28,7 @@ def load_scores(space: str, data: str, proxies: Sequence[str] = ()) -> Scores:
       proxies: names of the columns; empty for all.
 
     Raises:
-      InputError: the package does not have them; the message lists what it has.
+      InputError: the package does not contain them; the message lists those it has.
     """
     if (space, data) not in shipped_scores():
         known = ", ".join(f"{space} {data}" for space, data in shipped_scores()) or "none"

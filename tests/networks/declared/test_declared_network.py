@@ -196,10 +196,10 @@ def test_search_of_rows_from_end_to_end(tmp_path):
         (lambda: Choose(), "Choose takes"),
         (lambda: Choose(Conv(choice(4, 8))), "Choose takes .* of fixed width"),
         (lambda: Cell(Conv(), Conv(), nodes=2), "2 nodes after its input has 3 edges"),
-        (lambda: DeclaredNetwork("none", (Conv(4),)).space, "nothing to choose"),
+        (lambda: DeclaredNetwork("none", (Conv(4),)).space, "must have at least one choice, got none"),
         (lambda: DeclaredNetwork("twice", (Choose(Skip(), Skip()),)).space, "must differ"),
-        (lambda: NETWORK.space.parse("3:2"), "has 2 options, not 9: like '3:1:conv1"),
-        (lambda: NETWORK.space.parse(ARCH.replace("3:2", "4:2")), "'4' is none of 3, 6"),
+        (lambda: NETWORK.space.parse("3:2"), "must have 9 options, like '3:1:conv1"),
+        (lambda: NETWORK.space.parse(ARCH.replace("3:2", "4:2")), "must be one of 3, 6, got '4'"),
         (lambda: draw(DeclaredNetwork("rows", (Dense(choice(2, 3)),))), "Dense takes features, not 7 x 8 pixels"),
         (
             lambda: draw(DeclaredNetwork("flat", (Conv(choice(2, 3)),)), np.ones((2, 5))),
