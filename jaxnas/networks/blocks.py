@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnas.networks.layers import (
+    FanMode,
     WeightLayer,
     apply_batch_norm,
     apply_layer,
@@ -15,18 +16,27 @@ from jaxnas.networks.layers import (
 
 
 class ConvNorm(nn.Module):
-    """Convolution (3x3, pad 1, no bias) and affine batch normalisation; stride 1 or 2."""
+    """Convolution (3x3, padding 1, no bias) and affine batch normalisation.
+
+    Attributes:
+        channels: O, of the output.
+        stride: 1 or 2.
+        norm: Whether batch normalisation acts.
+        train: Whether it uses the statistics of the minibatch.
+        draw: The distribution of the kernel, see `jaxnas.networks.layers.weight_layer`.
+    """
 
     channels: int
     stride: int
     norm: bool
     train: bool
-    draw: str = "fan_in"  # see `weight_layer`
+    draw: FanMode = "fan_in"
 
     @nn.compact
-    def __call__(self, x):
-        declare = dict(batch=x.shape[0], normalised=self.norm, draw=self.draw)
-        layer = weight_layer(self, "conv", (3, 3, x.shape[-1], self.channels), **declare)
+    def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N h w O"]:
+        """Return the normalised convolution of x."""
+        shape = (3, 3, x.shape[-1], self.channels)
+        layer = weight_layer(self, "conv", shape, batch=x.shape[0], normalised=self.norm, draw=self.draw)
         norm = batch_norm_layer(self, "norm", self.channels)
         out = apply_layer(layer, x, self.stride)
         if self.norm:
@@ -36,6 +46,9 @@ class ConvNorm(nn.Module):
 
 
 def halve(even: WeightLayer, odd: WeightLayer, x: Float[Array, "N H W C"]) -> Float[Array, "N h w O"]:
-    """Every second pixel, and what lies right below those (0 outside): a 1x1 convolution each, side by side."""
+    """Convolve every second pixel by one 1x1 kernel and the pixel right below it (0 outside) by another.
+
+    The outputs of `even` and `odd` are concatenated along channels; h = ceil(H / 2).
+    """
     shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
     return jnp.concatenate([apply_layer(even, x, 2), apply_layer(odd, shifted, 2)], axis=-1)

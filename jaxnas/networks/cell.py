@@ -19,7 +19,7 @@ from jaxnas.networks.kernels.pools import average_pool_3x3
 from jaxnas.networks.layers import (
     OF_LAYERS,
     BatchNorm,
-    Draw,
+    FanMode,
     apply_batch_norm,
     apply_layer,
     apply_taps,
@@ -53,7 +53,7 @@ class CellConfig:
 
     op_names: tuple[str, ...]
     affine: bool
-    draw: Draw
+    draw: FanMode
     norm: bool
     train: bool
     capacity: Capacity = None
