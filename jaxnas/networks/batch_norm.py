@@ -114,8 +114,8 @@ def _standardize_jvp(
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
     """Differentiate y = (x - mean) f along x': f (x' - mean(x') - y mean(y x')).
 
-    Both means are taken in one pass over memory, where autodiff would wait for the first; and the map is its own
-    transpose, so that reverse mode costs the same.
+    Both means are taken in one pass over memory, where autodiff would wait for the first. The map equals its transpose,
+    so that reverse mode costs the same.
     """
     (x,), (dx,) = primals, tangents
     out, mean, variance = _standardize(x)

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnas.networks.layers import (
+    Exponent,
     FanMode,
     WeightLayer,
     apply_batch_norm,
     apply_layer,
     batch_norm_layer,
+    global_average,
     record_statistics,
     weight_layer,
 )
@@ -52,3 +54,12 @@ def halve(even: WeightLayer, odd: WeightLayer, x: Float[Array, "N H W C"]) -> Fl
     """
     shifted = jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))
     return jnp.concatenate([apply_layer(even, x, 2), apply_layer(odd, shifted, 2)], axis=-1)
+
+
+def classify(
+    module: nn.Module, x: Float[Array, "N H W C"], num_classes: int, exponent: Exponent = None
+) -> Float[Array, "N K"]:
+    """Return the logits of a linear layer `classifier` of `module` on the mean of x over pixels."""
+    shape = (x.shape[-1], num_classes)
+    layer = weight_layer(module, "classifier", shape, batch=len(x), bias=True, exponent=exponent)
+    return apply_layer(layer, global_average(module, x))

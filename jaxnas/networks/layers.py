@@ -124,22 +124,21 @@ def weight_layer(
         exponent: Exponent of the input, see `rescaled`; the bias comes in the same units.
         used: Whether the architecture uses the layer, or a mask with the shape of `stack`.
     """
-    bound = math.prod(shape[:-1]) ** -0.5
-    deviation = (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
+    bound: float = math.prod(shape[:-1]) ** -0.5
+    deviation: float = (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
     scales = "normalised_scales" if normalised else "scales"
 
     def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
         return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
-    def gaussian(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
-        normal: Array = jax.random.normal(key, shape)
-        return deviation * normal
+    def normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+        return deviation * jax.random.normal(key, shape)
 
     for collection, axes in ((scales, stack), ("gates", (*stack, batch, shape[-1])), ("places", stack)):
         declare_tap(module, collection, name, axes)
     declare_use(module, (name, f"{name}_bias") if bias else (name,), used)
     return WeightLayer(
-        module.param(name, uniform if draw == "fan_in" else gaussian, (*stack, *shape)),
+        module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)),
         in_units(module.param(f"{name}_bias", uniform, (*stack, shape[-1])), exponent) if bias else None,
         find_variable(module, scales, name),
         find_variable(module, "gates", name),
