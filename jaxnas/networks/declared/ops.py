@@ -194,7 +194,7 @@ class Skip(Op):
 
 @dataclass(frozen=True)
 class Zero(Op):
-    """Zeros."""
+    """An op that gives zeros."""
 
     label = "zero"
 

@@ -87,14 +87,14 @@ def _precision() -> str | None:
 
 
 def _blocks_as_channels(images: Float[Array, "N H W C"]) -> Float[Array, "N h w c"]:
-    """[N H W C] to [N H/2 W/2 4C]: the pixels of a 2x2 block become the channels of one."""
+    """Return [N H/2 W/2 4C], where the pixels of a 2x2 block have become the channels of one."""
     n, h, w, c = images.shape
     blocks = images.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
     return blocks.reshape(n, h // 2, w // 2, 4 * c)
 
 
 def _kernel_on_blocks(kernel: Float[Array, "3 3 C O"]) -> Float[Array, "2 2 c O"]:
-    """[3 3 C O] to [2 2 4C O]: an output sees the block around it and the last rows and columns of those before."""
+    """Return [2 2 4C O]: an output sees the block around it and the last rows and columns of those before."""
     padded = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
     c, o = kernel.shape[2:]
     return padded.reshape(2, 2, 2, 2, c, o).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, o)
@@ -132,7 +132,7 @@ def _convolve(images: Array, kernel: Array, before: int, after: int, precision: 
 
 
 def _kernel_of_pairs(kernel: Float[Array, "3 3 C O"]) -> Float[Array, "3 4 C o"]:
-    """[3 3 C O] to [3 4 C 2O]: the outputs at a pixel and at its right neighbour, from one window over both."""
+    """Return [3 4 C 2O], for the outputs at a pixel and at its right neighbour from one window over both."""
     return jnp.concatenate([jnp.pad(kernel, ((0, 0), side, (0, 0), (0, 0))) for side in ((0, 1), (1, 0))], axis=-1)
 
 
