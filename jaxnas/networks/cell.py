@@ -6,20 +6,22 @@ Ops are called by their names in `spaces`; both spaces give the two convolutions
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int8
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 from jaxnas.networks.blocks import halve
-from jaxnas.networks.kernels.dispatch import Dispatch, Kind, add_switch, add_switch_backwards, mixed
+from jaxnas.networks.kernels.dispatch import Dispatch, Kind, add_chosen, mixed
 from jaxnas.networks.kernels.pools import average_pool_3x3
 from jaxnas.networks.layers import (
     OF_LAYERS,
     BatchNorm,
-    Draw,
+    Exponent,
+    FanMode,
+    WeightLayer,
     apply_batch_norm,
     apply_layer,
     apply_taps,
@@ -36,28 +38,50 @@ from jaxnas.spaces.nasbench201 import AVG_POOL_3X3, NOR_CONV_1X1, NOR_CONV_3X3, 
 ENTRIES = tuple(edge for edge, (source, _) in enumerate(EDGES) if source == 0)  # from the input of the cell
 INNER = tuple(edge for edge in range(len(EDGES)) if edge not in ENTRIES)
 
+State: TypeAlias = tuple[Float[Array, "N H W C"], Exponent]  # what passes from cell to cell, see `rescaled`
+OpResult: TypeAlias = tuple[Float[Array, "N H W C"], BatchNorm]  # an output, and the normalisation with new statistics
+Stacked = TypeVar("Stacked")
+
 
 @dataclass(frozen=True)
 class CellConfig:
     """The settings that all cells of a network share.
 
     Attributes:
-      op_names: names of the ops of an edge, in the order of the search space.
-      affine: normalisation has gamma and beta, and convolutions no bias; or the reverse.
-      draw: how the convolutions are drawn, see `layers.weight_layer`.
-      norm: whether batch normalisation acts.
-      train: whether it uses the statistics of the minibatch.
-      capacity: see `SearchNetwork.capacity`.
-      reverse: see `SearchNetwork.reverse`.
+        op_names: Names of the ops of an edge, in the order of the search space.
+        affine: Normalisation has gamma and beta, and convolutions no bias; or the reverse.
+        draw: The distribution of the convolutions, see `layers.weight_layer`.
+        norm: Whether batch normalisation acts.
+        train: Whether it uses the statistics of the minibatch.
+        capacity: See `SearchNetwork.capacity`.
+        reverse: See `SearchNetwork.reverse`.
     """
 
     op_names: tuple[str, ...]
     affine: bool
-    draw: Draw
+    draw: FanMode
     norm: bool
     train: bool
     capacity: Capacity = None
     reverse: bool = False
+
+
+class EdgeLayers(NamedTuple):
+    """Layers of an edge between nodes of one shape; leading axes stack edges."""
+
+    conv_1x1: WeightLayer
+    conv_3x3: WeightLayer
+    norm: BatchNorm
+
+
+class EntryLayers(NamedTuple):
+    """Layers of an edge that halves height and width; leading axes stack edges."""
+
+    conv_1x1: WeightLayer
+    conv_3x3: WeightLayer
+    skip_even: WeightLayer
+    skip_odd: WeightLayer
+    norm: BatchNorm
 
 
 class NormalCell(nn.Module):
@@ -66,17 +90,18 @@ class NormalCell(nn.Module):
     config: CellConfig
 
     @nn.compact
-    def __call__(self, state, arch):
-        """The state after the cell, and None as the output of a scan."""
+    def __call__(self, state: State, arch: Int8[Array, " D"]) -> tuple[State, None]:
+        """Return the state after the cell, and None as the output of a scan."""
         x, exponent = state
         layers = declare_edges(self, self.config, arch, x.shape, exponent)
-        nodes, norms = [x, *[None] * (NUM_NODES - 1)], []
+        nodes: list[Array | None] = [x, *[None] * (NUM_NODES - 1)]
+        norms = []
         for edge, (source, target) in enumerate(EDGES):
-            tensors = layer_at(layers, edge)
-            nodes[target], moved = add_edge(self, self.config, edge, arch[edge], nodes[target], nodes[source], tensors)
+            tensors, node = layer_at(layers, edge), _computed(nodes[source])
+            nodes[target], moved = add_edge(self, self.config, edge, arch[edge], nodes[target], node, tensors)
             norms.append(moved)
-        record_statistics(self, "norm", jax.tree.map(lambda *edges: jnp.stack(edges), *norms))
-        return rescaled(end_of_block(self, "output", nodes[-1]), exponent), None
+        record_statistics(self, "norm", _stack(norms))
+        return rescaled(end_of_block(self, "output", _computed(nodes[-1])), exponent), None
 
 
 class ReducingCell(nn.Module):
@@ -84,43 +109,47 @@ class ReducingCell(nn.Module):
 
     A convolution there has stride 2; a skip takes every second pixel through one 1x1 convolution and the pixels right
     below those through another, O/2 channels each, and normalises them.
+
+    Attributes:
+        config: The settings of all cells.
+        channels: O.
     """
 
     config: CellConfig
-    channels: int  # O
+    channels: int
 
     @nn.compact
-    def __call__(self, state, arch):
-        """The state after the cell."""
+    def __call__(self, state: State, arch: Int8[Array, " D"]) -> State:
+        """Return the state after the cell."""
         x, exponent = state
         n, h, w, _ = x.shape
         entries = self._declare_entries(x, arch[jnp.array(ENTRIES)], exponent)
         half = (n, -(-h // 2), -(-w // 2), self.channels)
         layers = declare_edges(self, self.config, arch[jnp.array(INNER)], half, exponent)
-        nodes: list[Any] = [x, *[None] * (NUM_NODES - 1)]
+        nodes: list[Array | None] = [x, *[None] * (NUM_NODES - 1)]
         norms: list[BatchNorm] = []
         entry_norms: list[BatchNorm] = []
         for edge, (source, target) in enumerate(EDGES):
-            op, node = arch[edge], nodes[source]
+            op, node = arch[edge], _computed(nodes[source])
             if edge in ENTRIES:
                 self.sow("relus", f"edge{edge}", (node, op != NONE))
-                tensors = layer_at(entries, ENTRIES.index(edge))
-                nodes[target], moved = add_reducing_op(op, nodes[target], node, tensors, config=self.config)
+                entry = layer_at(entries, ENTRIES.index(edge))
+                nodes[target], moved = add_reducing_op(op, nodes[target], node, entry, config=self.config)
                 entry_norms.append(moved)
             else:
-                tensors = layer_at(layers, INNER.index(edge))
-                nodes[target], moved = add_edge(self, self.config, edge, op, nodes[target], node, tensors)
+                inner = layer_at(layers, INNER.index(edge))
+                nodes[target], moved = add_edge(self, self.config, edge, op, nodes[target], node, inner)
                 norms.append(moved)
         for name, statistics in (("norm", norms), ("entry_norm", entry_norms)):
-            record_statistics(self, name, jax.tree.map(lambda *edges: jnp.stack(edges), *statistics))
-        return rescaled(end_of_block(self, "output", nodes[-1]), exponent)
+            record_statistics(self, name, _stack(statistics))
+        return rescaled(end_of_block(self, "output", _computed(nodes[-1])), exponent)
 
-    def _declare_entries(self, x, ops, exponent):
-        """The layers of the edges from the input, and their normalisation; `ops` are those that the edges chose."""
+    def _declare_entries(self, x: Float[Array, "N H W C"], ops: Int8[Array, " E"], exponent: Exponent) -> EntryLayers:
+        """Declare the layers of the edges from the input, and their normalisation, for edges that chose `ops`."""
         channels, half = x.shape[-1], self.channels // 2
         is_skip = ops == SKIP_CONNECT
         declare = partial(declare_conv, self, self.config, len(x), exponent)
-        return (
+        return EntryLayers(
             declare("entry_conv_1x1", (1, 1, channels, self.channels), ops == NOR_CONV_1X1),
             declare("entry_conv_3x3", (3, 3, channels, self.channels), ops == NOR_CONV_3X3),
             declare("entry_skip_even", (1, 1, channels, half), is_skip),
@@ -129,10 +158,22 @@ class ReducingCell(nn.Module):
         )
 
 
-def scan_cells(num_cells: int, config: CellConfig, name: str) -> nn.Module:
-    """`num_cells` equal normal cells one after another, compiled once whatever their number.
+def _computed(node: Array | None) -> Array:
+    """Return a node that at least one edge has fed."""
+    assert node is not None, "edges come in the order of their targets"
+    return node
 
-    A cell keeps nothing for a backward pass but its input, or the inputs of its edges: the rest is computed again,
+
+def _stack(norms: list[BatchNorm]) -> BatchNorm:
+    """Return the normalisations of edges as one, with an axis of edges in front."""
+    stacked: BatchNorm = jax.tree.map(lambda *edges: jnp.stack(edges), *norms)
+    return stacked
+
+
+def scan_cells(num_cells: int, config: CellConfig, name: str) -> nn.Module:
+    """Return `num_cells` equal normal cells one after another, compiled once whatever their number.
+
+    A cell keeps nothing for a backward pass except its input, or the inputs of its edges: the rest is computed again,
     which takes less time and several times less memory.
     """
     keeps_inputs = config.reverse and config.capacity is None
@@ -146,24 +187,34 @@ def scan_cells(num_cells: int, config: CellConfig, name: str) -> nn.Module:
     return cells(config, name=name)
 
 
-def is_conv(ops: Int8[Array, "*E"]) -> Bool[Array, "*E"]:
-    """Which ops are convolutions."""
+def is_conv(ops: Int[Array, "*E"]) -> Bool[Array, "*E"]:
+    """Return which ops are convolutions."""
     return (ops == NOR_CONV_1X1) | (ops == NOR_CONV_3X3)
 
 
-def declare_edges(cell, config, ops, shape, exponent):
-    """The layers of edges between nodes of one shape, which chose `ops`: two convolutions and their normalisation."""
+def declare_edges(
+    cell: nn.Module, config: CellConfig, ops: Int8[Array, " E"], shape: tuple[int, ...], exponent: Exponent
+) -> EdgeLayers:
+    """Declare the layers of edges between nodes of one shape, which chose `ops`: convolutions and normalisation."""
     channels = shape[-1]
     declare = partial(declare_conv, cell, config, shape[0], exponent)
-    return (
+    return EdgeLayers(
         declare("conv_1x1", (1, 1, channels, channels), ops == NOR_CONV_1X1),
         declare("conv_3x3", (3, 3, channels, channels), ops == NOR_CONV_3X3),
         declare_norm(cell, config, "norm", channels, is_conv(ops)),
     )
 
 
-def declare_conv(cell, config, batch, exponent, name, shape, used):
-    """One convolution for each of the edges of a cell; `used` says which edges chose it."""
+def declare_conv(
+    cell: nn.Module,
+    config: CellConfig,
+    batch: int,
+    exponent: Exponent,
+    name: str,
+    shape: tuple[int, ...],
+    used: Bool[Array, " E"],
+) -> WeightLayer:
+    """Declare one convolution for each of the edges of a cell; `used` says which edges chose it."""
     return weight_layer(
         cell,
         name,
@@ -178,45 +229,65 @@ def declare_conv(cell, config, batch, exponent, name, shape, used):
     )
 
 
-def declare_norm(cell, config, name, channels, used):
-    """One normalisation for each of the edges of a cell."""
+def declare_norm(cell: nn.Module, config: CellConfig, name: str, channels: int, used: Bool[Array, " E"]) -> BatchNorm:
+    """Declare one normalisation for each of the edges of a cell; `used` says which edges chose it."""
     return batch_norm_layer(cell, name, channels, stack=used.shape, affine=config.affine, used=used)
 
 
-def layer_at(stack, number):
-    """One of the layers that are stacked in the first axis of the leaves."""
-    return jax.tree.map(lambda leaf: leaf[number], stack)
+def layer_at(stack: Stacked, number: int) -> Stacked:
+    """Return one of the layers that are stacked in the first axis of the leaves."""
+    layer: Stacked = jax.tree.map(lambda leaf: leaf[number], stack)
+    return layer
 
 
-def add_edge(cell, config, edge, op, total, x, layers):
-    """total + op(x) on an edge of `cell`, and its normalisation moved on."""
+def add_edge(
+    cell: nn.Module,
+    config: CellConfig,
+    edge: int,
+    op: Int8[Array, ""],
+    total: Float[Array, "N H W C"] | None,
+    x: Float[Array, "N H W C"],
+    layers: EdgeLayers,
+) -> OpResult:
+    """Return total + op(x) on an edge of `cell`, and its normalisation with new running statistics."""
     cell.sow("relus", f"edge{edge}", (x, is_conv(op)))
     cell.sow("pools", f"edge{edge}", 9.0 * x.size * (op == AVG_POOL_3X3))
     capacity = config.capacity and config.capacity[edge]
-    return add_op(op, total, x, *layers, config=replace(config, capacity=None), capacity=capacity)
+    result: OpResult = add_op(op, total, x, layers, config=replace(config, capacity=None), capacity=capacity)
+    return result
 
 
 @partial(jax.jit, static_argnames=("config", "capacity"))
-def add_op(op, total, x, conv_1x1, conv_3x3, norm, *, config, capacity):
-    """total + op(x), and the edge's normalisation with its running statistics moved on where the op has one.
+def add_op(
+    op: Int8[Array, ""],
+    total: Float[Array, "N H W C"] | None,
+    x: Float[Array, "N H W C"],
+    layers: EdgeLayers,
+    *,
+    config: CellConfig,
+    capacity: tuple[int, ...] | None,
+) -> OpResult:
+    """Return total + op(x), and the normalisation of the edge, with new running statistics where the op has one.
 
     `capacity` is that of the edge. Jitted so that its derivatives are traced once per stage and not once per edge.
     """
     op = op.astype(jnp.int32)
     if capacity is not None:
-        out, moved = _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, config, capacity)
+        out, moved = _apply_op_grouped(op, x, layers, config, capacity)
         return (out if total is None else total + out), moved
     branches = tuple(partial(_BRANCHES[name], config=config) for name in config.op_names)
-    switch = add_switch_backwards if config.reverse else add_switch
-    return switch(op, branches, total, x, conv_1x1, conv_3x3, norm)
+    return add_chosen(op, branches, total, x, *layers, reverse=config.reverse)
 
 
-def _relu_conv_norm(layer, x, norm, config, stride=1):
-    out = apply_layer(layer, nn.relu(x), stride)
+def _relu_conv_norm(layer: WeightLayer, x: Array, norm: BatchNorm, config: CellConfig, stride: int = 1) -> OpResult:
+    return _normalise(apply_layer(layer, nn.relu(x), stride), norm, config)
+
+
+def _normalise(out: Array, norm: BatchNorm, config: CellConfig) -> OpResult:
     return apply_batch_norm(norm, out, train=config.train) if config.norm else (out, norm)
 
 
-_BRANCHES: dict[str, Callable] = {
+_BRANCHES: dict[str, Callable[..., OpResult]] = {
     "none": lambda x, one, three, norm, config: (jnp.zeros_like(x), norm),
     "skip_connect": lambda x, one, three, norm, config: (x, norm),
     "nor_conv_1x1": lambda x, one, three, norm, config: _relu_conv_norm(one, x, norm, config),
@@ -234,42 +305,62 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def _apply_op_grouped(op, x, conv_1x1, conv_3x3, norm, config, capacity):
-    """The op for batches: what is linear in groups, the elementwise rest for all, kept where the op has it."""
+def _apply_op_grouped(
+    op: Int[Array, ""],
+    x: Float[Array, "N H W C"],
+    layers: EdgeLayers,
+    config: CellConfig,
+    capacity: tuple[int, ...],
+) -> OpResult:
+    """Apply the op for batches: what is linear in groups, the elementwise rest for all, kept where the op has it."""
+    conv_1x1, conv_3x3, norm = layers
     dispatch = Dispatch(tuple(_KINDS[name] for name in config.op_names), capacity)
     convolves = is_conv(op)
     product = mixed(op, jnp.where(convolves, nn.relu(x), x), (conv_1x1.kernel, conv_3x3.kernel), dispatch)
-    layers = (conv_1x1._replace(kernel=None), conv_3x3._replace(kernel=None))
-    layer = jax.tree.map(lambda one, three: jnp.where(op == NOR_CONV_1X1, one, three), *layers)
-    if layer.places is not None:  # the others pass through it too
+    taps = [layer._replace(kernel=None) for layer in (conv_1x1, conv_3x3)]  # type: ignore[arg-type]
+    layer: WeightLayer = jax.tree.map(lambda one, three: jnp.where(op == NOR_CONV_1X1, one, three), *taps)
+    if layer.places is not None and norm.places is not None:  # the others pass through it too
         layer, norm = layer._replace(places=convolves * layer.places), norm._replace(places=convolves * norm.places)
-    out, moved = apply_taps(layer, product), norm
-    if config.norm:
-        out, moved = apply_batch_norm(norm, out, train=config.train)
-    return jax.tree.map(lambda new, old: jnp.where(convolves, new, old), (out, moved), (product, norm))
+    out, moved = _normalise(apply_taps(layer, product), norm, config)
+    result: OpResult = jax.tree.map(lambda new, old: jnp.where(convolves, new, old), (out, moved), (product, norm))
+    return result
 
 
 @partial(jax.jit, static_argnames="config")
-def add_reducing_op(op, total, x, layers, *, config):
-    """`add_op` on an edge that halves the image; for batches under `vmap` each architecture computes all ops."""
+def add_reducing_op(
+    op: Int8[Array, ""],
+    total: Float[Array, "N h w O"] | None,
+    x: Float[Array, "N H W C"],
+    layers: EntryLayers,
+    *,
+    config: CellConfig,
+) -> OpResult:
+    """Do as `add_op` does, on an edge that halves the image.
+
+    For batches under `vmap` each architecture computes all ops.
+    """
     branches = tuple(partial(_REDUCING_BRANCHES[name], config=config) for name in config.op_names)
-    switch = add_switch_backwards if config.reverse else add_switch
-    return switch(op.astype(jnp.int32), branches, total, x, *layers)
+    return add_chosen(op.astype(jnp.int32), branches, total, x, *layers, reverse=config.reverse)
 
 
-def _zeros_of_half(x, one, three, even, odd, norm, config):
+def _zeros_of_half(
+    x: Array,
+    one: WeightLayer,
+    three: WeightLayer,
+    even: WeightLayer,
+    odd: WeightLayer,
+    norm: BatchNorm,
+    config: CellConfig,
+) -> OpResult:
     n, h, w, _ = x.shape
     return jnp.zeros((n, -(-h // 2), -(-w // 2), one.kernel.shape[-1]), x.dtype), norm
 
 
-def _factorized(x, one, three, even, odd, norm, config):
-    out = halve(even, odd, nn.relu(x))
-    return apply_batch_norm(norm, out, train=config.train) if config.norm else (out, norm)
-
-
-_REDUCING_BRANCHES: dict[str, Callable] = {
+_REDUCING_BRANCHES: dict[str, Callable[..., OpResult]] = {
     "none": _zeros_of_half,
-    "skip_connect": _factorized,
+    "skip_connect": lambda x, one, three, even, odd, norm, config: _normalise(
+        halve(even, odd, nn.relu(x)), norm, config
+    ),
     "nor_conv_1x1": lambda x, one, three, even, odd, norm, config: _relu_conv_norm(one, x, norm, config, stride=2),
     "nor_conv_3x3": lambda x, one, three, even, odd, norm, config: _relu_conv_norm(three, x, norm, config, stride=2),
 }

@@ -1,6 +1,6 @@
 """The NAS-Bench-201 network: stem, three stages of equal cells with residual blocks between them, linear classifier.
 
-Source: Dong & Yang 2020 (arXiv:2001.00326). The architecture is an argument of the call: every edge holds the tensors
+Source: Dong and Yang 2020 (arXiv:2001.00326). The architecture is an argument of the call: every edge holds the tensors
 of both convolutions (a supernet), and an architecture uses those of its ops. One compiled program serves all.
 """
 
@@ -11,15 +11,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
-from jaxnas.networks.blocks import ConvNorm
+from jaxnas.networks.blocks import ConvNorm, classify
 from jaxnas.networks.cell import CellConfig, scan_cells
 from jaxnas.networks.kernels.pools import average_pool_2x2
 from jaxnas.networks.layers import (
+    Exponent,
     apply_batch_norm,
     apply_layer,
     batch_norm_layer,
     end_of_block,
-    global_average,
     in_units,
     record_statistics,
     rescaled,
@@ -31,13 +31,19 @@ from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 
 class ReductionBlock(nn.Module):
-    """Residual block that halves the image and doubles the channels; the shortcut has no normalisation."""
+    """Residual block that halves the image and doubles the channels; the shortcut has no normalisation.
+
+    Attributes:
+        norm: Whether batch normalisation acts.
+        train: Whether it uses the statistics of the minibatch.
+    """
 
     norm: bool
     train: bool
 
     @nn.compact
-    def __call__(self, x, exponent):
+    def __call__(self, x: Float[Array, "N H W C"], exponent: Exponent) -> Float[Array, "N h w O"]:
+        """Return the output in the units of the input, whose `exponent` is given; O = 2 C."""
         channels = 2 * x.shape[-1]
         lifted = x
         if self.norm and exponent is not None:  # beyond 2^20 the epsilon of normalisation does not count
@@ -57,11 +63,11 @@ class NASBench201Network(SearchNetwork):
     """Logits [N K] of images [N H W C] under an architecture int8[6].
 
     Attributes:
-      num_classes: K.
-      channels: of the cells of the first stage; each later stage has twice those of the one before.
-      cells_per_stage: cells in each of the three stages.
-      affine: the normalisation of cells has gamma and beta and their convolutions no bias, as in the official training;
-        or the reverse, as in zero-cost-nas.
+        num_classes: K.
+        channels: Of the cells of the first stage; each later stage has twice those of the one before.
+        cells_per_stage: Cells in each of the three stages.
+        affine: The normalisation of cells has gamma and beta and their convolutions no bias, as in the official
+            training; or the reverse, as in zero-cost-nas (arXiv:2101.08134).
     """
 
     space = NASBENCH201
@@ -76,6 +82,11 @@ class NASBench201Network(SearchNetwork):
     def __call__(
         self, images: Float[Array, "N H W C"], arch: Int8[Array, " D"], *, train: bool = True
     ) -> Float[Array, "N K"]:
+        """Return the logits.
+
+        Raises:
+            InputError: The shape of the images is not [N, H, W, C].
+        """
         if images.ndim != 4:
             raise InputError(f"images of shape {images.shape} do not fit NAS-Bench-201: give [N, H, W, C]")
         everywhere, exponent = self.norm == "all", start_exponent(self.keeps_range)
@@ -94,14 +105,12 @@ class NASBench201Network(SearchNetwork):
         x = nn.relu(x)
         self.sow("features", "last", x)
         self.sow("exponent", "last", exponent)
-        shape, declare = (x.shape[-1], self.num_classes), dict(batch=x.shape[0], bias=True, exponent=exponent)
-        classifier = weight_layer(self, "classifier", shape, **declare)
-        return apply_layer(classifier, global_average(self, x))
+        return classify(self, x, self.num_classes, exponent)
 
     def thinnest(self) -> Self:
-        """The network of one channel and one cell per stage, with two classes."""
+        """Return the network of one channel and one cell per stage, with two classes."""
         return self.clone(channels=1, cells_per_stage=1, num_classes=2)
 
     def example_images(self, params: PyTree) -> Float[Array, "1 H W C"]:
-        """Zeros [1, 8, 8, C], C the channels that the stem takes."""
+        """Return zeros [1, 8, 8, C], C the channels that the stem takes."""
         return jnp.zeros((1, 8, 8, params["stem"]["conv"].shape[-2]))

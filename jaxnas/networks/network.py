@@ -1,7 +1,7 @@
 """The base class of networks whose call takes the architecture as an array."""
 
 from functools import partial
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int8, PyTree
 from jaxnas.errors import InputError
 from jaxnas.spaces import SearchSpace
 
-Norm = Literal["all", "reduction", "none"]
-Capacity = tuple[tuple[int, ...], ...] | None
+Norm: TypeAlias = Literal["all", "reduction", "none"]
+Capacity: TypeAlias = tuple[tuple[int, ...], ...] | None
 
 
 class SearchNetwork(nn.Module, kw_only=True):
@@ -20,22 +20,22 @@ class SearchNetwork(nn.Module, kw_only=True):
 
     The architecture `arch` [D] is a traced argument, so that one compiled program serves every architecture. A subclass
     names its `space`, has a field `num_classes`, and declares its layers with `layers.weight_layer` and
-    `layers.batch_norm_layer`, which also say whether `arch` uses them. `jaxnas.testing.check_network` checks it.
+    `layers.batch_norm_layer`, which also state whether `arch` uses them. `jaxnas.testing.check_network` checks it.
     All that proxies, the scoring engine and training ask of a network is here; what a subclass does not override or
     read has the default described.
 
     Attributes:
-      groups_ops: the network reads `capacity`, so that many architectures are scored at once on accelerators. Without
-        it they are scored one after another.
-      drops_paths: the call takes `drop_path`, a rate in [0, 1), and draws from the generator of that name.
-      heads: the kinds of output that the field `head` may name; only "classification" without that field.
-      norm: where batch normalisation acts: everywhere ("all"), only inside residual blocks that reduce the image
-        ("reduction"), nowhere ("none"). The parameters are the same, so that params fit every setting.
-      capacity: how many architectures of a batch under `vmap` may choose each op, [D][ops]; None: architectures come
-        one by one, and a `switch` runs the chosen op. Decides speed alone.
-      reverse: only reverse derivatives will be taken, for which a `switch` may keep less. Decides speed alone.
-      keeps_range: without normalisation, the outputs are divided by 2^exponent, which is sown as "exponent", see
-        `layers.rescaled`.
+        groups_ops: The network reads `capacity`, so that many architectures are scored at once on accelerators. Without
+            it they are scored one after another.
+        drops_paths: The call takes `drop_path`, a rate in [0, 1), and draws from the generator of that name.
+        heads: The kinds of output that the field `head` may name; only "classification" without that field.
+        norm: Where batch normalisation acts: everywhere ("all"), only inside residual blocks that reduce the image
+            ("reduction"), nowhere ("none"). The parameters are the same, so that params fit every setting.
+        capacity: How many architectures of a batch under `vmap` may choose each op, [D][ops]; None: architectures come
+            one by one, and a `switch` runs the chosen op. Decides speed alone.
+        reverse: Only reverse derivatives will be taken, for which a `switch` may keep less. Decides speed alone.
+        keeps_range: Without normalisation, the outputs are divided by 2^exponent, which is sown as "exponent", see
+            `jaxnas.networks.units`.
     """
 
     groups_ops: ClassVar[bool] = False
@@ -49,7 +49,11 @@ class SearchNetwork(nn.Module, kw_only=True):
 
     @property
     def space(self) -> SearchSpace:
-        """The search space of the architectures; a subclass overrides it, in most cases by a class attribute."""
+        """The search space of the architectures; a subclass overrides it, in most cases by a class attribute.
+
+        Raises:
+            InputError: The subclass does not.
+        """
         raise InputError(f"{type(self).__name__} does not name its search space: give it a class attribute `space`")
 
     @property
@@ -58,30 +62,37 @@ class SearchNetwork(nn.Module, kw_only=True):
         return False
 
     def thinnest(self) -> Self:
-        """The network of the same kind with two classes, the fewest channels and the fewest cells."""
+        """Return the network of the same kind with two classes, the fewest channels and the fewest cells."""
         return self.clone(num_classes=2)
 
     def params_for(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
-        """`params`, drawn for all architectures, as `arch` has them: unchanged, unless it uses parts of a tensor.
+        """Return `params`, drawn for all architectures, as `arch` has them.
 
-        A network whose tensors are larger than an architecture needs sets the rest to 0 here.
+        They are unchanged, unless the architecture uses parts of a tensor: a network whose tensors are larger than an
+        architecture needs sets the rest to 0 here.
         """
         return params
 
     def example_images(self, params: PyTree) -> Float[Array, "1 H W C"]:
-        """Zeros of a small shape that the network with these `params` takes.
+        """Return zeros of a small shape that the network with these `params` takes.
 
-        Raises: InputError where the network does not say; then pass images to `in_use`.
+        Raises:
+            InputError: The network does not define it; then pass images to `in_use`.
         """
         raise InputError(f"{type(self).__name__} does not define `example_images`: pass `images` to `in_use`")
 
     def in_use(
         self, params: PyTree, arch: Int8[Array, " D"], images: Float[Array, "N *P H W C"] | None = None
     ) -> PyTree:
-        """For every leaf of `params` a mask over the layers that it stacks: whether `arch` uses the layer.
+        """Return for every leaf of `params` a mask over the layers that it stacks: whether `arch` uses the layer.
 
         The masks are those that the layers declare. A mask has the leading axes of its leaf, or none where the leaf is
-        one layer. `params` may hold shapes alone; of `images`, only the shape matters.
+        one layer.
+
+        Args:
+            params: Of the network, or their shapes alone.
+            arch: The architecture.
+            images: Whose shape alone matters; None for `example_images`.
         """
         images = self.example_images(params) if images is None else images
         params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, images.dtype), params)
@@ -89,8 +100,10 @@ class SearchNetwork(nn.Module, kw_only=True):
 
 
 @partial(jax.jit, static_argnames="network")
-def _declared_masks(network, params, images, arch):
-    """The masks alone: whatever else the call computes is unused, and removed before compilation."""
+def _declared_masks(
+    network: SearchNetwork, params: PyTree, images: Float[Array, "N *P H W C"], arch: Int8[Array, " D"]
+) -> PyTree:
+    """Return the masks alone: whatever else the call computes is unused, and removed before compilation."""
     _, sown = network.apply({"params": params}, images, arch, mutable=["used"])
     masks = jax.tree.map(lambda values: values[0], sown["used"], is_leaf=lambda node: isinstance(node, tuple))
     return jax.tree.map(lambda leaf, mask: mask, params, masks)

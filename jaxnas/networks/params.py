@@ -1,9 +1,9 @@
-"""The params of a network: drawn, as one architecture has them, counted; and its settings as a record."""
+"""The params of a network, drawn and counted, and its settings as a record."""
 
 import dataclasses
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +12,38 @@ from jaxtyping import Array, Float, Int, Int8, Int64, PRNGKeyArray, PyTree
 
 from jaxnas.networks.network import SearchNetwork
 
+Variables: TypeAlias = dict[str, PyTree]  # by the name of the collection
+
 _NOISE = 0x6E6F6973  # sets the generator of proxies apart from that of params
 
 
-def init_variables(
-    network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, seed: int
-) -> dict[str, PyTree]:
-    """Initial `params` and `batch_stats`, drawn from `seed` for all architectures alike: each uses those of its ops."""
-    return _init(network, tuple(image_shape), num_decisions, jax.random.key(seed))
+def init_variables(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, seed: int) -> Variables:
+    """Return initial `params` and `batch_stats`, drawn from `seed` for all architectures alike.
+
+    Args:
+        network: The network; an architecture uses the params of its ops.
+        image_shape: (H, W, C), with the axis of pieces in front for puzzles.
+        num_decisions: D.
+        seed: Of the generator.
+    """
+    variables: Variables = _init(network, tuple(image_shape), num_decisions, jax.random.key(seed))
+    return variables
 
 
 class Draw(NamedTuple):
-    """What is random about a score."""
+    """The random inputs of a score.
+
+    Attributes:
+        params: Of the network.
+        key: Of the numbers that proxies draw.
+    """
 
     params: PyTree
-    key: PRNGKeyArray  # of what proxies draw themselves
+    key: PRNGKeyArray
 
 
 def draw_for_all(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, seed: int) -> Draw:
-    """One draw from `seed` for all architectures alike."""
+    """Return one draw from `seed` for all architectures alike; arguments as for `init_variables`."""
     key = jax.random.key(seed)
     return Draw(_init(network, tuple(image_shape), num_decisions, key)["params"], jax.random.fold_in(key, _NOISE))
 
@@ -42,14 +55,14 @@ def draw_for_each(
     seed: int,
     indices: Int64[np.ndarray, " A"],
 ) -> Draw:
-    """A draw for each architecture, from `seed` and its index, with an axis [A] in front."""
+    """Return a draw for each architecture, from `seed` and its index in the space, with an axis [A] in front."""
     words = jnp.asarray(np.stack([indices >> 32, indices & 0xFFFFFFFF], axis=1).astype(np.uint32))
     keys = jax.vmap(lambda word: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), word[0]), word[1]))(words)
-    params = _init_of_each(network, tuple(image_shape), num_decisions, keys)["params"]
+    params = _init_for_keys(network, tuple(image_shape), num_decisions, keys)["params"]
     return Draw(params, jax.vmap(lambda key: jax.random.fold_in(key, _NOISE))(keys))
 
 
-def _draw(network, image_shape, num_decisions, key):
+def _draw(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, key: PRNGKeyArray) -> Variables:
     variables = network.init(key, jnp.zeros((2, *image_shape)), jnp.zeros(num_decisions, jnp.int8))
     return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
 
@@ -64,15 +77,18 @@ _init = _compiled(_draw)
 
 
 @_compiled
-def _init_of_each(network, image_shape, num_decisions, keys):
-    return jax.lax.map(partial(_draw, network, image_shape, num_decisions), keys)
+def _init_for_keys(
+    network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, keys: PRNGKeyArray
+) -> Variables:
+    variables: Variables = jax.lax.map(partial(_draw, network, image_shape, num_decisions), keys)
+    return variables
 
 
 _HIDDEN_FIELDS = ("parent", "name", "capacity", "reverse", "keeps_range")  # of flax, and those that decide speed alone
 
 
-def describe(network: SearchNetwork) -> dict[str, Any]:
-    """The network's class and fields by name, for records of what a result was made with."""
+def describe(network: SearchNetwork) -> dict[str, object]:
+    """Return the class and the fields of the network by name, for records of the settings of a result."""
     names = [field.name for field in dataclasses.fields(network) if field.name not in _HIDDEN_FIELDS]
     names.sort(key="norm".__eq__)  # last, as it was before it became a field of the base class
     return {"network": type(network).__name__, **{f"network.{name}": getattr(network, name) for name in names}}
@@ -84,9 +100,13 @@ def num_params(
     arch: Int8[Array, " D"],
     images: Float[Array, "N *P H W C"] | None = None,
 ) -> Int[Array, ""]:
-    """Number of parameters (kernels, biases, gammas, betas) that `arch` uses.
+    """Return the number of parameters (kernels, biases, gammas, betas) that `arch` uses.
 
-    `params` may hold shapes alone; `images` see `SearchNetwork.in_use`.
+    Args:
+        network: The network.
+        params: Its params, or their shapes alone.
+        arch: The architecture.
+        images: See `SearchNetwork.in_use`.
     """
     in_use = network.in_use(params, arch, images)
     counts = jax.tree.map(lambda p, used: used.sum() * math.prod(p.shape[used.ndim :]), params, in_use)

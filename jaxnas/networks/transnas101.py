@@ -19,14 +19,21 @@ from jaxnas.spaces.transnas101 import OP_NAMES, TRANSNAS101_MICRO
 
 
 class Stem(nn.Module):
-    """Two normalised convolutions of stride 2, a ReLU between them."""
+    """Two normalised convolutions of stride 2, a ReLU between them.
+
+    Attributes:
+        channels: O, of the output.
+        norm: Whether batch normalisation acts.
+        train: Whether it uses the statistics of the minibatch.
+    """
 
     channels: int
     norm: bool
     train: bool
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "N H W C"]) -> Float[Array, "N h w O"]:
+        """Return the features, h = ceil(ceil(H / 2) / 2)."""
         x = ConvNorm(self.channels // 2, 2, self.norm, self.train, draw="fan_out", name="first")(x)
         self.sow("relus", "stem", (x, True))
         return ConvNorm(self.channels, 2, self.norm, self.train, draw="fan_out", name="second")(nn.relu(x))
@@ -42,10 +49,10 @@ class TransNAS101MicroNetwork(SearchNetwork):
     The normalisation of cells is affine. `norm` "reduction" and "none" are the same here: no normalisation at all.
 
     Attributes:
-      num_classes: K.
-      channels: after the stem.
-      cells_per_stage: cells of each module.
-      head: what the network puts out, one of `heads`.
+        num_classes: K.
+        channels: After the stem.
+        cells_per_stage: Cells of each module.
+        head: The kind of output, one of `heads`.
     """
 
     space = TRANSNAS101_MICRO
@@ -61,6 +68,11 @@ class TransNAS101MicroNetwork(SearchNetwork):
     def __call__(
         self, images: Float[Array, "N *P H W C"], arch: Int8[Array, " D"], *, train: bool = True
     ) -> Float[Array, "N *h K"]:
+        """Return the outputs of the head.
+
+        Raises:
+            InputError: The shape of the images does not fit the head.
+        """
         norm = self.norm == "all"
         x = Stem(self.channels, norm, train, name="stem")(merge_pieces(images, self.head))
         state = rescaled(end_of_block(self, "after_stem", x), start_exponent(self.keeps_range))
@@ -73,25 +85,38 @@ class TransNAS101MicroNetwork(SearchNetwork):
         x, exponent = state
         self.sow("features", "last", x)
         self.sow("exponent", "last", exponent)
-        return Head(self.head, self.num_classes, self.channels, 5, norm, train, name="head")(x, exponent)
+        head = Head(
+            head=self.head,
+            num_outputs=self.num_classes,
+            channels=self.channels,
+            norm=norm,
+            train=train,
+            num_doublings=5,
+            name="head",
+        )
+        return head(x, exponent)
 
     def thinnest(self) -> Self:
-        """The classifier of two channels (some layers have half) and one cell per module, with two classes."""
+        """Return the classifier of two channels (some layers have half) and one cell per module, with two classes."""
         return self.clone(channels=2, cells_per_stage=1, num_classes=2, head="classification")
 
     def example_images(self, params: PyTree) -> Float[Array, "1 *P H W C"]:
-        """Zeros of 32 x 32 pixels, or nine such pieces of a puzzle."""
+        """Return zeros of 32 x 32 pixels, or nine such pieces of a puzzle."""
         return example_images(self.head, 32, params)
 
 
 def example_images(head: str, pixels: int, params: PyTree) -> Float[Array, "1 *P H W C"]:
-    """Zeros of the shape that a network with this head and these params takes."""
+    """Return zeros of the shape that a network with this head and these params takes."""
     pieces = (NUM_PIECES,) if head == "jigsaw" else ()
     return jnp.zeros((1, *pieces, pixels, pixels, params["stem"]["first"]["conv"].shape[-2]))
 
 
 def merge_pieces(images: Float[Array, "N *P H W C"], head: str) -> Float[Array, "B H W C"]:
-    """Images as a batch; the pieces of puzzles one after another."""
+    """Return images as a batch, where the pieces of puzzles come one after another.
+
+    Raises:
+        InputError: The shape of the images does not fit the head.
+    """
     if images.ndim != (5 if head == "jigsaw" else 4) or (head == "jigsaw" and images.shape[1] != NUM_PIECES):
         wanted = f"[N {NUM_PIECES} h w C], the pieces of each puzzle" if head == "jigsaw" else "[N H W C]"
         raise InputError(f"images of shape {images.shape} do not fit head {head!r}: give {wanted}")

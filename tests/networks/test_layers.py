@@ -1,4 +1,4 @@
-"""Pooling and normalisation against plain NumPy, and the taps against explicit definitions."""
+"""Layers as they are drawn, and their taps against explicit definitions."""
 
 import flax.linen as nn
 import jax
@@ -6,61 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.networks.kernels.pools import average_pool_2x2, average_pool_3x3
-from jaxnas.networks.layers import BatchNorm, apply_batch_norm, apply_layer, weight_layer
+from jaxnas.networks.layers import apply_layer, weight_layer
 
 
 @pytest.fixture(autouse=True)
 def float64():
     with jax.enable_x64(True):
         yield
-
-
-@pytest.mark.parametrize("shape", [(2, 5, 4, 3), (1, 1, 1, 2), (1, 1, 6, 1), (2, 2, 3, 1)])
-def test_average_pool_3x3_counts_only_pixels_inside(shape):
-    x = np.random.default_rng(0).normal(size=shape)
-    expected = np.empty_like(x)
-    for row in range(shape[1]):
-        for column in range(shape[2]):
-            window = x[:, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-            expected[:, row, column] = window.mean((1, 2))
-    np.testing.assert_allclose(average_pool_3x3(x), expected, rtol=1e-13, atol=1e-13)
-
-
-@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 3, 2), (1, 1, 2, 1)])
-def test_average_pool_2x2_takes_what_there_is_of_a_block(shape):
-    x = np.random.default_rng(0).normal(size=shape)
-    height, width = -(-shape[1] // 2), -(-shape[2] // 2)
-    expected = np.empty((shape[0], height, width, shape[3]))
-    for row in range(height):
-        for column in range(width):
-            expected[:, row, column] = x[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].mean((1, 2))
-    np.testing.assert_allclose(average_pool_2x2(x), expected, rtol=1e-13)
-
-
-def test_pools_keep_float32():
-    x = np.ones((1, 4, 4, 1), np.float32)
-    assert average_pool_3x3(x).dtype == average_pool_2x2(x).dtype == np.float32
-
-
-@pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("train", [True, False])
-def test_batch_norm_equals_numpy(affine, train):
-    rng = np.random.default_rng(1)
-    x = rng.normal(2.0, 3.0, size=(4, 3, 5, 2))
-    gamma, beta = rng.normal(size=(2, 2)) if affine else (None, None)
-    mean, variance = rng.normal(size=2), rng.uniform(1, 2, size=2)
-    out, moved = apply_batch_norm(BatchNorm(gamma, beta, mean, variance), x, train=train)
-    of_batch = x.mean((0, 1, 2)), x.var((0, 1, 2))
-    used_mean, used_variance = of_batch if train else (mean, variance)
-    expected = (x - used_mean) / np.sqrt(used_variance + 1e-5)
-    if affine:
-        expected = expected * gamma + beta
-    np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
-    if train:  # PyTorch's rule: momentum 0.1, the unbiased variance
-        mean, variance = 0.9 * mean + 0.1 * of_batch[0], 0.9 * variance + 0.1 * x.var((0, 1, 2), ddof=1)
-    np.testing.assert_allclose(moved.mean, mean, rtol=1e-13)
-    np.testing.assert_allclose(moved.variance, variance, rtol=1e-13)
 
 
 class Layers(nn.Module):

@@ -101,7 +101,7 @@ def test_float32_leaves_out_of_the_curvature_what_is_of_the_order_of_epsilon(cas
     params["stem"] = params["stem"] / 30  # variances of 0.01, near enough to the epsilons below
 
     def curvature(epsilon, dtype):
-        monkeypatch.setattr("jaxnas.networks.layers.BATCH_NORM_EPSILON", epsilon)
+        monkeypatch.setattr("jaxnas.networks.batch_norm.BATCH_NORM_EPSILON", epsilon)
         params_, images = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, batch.images))
         return float(Quantities(Normalised(), params_, ARCH, Batch(images, batch.labels)).curvature)
 

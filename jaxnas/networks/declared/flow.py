@@ -1,13 +1,32 @@
-"""What passes through the blocks of a declared network in one call."""
+"""The state that passes through the blocks of a declared network in one call."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 from jaxnas.errors import InputError
-from jaxnas.networks.declared.ops import Choice, Choose, Conv, Dense, Pool, Skip, Tensors, Zero
+from jaxnas.networks.declared.ops import (
+    Block,
+    Choice,
+    Choose,
+    Op,
+    OpMode,
+    Pool,
+    Site,
+    Step,
+    Tensors,
+    Width,
+    Zero,
+    resize_name,
+)
 from jaxnas.networks.layers import (
+    BatchNorm,
+    Exponent,
+    WeightLayer,
     apply_layer,
     end_of_block,
     in_units,
@@ -16,118 +35,177 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
+from jaxnas.networks.taps import Mask
+
+Live: TypeAlias = Int[Array, ""] | None  # the number of channels that are not 0; None: all
+Pick: TypeAlias = Int[Array, ""] | int  # the number of the chosen op
 
 
-class Flow:
-    """What passes through the blocks of one call: features, how many channels of them live, the decisions to come."""
+class Composite(Block):
+    """A block of blocks: it is called with the state, which it changes."""
 
-    def __init__(self, module, images, arch, norm, train, keeps_range):
+    def __call__(self, flow: "BlockFlow", name: str) -> None:
+        """Compute the block, whose tensors have names that begin with `name`."""
+        raise NotImplementedError
+
+
+Part: TypeAlias = Step | Composite
+
+
+def part_name(name: str, number: int) -> str:
+    """Return the name of a part of the block called `name`, or of a block of the network, whose name is ""."""
+    return f"{name}_{number}" if name else f"block{number}"
+
+
+class BlockFlow:
+    """What passes through the blocks in one call.
+
+    Attributes:
+        module: The network.
+        x: Features [N H W C].
+        norm: Whether batch normalisation acts.
+        train: Whether it uses the statistics of the minibatch.
+        live: The number of channels of x, the first, that are not 0; None for all.
+        active: Whether the present repetition is one of those chosen.
+        fresh: Whether x are the images, which no ReLU precedes.
+        exponent: Of x, see `jaxnas.networks.units`.
+        decisions: The decisions that blocks have not taken yet.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        images: Float[Array, "N H W C"],
+        arch: Int8[Array, " D"],
+        *,
+        norm: bool,
+        train: bool,
+        keeps_range: bool,
+    ):
+        """Start with images and all decisions of an architecture."""
         self.module, self.x, self.norm, self.train = module, images, norm, train
-        self.live: Any = None  # channels that are not 0; None: all
-        self.active: Any = True  # is this repetition one of those chosen?
-        self.fresh = True  # images, which no ReLU is for
-        self.exponent = start_exponent(keeps_range)  # of the features, see `rescaled`
-        self.decisions = iter(arch)
-        self.sows = module.is_mutable_collection("multipliers")
+        self.live: Live = None
+        self.active: Mask = True
+        self.fresh = True
+        self.exponent: Exponent = start_exponent(keeps_range)
+        self.decisions: Iterator[Array] = iter(arch)
+        self._sows = module.is_mutable_collection("multipliers")
 
-    def run(self, blocks, name):
-        """One block after another."""
-        for number, block in enumerate(blocks):
-            own = f"{name}_{number + 1}" if name else f"block{number + 1}"
-            if isinstance(block, Skip | Choose):
-                width, live = self.width(getattr(block, "width", None))
-                self.op(block, own, width, live)
+    def run(self, blocks: tuple[Part, ...], name: str) -> None:
+        """Compute the parts of the block called `name`, one after another."""
+        for number, block in enumerate(blocks, start=1):
+            part = part_name(name, number)
+            if isinstance(block, Step):
+                self.step(block, part, *self.take_width(block.width))
             else:
-                block(self, own)
+                block(self, part)
             if not name:
-                self.x = end_of_block(self.module, own, self.x)
+                self.x = end_of_block(self.module, part, self.x)
             self.x, self.exponent = rescaled(self.x, self.exponent)
 
-    def in_present_units(self, x, exponent):
-        """Features of an earlier `exponent`."""
-        return x if exponent is None else in_units(x, self.exponent - exponent)
+    def in_present_units(self, x: Float[Array, "N H W C"], exponent: Exponent) -> Float[Array, "N H W C"]:
+        """Return features of an earlier `exponent` in the units of the present one."""
+        return x if exponent is None or self.exponent is None else in_units(x, self.exponent - exponent)
 
-    def take(self, value):
-        """The chosen option, or what is no choice as it is."""
-        return jnp.asarray(value.options)[next(self.decisions)] if isinstance(value, Choice) else value
+    def take(self, choice: Choice) -> Int[Array, ""]:
+        """Return the option that the next decision chooses."""
+        return jnp.asarray(choice.options)[next(self.decisions)]
 
-    def width(self, value):
-        """The most channels, and how many of them live."""
-        if isinstance(value, Choice):
-            return max(value.options), self.take(value)
-        return (self.x.shape[-1], self.live) if value is None else (value, None)
+    def take_width(self, width: Width) -> tuple[int, Live]:
+        """Return the most channels, and how many of them are live."""
+        if isinstance(width, Choice):
+            return max(width.options), self.take(width)
+        return (self.x.shape[-1], self.live) if width is None else (width, None)
 
-    def op(self, op, name, width, live):
-        """The features after one op, or one that is chosen; the tensors of all are there."""
-        ops = op.ops if isinstance(op, Choose) else (op,)
-        pick = next(self.decisions).astype(jnp.int32) if isinstance(op, Choose) else 0
+    def step(self, step: Step, name: str, width: int, live: Live) -> None:
+        """Compute one op, or the chosen one; the tensors of all exist."""
+        ops = step.options()
+        pick: Pick = next(self.decisions).astype(jnp.int32) if isinstance(step, Choose) else 0
         changes = width != self.x.shape[-1] or live is not self.live
-        if changes and not all(isinstance(one, Conv | Dense) for one in ops):
-            nothing = jnp.array([isinstance(one, Zero) for one in ops])[pick]
-            self.x, self.live = self.plain(f"{name}_in", width, live, self.active & ~nothing), live
-        how = dict(relu=not self.fresh, norm=self.norm, train=self.train)
-        names = [f"{name}_{number}_{one.label}" if len(ops) > 1 else name for number, one in enumerate(ops, start=1)]
-        layers = [one.declare(self, own, width) for own, one in zip(names, ops, strict=True)]
-        for number, own in enumerate(names):
-            self.say(own, layers[number], live, self.active & (pick == number))
-        weighted = [isinstance(one, Conv | Dense) for one in ops]
-        if not self.fresh and any(weighted):
-            self.sow_relu(name, jnp.array(weighted)[pick])
-        pools = jnp.array([isinstance(one, Pool) for one in ops])[pick] & self.active
+        if changes and not all(op.has_kernel for op in ops):
+            nothing = jnp.array([isinstance(op, Zero) for op in ops])[pick]
+            self.x, self.live = self.plain(resize_name(name), width, live, self.active & ~nothing), live
+        mode, site = OpMode(not self.fresh, self.norm, self.train), Site(self.module, self.x, self.norm, self.exponent)
+        names = step.tensor_names(name)
+        tensors = [op.declare(site, path, width) for path, op in zip(names, ops, strict=True)]
+        for number, path in enumerate(names):
+            self._sow_multipliers(path, tensors[number], live, self.active & (pick == number))
+        with_kernel = [op.has_kernel for op in ops]
+        if not self.fresh and any(with_kernel):
+            self.sow_relu(name, jnp.array(with_kernel)[pick])
+        pools = jnp.array([isinstance(op, Pool) for op in ops])[pick] & self.active
         channels = self.x.shape[-1] if self.live is None else self.live
         self.module.sow("pools", name, 9.0 * self.x[..., 0].size * channels * pools)
-        self.x, norms = apply_chosen(ops, pick, self.x, layers, how)
-        for own, norm in zip(names, norms, strict=True):
+        self.x, norms = apply_chosen(ops, pick, self.x, tensors, mode)
+        for path, norm in zip(names, norms, strict=True):
             if norm is not None:
-                record_statistics(self.module, f"{own}_norm", norm)
-        self.live, self.fresh = live, self.fresh and not any(weighted)
+                record_statistics(self.module, f"{path}_norm", norm)
+        self.live, self.fresh = live, self.fresh and not any(with_kernel)
 
-    def plain(self, name, width, live, used):
-        """A 1x1 layer without more, from the features to `width` channels."""
+    def plain(self, name: str, width: int, live: Live, used: Mask) -> Float[Array, "N H W O"]:
+        """Return the features after a 1x1 layer to `width` channels, without ReLU, bias and normalisation."""
         layer = weight_layer(self.module, name, (1, 1, self.x.shape[-1], width), batch=len(self.x))
-        self.say(name, Tensors(layer, None), live, used)
+        self._sow_multipliers(name, Tensors(layer, None), live, used)
         return apply_layer(layer, self.x)
 
-    def sow_relu(self, name, used):
-        used = used & self.active
-        self.module.sow(
-            "relus", name, (self.x, used if self.live is None else used & lives(self.x.shape[-1], self.live))
-        )
+    def classify(self, name: str, num_classes: int) -> WeightLayer:
+        """Declare the linear layer from the features to logits."""
+        shape = (self.x.shape[-1], num_classes)
+        layer = weight_layer(self.module, name, shape, batch=len(self.x), bias=True, exponent=self.exponent)
+        self._sow_multipliers(name, Tensors(layer, None), None, True)
+        return layer
 
-    def say(self, name, layers, live, used):
-        """By what the tensors of a layer are multiplied: 0 where they do not count, else for the width that feeds."""
-        if not self.sows or layers.layer is None:
+    def sow_relu(self, name: str, used: Bool[Array, ""]) -> None:
+        """Sow the features as the input of a ReLU, where `used` holds and the channels are live."""
+        used = used & self.active
+        whole = used if self.live is None else used & live_channels(self.x.shape[-1], self.live)
+        self.module.sow("relus", name, (self.x, whole))
+
+    def _sow_multipliers(self, name: str, tensors: Tensors, live: Live, used: Mask) -> None:
+        """Sow the factors of the params of a layer: 0 where they do not count, else for the width that feeds them."""
+        layer, norm = tensors
+        if not self._sows or layer is None:
             return
-        kernel = layers.layer.kernel
-        inputs, outputs = lives(kernel.shape[-2], self.live), lives(kernel.shape[-1], live) & used
-        factor = jnp.sqrt(kernel.shape[-2] / inputs.sum())
-        whole = jnp.broadcast_to(factor * (inputs[:, None] & outputs[None, :]), kernel.shape)
+        num_inputs, num_outputs = layer.kernel.shape[-2:]
+        inputs, outputs = live_channels(num_inputs, self.live), live_channels(num_outputs, live) & used
+        factor = jnp.sqrt(num_inputs / inputs.sum())
+        whole = jnp.broadcast_to(factor * (inputs[:, None] & outputs[None, :]), layer.kernel.shape)
         self.module.sow("multipliers", name, whole)
-        if layers.layer.bias is not None:
+        if layer.bias is not None:
             self.module.sow("multipliers", f"{name}_bias", factor * outputs)
-        if layers.norm is not None:
+        if norm is not None:
             for part in ("gamma", "beta"):
                 self.module.sow("multipliers", f"{name}_norm_{part}", 1.0 * outputs)
 
 
-def lives(channels, live):
-    """Which of so many channels are among the first `live`; all of them if that is None."""
+def live_channels(channels: int, live: Live) -> Bool[Array, " C"]:
+    """Return which of so many channels are among the first `live`, all of them if that is None."""
     return jnp.arange(channels) < (channels if live is None else live)
 
 
-def apply_chosen(ops, pick, x, layers, how):
-    """Output of the picked op, and the normalisations of all, of which its own has moved."""
+Outcome: TypeAlias = tuple[Float[Array, "N h w O"], list[BatchNorm | None]]
 
-    def branch(number):
-        def run(x, layers):
-            out, norm = ops[number].apply(layers[number], x, how)
-            return out, [norm if other == number else layers[other].norm for other in range(len(ops))]
+
+def apply_chosen(
+    ops: tuple[Op, ...], pick: Pick, x: Float[Array, "N H W C"], tensors: list[Tensors], mode: OpMode
+) -> Outcome:
+    """Return the output of the picked op, and the normalisations of all, where that of the picked one is new.
+
+    Raises:
+        InputError: The ops have outputs of different shapes.
+    """
+
+    def branch(number: int) -> Callable[[Array, list[Tensors]], Outcome]:
+        def run(x: Array, tensors: list[Tensors]) -> Outcome:
+            out, norm = ops[number].apply(tensors[number], x, mode)
+            return out, [norm if other == number else tensors[other].norm for other in range(len(ops))]
 
         return run
 
     if len(ops) == 1:
-        return branch(0)(x, layers)
-    shapes = [jax.eval_shape(branch(number), x, layers)[0].shape for number in range(len(ops))]
+        return branch(0)(x, tensors)
+    shapes = [jax.eval_shape(branch(number), x, tensors)[0].shape for number in range(len(ops))]
     if len(set(shapes)) > 1:
         raise InputError(f"Choose among ops of shapes {', '.join(map(str, shapes))}: give equal widths and strides")
-    return jax.lax.switch(pick, [branch(number) for number in range(len(ops))], x, layers)
+    chosen: Outcome = jax.lax.switch(pick, [branch(number) for number in range(len(ops))], x, tensors)
+    return chosen

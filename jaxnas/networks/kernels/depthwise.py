@@ -1,4 +1,4 @@
-"""Depthwise convolution: a kernel of its own for every channel, as sums of shifted images.
+"""Depthwise convolution: a separate kernel for every channel, as sums of shifted images.
 
 XLA:CPU runs a convolution with one group per channel 20 to 100 times slower than these sums, which it fuses into one go
 over memory. Two bilinear maps, closed under differentiation:
@@ -7,11 +7,13 @@ over memory. Two bilinear maps, closed under differentiation:
     dw = depthwise_kernel(x, g)     the transpose of y in w; that in x is y with the kernel turned around
 """
 
+from collections.abc import Callable
 from functools import partial, wraps
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
@@ -20,76 +22,84 @@ from jaxtyping import Array, Float
 def depthwise(
     images: Float[Array, "N H W C"], kernel: Float[Array, "k k 1 C"], dilation: int = 1
 ) -> Float[Array, "N H W C"]:
-    """Depthwise convolution of odd size k, stride 1, zero padding: H and W stay; linear in each argument."""
-    return _depthwise_p.bind(images, kernel, dilation=dilation)
+    """Return the depthwise convolution of odd size k, stride 1 and zero padding that keeps H and W.
+
+    It is linear in each argument.
+    """
+    out: Array = _depthwise_p.bind(images, kernel, dilation=dilation)
+    return out
 
 
-def _windows(images, size, dilation):
-    """The images within zeros, and where each tap of a kernel looks."""
+def _windows(images: Float[Array, "N H W C"], size: int, dilation: int) -> tuple[Array, list[tuple[int, int]]]:
+    """Return the images within zeros, and the corner of the window of each tap of a kernel."""
     margin = dilation * (size // 2)
     padded = jnp.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     return padded, [(dilation * i, dilation * j) for i in range(size) for j in range(size)]
 
 
-def _depthwise(images, kernel, *, dilation):
+def _depthwise(images: Array, kernel: Array, *, dilation: int) -> Array:
     _, h, w, c = images.shape
     padded, corners = _windows(images, kernel.shape[0], dilation)
     taps = kernel.reshape(-1, c)
-    total = None
+    total: Array | None = None
     for number, (top, left) in enumerate(corners):
         term = padded[:, top : top + h, left : left + w] * taps[number][None, None, None]
         total = term if total is None else total + term
+    assert total is not None, "a kernel has at least one tap"
     return total
 
 
-def _depthwise_kernel(images, cotangent, *, size, dilation):
+def _depthwise_kernel(images: Array, cotangent: Array, *, size: int, dilation: int) -> Array:
     padded, corners = _windows(images, size, dilation)
     places = jnp.array(corners)
 
-    def step(number, out):
+    def step(number: Array, out: Array) -> Array:
         top, left = places[number]
         window = lax.dynamic_slice(padded, (0, top, left, 0), images.shape)
         return out.at[number].set((window * cotangent).sum((0, 1, 2)))
 
-    taps = lax.fori_loop(0, len(corners), step, jnp.zeros((len(corners), images.shape[-1]), images.dtype))
+    taps: Array = lax.fori_loop(0, len(corners), step, jnp.zeros((len(corners), images.shape[-1]), images.dtype))
     return taps.reshape(size, size, 1, -1)
 
 
-def _in_own_precision(function):
-    """A primitive is lowered after its caller has left `jax.enable_x64`."""
+def _in_precision_of_images(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Return the function for lowering, which happens after the caller has left `jax.enable_x64`."""
 
     @wraps(function)
-    def call(images, other, **how):
+    def call(images: Array, other: Array, **options: int) -> Array:
         with jax.enable_x64(images.dtype == jnp.float64):
-            return function(images, other, **how)
+            return function(images, other, **options)
 
     return call
 
 
-def _primitive(name, function, options):
-    function = _in_own_precision(function)
+def _primitive(name: str, function: Callable[..., Array], options: tuple[str, ...]) -> Primitive:
+    """Return a primitive that is evaluated, lowered and batched as `function`, with these static arguments."""
+    function = _in_precision_of_images(function)
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(function, static_argnames=options))
-    primitive.def_abstract_eval(lambda *avals, **how: _abstract(function, *avals, **how))
+    primitive.def_abstract_eval(partial(_abstract, function))
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
     batching.primitive_batchers[primitive] = partial(_batch, function)
     return primitive
 
 
-def _abstract(function, *avals, **how):
-    shape = jax.eval_shape(partial(function, **how), *avals)
-    return jax.core.ShapedArray(shape.shape, shape.dtype)
+def _abstract(function: Callable[..., Array], *avals: ShapedArray, **options: int) -> ShapedArray:
+    shape = jax.eval_shape(partial(function, **options), *avals)
+    return ShapedArray(shape.shape, shape.dtype)
 
 
-def _batch(function, args, axes, **how):
-    return jax.vmap(partial(function, **how), axes)(*args), 0
+def _batch(
+    function: Callable[..., Array], args: tuple[Array, ...], axes: tuple[int | None, ...], **options: int
+) -> tuple[Array, int]:
+    return jax.vmap(partial(function, **options), axes)(*args), 0
 
 
 _depthwise_p = _primitive("depthwise", _depthwise, ("dilation",))
 _depthwise_kernel_p = _primitive("depthwise_kernel", _depthwise_kernel, ("size", "dilation"))
 
 
-def _turned(kernel):
+def _turned(kernel: Float[Array, "k k 1 C"]) -> Float[Array, "k k 1 C"]:
     return lax.rev(kernel, (0, 1))
 
 

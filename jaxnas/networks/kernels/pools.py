@@ -2,16 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def average_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """Mean over the 3x3 neighbourhood, stride 1, counting only pixels inside the image."""
+    """Return the mean over the 3x3 neighbourhood of every pixel, stride 1, of pixels inside the image."""
     return _sum_of_three(_sum_of_three(x, 1), 2) / _neighbours(x.shape[1:3]).astype(x.dtype)
 
 
 def max_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """Maximum over the 3x3 neighbourhood, stride 1, of pixels inside the image."""
+    """Return the maximum over the 3x3 neighbourhood of every pixel, stride 1, of pixels inside the image."""
     for axis in (1, 2):
         padding = [(0, 0)] * 4
         padding[axis] = (1, 1)
@@ -22,25 +22,30 @@ def max_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
 
 
 def average_pool_3x3_transpose(g: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """The transpose of `average_pool_3x3`, which as a sum over neighbours is its own, but for the counts."""
+    """Return the transpose of `average_pool_3x3` applied to g.
+
+    It differs from `average_pool_3x3` in the place of the division by the number of neighbours, which comes first.
+    """
     return _sum_of_three(_sum_of_three(g / _neighbours(g.shape[1:3]).astype(g.dtype), 1), 2)
 
 
-def _sum_of_three(x, axis):
+def _sum_of_three(x: Float[Array, "N H W C"], axis: int) -> Float[Array, "N H W C"]:
+    """Return the sum of every pixel and its two neighbours along an axis."""
     padding = [(0, 0)] * x.ndim
     padding[axis] = (1, 1)
     padded = jnp.pad(x, padding)
     size = x.shape[axis]
-    return sum(jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3))
+    return jnp.asarray(sum(jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)))
 
 
-def _neighbours(shape):
+def _neighbours(shape: tuple[int, ...]) -> Int[Array, "1 H W 1"]:
+    """Return the number of pixels in the 3x3 neighbourhood of every pixel."""
     rows, columns = (3 - (jnp.arange(n) == 0) - (jnp.arange(n) == n - 1) for n in shape)
     return (rows[:, None] * columns[None, :])[None, :, :, None]
 
 
 def average_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
-    """Mean over disjoint 2x2 blocks, h = ceil(H / 2); an odd last row or column makes blocks of its own."""
+    """Return the mean over disjoint 2x2 blocks, h = ceil(H / 2); an odd last row or column makes smaller blocks."""
     n, h, w, c = x.shape
     x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
     return x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c).mean((2, 4))

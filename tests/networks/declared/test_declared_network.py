@@ -137,6 +137,27 @@ def test_what_is_used_whatever_the_size_of_images(blocks, pixels):
         assert all(not np.any(np.asarray(gradient[path])[~np.asarray(used[path])]) for path in params)
 
 
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        BLOCKS,
+        PERCEPTRON.blocks,
+        (Cell(EDGE, nodes=2, width=5), Residual(Repeat(1, Conv(choice(3, 4), stride=2)))),
+        (Residual(Choose(Pool(), Skip())), Cell(Skip(), Zero(), Conv(size=1), nodes=2), Conv(choice(3, 4))),
+    ],
+    ids=["all blocks", "perceptron", "cell first", "pools first"],
+)
+def test_blocks_declare_the_names_of_their_kernels_in_the_order_of_the_call(blocks):
+    network = DeclaredNetwork("named", blocks, num_classes=3)
+    images = np.ones((2, 1, 1, 7)) if network.blocks is PERCEPTRON.blocks else np.ones((2, 8, 8, 7))
+    arch = jnp.zeros(len(network.space.num_choices), jnp.int8)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images, arch)["params"]
+    declared = [path for path in network._kernels() if path in shapes]
+    assert set(declared) == {path for path, leaf in shapes.items() if leaf.ndim in (2, 4)}
+    assert shapes[declared[0]].shape[-2] == 7
+    assert declared[-1] == "classifier"
+
+
 def test_no_relu_is_for_images():
     """Of a first cell's edges only the one between its nodes has one, and the end of the network."""
     network = DeclaredNetwork("first", (Cell(Conv(size=1), nodes=2, width=choice(2, 3)),), num_classes=3)
