@@ -48,7 +48,7 @@ def batch_norm_layer(
 
     Args:
         module: The flax module that owns the parameters.
-        name: Parameters and statistics are called `name`_gamma, `name`_mean and so on.
+        name: Parameters and statistics are called `{name}_gamma`, `{name}_mean` and so on.
         channels: C.
         stack: Axes in front that stack several normalisations.
         affine: Whether gamma and beta exist.

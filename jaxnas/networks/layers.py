@@ -113,7 +113,7 @@ def weight_layer(
 
     Args:
         module: The flax module that owns the parameters.
-        name: The parameters are called `name` and `name`_bias.
+        name: The parameters are called `{name}` and `{name}_bias`.
         shape: Shape of one kernel, (k, k, C, O) or (C, O).
         batch: N, the number of images.
         stack: Axes in front that stack several layers.

@@ -134,7 +134,6 @@ class Cell(Composite):
     Attributes:
         ops: The op of each edge.
         nodes: n.
-        width: Channels of the output.
 
     Raises:
         InputError: The number of ops is neither 1 nor the number of edges, or the width is not positive.

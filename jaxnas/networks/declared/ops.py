@@ -225,10 +225,9 @@ class Pool(Op):
 
 @dataclass(frozen=True)
 class Conv(Op):
-    """ReLU, convolution, normalisation; without the ReLU where images come in.
+    """ReLU, convolution to `width` channels, normalisation; without the ReLU where images come in.
 
     Attributes:
-        width: Channels of the output.
         size: k, odd.
         stride: 1 or 2.
     """
@@ -273,10 +272,9 @@ class Conv(Op):
 
 @dataclass(frozen=True)
 class Dense(Op):
-    """ReLU, linear layer with a bias, on features [N 1 1 C]; without the ReLU where the features come in.
+    """ReLU, linear layer with a bias to `width` channels, on features [N 1 1 C].
 
-    Attributes:
-        width: Channels of the output.
+    The ReLU is left out where the features come in.
     """
 
     has_kernel = True
