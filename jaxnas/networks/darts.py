@@ -5,7 +5,7 @@ The genotype is an argument of the call, see `jaxnas.networks.darts_cell`. One c
 Source: Liu, Simonyan and Yang 2019 (arXiv:1806.09055).
 """
 
-from typing import Literal, Self
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -134,7 +134,7 @@ class DARTSNetwork(SearchNetwork):
         """Whether the call sows the logits of a second head as "auxiliary"."""
         return self.auxiliary
 
-    def thinnest(self) -> Self:
+    def thinnest(self) -> SearchNetwork:
         """Return the network of two channels (some layers have half) and one cell per stage, with two classes."""
         return self.clone(channels=2, cells_per_stage=1, num_classes=2)
 

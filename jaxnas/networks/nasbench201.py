@@ -4,8 +4,6 @@ Source: Dong and Yang 2020 (arXiv:2001.00326). The architecture is an argument o
 of both convolutions (a supernet), and an architecture uses those of its ops. One compiled program serves all.
 """
 
-from typing import Self
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
@@ -107,7 +105,7 @@ class NASBench201Network(SearchNetwork):
         self.sow("exponent", "last", exponent)
         return classify(self, x, self.num_classes, exponent)
 
-    def thinnest(self) -> Self:
+    def thinnest(self) -> SearchNetwork:
         """Return the network of one channel and one cell per stage, with two classes."""
         return self.clone(channels=1, cells_per_stage=1, num_classes=2)
 

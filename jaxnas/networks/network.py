@@ -1,7 +1,7 @@
 """The base class of networks whose call takes the architecture as an array."""
 
 from functools import partial
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -61,7 +61,7 @@ class SearchNetwork(nn.Module, kw_only=True):
         """Whether the call sows the logits of a second head as "auxiliary"."""
         return False
 
-    def thinnest(self) -> Self:
+    def thinnest(self) -> "SearchNetwork":
         """Return the network of the same kind with two classes, the fewest channels and the fewest cells."""
         return self.clone(num_classes=2)
 

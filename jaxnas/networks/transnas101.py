@@ -3,8 +3,6 @@
 Source: Duan et al. 2021 (arXiv:2105.11871). The architecture is an argument of the call, as in `nasbench201`.
 """
 
-from typing import Self
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
@@ -96,7 +94,7 @@ class TransNAS101MicroNetwork(SearchNetwork):
         )
         return head(x, exponent)
 
-    def thinnest(self) -> Self:
+    def thinnest(self) -> SearchNetwork:
         """Return the classifier of two channels (some layers have half) and one cell per module, with two classes."""
         return self.clone(channels=2, cells_per_stage=1, num_classes=2, head="classification")
 

@@ -5,8 +5,6 @@ The skeleton is an argument of the call, see `jaxnas.networks.skeleton`. One com
 Source: Duan et al. 2021 (arXiv:2105.11871).
 """
 
-from typing import Self
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, Int32, PyTree
@@ -78,7 +76,7 @@ class TransNAS101MacroNetwork(SearchNetwork):
         )
         return head(state, width, strides)
 
-    def thinnest(self) -> Self:
+    def thinnest(self) -> SearchNetwork:
         """Return the classifier of two channels (some layers have half) and one block per module, with two classes."""
         return self.clone(channels=2, cells_per_stage=1, num_classes=2, head="classification")
 

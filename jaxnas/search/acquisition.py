@@ -11,7 +11,7 @@ An acquisition turns a fitted surrogate into a utility: a function from points [
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ Utility = Callable[[Float[Array, "Q M"]], Float[Array, " Q"]]
 Ascents = tuple[Float[Array, "S M"], Float[Array, " S"]]  # S points and their utilities
 
 
+@runtime_checkable
 class Acquisition(Protocol):
     """A function from a surrogate to a utility."""
 

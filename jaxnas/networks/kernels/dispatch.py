@@ -17,7 +17,7 @@ For one architecture after another a `switch` is best as it is, except for what 
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ Rest = TypeVar("Rest", bound=PyTree)
 Item = TypeVar("Item")
 
 
+@runtime_checkable
 class ImageMap(Protocol):
     """A map of an image, or its transpose."""
 
