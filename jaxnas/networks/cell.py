@@ -39,6 +39,7 @@ ENTRIES = tuple(edge for edge, (source, _) in enumerate(EDGES) if source == 0)  
 INNER = tuple(edge for edge in range(len(EDGES)) if edge not in ENTRIES)
 
 State: TypeAlias = tuple[Float[Array, "N H W C"], Exponent]  # what passes from cell to cell, see `rescaled`
+ReducingResult: TypeAlias = tuple[Float[Array, "N h w O"], BatchNorm]  # of an edge that halves the image
 OpResult: TypeAlias = tuple[Float[Array, "N H W C"], BatchNorm]  # an output, and the normalisation with new statistics
 Stacked = TypeVar("Stacked")
 
@@ -119,7 +120,7 @@ class ReducingCell(nn.Module):
     channels: int
 
     @nn.compact
-    def __call__(self, state: State, arch: Int8[Array, " D"]) -> State:
+    def __call__(self, state: State, arch: Int8[Array, " D"]) -> tuple[Float[Array, "N h w O"], Exponent]:
         """Return the state after the cell."""
         x, exponent = state
         n, h, w, _ = x.shape
@@ -334,7 +335,7 @@ def add_reducing_op(
     layers: EntryLayers,
     *,
     config: CellConfig,
-) -> OpResult:
+) -> ReducingResult:
     """Do as `add_op` does, on an edge that halves the image.
 
     For batches under `vmap` each architecture computes all ops.
@@ -351,12 +352,12 @@ def _zeros_of_half(
     odd: WeightLayer,
     norm: BatchNorm,
     config: CellConfig,
-) -> OpResult:
+) -> ReducingResult:
     n, h, w, _ = x.shape
     return jnp.zeros((n, -(-h // 2), -(-w // 2), one.kernel.shape[-1]), x.dtype), norm
 
 
-_REDUCING_BRANCHES: dict[str, Callable[..., OpResult]] = {
+_REDUCING_BRANCHES: dict[str, Callable[..., ReducingResult]] = {
     "none": _zeros_of_half,
     "skip_connect": lambda x, one, three, even, odd, norm, config: _normalise(
         halve(even, odd, nn.relu(x)), norm, config

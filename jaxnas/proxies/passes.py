@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnas.data.batch import Batch
 from jaxnas.networks.network import Norm, SearchNetwork
@@ -50,12 +50,12 @@ def layer_axes(w: Array) -> tuple[int, ...]:
     return (-4, -3, -2, -1) if w.ndim >= 4 else (-2, -1)
 
 
-def fan_in(w: Array) -> Float[Array, "... 1"]:
+def fan_in(w: Array) -> Int[Array, "... 1"]:
     """Return the number of kernel entries of each output channel [... 1] that are not 0; unused entries are 0."""
     return jnp.max(jnp.sum(w != 0, axis=layer_axes(w)[:-1]), axis=-1, keepdims=True)
 
 
-def spread(mask: Array, leaf: Array) -> Array:
+def spread(mask: Array, leaf: Array | jax.ShapeDtypeStruct) -> Array:
     """Return a mask over the elements of `leaf` from one over them or over the axes that stack layers."""
     return jnp.broadcast_to(jnp.reshape(mask, mask.shape + (1,) * (leaf.ndim - mask.ndim)), leaf.shape)
 

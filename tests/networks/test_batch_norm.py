@@ -1,6 +1,7 @@
 """Batch normalisation against plain NumPy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,7 +21,8 @@ def test_batch_norm_equals_numpy(affine, train):
     x = rng.normal(2.0, 3.0, size=(4, 3, 5, 2))
     gamma, beta = rng.normal(size=(2, 2)) if affine else (None, None)
     mean, variance = rng.normal(size=2), rng.uniform(1, 2, size=2)
-    out, moved = apply_batch_norm(BatchNorm(gamma, beta, mean, variance), x, train=train)
+    norm = jax.tree.map(jnp.asarray, BatchNorm(gamma, beta, mean, variance))
+    out, moved = apply_batch_norm(norm, jnp.asarray(x), train=train)
     of_batch = x.mean((0, 1, 2)), x.var((0, 1, 2))
     used_mean, used_variance = of_batch if train else (mean, variance)
     expected = (x - used_mean) / np.sqrt(used_variance + 1e-5)
@@ -36,4 +38,4 @@ def test_batch_norm_equals_numpy(affine, train):
 def test_without_running_statistics_only_those_of_the_minibatch_can_be_used():
     norm = BatchNorm(None, None, None, None)
     with pytest.raises(ValueError, match="batch_stats"):
-        apply_batch_norm(norm, np.ones((1, 1, 1, 2)), train=False)
+        apply_batch_norm(norm, jnp.ones((1, 1, 1, 2)), train=False)

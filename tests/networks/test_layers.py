@@ -35,7 +35,7 @@ class Layers(nn.Module):
 def case():
     """(loss of params, taps and additions; variables; layer outputs) at a random point."""
     rng = np.random.default_rng(2)
-    images, probe = rng.normal(size=(3, 4, 5, 2)), rng.normal(size=(3, 3))
+    images, probe = jnp.asarray(rng.normal(size=(3, 4, 5, 2))), rng.normal(size=(3, 3))
     variables = Layers().init(jax.random.key(0), images)
     variables = {**variables, "params": jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), variables["params"])}
 

@@ -76,7 +76,7 @@ def multiply_adds_by_hand():
 
 
 def test_places_of_a_deep_network():
-    arch = DARTS.parse(DARTS_V2)
+    arch = jnp.asarray(DARTS.parse(DARTS_V2))
     network = DARTSNetwork(1000, channels=48, cells_per_stage=4, stem="imagenet")
     batch = Batch(jnp.zeros((1, 224, 224, 3)), jnp.zeros(1, jnp.int32))
     shapes = jax.eval_shape(network.init, jax.random.key(0), batch.images, arch)["params"]

@@ -13,7 +13,7 @@ SYMMETRIC = MATRICES + MATRICES.swapaxes(-1, -2)
 
 @pytest.mark.parametrize("leading", [0, 1, 2])
 def test_equal_to_numpy(leading):
-    symmetric, any_matrix = (stack[(0,) * (2 - leading)] for stack in (SYMMETRIC, MATRICES))
+    symmetric, any_matrix = (jnp.asarray(stack[(0,) * (2 - leading)]) for stack in (SYMMETRIC, MATRICES))
     np.testing.assert_allclose(eigenvalues(symmetric), np.linalg.eigvalsh(symmetric), rtol=1e-4, atol=1e-5)
     expected = np.linalg.svd(any_matrix[..., :4], compute_uv=False)
     np.testing.assert_allclose(singular_values(any_matrix[..., :4]), expected, rtol=1e-4, atol=1e-5)

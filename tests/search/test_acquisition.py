@@ -19,14 +19,16 @@ from jaxnas.search.acquisition import (
 
 
 def test_ucb():
-    np.testing.assert_allclose(upper_confidence_bound(np.array([1.0, 2]), np.array([3.0, 0]), 2.0), [7, 2])
+    np.testing.assert_allclose(upper_confidence_bound(jnp.array([1.0, 2]), jnp.array([3.0, 0]), 2.0), [7, 2])
 
 
 def test_expected_improvement_is_the_expectation():
     mean, std, best = np.array([0.0, 1, -2]), np.array([1.0, 0.3, 2]), 0.5
     draws = mean + std * stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000)[:, None]
     expected = np.maximum(draws - best, 0).mean(axis=0)
-    np.testing.assert_allclose(expected_improvement(mean, std, jnp.float32(best)), expected, rtol=1e-3)
+    np.testing.assert_allclose(
+        expected_improvement(jnp.asarray(mean), jnp.asarray(std), jnp.float32(best)), expected, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("top", [(0.3, -0.4), (1.0, 0.2), (-1.0, 1.0), (5.0, 0.0)])
@@ -66,14 +68,15 @@ def test_the_best_points_come_in_order_and_start_with_the_maximiser():
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_draws_lie_in_the_domain_and_are_balanced(domain):
     draw, project = DOMAINS[domain]
-    points = np.asarray(draw(jax.random.key(0), 4000, 3))
+    points = draw(jax.random.key(0), 4000, 3)
     np.testing.assert_allclose(project(points), points, atol=1e-6)
+    points = np.asarray(points)
     assert np.all(np.abs(points.mean(axis=0)) < 0.05)
     np.testing.assert_allclose(points.std(axis=0), 1 / np.sqrt(3), rtol=0.05)  # the same in both domains
 
 
 def test_information_ratio_is_its_definition():
-    found = information_ratio(np.array([2.0, 2.0, -1.0]), np.array([np.e - 1, np.e**4 - 1, 1.0]))
+    found = information_ratio(jnp.array([2.0, 2.0, -1.0]), jnp.array([np.e - 1, np.e**4 - 1, 1.0]))
     np.testing.assert_allclose(found, [-4, -1, 0], rtol=1e-6)
 
 
@@ -84,8 +87,8 @@ def test_ids_weighs_regret_against_information():
     @jax.jit
     def utilities(points):
         inputs, objective = jnp.array([[-0.5], [0.5], [0.0]]), jnp.array([1.0, 2.0, 0.0])
-        surrogate = gp.fit(inputs, objective, 2)
-        return ACQUISITIONS["ids"](surrogate, 2.0, jax.random.key(0), 2.0)(points)
+        surrogate = gp.fit(inputs, objective, jnp.asarray(2))
+        return ACQUISITIONS["ids"](surrogate, jnp.asarray(2.0), jax.random.key(0), 2.0)(points)
 
     known_bad, known_good, near_good = np.asarray(utilities(np.array([[-0.5], [0.5], [0.9]])))
     assert near_good > known_good > known_bad

@@ -100,7 +100,7 @@ def test_predictions_are_those_of_the_gpjax_posterior(data):
     @in_float64
     @jax.jit
     def both():
-        surrogate = gp.fit(inputs, jnp.asarray(objective), T, noise=NOISE)
+        surrogate = gp.fit(jnp.asarray(inputs), jnp.asarray(objective), jnp.asarray(T), noise=NOISE)
         exact = surrogate.posterior(jnp.asarray(points), covariance="diagonal")
         std = surrogate.scale * jnp.sqrt(exact.variance)
         return gp.predict(surrogate, jnp.asarray(points)), (surrogate.offset + surrogate.scale * exact.mean, std)
@@ -166,7 +166,7 @@ def test_sampled_functions_have_the_posterior_moments(data):
     @in_float64
     @jax.jit
     def draw(keys):
-        surrogate = gp.fit(inputs, jnp.asarray(objective), 5, noise=NOISE)
+        surrogate = gp.fit(jnp.asarray(inputs), jnp.asarray(objective), jnp.asarray(5), noise=NOISE)
         samples = jax.lax.map(lambda key: gp.sample_function(surrogate, key)(jnp.asarray(points)), keys)
         return samples, *gp.predict(surrogate, jnp.asarray(points))
 
