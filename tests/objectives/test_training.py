@@ -409,8 +409,9 @@ def test_nasbench201_learns_digits():
     assert objective(1) < 20  # all ops are none: the classifier sees constants
 
 
+@pytest.mark.slow
 def test_darts_learns_digits_by_the_published_recipe():
-    """Return a genotype with a separable convolution and a skip into every node."""
+    """The genotype has a separable convolution and a skip into every node."""
     network = DARTSNetwork(channels=4, cells_per_stage=1, auxiliary=True)
     archs = np.array([[0, 3, 2] * 8], np.int8)
     config = TrainingConfig(

@@ -290,7 +290,7 @@ def second_definitions(seen):
     }
 
 
-@pytest.mark.parametrize("arch", [MIXED, TWO_PATHS])
+@pytest.mark.parametrize("arch", [MIXED, pytest.param(TWO_PATHS, marks=pytest.mark.slow)])
 def test_equal_to_second_definitions(found, observed, arch):
     expected = second_definitions(observed(arch))
     assert expected.keys() == set(WITH_ORACLE) - {"linear_regions"}
