@@ -64,7 +64,7 @@ class DARTSNetwork(SearchNetwork):
 
     Attributes:
         num_classes: K.
-        channels: Of the nodes of a normal cell before the first reduction.
+        channels: Channels of the nodes of a normal cell before the first reduction.
         cells_per_stage: Normal cells n in each of three stages with a reduction cell between them; the `layers` of
             DARTS are 3 n + 2: 6 for 20, 4 for 14, 2 for 8, 1 for 5.
         stem: "cifar", or "imagenet", which first halves the image three times.

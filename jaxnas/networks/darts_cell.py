@@ -41,7 +41,7 @@ class SeparableForm(NamedTuple):
 
     Attributes:
         size: k of the depthwise kernel.
-        dilation: Of the depthwise kernel.
+        dilation: Dilation of the depthwise kernel.
         times: The number of times that ReLU, depthwise, 1x1 and normalisation follow.
     """
 
@@ -93,7 +93,7 @@ class GenotypeCell(nn.Module):
 
         Args:
             state: The outputs of the two cells before.
-            decisions: Of each node the pair that feeds it, and the two ops.
+            decisions: For each node, the pair of nodes that feeds it and the two ops.
             drop_path: The rate at which the output of an edge is dropped, except of an identity; None for no dropping.
         """
         (before, last), exponent = state

@@ -62,7 +62,7 @@ class NASBench201Network(SearchNetwork):
 
     Attributes:
         num_classes: K.
-        channels: Of the cells of the first stage; each later stage has twice those of the one before.
+        channels: Channels of the cells of the first stage; each later stage has twice those of the one before.
         cells_per_stage: Cells in each of the three stages.
         affine: The normalisation of cells has gamma and beta and their convolutions no bias, as in the official
             training; or the reverse, as in zero-cost-nas (arXiv:2101.08134).

@@ -90,7 +90,7 @@ class SearchNetwork(nn.Module, kw_only=True):
         one layer.
 
         Args:
-            params: Of the network, or their shapes alone.
+            params: Params of the network, or their shapes alone.
             arch: The architecture.
             images: Whose shape alone matters; None for `example_images`.
         """

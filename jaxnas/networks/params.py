@@ -24,7 +24,7 @@ def init_variables(network: SearchNetwork, image_shape: tuple[int, ...], num_dec
         network: The network; an architecture uses the params of its ops.
         image_shape: (H, W, C), with the axis of pieces in front for puzzles.
         num_decisions: D.
-        seed: Of the generator.
+        seed: Seed of the generator.
     """
     variables: Variables = _init(network, tuple(image_shape), num_decisions, jax.random.key(seed))
     return variables
@@ -34,8 +34,8 @@ class Draw(NamedTuple):
     """The random inputs of a score.
 
     Attributes:
-        params: Of the network.
-        key: Of the numbers that proxies draw.
+        params: Params of the network.
+        key: Random key of the numbers that proxies draw.
     """
 
     params: PyTree

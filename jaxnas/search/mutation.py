@@ -127,7 +127,7 @@ def _tell_local(state: _Place, proposal: Proposal, objective: Float[Array, ""], 
 
 
 local_search: Method[_Place, None] = Method("local_search", _init_local, _ask_local, _tell_local, needs_archs=True)
-"""From a random architecture on to the first better neighbour; where there is none, from another random one.
+"""Local search: move to the first better neighbour, and start again from a random architecture if there is none.
 
 Source: White, Nolen, Savani 2021 (arXiv:2005.02960), the variant that does not wait for all neighbours.
 """

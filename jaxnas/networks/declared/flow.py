@@ -68,7 +68,7 @@ class BlockFlow:
         live: The number of channels of x, the first, that are not 0; None for all.
         active: Whether the present repetition is one of those chosen.
         fresh: Whether x are the images, which no ReLU precedes.
-        exponent: Of x, see `jaxnas.networks.units`.
+        exponent: Exponent of x, see `jaxnas.networks.units`.
         decisions: The decisions that blocks have not taken yet.
     """
 

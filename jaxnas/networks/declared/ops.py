@@ -67,7 +67,7 @@ class Site(NamedTuple):
         module: The module that owns the tensors.
         x: The features that come in, [N H W C].
         norm: Whether batch normalisation acts.
-        exponent: Of the features, see `jaxnas.networks.units`.
+        exponent: Exponent of the features, see `jaxnas.networks.units`.
     """
 
     module: nn.Module
