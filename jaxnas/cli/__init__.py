@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _print_error(message: str) -> None:
-    status.print(f"error: {' '.join(message.split())}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    status.print(f"error: {' '.join(message.split())}", style="bold red", highlight=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)

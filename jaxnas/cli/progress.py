@@ -26,7 +26,7 @@ from jaxnas.runtime.events import (
 )
 from jaxnas.runtime.records import to_plain
 
-status = Console(stderr=True)
+status = Console(stderr=True, markup=False)
 
 QUIET_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 JSON_INTERVAL = 1.0  # seconds between progress objects
@@ -34,7 +34,7 @@ JSON_INTERVAL = 1.0  # seconds between progress objects
 
 def warn(message: str) -> None:
     """Print a warning on stderr."""
-    status.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    status.print(f"warning: {message}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def emit(event: str, file: IO[str] | None = None, **fields: object) -> None:

@@ -101,7 +101,7 @@ def search(
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
     looks = [how_to_look(name, folder) for name in output.track]
     for command in (shlex.join(["jaxnas", "report", str(folder)]), *looks):
-        console.print(f"look at it with: {command}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"look at it with: {command}", soft_wrap=True, highlight=False)
 
 
 @dataclass(frozen=True)

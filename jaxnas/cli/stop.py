@@ -33,7 +33,7 @@ def stoppable() -> Iterator[None]:
         start = (
             f"stopped: finished work is kept in {stopped}; resume with:" if stopped.args else "stopped; repeat with:"
         )
-        status.print(f"{start} {this_command()}", markup=False, highlight=False, soft_wrap=True)
+        status.print(f"{start} {this_command()}", highlight=False, soft_wrap=True)
         sys.stdout.flush()
         os._exit(130)  # JAX that was interrupted while it compiled may crash as Python shuts down
     finally:

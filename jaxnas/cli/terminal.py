@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jaxnas.store.estimate import Estimate
     from jaxnas.store.scores import Scores
 
-console = Console()
+console = Console(markup=False)  # names and paths may hold brackets
 NO_BREAK = "\xa0"
 
 LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
@@ -68,7 +68,7 @@ def remove_large_programs(cache: Path) -> None:
 def _fill(text: str, indent: str = "") -> None:
     """Print words in as many lines as they need; a no-break space is not broken."""
     lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent="  ", break_long_words=False)
-    console.print(lines.replace(NO_BREAK, " "), markup=False, highlight=False, soft_wrap=True)
+    console.print(lines.replace(NO_BREAK, " "), highlight=False, soft_wrap=True)
 
 
 def _fill_with(title: str, parts: Iterable[str]) -> None:
@@ -129,7 +129,7 @@ def print_run(run: "Run") -> None:
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
         console.print(f"{method} selects", highlight=False)
-        console.print(f"  {selected}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"  {selected}", highlight=False, soft_wrap=True)
         found = f"validation accuracy {outcome.result.best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %"
         console.print(f"  {found}", highlight=False)
         if outcome.result.num_failed:
@@ -155,7 +155,7 @@ def _query_table(rows: Sequence[Record], result: "SearchResult") -> Table:
 
 def print_trained(trained: "TrainedArch") -> None:
     """Print the architecture, its size, loss and accuracy of the last epoch, and its test accuracy."""
-    console.print(trained.config.arch, highlight=False, soft_wrap=True, markup=False)
+    console.print(trained.config.arch, highlight=False, soft_wrap=True)
     last = f"loss {trained.loss[-1]:.3f}, training accuracy {trained.accuracy[-1]:.2f} %"
     epochs = f"{len(trained.loss)} of {trained.config.training.epochs} epochs"
     console.print(f"  {trained.num_params:,} parameters; {epochs}, {last}", highlight=False, soft_wrap=True)
@@ -229,4 +229,4 @@ def print_data(statuses: Iterable["DataStatus"]) -> None:
             _fill(line, indent="  ")
         for kind, place in (("address", data.address), ("place", entry.path)):
             if place is not None:
-                console.print(f"  {kind}: {place}", highlight=False, soft_wrap=True, markup=False)
+                console.print(f"  {kind}: {place}", highlight=False, soft_wrap=True)

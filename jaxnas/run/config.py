@@ -15,7 +15,6 @@ from jaxnas.names import ImageName, Normalization, PresetName, ProxyOrSet, Space
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.recipes import PAPER_SEARCHES
 from jaxnas.run.sections import (
-    ABOUT_BUDGET,
     ABOUT_COLUMN,
     ABOUT_DATA,
     ABOUT_NORMALIZATION,
@@ -176,9 +175,11 @@ class CompareConfig:
     table: str = setting("nasbench201", ABOUT_TABLE, "Data", suggestions=TableName)
     column: str = setting("c10_valid_val_12", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
     longer: tuple[str, ...] = setting((), "Comma-separated columns of longer training, for hyperband and bohb.", "Data")
-    prices: tuple[int, ...] = setting((), "What one of each costs, in queries of --column, such as 17.", "Budget")
+    prices: tuple[int, ...] = setting(
+        (), "Price of an evaluation in each column of --longer, in queries of --column, such as 17.", "Budget"
+    )
     test_column: str = setting("robot_c10_test", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
-    budget: int = setting(20, ABOUT_BUDGET, "Budget")
+    budget: int = setting(20, "Architectures to look up.", "Budget")
 
     def __post_init__(self) -> None:
         """Check names and numbers."""

@@ -113,4 +113,7 @@ def _space_of(text: str) -> str:
         with suppress(InputError):
             space.parse(text)
             return name
-    raise InputError(f"no space has an architecture {text!r:.80}: name its space after it for a more specific error")
+    raise InputError(
+        f"{text!r:.80} is neither a folder of a search nor an architecture of any space: correct the path, or name the "
+        "space after the architecture"
+    )

@@ -40,9 +40,10 @@ def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: RobotConfig) -> BO
 
 
 def _ask(state: BOState, history: History, pool: Pool, key: PRNGKeyArray, config: RobotConfig) -> Proposal:
-    """Ask BO, which finds T0 distinct architectures, then go down the ranking of the best weights.
+    """Ask BO, or take the next architecture in the ranking of the best weights.
 
-    BO ends after T steps, at `explore` T architectures, or, with `distinct`, when it has nothing new to propose.
+    BO ends after T steps or at `explore` T queries. With `distinct`, each of its proposals that is not new leaves one
+    query to the ranking, after which BO is asked again.
     """
 
     def explore() -> Proposal:
@@ -70,7 +71,7 @@ def _tell(state: BOState, proposal: Proposal, objective: Float[Array, ""], pool:
 
 
 robot = Method("robot", _init, _ask, _tell, RobotConfig(), weights=bo.best_weights)
-"""RoBoT: T0 of T queries by Bayesian optimisation over weights, the others down the ranking of the best weights.
+"""RoBoT: T0 of T queries by Bayesian optimisation over weights, the others from the ranking of the best weights.
 
 Source: He et al. 2024 (arXiv:2403.07591).
 """

@@ -112,3 +112,10 @@ def test_programs_too_large_to_load_are_removed(tmp_path):
             file.truncate(size)
     terminal.remove_large_programs(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["jit_small-cache"]
+
+
+def test_brackets_are_printed_as_they_are(capsys):
+    """An extra or a path in brackets is not markup."""
+    terminal.console.print("pip install jaxnas[plot]")
+    progress.status.print("a/[red]b")
+    assert capsys.readouterr() == ("pip install jaxnas[plot]\n", "a/[red]b\n")
