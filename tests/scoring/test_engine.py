@@ -45,7 +45,8 @@ def test_scores_are_those_of_the_proxies_called_one_by_one(scores, batch, archs)
         return [PROXIES[name](quantities) for name in DEFAULT_PROXIES]
 
     expected = np.array([[float(score) for score in plain(arch)] for arch in archs])
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
+    # Two programs in float32 round differently, and the sum in grasp cancels: 1.1e-4 was seen.
+    np.testing.assert_allclose(scores, expected, rtol=3e-4, atol=1e-6)
     assert scores.dtype == np.float64
     assert scores.shape == (len(archs), len(DEFAULT_PROXIES))
 
