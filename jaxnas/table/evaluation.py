@@ -69,9 +69,15 @@ def ndcg(scores: Numbers, accuracy: Numbers, *, top: int | None = None) -> Float
     default); architectures of equal score get their mean gain. [0, 1] for accuracies >= 0, NaN if all are 0.
 
     Source: Jarvelin and Kekalainen 2002, ties as McSherry and Najork 2008.
+
+    Raises:
+        InputError: `top` is below 1.
     """
     from scipy.stats import rankdata
     from sklearn.metrics import dcg_score
+
+    if top is not None and top < 1:
+        raise InputError(f"`top` must be at least 1, got {top}")
 
     def compute(scores: Row, accuracy: Row) -> float:
         # Two last architectures without gain change no sum; scikit-learn accepts no ranking of fewer than two.
@@ -131,9 +137,12 @@ def bootstrap_interval(values: Numbers, *, level: float = 0.95, seed: int = 0) -
     Source: Efron 1979.
 
     Raises:
-        InputError: there is no value, or one is not finite.
+        InputError: there is no value, one is not finite, or `level` is not between 0 and 1.
     """
     from scipy.stats import bootstrap
+
+    if not 0 < level < 1:
+        raise InputError(f"`level` must be between 0 and 1, such as 0.95, got {level}")
 
     values = _finite_vector("values", values)
     if len(values) == 1:
@@ -171,9 +180,13 @@ def _p_value(first: Float[np.ndarray, " S"], second: Float[np.ndarray, " S"], se
     if len(first) == 1:
         return 1.0  # each of the two signs is as far from 0
 
+    # Accuracies are decimals. Their differences in units of a decimal place are whole numbers, whose sums are exact, so
+    # that equal sums count as equal.
+    largest = max(np.abs(first).max(), np.abs(second).max()) or 1.0
+    differences = np.rint((first - second) * 10.0 ** (11 - np.ceil(np.log10(largest))))
     found = permutation_test(
-        (first, second),
-        lambda first, second, axis: np.mean(first - second, axis=axis),
+        (differences, np.zeros_like(differences)),
+        lambda first, second, axis: np.sum(first - second, axis=axis),
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
@@ -190,9 +203,12 @@ def _over_rankings(
     measure: Callable[[Row, Row], float], scores: Numbers, accuracy: Numbers
 ) -> Float[np.ndarray, "..."]:
     """Compute `measure` of the finite entries of every ranking [A] of the leading axes, which broadcast."""
-    scores, accuracy = np.broadcast_arrays(np.asarray(scores, np.float64), np.asarray(accuracy, np.float64))
+    scores, accuracy = np.asarray(scores, np.float64), np.asarray(accuracy, np.float64)
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise InputError(f"`scores` must have shape [..., architectures], got {scores.shape}")
+    if accuracy.shape[-1:] != scores.shape[-1:]:
+        raise InputError(f"`accuracy` must have {scores.shape[-1]} architectures as `scores`, got {accuracy.shape}")
+    scores, accuracy = np.broadcast_arrays(scores, accuracy)
     finite = np.isfinite(scores) & np.isfinite(accuracy)
     values = [measure(scores[row][finite[row]], accuracy[row][finite[row]]) for row in np.ndindex(scores.shape[:-1])]
     return np.array(values, np.float64).reshape(scores.shape[:-1])

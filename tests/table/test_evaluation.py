@@ -1,5 +1,7 @@
 """Rank measures against SciPy and scikit-learn, theorem 1 against simulation, and the comparison of methods."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -131,6 +133,19 @@ def test_the_paired_test_holds_its_level():
     assert np.mean(found) < 0.1
 
 
+def test_rounding_of_decimals_breaks_no_tie():
+    """The differences are -1, 1, 2, -1 and 3 tenths: 16 of the 32 sums of signs are as far from 0."""
+    first, second = [90.1, 90.2, 90.3, 90.4, 90.7], [90.2, 90.1, 90.1, 90.5, 90.4]
+    assert evaluation.compare(first, second).p_value == 0.5
+    rng = np.random.default_rng(5)
+    for scale in (1e-3, 1.0, 1e6):
+        tenths = rng.integers(-4, 5, 9)
+        patterns = np.array(list(itertools.product((-1, 1), repeat=9))) @ tenths
+        expected = min(1, 2 * min((patterns >= tenths.sum()).mean(), (patterns <= tenths.sum()).mean()))
+        level = 94.3 + rng.integers(0, 9, 9) / 100
+        assert evaluation.compare((level + tenths / 10) * scale, level * scale).p_value == expected
+
+
 def test_one_seed_decides_nothing():
     assert evaluation.compare([2.0], [1.5]) == (0.5, 0.5, 0.5, 1, 1, 0)
 
@@ -147,6 +162,9 @@ def test_equal_methods_differ_by_nothing():
         (lambda: evaluation.bootstrap_interval([]), "`values` must be finite"),
         (lambda: evaluation.precision_at(SCORES, ACCURACY, top=SIZE + 1), "`top` must be in 1 to 301, .* got 302"),
         (lambda: evaluation.kendall(1.0, 2.0), "must have shape .*architectures"),
+        (lambda: evaluation.kendall([1.0, 2, 3], [5.0]), "`accuracy` must have 3 architectures"),
+        (lambda: evaluation.ndcg(SCORES, ACCURACY, top=0), "`top` must be at least 1, got 0"),
+        (lambda: evaluation.bootstrap_interval([1.0, 2], level=95.0), "`level` must be between 0 and 1, .* got 95"),
     ],
 )
 def test_bad_input_is_named(call, message):
