@@ -21,7 +21,7 @@ from jaxnas.run.config import CompareConfig
 from jaxnas.run.inputs import load_accuracies, load_pool_scores
 from jaxnas.run.method_runs import MethodComparison, MethodRuns
 from jaxnas.runtime.events import Listener, SeedsFinished, ignore
-from jaxnas.runtime.files import atomic_write, check_same, read_bytes
+from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
@@ -75,6 +75,7 @@ def compare_methods(
     runs = {
         name: _read(folder / f"{name}.parquet", name, {"method": name, **settings}) for name in dict.fromkeys(methods)
     }
+    make_writable(folder)
     pieces: list[tuple[str, list[int]]] = []
     for name, known in runs.items():
         missing = [seed for seed in seeds if known is None or seed not in known.seeds]
@@ -194,7 +195,6 @@ def _choose(runs: MethodRuns, seeds: Iterable[int]) -> MethodRuns:
 def _write(path: Path, runs: MethodRuns, settings: dict[str, object], environment: Environment) -> None:
     columns = {name: list(column) for name, column in zip(runs._fields[1:], runs[1:], strict=True)}
     table = with_header(pa.table(columns), json.loads(json.dumps(settings)), environment)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         pq.write_table(table, partial, write_page_checksum=True)
 

@@ -19,6 +19,7 @@ from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.inputs import load_accuracies, load_pool_scores, load_standardized, make_batch, make_network
 from jaxnas.run.run import Outcome, Run, run_record
 from jaxnas.runtime.events import Listener, SearchFinished, SearchStarted, StageStarted, ignore
+from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
@@ -69,6 +70,7 @@ def search_images(
     table = None if problem.table is None else load_accuracies(problem.table, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
     _check_budget(config, pool)
+    make_writable(folder)
     if scores is not None and table is not None:
         return _search(config, space, pool, _looked_up(config, space, pool, table), lambda: scores, on_event)
     data = load_standardized(problem.data, data_folder)
@@ -124,6 +126,7 @@ def search_network(
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     archs = draw_pool(config, space)
     _check_budget(config, archs)
+    make_writable(folder)
     supernet = _Supernet(config, space, network, data, Path(folder), workers, on_event)
     run = _search(config, space, archs, supernet.train(archs), partial(supernet.score, archs), on_event)
     run.save(folder)

@@ -21,6 +21,7 @@ from jaxnas.run.config import TrainConfig
 from jaxnas.run.inputs import load_standardized
 from jaxnas.run.run import load_selected
 from jaxnas.runtime.events import Listener, StageStarted, ignore
+from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.records import Record
 from jaxnas.spaces import SPACES, get_space
 
@@ -90,6 +91,7 @@ def train_arch(
     Raises:
       InputError: settings that do not fit, or a checkpoint that other settings made.
     """
+    make_writable(folder)
     on_event(StageStarted("training"))
     space, data = get_space(config.space), load_standardized(config.data, data_folder)
     fields: Record = {"num_classes": data.num_classes, **dict(config.network)}

@@ -6,6 +6,7 @@ Every failure is an `InputError` of one line that starts with the path.
 import io
 import pickle
 import secrets
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,20 @@ _DAMAGED = (
     TypeError,
     ValueError,
 )
+
+
+def make_writable(folder: Path | str) -> None:
+    """Create the folder if needed and check, before long work, that files can be written into it.
+
+    Raises:
+      InputError: it cannot be created or written into.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}; choose another folder") from error
 
 
 @contextmanager

@@ -1,8 +1,14 @@
 """Settings of a search by name: the values of a preset, and the user's values that replace them."""
 
-from jaxnas.run.config import RunConfig, run_config
-from jaxnas.run.search import load_pool_scores
+import pytest
+
+import jaxnas
+from jaxnas.errors import InputError
+from jaxnas.run.comparison import compare_methods
+from jaxnas.run.config import CompareConfig, RunConfig, run_config
+from jaxnas.run.search import load_pool_scores, search_images, search_network
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
+from jaxnas.run.train import train_arch, train_config
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 
 
@@ -26,3 +32,32 @@ def test_elsewhere_a_preset_is_one_of_robot_alone():
 def test_of_shipped_scores_the_default_are_those_of_robot():
     assert load_pool_scores("transnas101-micro", "jigsaw").proxies == DEFAULT_PROXIES
     assert load_pool_scores("transnas101-micro", "jigsaw", ("nwot", "snip")).proxies == ("nwot", "snip")
+
+
+def search_in(place, listen):
+    search_images(RunConfig(), place, on_event=listen)
+
+
+def search_network_in(place, listen):
+    data = jaxnas.standardize(jaxnas.load_images("digits"))
+    search_network(jaxnas.NASBench201Network(channels=2, cells_per_stage=1), data, place, on_event=listen)
+
+
+def train_in(place, listen):
+    train_arch(train_config("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", data="digits"), place, on_event=listen)
+
+
+@pytest.mark.parametrize("start", [search_in, search_network_in, train_in])
+def test_a_folder_that_cannot_be_written_into_is_refused_before_any_work(start, tmp_path):
+    (tmp_path / "file").write_text("")
+    events = []
+    with pytest.raises(InputError, match=r"cannot write into .*file: .*; choose another folder"):
+        start(tmp_path / "file", events.append)
+    assert events == []
+
+
+@pytest.mark.data
+def test_a_comparison_is_refused_before_any_work(tmp_path, data_folder):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write into"):
+        compare_methods(("random",), CompareConfig(), range(1), tmp_path / "file", data_folder=data_folder)
