@@ -153,10 +153,12 @@ def _parse(parameter: Parameter, value: object) -> object:
     """Return the value that the configuration gets, or None if the user gave none.
 
     Raises:
-      InputError: it is not one of the known names, not a whole number, or below the minimum.
+      InputError: it is empty, not one of the known names, not a whole number, or below the minimum.
     """
     if value is None or value is False:
         return None
+    if isinstance(value, str) and not value.strip(" ,"):
+        raise InputError(f"`{parameter.flag}` must not be empty, got {value!r}: give a value, or leave it out")
     if get_origin(parameter.kind) is tuple:
         parts = tuple(part.strip() for part in str(value).split(",") if part.strip())
         is_whole = get_args(parameter.kind)[0] is int

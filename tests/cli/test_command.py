@@ -72,6 +72,9 @@ def test_what_is_not_given_keeps_its_default():
         (["--prices", "3,x"], "`--prices` must be whole numbers separated by commas, got 'x'"),
         (["--size", "0.25"], "`--size` must be at least 0.5, got 0.25"),
         (["--channels", "0"], "`--channels` must be at least 1, got 0"),
+        (["--methods", ""], "`--methods` must not be empty, got ''"),
+        (["--methods", " ,"], "`--methods` must not be empty, got ' ,'"),
+        (["--method", ""], "`--method` must not be empty, got ''"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(arguments, message):
