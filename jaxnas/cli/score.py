@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from jaxnas.spaces import SearchSpace
 
 
+SAMPLE = 1000  # architectures scored by default
+
+
 class ScoringJob(NamedTuple):
     """The arguments of `fill_store` and `estimate`, in their order.
 
@@ -53,7 +56,9 @@ class ScoringJob(NamedTuple):
 class PoolOptions:
     """The architectures to score, and the task and size of the images."""
 
-    sample: int = setting(1000, "Score this many architectures, drawn at random.", "Budget", minimum=1)
+    sample: int | None = setting(
+        None, "Score this many architectures, drawn at random.", "Budget", minimum=1, shown=f"{SAMPLE}"
+    )
     everything: bool = setting(False, "Score the whole space instead.", "Budget", flag="--all")
     archs: Path | None = setting(None, "Score those of a text file instead, one on each line.", "Budget")
     task: Task | None = setting(
@@ -62,6 +67,12 @@ class PoolOptions:
     pixels: int | None = setting(
         None, "Resize images to this height and width.", "Data", minimum=1, shown="as they are"
     )
+
+    def __post_init__(self) -> None:
+        """Check that at most one option chooses the architectures."""
+        choosing = {"--sample": self.sample is not None, "--all": self.everything, "--archs": self.archs is not None}
+        if len(given := [flag for flag, is_given in choosing.items() if is_given]) > 1:
+            raise InputError(f"{' and '.join(given)} exclude each other: give one of them")
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,7 @@ def _choose(space: "SearchSpace", pool: PoolOptions, seed: int) -> "Int8[np.ndar
 
     if pool.archs is not None:
         return spaces.read_archs(pool.archs, space)
-    return spaces.enumerate_archs(space) if pool.everything else spaces.sample(space, pool.sample, seed)
+    return spaces.enumerate_archs(space) if pool.everything else spaces.sample(space, pool.sample or SAMPLE, seed)
 
 
 def _fill(job: ScoringJob, data_name: str, hardware: WorkerOptions, output: ScoreOutput) -> None:

@@ -166,3 +166,11 @@ def test_wrong_usage_is_one_line(arguments, message, monkeypatch, capsys):
     assert (stopped.value.code, captured.out) == (2, "")
     assert captured.err.startswith(message)
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("other", [["--all"], ["--archs", "archs.txt"]])
+def test_two_choices_of_architectures_are_refused(other, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jaxnas", "score", "--sample", "3", *other])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == f"error: --sample and {other[0]} exclude each other: give one of them\n"
