@@ -147,7 +147,8 @@ MACRO_DECODERS = [pytest.param("transnas101-macro", head, marks=pytest.mark.slow
     ("name", "head"),
     [
         *[("transnas101-micro", head) for head in HEADS],
-        *[("transnas101-macro", head) for head in ("classification", "jigsaw")],
+        ("transnas101-macro", "classification"),
+        pytest.param("transnas101-macro", "jigsaw", marks=pytest.mark.slow),
         *MACRO_DECODERS,
     ],
 )
@@ -167,8 +168,13 @@ def test_equals_the_plain_loop(name, head):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("name", ["transnas101-micro", "transnas101-macro"])
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        *[("transnas101-micro", task) for task in TASKS],
+        *[pytest.param("transnas101-macro", task, marks=[pytest.mark.slow] * (task != "jigsaw")) for task in TASKS],
+    ],
+)
 def test_parameters_equal_the_published(name, task, data_folder):
     """All 4,096 and 3,255 (of the two classifications 3,226) that have a count, as exact as float32 millions are."""
     table = np.load(data_folder / "tnb101" / f"tnb101_{name.split('-')[1]}.npz")

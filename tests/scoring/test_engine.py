@@ -57,7 +57,7 @@ def test_disconnected_cell_has_nan_where_undefined_and_zero_gradients(scores):
     assert row["snip"] == row["grad_norm"] == 0
 
 
-@pytest.mark.parametrize("chunk_size", [1, 100])
+@pytest.mark.parametrize("chunk_size", [pytest.param(1, marks=pytest.mark.slow), 100])
 def test_scores_do_not_depend_on_chunk_size(chunk_size, batch, archs):
     whole = score_archs(NETWORK, archs, batch, FAST, ScoringConfig(chunk_size=11))
     calls = []
@@ -74,7 +74,7 @@ def test_scores_do_not_depend_on_chunk_size(chunk_size, batch, archs):
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
 
-@pytest.mark.parametrize("init", ["shared", "independent"])
+@pytest.mark.parametrize("init", [pytest.param("shared", marks=pytest.mark.slow), "independent"])
 def test_scores_do_not_depend_on_order_or_company_and_come_from_the_seed(init, batch, archs):
     def score(archs, seed=1):
         return score_archs(NETWORK, archs, batch, FAST, ScoringConfig(seed=seed, init=init))
@@ -135,7 +135,7 @@ def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
     assert set(scored) == set(map(tuple, archs.tolist()))
 
 
-@pytest.mark.parametrize(("init", "size"), [("shared", 4), ("independent", 12)])
+@pytest.mark.parametrize(("init", "size"), [("shared", 4), pytest.param("independent", 12, marks=pytest.mark.slow)])
 def test_groups_give_the_scores_of_the_loop(init, size, batch, archs):
     """In float64: in float32 another order of sums changes the sign of some ReLU inputs."""
     with jax.enable_x64(True):
@@ -176,6 +176,7 @@ def test_what_proxies_draw_comes_from_the_seed(batch, archs):
     assert abs(scores[0] - one[1]) > 1e-6  # differs from the shared draw
 
 
+@pytest.mark.slow
 def test_a_set_stands_for_its_proxies(batch, archs):
     scores = score_archs(NETWORK, archs[:2], batch, ("az_nas", "flops"))
     assert scores.shape == (2, 4)
