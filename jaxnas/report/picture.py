@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxnas.runtime.records import Record
 
+# Text, as the site reads this module without Altair.
 AnyChart: TypeAlias = (
-    alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart
+    "alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart"
 )
 
 PALETTE = ("#3f78c9", "#d0762f", "#4c9f70", "#b5478f", "#8d5fc0", "#8a8a8a", "#b8a136", "#c94f4f", "#2f9bab", "#6b6bd6")
