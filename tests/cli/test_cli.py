@@ -363,7 +363,7 @@ def test_data_lists_every_set(run):
         (["search", "--scores", "none.parquet"], "no score file none.parquet"),
         (["search", "--proxies", "grasp", "--pool", "1", "--budget", "1"], "no proxy can rank the 1 architectures"),
         ([*COMPARE, "--methods", "robot,reaa"], "unknown method 'reaa': did you mean 'rea'?"),
-        ([*COMPARE, "--methods", ""], "name at least one method"),
+        ([*COMPARE, "--methods", ""], "`--methods` must not be empty, got ''"),
         ([*COMPARE, "--budget", "31"], "`budget` must be from 1 to 30, the number of architectures, got 31"),
         ([*COMPARE, "--scores", "cifar11"], "no score file cifar11"),
         (["score", "--task", "jigsaw"], "space 'nasbench201' has no heads for tasks such as 'jigsaw'"),

@@ -124,6 +124,7 @@ def test_the_same_option_has_the_same_help():
     differ = {option for option, helps in found.items() if len(set(helps.values())) > 1}
     assert differ == {
         "batch_size",  # batch size of the proxies, and of a training
+        "budget",  # architectures to train, or to look up; `compare` only looks up
         "space",  # argument of `train` after the architecture
         "out",  # a folder; for `score` also an address; for `report` a file
         "proxies",  # `compare` also takes names that scores of the user have
