@@ -33,7 +33,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "jaxnas"
-        _print_error(f"{error.format_message().rstrip('.')}: see `{command} --help`")
+        message = " ".join(error.format_message().splitlines())
+        _print_error(f"{message.rstrip('.')}: see `{command} --help`")
         sys.exit(error.exit_code)
     except typer.Abort:
         _print_error("aborted")
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def _print_error(message: str) -> None:
-    status.print(f"error: {' '.join(message.split())}", style="bold red", highlight=False, soft_wrap=True)
+    status.print(f"error: {message}", style="bold red", highlight=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)

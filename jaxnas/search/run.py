@@ -7,9 +7,9 @@ called one by one, with the same result.
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -279,6 +279,6 @@ def _make_pool(
     return Pool(*in_float64(jax.device_put)(arrays))
 
 
-def _describe(config: Any) -> dict[str, object]:
+def _describe(config: object) -> dict[str, object]:
     """Return the fields of a dataclass of hyperparameters; none for None."""
-    return {} if config is None else asdict(config)
+    return asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}

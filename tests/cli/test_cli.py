@@ -381,6 +381,7 @@ def test_data_lists_every_set(run):
         (["score", "--data", "cut.npz"], "cut.npz"),
         (["score", "--data", "wide.npz"], "must be uint8 or float, got int64"),
         (["train", "nonsense"], "'nonsense' is neither a folder of a search nor an architecture"),
+        (["train", "two  spaces"], "'two  spaces' is neither a folder of a search nor an architecture"),
         (["train", "."], "no finished search in .: it has no result.json"),
         (["train", "|nothing~0|+", "nasbench201"], "|nothing~0|+"),
         (["train", "|nothing~0|+", "--space", "nasbench201"], "|nothing~0|+"),

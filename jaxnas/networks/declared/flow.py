@@ -1,5 +1,6 @@
 """The state that passes through the blocks of a declared network in one call."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -41,12 +42,12 @@ Live: TypeAlias = Int[Array, ""] | None  # the number of channels that are not 0
 Pick: TypeAlias = Int[Array, ""] | int  # the number of the chosen op
 
 
-class Composite(Block):
+class Composite(Block, ABC):
     """A block of blocks: it is called with the state, which it changes."""
 
+    @abstractmethod
     def __call__(self, flow: "BlockFlow", name: str) -> None:
         """Compute the block, whose tensors have names that begin with `name`."""
-        raise NotImplementedError
 
 
 Part: TypeAlias = Step | Composite

@@ -4,6 +4,7 @@ An op has a label, which the text of an architecture shows, declares its tensors
 applied to them as a pure function, so that a `switch` can choose.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
@@ -119,12 +120,12 @@ class Block:
         yield from ()
 
 
-class Step(Block):
+class Step(Block, ABC):
     """One op, or a choice among several."""
 
+    @abstractmethod
     def options(self) -> tuple["Op", ...]:
         """Return the ops."""
-        raise NotImplementedError
 
     def tensor_names(self, name: str) -> list[str]:
         """Return the name of the tensors of each op, in a step called `name`."""
@@ -156,9 +157,9 @@ class Op(Step):
         return (self,)
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """The name of the op in the text of an architecture."""
-        raise NotImplementedError
 
     def declare(self, site: Site, name: str, width: int) -> Tensors:
         """Declare the tensors called `name` for an output of `width` channels.
@@ -172,11 +173,11 @@ class Op(Step):
             )
         return Tensors(None, None)
 
+    @abstractmethod
     def apply(
         self, tensors: Tensors, x: Float[Array, "N H W C"], mode: OpMode
     ) -> tuple[Float[Array, "N h w O"], BatchNorm | None]:
         """Return the output, and the normalisation with its new running statistics."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,20 @@ def test_equals_the_loop_with_its_first_derivatives(pool, shape, dtype):
     check_first_derivatives(*POOLS[pool], draws(shape, dtype=dtype))
 
 
+@pytest.mark.parametrize(
+    ("pool", "shape", "atol"),
+    [
+        *(("average of 3x3", shape, 1e-13) for shape in SHAPES),
+        *(("average of 2x2", shape, 0) for shape in [(2, 4, 6, 3), (1, 5, 3, 2), (1, 1, 2, 1)]),
+    ],
+)
+def test_values_of_averages_are_those_of_numpy(pool, shape, atol):
+    with jax.enable_x64(True):
+        (x,) = draws(shape)
+        form = over_neighbourhoods if pool == "average of 3x3" else over_blocks
+        check_equal(POOLS[pool][0](x), form(np.mean, x), 1e-13, atol)
+
+
 @each_pool
 def test_second_derivatives_equal_those_of_the_loop(pool):
     """Of the tanh of the output, as pools themselves are linear between ties."""
