@@ -1,6 +1,7 @@
 """Labelled image sets: loading, checking, standardising, splitting, drawing one minibatch."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,9 @@ class ImageData(NamedTuple):
       test_images: test images [N_test H W C].
       test_labels: classes of the test images [N_test].
       num_classes: the number of classes, K.
+      class_names: the names of the classes [K] in the order of their labels; their numbers where the source has none.
+      mean: what `standardize` subtracted from each channel; None before.
+      std: what `standardize` divided each channel by; None before.
     """
 
     name: str
@@ -34,6 +38,9 @@ class ImageData(NamedTuple):
     test_images: Float32[np.ndarray, "N_test H W C"]
     test_labels: Int32[np.ndarray, " N_test"]
     num_classes: int
+    class_names: tuple[str, ...] = ()
+    mean: Float32[np.ndarray, " C"] | None = None
+    std: Float32[np.ndarray, " C"] | None = None
 
 
 def load_images(name_or_path: str | Path, folder: str | Path | None = None) -> ImageData:
@@ -59,7 +66,7 @@ def load_images(name_or_path: str | Path, folder: str | Path | None = None) -> I
         found = find_data(name, folder)
         if found is None:
             raise InputError(_missing(name, data_folder(folder)))
-        return _checked(name, _read(found), found, DATASETS[name].num_classes)
+        return _checked(name, _read(found), found, num_classes=DATASETS[name].num_classes)
     if path.exists():
         return _checked(path.stem, _read(path), path)
     if len(path.parts) > 1 or path.suffix:
@@ -74,6 +81,7 @@ def from_arrays(
     y_test: ArrayLike | None = None,
     *,
     name: str = "arrays",
+    class_names: Sequence[str] = (),
 ) -> ImageData:
     """Make a labelled image set from arrays: images of any size, or rows of features, which become images of one pixel.
 
@@ -83,6 +91,7 @@ def from_arrays(
       x_test: test images or rows; None moves every fifth of each class of the training set to the test set.
       y_test: test labels [N_test]; None together with `x_test`.
       name: name for messages and provenance.
+      class_names: the names of classes 0 to K - 1; by default their numbers.
 
     Raises:
       InputError: an array has another shape or dtype, or values out of range; the message names what was expected.
@@ -98,7 +107,9 @@ def from_arrays(
         if not test.any():
             raise InputError(f"{name}: no class has five images, of which one would be a test image; give `x_test`")
         arrays = [arrays[0][~test], labels[~test], arrays[0][test], labels[test]]
-    return _checked(name, (_as_pixels(arrays[0], name), arrays[1], _as_pixels(arrays[2], name), arrays[3]), name)
+    return _checked(
+        name, (_as_pixels(arrays[0], name), arrays[1], _as_pixels(arrays[2], name), arrays[3]), name, class_names
+    )
 
 
 class _Rows(NamedTuple):
@@ -119,13 +130,17 @@ def _as_pixels(x: np.ndarray, name: str) -> np.ndarray | _Rows:
 def standardize(data: ImageData) -> ImageData:
     """Shift and scale every channel of both sets by the mean and standard deviation of the training images.
 
-    A channel that is constant over the training images is shifted only.
+    A channel that is constant over the training images is shifted only. The result names both as `mean` and `std`, so
+    that a trained model can prepare other images in the same way.
     """
     mean = data.train_images.mean((0, 1, 2), dtype=np.float64)
     std = data.train_images.std((0, 1, 2), dtype=np.float64)
     shift, scale = mean.astype(np.float32), np.where(std > 1e-6, std, 1).astype(np.float32)
     return data._replace(
-        train_images=(data.train_images - shift) / scale, test_images=(data.test_images - shift) / scale
+        train_images=(data.train_images - shift) / scale,
+        test_images=(data.test_images - shift) / scale,
+        mean=shift,
+        std=scale,
     )
 
 
@@ -213,7 +228,7 @@ def _digits() -> ImageData:
     images = (digits.images[..., None] / 16).astype(np.float32)
     labels = digits.target.astype(np.int32)
     test = _rank_in_class(labels, np.arange(len(labels))) % 5 == 4
-    return ImageData("digits", images[~test], labels[~test], images[test], labels[test], 10)
+    return ImageData("digits", images[~test], labels[~test], images[test], labels[test], 10, tuple("0123456789"))
 
 
 def _missing(name: str, folder: Path) -> str:
@@ -239,6 +254,7 @@ def _checked(
     name: str,
     arrays: tuple[np.ndarray | _Rows, np.ndarray, np.ndarray | _Rows, np.ndarray],
     source: Path | str,
+    class_names: Sequence[str] = (),
     num_classes: int | None = None,
 ) -> ImageData:
     train_images = _check_images(arrays[0], f"{source}, training images")
@@ -257,7 +273,10 @@ def _checked(
         raise InputError(f"{source}: the training labels of {name} must be 0 to {expected - 1}, got {found}")
     if test_labels.max() >= expected:
         raise InputError(f"{source}: test labels must be 0 to {expected - 1}, as for training, got {test_labels.max()}")
-    return ImageData(name, train_images, train_labels, test_images, test_labels, expected)
+    names = tuple(map(str, class_names or range(expected)))
+    if len(names) != expected or len(set(names)) != expected:
+        raise InputError(f"{source}: `class_names` must be {expected} different names, one for each class, got {names}")
+    return ImageData(name, train_images, train_labels, test_images, test_labels, expected, names)
 
 
 def _check_images(images: np.ndarray | _Rows, source: str) -> Float32[np.ndarray, "N H W C"]:

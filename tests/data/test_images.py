@@ -115,6 +115,15 @@ def test_arrays_of_ones_own():
     assert len(held_out.train_labels) == 16
 
 
+def test_classes_have_names():
+    images, labels = np.zeros((10, 2, 2), np.uint8), np.repeat([0, 1], 5)
+    assert from_arrays(images, labels).class_names == ("0", "1")
+    assert standardize(from_arrays(images, labels, class_names=["cat", "dog"])).class_names == ("cat", "dog")
+    for wrong in (["cat"], ["cat", "cat"]):
+        with pytest.raises(InputError, match="`class_names` must be 2 different names"):
+            from_arrays(images, labels, class_names=wrong)
+
+
 def test_rows_of_features_are_images_of_one_pixel():
     rows = 100 * np.random.default_rng(0).normal(size=(10, 3))
     data = from_arrays(rows, np.arange(10) % 2)
@@ -292,6 +301,13 @@ def test_standardize_uses_the_training_images_alone():
 
 def rows(images):
     return {image.tobytes() for image in images}
+
+
+def test_standardize_names_what_prepares_other_images():
+    data = toy([30, 30])
+    done = standardize(data)
+    np.testing.assert_array_equal((data.test_images - done.mean) / done.std, done.test_images)
+    assert (data.mean, data.std) == (None, None)
 
 
 def test_split_validation_is_stratified_and_loses_no_image():
