@@ -11,7 +11,7 @@ import jaxnas
 
 ROOT = Path(jaxnas.__file__).parent
 FLOORS = (
-    *("errors", "names", "runtime", "spaces", "data", "networks", "proxies", "scoring", "store", "table"),
+    *("errors", "runtime", "spaces", "data", "networks", "proxies", "scoring", "store", "table"),
     *("objectives", "search", "run", "report", "cli"),
 )
 OUTSIDE = "testing"  # contracts for users' tests: nothing imports it

@@ -10,7 +10,7 @@ import typer
 
 from jaxnas.cli.completion import one_of, some_of
 from jaxnas.errors import InputError
-from jaxnas.names import names
+from jaxnas.runtime.names import names
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Panel, Setting, check_minimum, check_names, choices, settings_of, types_of
 

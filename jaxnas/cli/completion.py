@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from jaxnas.names import SpaceName, names
+from jaxnas.runtime.names import SpaceName, names
 
 
 def one_of(known: Sequence[str]) -> Callable[[str], list[str]]:

@@ -10,7 +10,7 @@ from jaxnas.cli.options import DataOptions, JsonOptions
 from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import console, print_data, print_proxies
-from jaxnas.names import DownloadName
+from jaxnas.runtime.names import DownloadName
 from jaxnas.runtime.settings import REQUIRED, setting
 
 data_app = typer.Typer(rich_markup_mode="rich")

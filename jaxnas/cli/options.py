@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxnas.cli.command import Given
-from jaxnas.names import Engine
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.sections import ProblemConfig
+from jaxnas.runtime.names import Engine
 from jaxnas.runtime.settings import setting
 
 

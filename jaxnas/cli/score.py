@@ -11,10 +11,10 @@ from jaxnas.cli.progress import NullReporter, emit, progress, status, warn
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
 from jaxnas.errors import InputError
-from jaxnas.names import Task
 from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.runtime.events import StageStarted
+from jaxnas.runtime.names import Task
 from jaxnas.runtime.settings import setting
 from jaxnas.scoring.config import ScoringConfig
 

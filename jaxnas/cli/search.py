@@ -10,11 +10,11 @@ from jaxnas.cli.options import DataOptions, OutputOptions, WorkerOptions, column
 from jaxnas.cli.progress import emit, progress, warn
 from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
-from jaxnas.names import MethodName, Tracker
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.runtime.events import join_listeners
+from jaxnas.runtime.names import MethodName, Tracker
 from jaxnas.runtime.settings import setting
 from jaxnas.scoring.config import ScoringConfig
 

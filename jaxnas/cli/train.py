@@ -9,10 +9,10 @@ from jaxnas.cli.progress import emit, progress, warn
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_trained
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.names import SpaceName, names
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import RunConfig, TrainConfig
 from jaxnas.run.sections import NetworkConfig
+from jaxnas.runtime.names import SpaceName, names
 from jaxnas.runtime.settings import REQUIRED, setting
 
 

@@ -1,7 +1,6 @@
 """Zero-cost proxies: pure functions from the quantities of one architecture to one score."""
 
 from jaxnas.data.batch import Batch
-from jaxnas.names import ROBOT_PROXIES
 from jaxnas.proxies.about import EXACT, About, about, orient, passes_of
 from jaxnas.proxies.activation import meco, near
 from jaxnas.proxies.blocks import az_expressivity, az_progressivity, az_trainability
@@ -15,6 +14,7 @@ from jaxnas.proxies.relu import linear_regions, naswot, nwot, regularised_swap, 
 from jaxnas.proxies.synflow import logsynflow, synflow, synflow_bn, synflow_no_bn
 from jaxnas.proxies.variation import grad_sign, zico
 from jaxnas.proxies.zoo import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, Proxy, expand_names
+from jaxnas.runtime.names import ROBOT_PROXIES
 
 __all__ = [
     "EXACT",

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from jaxtyping import Array, Float
 
-from jaxnas.names import ROBOT_PROXIES
 from jaxnas.proxies.activation import meco, near
 from jaxnas.proxies.blocks import az_expressivity, az_progressivity, az_trainability
 from jaxnas.proxies.counts import flops, l2_norm, num_layers, params
@@ -16,6 +15,7 @@ from jaxnas.proxies.quantities import Quantities
 from jaxnas.proxies.relu import linear_regions, naswot, nwot, swap
 from jaxnas.proxies.synflow import logsynflow, synflow, synflow_bn, synflow_no_bn
 from jaxnas.proxies.variation import grad_sign, zico
+from jaxnas.runtime.names import ROBOT_PROXIES
 
 Proxy = Callable[[Quantities], Float[Array, ""]]
 

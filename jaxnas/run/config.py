@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.recipes import PAPER_SEARCHES
 from jaxnas.run.sections import (
@@ -30,6 +29,7 @@ from jaxnas.run.sections import (
     SearchConfig,
     find_preset,
 )
+from jaxnas.runtime.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import check, setting
 from jaxnas.scoring.config import ScoringConfig

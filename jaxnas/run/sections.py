@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jaxnas.errors import InputError
-from jaxnas.names import (
+from jaxnas.runtime.names import (
     ROBOT_PROXIES,
     ImageName,
     MethodName,

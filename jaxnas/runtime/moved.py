@@ -18,6 +18,7 @@ MOVED = {
     "jaxnas.files": "jaxnas.runtime.files",
     "jaxnas.folders": "jaxnas.store.folders",
     "jaxnas.images": "jaxnas.data.images",
+    "jaxnas.names": "jaxnas.runtime.names",
     "jaxnas.parts": "jaxnas.store.parts",
     "jaxnas.pipeline": "jaxnas.run.search",
     "jaxnas.scores": "jaxnas.store.scores",

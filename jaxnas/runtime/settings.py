@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, field, fields
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.names import names
+from jaxnas.runtime.names import names
 
 T = TypeVar("T")
 Panel = Literal["What", "Budget", "Data", "Hardware", "Output"]

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.names import Engine, names
+from jaxnas.runtime.names import Engine, names
 
 ENGINES = names(Engine)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jaxnas.errors import InputError
-from jaxnas.names import Init, Precision, Strategy
+from jaxnas.runtime.names import Init, Precision, Strategy
 from jaxnas.runtime.settings import check, setting
 
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from jaxnas.cli import app, main
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.errors import InputError
-from jaxnas.names import MethodName, names
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
+from jaxnas.runtime.names import MethodName, names
 from jaxnas.runtime.settings import REQUIRED, setting
 from jaxnas.scoring.config import ScoringConfig
 

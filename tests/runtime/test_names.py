@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from jaxnas import names
 from jaxnas.data.catalogue import DATASETS
 from jaxnas.data.tasks import TASKS
 from jaxnas.proxies import PROXIES, PROXY_SETS
 from jaxnas.report.tracking import TRACKERS
+from jaxnas.runtime import names
 from jaxnas.runtime.workers import ENGINES
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import METHODS, PRESETS
@@ -40,7 +40,7 @@ def test_an_alias_lists_the_names_of_the_library(alias, expected):
 
 
 def test_names_import_nothing():
-    code = "import sys; before = set(sys.modules); import jaxnas.names; print(*set(sys.modules) - before)"
+    code = "import sys; before = set(sys.modules); import jaxnas.runtime.names; print(*set(sys.modules) - before)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert not {"jax", "numpy", "pyarrow", "typer"} & set(loaded)
 
