@@ -6,10 +6,11 @@ from .data.catalogue import data_folder as data_folder
 from .data.catalogue import download as download
 from .data.images import ImageData as ImageData
 from .data.images import from_arrays as from_arrays
-from .data.images import load_images as load_images
 from .data.images import minibatch as minibatch
 from .data.images import split_validation as split_validation
 from .data.images import standardize as standardize
+from .data.load import load_images as load_images
+from .data.sources import from_dataset as from_dataset
 from .errors import InputError as InputError
 from .networks import NETWORKS as NETWORKS
 from .networks import DeclaredNetwork as DeclaredNetwork

@@ -17,6 +17,7 @@ from jaxnas.runtime.events import (
     Downloaded,
     Event,
     Listener,
+    Noted,
     PartDamaged,
     QueryAnswered,
     Scored,
@@ -35,6 +36,19 @@ JSON_INTERVAL = 1.0  # seconds between progress objects
 def warn(message: str) -> None:
     """Print a warning on stderr."""
     status.print(f"warning: {message}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def note(message: str, is_warning: bool = False) -> None:
+    """Print a line on stderr, as a warning or plainly."""
+    if is_warning:
+        return warn(message)
+    status.print(message, highlight=False, soft_wrap=True)
+
+
+def show_note(event: Event) -> None:
+    """Print a `Noted` on stderr, and nothing else: a listener where there is no progress yet."""
+    if isinstance(event, Noted):
+        note(event.message, event.is_warning)
 
 
 def emit(event: str, file: IO[str] | None = None, **fields: object) -> None:
@@ -80,6 +94,8 @@ class JsonReporter:
                 self._train(event)
             case PartDamaged(name, message):
                 emit("damaged", self.file, part=name.rpartition("/")[2], message=message)
+            case Noted(message, is_warning):
+                emit("note", self.file, message=message, warning=is_warning)
             case QueryAnswered():
                 emit("query", self.file, **event._asdict())
 
@@ -133,6 +149,8 @@ class BarReporter:
                 self._train(event)
             case PartDamaged(message=message):
                 warn(message)
+            case Noted(message, is_warning):
+                note(message, is_warning)
             case QueryAnswered():
                 self._answer(event)
 

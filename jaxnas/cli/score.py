@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.options import DataOptions, JsonOptions, WorkerOptions
-from jaxnas.cli.progress import NullReporter, emit, progress, status, warn
+from jaxnas.cli.progress import NullReporter, emit, progress, show_note, status, warn
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
 from jaxnas.errors import InputError
@@ -162,7 +162,8 @@ def score(
     problem, network, task = config.problem, config.network, pool.task or ""
     space = spaces.get_space(problem.space)
     archs = _choose(space, pool, config.seed)
-    images = load_standardized(problem.data, data.data_folder)
+    decoded = pool.pixels if Path(problem.data).is_dir() else None  # pictures at that size, arrays by `make_batch`
+    images = load_standardized(problem.data, data.data_folder, pixels=decoded, on_event=show_note)
     job = ScoringJob(
         output.out,
         space,

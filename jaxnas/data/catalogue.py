@@ -44,6 +44,7 @@ class PublicData(NamedTuple):
       places: glob patterns within the data folder in order of preference; one match is enough.
       files: files that `download` fetches, all of which are needed; empty if there is no direct download.
       num_classes: classes of an image set; None for a table.
+      class_names: the names of the classes; empty if they have numbers alone.
     """
 
     name: str
@@ -55,6 +56,7 @@ class PublicData(NamedTuple):
     places: tuple[str, ...] = ()
     files: tuple[PublicFile, ...] = ()
     num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
 
 
 class DataStatus(NamedTuple):
@@ -71,6 +73,19 @@ class DataStatus(NamedTuple):
     path: Path | None
 
 
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR100_CLASSES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
+willow_tree wolf woman worm
+"""
+CIFAR100_CLASSES = tuple(_CIFAR100_CLASSES.split())
+
+
 def _cifar(num_classes: int, size: int, folders: tuple[str, str], md5: str) -> PublicData:
     python, binary = f"cifar-{num_classes}-python.tar.gz", f"cifar-{num_classes}-binary.tar.gz"
     return PublicData(
@@ -83,6 +98,7 @@ def _cifar(num_classes: int, size: int, folders: tuple[str, str], md5: str) -> P
         (f"cifar{num_classes}/*.npz", folders[0], python, folders[1], binary),
         (PublicFile(python, f"https://www.cs.toronto.edu/~kriz/{python}", f"md5:{md5}"),),
         num_classes,
+        CIFAR10_CLASSES if num_classes == 10 else CIFAR100_CLASSES,
     )
 
 

@@ -40,6 +40,13 @@ _BATCHES = (
 _NAMES = {name + ending for batches in _BATCHES for name in (*batches.train, batches.test) for ending in ("", ".bin")}
 
 
+def is_cifar(path: Path) -> bool:
+    """Return whether a path is an archive, or a folder with a batch of CIFAR."""
+    if path.is_dir():
+        return any((path / name).is_file() for name in _NAMES)
+    return path.name.endswith((".tar.gz", ".tgz"))
+
+
 def read_cifar(path: Path) -> tuple[Images, Labels, Images, Labels]:
     """Read training images and labels, test images and labels; the labels of CIFAR-100 are the fine ones.
 

@@ -1,4 +1,4 @@
-"""Labelled image sets: loading, checking, standardising, splitting, drawing one minibatch."""
+"""Labelled image sets: checking, standardising, splitting, drawing one minibatch."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,10 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, Shaped
 from numpy.typing import ArrayLike
 
-from jaxnas.data.catalogue import DATASETS, data_folder, find_data
-from jaxnas.data.cifar import read_cifar
-from jaxnas.errors import InputError, unknown_name
-from jaxnas.runtime.files import read_npz
+from jaxnas.errors import InputError
 
 
 class ImageData(NamedTuple):
@@ -41,37 +38,6 @@ class ImageData(NamedTuple):
     class_names: tuple[str, ...] = ()
     mean: Float32[np.ndarray, " C"] | None = None
     std: Float32[np.ndarray, " C"] | None = None
-
-
-def load_images(name_or_path: str | Path, folder: str | Path | None = None) -> ImageData:
-    """Load an image set by its name in `DATASETS`, or from a file.
-
-    The set "digits" is part of scikit-learn; every fifth image of each class is in its test set.
-
-    Args:
-      name_or_path: a name, or the path of an .npz file with the arrays x_train, y_train, x_test and y_test (or x_val
-        and y_val), or of a folder or .tar.gz with the published batches of CIFAR. Images are [N H W C] or [N H W],
-        uint8 or float in [0, 1]. CIFAR-100 has its 100 fine labels.
-      folder: the data folder, see `jaxnas.data_folder`.
-
-    Raises:
-      InputError: the name is unknown, the file is missing, truncated or corrupt, or its arrays are not a labelled image
-        set.
-    """
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
-    if name == "digits":
-        return _digits()
-    images = [data.name for data in DATASETS.values() if data.kind == "images"]
-    if name in images:
-        found = find_data(name, folder)
-        if found is None:
-            raise InputError(_missing(name, data_folder(folder)))
-        return _checked(name, _read(found), found, num_classes=DATASETS[name].num_classes)
-    if path.exists():
-        return _checked(path.stem, _read(path), path)
-    if len(path.parts) > 1 or path.suffix:
-        raise InputError(f"{path}: no such file; give the path of an .npz file, or one of {', '.join(images)}")
-    raise unknown_name("image set", name, images)
 
 
 def from_arrays(
@@ -103,28 +69,28 @@ def from_arrays(
     if given[2] is None:
         _check_images(_as_pixels(arrays[0], name), f"{name}, training images")
         labels = _check_labels(arrays[1], len(arrays[0]), f"{name}, training labels")
-        test = _rank_in_class(labels, np.arange(len(labels))) % 5 == 4
+        test = rank_in_class(labels, np.arange(len(labels))) % 5 == 4
         if not test.any():
             raise InputError(f"{name}: no class has five images, of which one would be a test image; give `x_test`")
         arrays = [arrays[0][~test], labels[~test], arrays[0][test], labels[test]]
-    return _checked(
+    return check_arrays(
         name, (_as_pixels(arrays[0], name), arrays[1], _as_pixels(arrays[2], name), arrays[3]), name, class_names
     )
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rows of features as images of one pixel, whose values need not lie in [0, 1]."""
 
     values: Float32[np.ndarray, "N 1 1 F"]
 
 
-def _as_pixels(x: np.ndarray, name: str) -> np.ndarray | _Rows:
+def _as_pixels(x: np.ndarray, name: str) -> np.ndarray | Rows:
     """Return rows of features as images of one pixel, and images unchanged."""
     if x.ndim != 2:
         return x
     if x.dtype.kind not in "iuf" or not np.isfinite(x).all():
         raise InputError(f"{name}: rows must be finite numbers [N, F], got dtype {x.dtype}, or NaN or inf")
-    return _Rows(x.astype(np.float32)[:, None, None, :])
+    return Rows(x.astype(np.float32)[:, None, None, :])
 
 
 def standardize(data: ImageData) -> ImageData:
@@ -169,7 +135,7 @@ def split_validation(
         )
     taken = np.clip(np.rint(fraction * counts), 1, counts - 1)
     order = np.random.default_rng(seed).permutation(len(data.train_labels))
-    chosen = _rank_in_class(data.train_labels, order) < taken[data.train_labels]
+    chosen = rank_in_class(data.train_labels, order) < taken[data.train_labels]
     rest = data._replace(train_images=data.train_images[~chosen], train_labels=data.train_labels[~chosen])
     return rest, data.train_images[chosen], data.train_labels[chosen]
 
@@ -190,7 +156,7 @@ def minibatch(
             f"got {size}"
         )
     order = np.random.default_rng(seed).permutation(len(data.train_labels))
-    rank = _rank_in_class(data.train_labels, order)
+    rank = rank_in_class(data.train_labels, order)
     chosen = order[np.argsort(rank[order], kind="stable")][:size]
     return data.train_images[chosen], data.train_labels[chosen]
 
@@ -211,7 +177,7 @@ def fingerprint(*arrays: Shaped[np.ndarray | jax.Array, "..."]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _rank_in_class(labels: Int32[np.ndarray, " N"], order: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+def rank_in_class(labels: Int32[np.ndarray, " N"], order: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
     """Return the position 0, 1, ... of each image among those of its class, in the given order of images."""
     rank = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
@@ -220,43 +186,25 @@ def _rank_in_class(labels: Int32[np.ndarray, " N"], order: Int[np.ndarray, " N"]
     return rank
 
 
-def _digits() -> ImageData:
-    # Imported here because the import takes a second and no other set needs it.
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = (digits.images[..., None] / 16).astype(np.float32)
-    labels = digits.target.astype(np.int32)
-    test = _rank_in_class(labels, np.arange(len(labels))) % 5 == 4
-    return ImageData("digits", images[~test], labels[~test], images[test], labels[test], 10, tuple("0123456789"))
-
-
-def _missing(name: str, folder: Path) -> str:
-    data = DATASETS[name]
-    places = ", ".join(data.places)
-    remedy = f"run `jaxnas data get {name}` ({data.files[0].address})" if data.files else f"get it from {data.address}"
-    return f"no {name} in {folder} (looked for {places}): {remedy}"
-
-
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return training images and labels, test images and labels, as they are in the file."""
-    if path.is_dir() or path.name.endswith((".tar.gz", ".tgz")):
-        return read_cifar(path)
-    arrays = read_npz(path)
-    other = "val" if "x_val" in arrays and "x_test" not in arrays else "test"
-    keys = ("x_train", "y_train", f"x_{other}", f"y_{other}")
-    if missing := [key for key in keys if key not in arrays]:
-        raise InputError(f"{path}: no array {missing[0]!r}; it has {', '.join(arrays) or 'none'}")
-    return arrays[keys[0]], arrays[keys[1]], arrays[keys[2]], arrays[keys[3]]
-
-
-def _checked(
+def check_arrays(
     name: str,
-    arrays: tuple[np.ndarray | _Rows, np.ndarray, np.ndarray | _Rows, np.ndarray],
+    arrays: tuple[np.ndarray | Rows, np.ndarray, np.ndarray | Rows, np.ndarray],
     source: Path | str,
     class_names: Sequence[str] = (),
     num_classes: int | None = None,
 ) -> ImageData:
+    """Check and convert arrays.
+
+    Args:
+      name: name of the set.
+      arrays: training images and labels, test images and labels.
+      source: the file, for messages.
+      class_names: the names of the classes; by default their numbers.
+      num_classes: the number of classes that there must be, if known.
+
+    Raises:
+      InputError: see `from_arrays`.
+    """
     train_images = _check_images(arrays[0], f"{source}, training images")
     test_images = _check_images(arrays[2], f"{source}, test images")
     if train_images.shape[1:] != test_images.shape[1:]:
@@ -279,8 +227,8 @@ def _checked(
     return ImageData(name, train_images, train_labels, test_images, test_labels, expected, names)
 
 
-def _check_images(images: np.ndarray | _Rows, source: str) -> Float32[np.ndarray, "N H W C"]:
-    if isinstance(images, _Rows):
+def _check_images(images: np.ndarray | Rows, source: str) -> Float32[np.ndarray, "N H W C"]:
+    if isinstance(images, Rows):
         if not images.values.size:
             raise InputError(f"{source} must be [N, F] with at least one row, got shape {images.values[:, 0, 0].shape}")
         return images.values
@@ -304,7 +252,7 @@ def _check_labels(labels: np.ndarray, count: int, source: str) -> Int32[np.ndarr
     if labels.shape != (count,):
         raise InputError(f"{source} must have shape [{count}], one for each image, got {labels.shape}")
     if labels.dtype.kind not in "iu":
-        raise InputError(f"{source} must be integers 0 to K-1, got {labels.dtype}")
+        raise InputError(f"{source} must be integers 0 to K-1, got {labels.dtype}; texts are for `from_dataset`")
     if labels.min() < 0 or labels.max() >= 2**31:
         raise InputError(f"{source} must be 0 to K-1, got {labels.min()} to {labels.max()}")
     return labels.astype(np.int32)

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.data.batch import Batch
-from jaxnas.data.images import ImageData, load_images, minibatch, resize, standardize
+from jaxnas.data.images import ImageData, minibatch, resize, standardize
+from jaxnas.data.load import load_images
 from jaxnas.data.tasks import get_task, task_batch
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import NETWORKS, SearchNetwork
 from jaxnas.objectives.tabular import Table, load_nasbench201, load_table
 from jaxnas.proxies import expand_names
+from jaxnas.runtime.events import Listener
 from jaxnas.runtime.records import Record
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SearchSpace, get_space
@@ -20,9 +22,11 @@ from jaxnas.store.shipped import load_scores, shipped_scores
 from jaxnas.store.store import read_scores
 
 
-def load_standardized(name: str, folder: Path | None = None) -> ImageData:
-    """Load images by name or path, each channel with mean 0 and standard deviation 1 over the training set."""
-    return standardize(load_images(name, folder))
+def load_standardized(
+    name: str, folder: Path | None = None, *, pixels: int | None = None, on_event: Listener | None = None
+) -> ImageData:
+    """Load images as `load_images` does, each channel with mean 0 and standard deviation 1 over the training set."""
+    return standardize(load_images(name, folder, pixels=pixels, on_event=on_event))
 
 
 def make_network(space: str, data: ImageData, channels: int, cells_per_stage: int, task: str = "") -> SearchNetwork:

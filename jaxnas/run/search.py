@@ -73,7 +73,7 @@ def search_images(
     make_writable(folder)
     if scores is not None and table is not None:
         return _search(config, space, pool, _looked_up(config, space, pool, table), lambda: scores, on_event)
-    data = load_standardized(problem.data, data_folder)
+    data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
     supernet = _Supernet(config, space, network, data, folder, workers, on_event)
     objective = supernet.train(pool) if table is None else _looked_up(config, space, pool, table)

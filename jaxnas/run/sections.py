@@ -38,7 +38,8 @@ def find_proxy(name: str) -> None:
 
 
 PUBLISHED = "as published with `train` and --preset paper"
-ABOUT_SPACE, ABOUT_DATA = "Search space.", "Images by name, or the path of an .npz file."
+ABOUT_SPACE, ABOUT_DATA = "Search space.", "Images: a folder of pictures, a file, or a name."
+ABOUT_PIXELS = "Side to which all images are resized."
 ABOUT_TABLE = "Table where accuracies are looked up: by name, or a CSV or Parquet file."
 ABOUT_COLUMN = "Column of the table that the search maximises."
 ABOUT_TEST_COLUMN = "Column of the table that is reported at the end."
@@ -55,7 +56,8 @@ class ProblemConfig:
 
     Attributes:
       space: name of the search space.
-      data: name or path of the images.
+      data: name or path of the images, see `jaxnas.load_images`.
+      pixels: side to which images are resized; None for the rule of `jaxnas.load_images`.
       table: table of accuracies that replaces training; None for training.
       column: column of the table that the search maximises.
       test_column: column of the table that is reported at the end; empty reports none.
@@ -63,6 +65,7 @@ class ProblemConfig:
 
     space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
     data: str = setting("digits", ABOUT_DATA, "Data", suggestions=ImageName)
+    pixels: int | None = setting(None, ABOUT_PIXELS, "Data", minimum=1, shown="of the images, at most 64, else 32")
     table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, shown="train instead")
     column: str = setting("", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
     test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)

@@ -147,6 +147,18 @@ class Downloaded(NamedTuple):
     total: int | None
 
 
+class Noted(NamedTuple):
+    """Something that the user should know about the data or the result.
+
+    Attributes:
+      message: one line.
+      is_warning: whether something was left out, or should be changed.
+    """
+
+    message: str
+    is_warning: bool = False
+
+
 class SearchFinished(NamedTuple):
     """A search has its result.
 
@@ -166,6 +178,7 @@ Event: TypeAlias = (
     | QueryAnswered
     | SeedsFinished
     | Downloaded
+    | Noted
     | SearchFinished
 )
 Listener: TypeAlias = Callable[[Event], None]

@@ -12,12 +12,12 @@ from jaxnas.data.images import (
     ImageData,
     fingerprint,
     from_arrays,
-    load_images,
     minibatch,
     resize,
     split_validation,
     standardize,
 )
+from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
 
 
@@ -175,9 +175,9 @@ def test_unknown_and_missing_sets(tmp_path):
         load_images("cifar10", tmp_path)
     with pytest.raises(InputError, match="get it from http"):
         load_images("tiny16", tmp_path)
-    (tmp_path / "table.csv").write_text("a,b\n")
+    (tmp_path / "table.npz").write_text("a,b\n")
     with pytest.raises(InputError, match=r"not an \.npz file"):
-        load_images(tmp_path / "table.csv")
+        load_images(tmp_path / "table.npz")
 
 
 def cifar_files(num_classes, binary):

@@ -13,7 +13,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas.data.images import ImageData, load_images, split_validation, standardize
+from jaxnas.data.images import ImageData, split_validation, standardize
+from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
 from jaxnas.networks import DARTSNetwork, NASBench201Network, SearchNetwork
 from jaxnas.objectives import trainer

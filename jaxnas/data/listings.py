@@ -1,0 +1,214 @@
+"""Labelled pictures in files: folders of classes, CSV and Parquet lists of files, Parquet files with the pictures."""
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxnas.data.examples import Example
+from jaxnas.data.pictures import ENDINGS
+from jaxnas.errors import InputError
+from jaxnas.runtime.files import read_bytes
+
+FORMS = (
+    "a folder with a subfolder of pictures for each class, also below train, val and test; a CSV or Parquet file of "
+    "paths and labels; Parquet files of pictures as the Hugging Face hub has them; an .npz file; CIFAR's batches"
+)
+LISTS = (".csv", ".tsv", ".parquet")
+_TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
+_SUBSETS = {**dict.fromkeys(_TRAIN, "train"), **dict.fromkeys(_VAL, "val"), **dict.fromkeys(_TEST, "test")}
+_PICTURE = ("image", "img", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
+_LABEL = ("label", "labels", "class", "category", "target", "y", "fine_label")
+_SUBSET = ("split", "subset", "set", "partition")
+
+Rows: TypeAlias = Iterator[Mapping[str, Any]]
+
+
+class Listing(NamedTuple):
+    """The pictures of a source.
+
+    Attributes:
+      examples: the labelled pictures in an order that is the same in every call.
+      class_names: the names of the classes where they are known apart from the labels.
+    """
+
+    examples: list[Example]
+    class_names: list[str]
+
+
+def list_folder(folder: Path) -> Listing:
+    """List the pictures of a folder.
+
+    Validation pictures are test pictures where there are no others, and are added to the training pictures where there
+    are: a search splits its own validation images off these.
+
+    Raises:
+      InputError: it has none of the known forms.
+    """
+    subfolders = _subfolders(folder)
+    by_name = {subfolder.name.lower(): subfolder for subfolder in subfolders}
+    if any(name in _TRAIN for name in by_name) and any(_subfolders(one) for one in subfolders):
+        if other := [one.name for name, one in by_name.items() if name not in _SUBSETS]:
+            raise InputError(f"{folder}: the folder {other[0]!r} is next to train and not val or test: move it away")
+        subsets = {_SUBSETS[name]: one for name, one in by_name.items() if _subfolders(one)}
+    elif any(_pictures(one) for one in subfolders):
+        subsets = {"train": folder}
+    else:
+        return _list_files(folder)
+    classes = {name: _subfolders(one) for name, one in subsets.items()}
+    names = sorted({one.name for folders in classes.values() for one in folders}, key=_natural)
+    labelled = [
+        (subset, Example(str(path.relative_to(folder)), path, one.name))
+        for subset, folders in classes.items()
+        for one in sorted(folders, key=lambda one: names.index(one.name))
+        for path in _pictures(one)
+    ]
+    return Listing(_split(labelled), names)
+
+
+def list_file(path: Path) -> Listing:
+    """List the pictures of a CSV, TSV or Parquet file, whose columns are known by their names.
+
+    Paths are relative to the folder of the file.
+
+    Raises:
+      InputError: it is damaged, or has no column of pictures or of labels.
+    """
+    return _list_tables([path])
+
+
+def _list_files(folder: Path) -> Listing:
+    """List the pictures of the lists in a folder, as a data set of the hub has them."""
+    parquet = sorted(folder.rglob("*.parquet"))
+    lists = parquet or sorted(path for path in folder.iterdir() if path.suffix.lower() in LISTS)
+    if not lists or (len(lists) > 1 and not parquet):
+        raise InputError(f"{folder}: no labelled images; jaxnas reads {FORMS}")
+    return _list_tables(lists)
+
+
+def _list_tables(paths: Sequence[Path]) -> Listing:
+    labelled: list[tuple[str, Example]] = []
+    names: list[str] = []
+    for path in paths:
+        columns, names, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+        picture, label = find_column("pictures", columns, path), find_column("labels", columns, path)
+        subset = next((name for name in columns if name.lower() in _SUBSET), None)
+        for number, row in enumerate(rows, start=1):
+            where, source = _picture_of(row[picture], path, number)
+            part = str(row[subset]).lower() if subset else _subset_of(path)
+            if part not in _SUBSETS:
+                raise InputError(f"{path}, row {number}: {subset} must be train, val or test, got {part!r}")
+            labelled.append((_SUBSETS[part], Example(where, source, _label_of(row[label], bool(names)))))
+    return Listing(_split(labelled), names)
+
+
+def _split(labelled: Iterable[tuple[str, Example]]) -> list[Example]:
+    """Return the examples with their subset: val is test where there is no test set."""
+    examples: dict[str, list[Example]] = defaultdict(list)
+    for subset, example in labelled:
+        examples[subset].append(example)
+    tests = examples["test"] if any(one.label is not None for one in examples["test"]) else examples["val"]
+    training = [*examples["train"], *(examples["val"] if tests is not examples["val"] else [])]
+    return [*training, *(example._replace(is_test=True) for example in tests)]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    hidden = (".", "__")
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(hidden))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Return the files in a folder and below whose ending is one of pictures."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    return sorted(path for path in files if not path.name.startswith("."))
+
+
+def _natural(text: str) -> tuple[int, str]:
+    """Return a key that sorts numbers by value, before texts."""
+    return (int(text), text) if text.isdecimal() else (2**63, text)
+
+
+def _subset_of(path: Path) -> str:
+    """Return the subset that the name of a file begins with, or that its folder is called; else "train"."""
+    candidates = (path.stem.lower().replace("_", "-").partition("-")[0], path.parent.name.lower())
+    return next((name for name in candidates if name in _SUBSETS), "train")
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[str], Rows]:
+    """Return columns, no names of classes, and rows of a CSV file separated by commas, semicolons or tabs."""
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from error
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), restval="")
+    return list(reader.fieldnames or []), [], reader
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[str], Rows]:
+    """Return columns, names of classes and rows of a Parquet file; the hub's metadata have the names."""
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, features = file.schema_arrow, _features(file.schema_arrow)
+            wanted = [name for name in schema.names if name.strip().lower() in (*_PICTURE, *_LABEL, *_SUBSET)]
+            table = file.read(columns=wanted)
+    except (OSError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: unreadable Parquet file ({reason})") from error
+    label = next((name for name in table.column_names if name.lower() in _LABEL), "")
+    names = list(map(str, features.get(label, {}).get("names", [])))
+    return table.column_names, names, (row for batch in table.to_batches(256) for row in batch.to_pylist())
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Return what the Hugging Face hub's metadata say of the columns; nothing where there are none."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def find_column(what: Literal["pictures", "labels"], columns: Iterable[str], source: Path | str = "data set") -> str:
+    """Return the column of pictures or labels, the one whose name comes first among those known.
+
+    Raises:
+      InputError: no column has such a name.
+    """
+    known = _PICTURE if what == "pictures" else _LABEL
+    columns = list(columns)
+    by_name = {name.strip().lower(): name for name in reversed(columns)}
+    found = next((by_name[name] for name in known if name in by_name), None)
+    if found is None:
+        has = ", ".join(columns) or "none"
+        raise InputError(f"{source}: no column of {what} ({', '.join(known)}); it has {has}: rename one")
+    return found
+
+
+def _picture_of(value: object, path: Path, number: int) -> tuple[str, Path | bytes]:
+    """Return the place of a picture for messages, and its path or content."""
+    if isinstance(value, bytes):
+        return f"{path.name}, row {number}", value
+    if isinstance(value, dict):
+        content, value = value.get("bytes"), value.get("path")
+        if isinstance(content, bytes):
+            return str(value or f"{path.name}, row {number}"), content
+    if not isinstance(value, str) or not value.strip():
+        return f"{path.name}, row {number}", b""
+    return value, path.parent / value.strip()
+
+
+def _label_of(value: object, is_number: bool) -> Hashable:
+    """Return a label: whole numbers as such, everything else as text, None where it is missing."""
+    if value is None or value == "" or (is_number and value == -1):
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if text.isdecimal() and str(int(text)) == text else text
+    return value if isinstance(value, int) else str(value)

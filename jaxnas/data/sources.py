@@ -1,0 +1,117 @@
+"""Image sets from objects of other libraries, which are known by what they can do and are not imported."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from jaxnas.data.examples import Example, assemble, warn_of_skipped
+from jaxnas.data.images import ImageData
+from jaxnas.data.listings import find_column
+from jaxnas.errors import InputError
+from jaxnas.runtime.events import Listener
+
+_TESTS = ("test", "validation", "val", "valid")  # the first of them in a dictionary of data sets is the test set
+
+
+def from_dataset(
+    train: Any,
+    test: Any = None,
+    *,
+    name: str = "dataset",
+    class_names: Sequence[str] = (),
+    pixels: int | None = None,
+    on_event: Listener = warn_of_skipped,
+) -> ImageData:
+    """Make an image set from a data set of PyTorch, Hugging Face or any iterable of (image, label).
+
+    The set is read once. An image is a Pillow image, a path, the content of a file, or an array [H W], [H W C] or, as
+    PyTorch has them, [C H W]: uint8, uint16 or floats in [0, 1]. Images may differ in size and mode. A label is a whole
+    number or a text. `from_arrays` is for images that are one array.
+
+    Args:
+      train: a torch `Dataset` or `DataLoader`; a `datasets.Dataset`, or a dictionary of them by train and test, or
+        validation; or an iterable of pairs, such as a list or `zip(images, labels)`. The order of a shuffled loader
+        decides which images are test images.
+      test: the test images in the same form; None moves every fifth image of each class to the test set.
+      name: name for messages and provenance.
+      class_names: the names of classes 0 to K - 1; default: those of `train.classes` or `train.features`, else the
+        labels.
+      pixels: side of the images, see `load_images`.
+      on_event: receives a `Noted` on the size of images and on those skipped; default: warn of the latter.
+
+    Raises:
+      InputError: an element is not a pair, no image can be read, a class has none, or there are fewer than two classes.
+    """
+    if isinstance(train, Mapping):
+        parts = dict(train)
+        if "train" not in parts:
+            raise InputError(f"{name}: no data set 'train' in the dictionary; it has {', '.join(map(str, parts))}")
+        train = parts["train"]
+        test = next((parts[part] for part in _TESTS if part in parts), None) if test is None else test
+    examples = chain(_examples(train, name, is_test=False), () if test is None else _examples(test, name, is_test=True))
+    return assemble(examples, name, class_names or _class_names(train), pixels, on_event)
+
+
+def _class_names(source: Any) -> Sequence[str]:
+    """Return the names of classes that a data set knows: torchvision's `classes`, or the hub's `features`."""
+    classes = getattr(source, "classes", None) or getattr(getattr(source, "dataset", None), "classes", None)
+    if classes:
+        return list(map(str, classes))
+    features = getattr(source, "features", None)
+    if not isinstance(features, Mapping):
+        return ()
+    return list(getattr(features[find_column("labels", features)], "names", None) or ())
+
+
+def _examples(source: Any, name: str, *, is_test: bool) -> Iterator[Example]:
+    number = 0
+    for element in _elements(source, name):
+        for image, label in _pairs(element, name, number):
+            where = str(image) if isinstance(image, str) else f"{'test ' if is_test else ''}image {number}"
+            yield Example(where, _as_picture(image), _as_label(label), is_test)
+            number += 1
+
+
+def _elements(source: Any, name: str) -> Iterable[Any]:
+    """Return the elements of a source; PyTorch's data sets need not be iterable, nor end."""
+    if isinstance(source, Iterable):
+        return source
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return (source[index] for index in range(len(source)))
+    raise InputError(f"{name}: {type(source).__name__} is not an iterable of (image, label) or a data set")
+
+
+def _pairs(element: Any, name: str, number: int) -> Iterable[tuple[Any, Any]]:
+    """Return the image and the label of an element, or all of a batch."""
+    if isinstance(element, Mapping):
+        image, label = (element[find_column(what, element)] for what in ("pictures", "labels"))
+    elif isinstance(element, tuple | list) and len(element) == 2:
+        image, label = element
+    else:
+        raise InputError(f"{name}: element {number} must be a pair (image, label), got {type(element).__name__}")
+    if getattr(image, "ndim", 0) == 4 and getattr(label, "ndim", 0) == 1:
+        return zip(image, label, strict=True)
+    return [(image, label)]
+
+
+def _as_picture(image: Any) -> Any:
+    """Return what `jaxnas.data.pictures` takes: arrays become NumPy arrays with the channels last."""
+    if isinstance(image, str | bytes) or hasattr(image, "getexif") or hasattr(image, "__fspath__"):
+        return image
+    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4)
+    return np.moveaxis(array, 0, -1) if channels_first or (array.ndim == 3 and hasattr(image, "detach")) else array
+
+
+def _as_label(label: Any) -> Hashable:
+    """Return a whole number, a text, or None for a label that is missing, which the hub writes as -1."""
+    if isinstance(label, bytes):
+        return label.decode()
+    if isinstance(label, str) or label is None:
+        return label
+    value = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
+    if value.size != 1 or value.dtype.kind not in "iub":
+        return str(label)
+    return None if int(value.item()) == -1 else int(value.item())
