@@ -43,6 +43,7 @@ MARKS = {
     "tutorials/own-method.md": (),
     "tutorials/own-proxy.md": (),
     "tutorials/own-space.md": (),
+    "tutorials/own-table.md": (),
     "tutorials/read-a-report.md": pytest.mark.slow,
     "tutorials/reproduce-the-paper.md": pytest.mark.data,
     "tutorials/scale-out.md": pytest.mark.slow,

@@ -14,6 +14,7 @@ from jaxnas.runtime.names import names
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Panel, Setting, check_minimum, check_names, choices, settings_of, types_of
 
+EXTENDING = ("scores",)  # options that may add names: proxies are columns of given scores
 PANELS = (None, *get_args(Panel))  # None: the panel of the options that come first
 
 
@@ -80,8 +81,9 @@ def takes(
         @wraps(command)
         def parsed(**values: object) -> None:
             given = {group: Given() for group in groups}
+            is_open = any(values.get(name) for name in EXTENDING)
             for name, parameter in by_name.items():
-                value = _parse(parameter, values.pop(name, None))
+                value = _parse(parameter, values.pop(name, None), is_open)
                 if value is not None:
                     given[parameter.group][name] = value
             made = {group: kind(**given[group]) for group, kind in groups.items() if isinstance(kind, type)}
@@ -149,8 +151,13 @@ def _describe(parameter: Parameter) -> str:
     return " ".join(sentences)
 
 
-def _parse(parameter: Parameter, value: object) -> object:
+def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object:
     """Return the value that the configuration gets, or None if the user gave none.
+
+    Args:
+      parameter: the option.
+      value: what the user gave.
+      is_open: whether the configuration checks names that it can look up, because another option may add some.
 
     Raises:
       InputError: it is empty, not one of the known names, not a whole number, or below the minimum.
@@ -163,7 +170,8 @@ def _parse(parameter: Parameter, value: object) -> object:
         parts = tuple(part.strip() for part in str(value).split(",") if part.strip())
         is_whole = get_args(parameter.kind)[0] is int
         value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else parts
-    check_names(parameter.name, parameter.about, value, parameter.known)
+    if not (is_open and parameter.about.lookup):
+        check_names(parameter.name, parameter.about, value, parameter.known)
     check_minimum(parameter.flag, parameter.about, value)
     return value
 

@@ -52,3 +52,17 @@ def columns_of(table: str | None, settings: Given) -> dict[str, str]:
     """Return the columns to maximise and to report: those given, or the published ones of NAS-Bench-201."""
     published = CompareConfig if table == "nasbench201" else ProblemConfig
     return {name: settings.get(name) or getattr(published, name) for name in ("column", "test_column")}
+
+
+def space_of_table(settings: Given) -> dict[str, str]:
+    """Return the space of the architectures of the table, where the user names none."""
+    from jaxnas.run.tables import guess_space
+
+    return {"space": guess_space(settings["table"], ProblemConfig.space)}
+
+
+def unknown_proxies(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that are not of proxies of jaxnas: columns of the given scores."""
+    from jaxnas.proxies import PROXIES
+
+    return tuple(name for name in names if name not in PROXIES)

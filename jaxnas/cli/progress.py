@@ -21,6 +21,7 @@ from jaxnas.runtime.events import (
     PartDamaged,
     QueryAnswered,
     Scored,
+    SearchStarted,
     SeedsFinished,
     StageStarted,
     TrainingProgress,
@@ -30,6 +31,7 @@ from jaxnas.runtime.records import to_plain
 status = Console(stderr=True, markup=False)
 
 QUIET_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+FAILED = "diverged, the search continues"
 JSON_INTERVAL = 1.0  # seconds between progress objects
 
 
@@ -133,10 +135,13 @@ class BarReporter:
         self.awaits_scores = True
         self.last_line = self.started = time.monotonic()
         self.cost = 0.0  # seconds of the queries so far
+        self.unit = " %"  # of the objective
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
         match event:
+            case SearchStarted(settings=settings):
+                self.unit = " %" if settings.get("table") in (None, "nasbench201") else ""
             case StageStarted(stage):
                 self._start(stage)
             case Scored(done, total):
@@ -209,9 +214,11 @@ class BarReporter:
 
     def _answer(self, query: QueryAnswered) -> None:
         self._stop_waiting()
-        outcome = f"{query.objective:6.2f} %" if math.isfinite(query.objective) else "diverged, the search continues"
+        form = ".2f" if self.unit else ".6g"
+        outcome = f"{query.objective:6{form}}{self.unit}" if math.isfinite(query.objective) else FAILED
         cost = f"   {query.cost:.1f} s" if math.isfinite(query.cost) else ""
-        line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   best {query.best:.2f} %{cost}"
+        best = f"best {query.best:{form}}{self.unit}"
+        line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   {best}{cost}"
         if math.isfinite(query.cost) and query.number < query.budget:
             self.cost = self.cost + query.cost if query.number > 1 else query.cost
             left = (query.budget - query.number) * self.cost / query.number

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.completion import shipped
-from jaxnas.cli.options import DataOptions, OutputOptions, WorkerOptions, columns_of
+from jaxnas.cli.idle import refuse_idle
+from jaxnas.cli.options import (
+    DataOptions,
+    OutputOptions,
+    WorkerOptions,
+    columns_of,
+    space_of_table,
+    unknown_proxies,
+)
 from jaxnas.cli.progress import emit, progress, warn
 from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
@@ -66,6 +74,7 @@ def search(
       jaxnas search --data cifar10 --channels 16 --compare random
       jaxnas search darts --data cifar10 --pool 300 --budget 10 --epochs 1
       jaxnas search --table nasbench201
+      jaxnas search --table mine.csv --scores scores.csv --column accuracy
       jaxnas search --track tensorboard,mlflow
       jaxnas search --data cifar10 --engine ray --workers 8
     """
@@ -73,13 +82,17 @@ def search(
     from jaxnas.proxies import expand_names
     from jaxnas.report.tracking import how_to_look, track
     from jaxnas.run.run import run_record
-    from jaxnas.run.search import search_images
+    from jaxnas.run.search import given_scores, search_images
     from jaxnas.runtime.workers import open_workers
 
     table = settings.get("table")
-    proxies = expand_names(settings.get("proxies", ())) or None
-    config = run_config(**{**settings, **columns_of(table, settings), "proxies": proxies})
+    proxies = expand_names(settings.get("proxies", ()))
+    chosen = {"proxies": proxies or None, "custom": unknown_proxies(proxies) if source.scores else ()}
+    space = space_of_table(settings) if table and "space" not in settings else {}
+    config = run_config(**{**settings, **space, **columns_of(table, settings), **chosen})
     problem = config.problem
+    scores = given_scores(config, source.scores)
+    refuse_idle(settings, table=table, scores=scores)
     folder = output.out or Path("runs", f"{problem.space}-{Path(table or problem.data).stem}-seed{config.seed}")
     tracking = track(output.track, folder)
     workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
@@ -90,7 +103,7 @@ def search(
             config,
             folder,
             data_folder=data.data_folder,
-            scores_path=source.scores,
+            scores_path=scores,
             workers=None if hardware.engine == "local" else staff,
             on_event=join_listeners(shown, tracking),
         )._replace(command=this_command())
@@ -149,7 +162,8 @@ def compare(
     from jaxnas.runtime.workers import open_workers
 
     table = settings.get("table", CompareConfig.table)
-    config = CompareConfig(**{**settings, **columns_of(table, settings)})
+    space = space_of_table(settings) if "table" in settings and "space" not in settings else {}
+    config = CompareConfig(**{**settings, **space, **columns_of(table, settings)})
     folder = output.out or Path("runs", "compare")
     workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
     with keeping(folder), progress(output.as_json) as shown, workers as staff:

@@ -21,7 +21,7 @@ from jaxnas.runtime.records import Record
 if TYPE_CHECKING:
     from jaxnas.data.catalogue import DataStatus
     from jaxnas.proxies import About
-    from jaxnas.run.run import Run
+    from jaxnas.run.run import Outcome, Run
     from jaxnas.run.train import TrainedArch
     from jaxnas.search import SearchResult
     from jaxnas.store.estimate import Estimate
@@ -124,28 +124,36 @@ def print_run(run: "Run") -> None:
     for method, outcome in run.outcomes.items():
         result = outcome.result
         console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
-        console.print(_query_table([row for row in rows if row["method"] == method], result))
+        chosen = [row for row in rows if row["method"] == method]
+        console.print(_query_table(chosen, result, run.config.measures))
     _print_weights(run)
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
         console.print(f"{method} selects", highlight=False)
         console.print(f"  {selected}", highlight=False, soft_wrap=True)
-        found = f"validation accuracy {outcome.result.best:.2f} %, test accuracy {outcome.test_accuracy:.2f} %"
-        console.print(f"  {found}", highlight=False)
+        console.print(f"  {_measured(outcome, run.config.measures)}", highlight=False)
         if outcome.result.num_failed:
             console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
     times = [f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items()]
     _fill_with(f"{len(run.scores.archs)} architectures;", times)
 
 
-def _query_table(rows: Sequence[Record], result: "SearchResult") -> Table:
+def _measured(outcome: "Outcome", measures: tuple[str, str, str]) -> str:
+    """Return objective and test accuracy in words, under the names of the columns of a table."""
+    validation, test, unit = measures
+    values = {validation: outcome.result.best, **({test: outcome.test_accuracy} if test else {})}
+    return ", ".join(f"{name} {value:.2f} %" if unit else f"{name} {value:.6g}" for name, value in values.items())
+
+
+def _query_table(rows: Sequence[Record], result: "SearchResult", measures: tuple[str, str, str]) -> Table:
     """Tabulate one line per query; architectures too long for a line are named by their index in the space."""
     fits = max(len(row["arch"]) for row in rows) <= console.width - 40
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("query", "phase", "val. acc. %", "seconds", "architecture" if fits else "index"):
+    objective, unit = ("val. acc. %", "%") if measures[2] else (measures[0], "")
+    for name in ("query", "phase", objective, "seconds", "architecture" if fits else "index"):
         table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", no_wrap=True)
     for row in rows:
-        accuracy = f"{row['objective']:.2f}" if math.isfinite(row["objective"]) else "diverged"
+        accuracy = f"{row['objective']:{'.2f' if unit else '.6g'}}" if math.isfinite(row["objective"]) else "diverged"
         cost = f"{row['seconds']:.1f}" if math.isfinite(row["seconds"]) else "-"
         chosen = result.queries[row["query"] - 1] == result.selected
         cells = (str(row["query"]), row["phase"], accuracy, cost, row["arch"] if fits else str(row["index"]))

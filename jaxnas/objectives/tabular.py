@@ -1,29 +1,20 @@
 """Objectives from tables: benchmark tables, custom tables, published proxy scores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from jaxtyping import Float64, Int8
 
 from jaxnas.data.catalogue import DATASETS, data_folder, find_data
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.runtime.files import read_bytes, read_npz, read_pickle
+from jaxnas.objectives.table_files import PICKLES, Column, listed, read_table_file, to_numbers
+from jaxnas.runtime.files import read_npz
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs, enumerate_archs
 
 FAILED = -1e8  # what NAS-Bench-Suite-Zero stores for a score that could not be computed
-
-Column: TypeAlias = list[Any] | np.ndarray  # as read, before it is checked
-
-# What Arrow raises on damaged files, and Python on cells that it has no objects for, such as a date in the year 10000.
-_UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)
-
-_PICKLES = (".p", ".pkl", ".pickle")
-_ENDINGS = (".csv", ".parquet", ".npz", *_PICKLES)
 
 # RoBoT's files and their columns, under the names of the compiled NAS-Bench-201 table.
 _ROBOT_COLUMNS = {
@@ -41,21 +32,25 @@ class Table(NamedTuple):
     Attributes:
       archs: architectures, as vectors of their space [A D].
       columns: measurements [A] by name; NaN where there is none.
+      texts: columns of text, which are left out, by name; the value names the first cell that is not a number.
     """
 
     archs: Int8[np.ndarray, "A D"]
     columns: dict[str, Float64[np.ndarray, " A"]]
+    texts: Mapping[str, str] = MappingProxyType({})
 
 
 def load_table(path: str | Path, space: SearchSpace, arch_column: str = "arch") -> Table:
     """Read a table of architectures, written as strings of their space, with columns of numbers.
 
-    CSV and Parquet: `arch_column` and metrics; an empty cell is NaN. npz: the same as 1-D arrays of one length, other
-    arrays are left out. Pickle, as RoBoT publishes its tables: a list of dicts {arch, metric, ...}, or a list of
-    numbers in index order of the whole space, which becomes a column named like the file.
+    CSV and Parquet: `arch_column` and metrics. A CSV may be separated by commas, or by semicolons or tabs with decimal
+    commas, and may begin with a byte order mark. Without a column `arch`, a first column that is an index has the
+    architectures. npz: the same as 1-D arrays of one length, other arrays are left out. Pickle, as RoBoT publishes its
+    tables: a list of dicts {arch, metric, ...}, or a list of numbers in index order of the whole space, which becomes a
+    column named like the file. A cell that is empty, NA, NaN, None or null is NaN. Columns of text are left out.
 
     Args:
-      path: a file whose name ends in .csv, .parquet, .npz, .p, .pkl or .pickle.
+      path: a file whose name ends in .csv, .tsv, .parquet, .npz, .p, .pkl or .pickle.
       space: the search space of the architectures.
       arch_column: name of the column of architectures.
 
@@ -64,15 +59,43 @@ def load_table(path: str | Path, space: SearchSpace, arch_column: str = "arch") 
         message names a row, from 1, with an architecture that cannot be parsed or a cell that is not a number.
     """
     path = Path(path).expanduser()
-    columns = _read_columns(path, arch_column)
-    texts = columns.pop(arch_column, None)
-    if texts is not None:
-        archs = _parse_archs(texts, space, path)
-    elif path.suffix.lower() in _PICKLES and {len(column) for column in columns.values()} == {space.size}:
+    file = read_table_file(path, arch_column)
+    names = [name for name in file.columns if name != file.arch_column]
+    if file.arch_column is not None:
+        archs = _parse_archs(file.columns[file.arch_column], space, path)
+    elif path.suffix.lower() in PICKLES and {len(column) for column in file.columns.values()} == {space.size}:
         archs = enumerate_archs(space)
     else:
-        raise InputError(f"{path}: no architecture column {arch_column!r}; the columns are {_listed(columns)}")
-    return Table(archs, {name: _numbers(column, name, path) for name, column in columns.items()})
+        raise InputError(f"{path}: no architecture column {arch_column!r}; the columns are {listed(names)}")
+    columns = {name: to_numbers(file, name, path) for name in names}
+    numbers = {name: column for name, column in columns.items() if not isinstance(column, str)}
+    return Table(archs, numbers, {name: column for name, column in columns.items() if isinstance(column, str)})
+
+
+def load_ids(path: str | Path, arch_column: str = "arch") -> list[str]:
+    """Read the ids of the architectures of a file, see `load_table`, as texts without white space at the ends.
+
+    Raises:
+      InputError: the file cannot be read, it has no column of architectures or no row, or the message names a row, from
+        1, with no id or the id of an earlier row.
+    """
+    path = Path(path).expanduser()
+    file = read_table_file(path, arch_column)
+    if file.arch_column is None:
+        raise InputError(
+            f"{path}: no architecture column {arch_column!r}, and the first column is not an index (unnamed, index or "
+            f"id); the columns are {listed(file.columns)}"
+        )
+    ids = [_to_text(cell) for cell in file.columns[file.arch_column]]
+    if not ids:
+        raise InputError(f"{path}: the table is empty")
+    row_of: dict[str, int] = {}
+    for row, text in enumerate(ids, start=1):
+        if not text:
+            raise InputError(f"{path}, row {row}: the architecture is missing; give it an id or remove the row")
+        if row_of.setdefault(text, row) != row:
+            raise InputError(f"{path}, rows {row_of[text]} and {row}: both are of architecture {text!r:.80}; keep one")
+    return ids
 
 
 def load_nasbench201(folder: str | Path | None = None) -> Table:
@@ -142,6 +165,8 @@ def align(table: Table, space: SearchSpace, archs: Int8[np.ndarray, "A D"], colu
     Raises:
       InputError: the column is unknown, an architecture is in the table twice, or some of `archs` are not in it.
     """
+    if column in table.texts:
+        raise InputError(table.texts[column])
     if column not in table.columns:
         raise unknown_name("column", column, table.columns)
     row_of = {arch.tobytes(): row for row, arch in enumerate(table.archs)}
@@ -188,84 +213,22 @@ def tabular_objective(
     return TabularObjective(values, test)
 
 
-def _read_columns(path: Path, arch_column: str) -> dict[str, Column]:
-    """Return the columns of a file as lists or 1-D arrays, unchecked."""
-    match path.suffix.lower():
-        case ".csv" | ".parquet":
-            return _arrow_columns(path, arch_column)
-        case ".npz":
-            return _npz_columns(path, arch_column)
-        case suffix if suffix in _PICKLES:
-            return _pickle_columns(path)
-    raise InputError(f"{path}: unknown kind of table {path.suffix!r}; its name must end in {', '.join(_ENDINGS)}")
-
-
-def _arrow_columns(path: Path, arch_column: str) -> dict[str, Column]:
-    content = pa.BufferReader(read_bytes(path))
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pa.parquet.read_table(content, page_checksum_verification=True)
-        else:
-            # Typed, because an architecture such as 64-41414 or 0123 could be taken for a date or a number.
-            options = pa.csv.ConvertOptions(column_types={arch_column: pa.string()})
-            table = pa.csv.read_csv(content, convert_options=options)
-        names = table.column_names
-        columns = [
-            column.to_numpy() if pa.types.is_floating(column.type) else column.to_pylist() for column in table.columns
-        ]
-    except _UNREADABLE as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: cannot be read as a table ({problem})") from error
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: two columns have the same name; the columns are {_listed(names)}")
-    return dict(zip(names, columns, strict=True))
-
-
-def _npz_columns(path: Path, arch_column: str) -> dict[str, Column]:
-    arrays = read_npz(path)
-    shape = arrays[arch_column].shape if arch_column in arrays else None
-    return {
-        name: array.tolist() if name == arch_column else array
-        for name, array in arrays.items()
-        if array.ndim == 1 and shape in (None, array.shape) and (name == arch_column or array.dtype.kind in "biuf")
-    }
-
-
-def _pickle_columns(path: Path) -> dict[str, Column]:
-    rows = read_pickle(read_bytes(path), path)
-    if not isinstance(rows, list) or not rows:
-        raise InputError(f"{path}: the pickle must be a list of table rows, got {type(rows).__name__} {rows!r:.40}")
-    if not all(isinstance(row, dict) for row in rows):
-        return {path.stem: rows}
-    shared = [key for key in rows[0] if isinstance(key, str) and all(key in row for row in rows)]
-    return {key: [row[key] for row in rows] for key in shared}
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Return names for a message of one line; those with special characters are escaped."""
-    return ", ".join(name if name.isprintable() else repr(name) for name in names) or "none"
-
-
 def _parse_archs(texts: Column, space: SearchSpace, path: Path) -> Int8[np.ndarray, "A D"]:
     if not len(texts):
         raise InputError(f"{path}: the table is empty")
     archs = np.empty((len(texts), len(space.num_choices)), np.int8)
     for row, text in enumerate(texts):
         try:
-            archs[row] = space.parse(text.decode("ascii", "replace") if isinstance(text, bytes) else str(text))
+            archs[row] = space.parse(_to_text(text))
         except InputError as error:
             raise InputError(f"{path}, row {row + 1}: {error}") from error
     return archs
 
 
-def _numbers(values: Column, name: str, path: Path) -> Float64[np.ndarray, " A"]:
-    if isinstance(values, np.ndarray):
-        return values.astype(np.float64)
-    numbers = np.full(len(values), np.nan)
-    for row, value in enumerate(values):
-        try:
-            numbers[row] = np.nan if value is None else float(value)
-        except (TypeError, ValueError, OverflowError):
-            shown = f"{value!r:.40}"
-            raise InputError(f"{path}, row {row + 1}: {name!r} must be a number, got {shown}; leave text out") from None
-    return numbers
+def _to_text(cell: object) -> str:
+    """Return an id as text: a whole number without decimals, a missing one empty."""
+    if isinstance(cell, bytes):
+        return cell.decode("ascii", "replace")
+    if cell is None or cell != cell:
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -15,17 +15,16 @@ from jaxtyping import Float, Int8
 
 from jaxnas.data.images import fingerprint
 from jaxnas.errors import InputError
-from jaxnas.objectives.tabular import tabular_objective
+from jaxnas.objectives.tabular import align
 from jaxnas.proxies import orient
 from jaxnas.run.config import CompareConfig
-from jaxnas.run.inputs import load_accuracies, load_pool_scores
 from jaxnas.run.method_runs import MethodComparison, MethodRuns
+from jaxnas.run.tables import check_methods, look_up
 from jaxnas.runtime.events import Listener, SeedsFinished, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
-from jaxnas.spaces import get_space, to_index
 from jaxnas.store.parts import read_header, with_header
 from jaxnas.store.scores import Environment
 from jaxnas.store.store import make_environment
@@ -70,7 +69,7 @@ def compare_methods(
         get_method(name)
     if not methods or not len(seeds):
         raise InputError("nothing to compare; name at least one method and one seed")
-    problem = _load_problem(config, data_folder)
+    problem = _load_problem(config, methods, data_folder)
     settings = {**asdict(config), "data.fingerprint": problem.fingerprint}
     runs = {
         name: _read(folder / f"{name}.parquet", name, {"method": name, **settings}) for name in dict.fromkeys(methods)
@@ -118,18 +117,15 @@ class _Problem(NamedTuple):
         return fingerprint(self.table, self.observed, self.test)
 
 
-def _load_problem(config: CompareConfig, data_folder: Path | None) -> _Problem:
-    space = get_space(config.space)
-    scores = load_pool_scores(config.space, config.scores, config.proxies)
-    accuracies = load_accuracies(config.table, space, data_folder)
-    shared = np.isin(to_index(space, scores.archs), to_index(space, accuracies.archs))
-    if not shared.any():
-        raise InputError(f"table {config.table} and scores {config.scores} have no architecture in common")
-    archs = scores.archs[shared]
-    objective = tabular_objective(accuracies, space, archs, config.column, config.test_column)
-    longer = [tabular_objective(accuracies, space, archs, column).values for column in config.longer]
-    table, _ = normalize(orient(scores.values[shared], scores.proxies), config.normalization)
-    return _Problem(config, archs, table, np.stack([objective.values, *longer], axis=1), objective.test)
+def _load_problem(config: CompareConfig, methods: Sequence[str], data_folder: Path | None) -> _Problem:
+    columns = (config.column, config.test_column)
+    found = look_up(config.space, config.table, columns, config.scores, config.proxies, data_folder)
+    check_methods(found.space, methods)
+    scores = found.scores
+    longer = [align(found.table, found.space, scores.archs, column) for column in config.longer]
+    table, _ = normalize(orient(scores.values, scores.proxies), config.normalization)
+    observed = np.stack([found.objective.values, *longer], axis=1)
+    return _Problem(config, scores.archs, table, observed, found.objective.test)
 
 
 def _run_piece(problem: _Problem, piece: tuple[str, list[int]]) -> list[SearchResult]:

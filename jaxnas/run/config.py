@@ -74,6 +74,14 @@ class RunConfig:
         problem = self.problem
         return f"{Path(problem.table).stem} ({problem.column})" if problem.table else problem.data
 
+    @property
+    def measures(self) -> tuple[str, str, str]:
+        """The words for the objective and for what is reported at the end, and their unit: "" or "%"."""
+        problem = self.problem
+        if problem.table in (None, "nasbench201"):
+            return "validation accuracy", "test accuracy", "%"
+        return problem.column, problem.test_column, ""
+
     def record(self) -> Record:
         """Return the settings under their flat names as plain values, those of scoring and training one level below."""
         flat = {**asdict(self.problem), **asdict(self.network), **asdict(self.search)}
@@ -127,7 +135,8 @@ def from_record(record: Record) -> RunConfig:
       TypeError, LookupError: not the record of a configuration.
     """
     parts = {"training": TrainingConfig(**record["training"]), "scoring": ScoringConfig(**record.get("scoring", {}))}
-    return _nest({**record, **parts, "proxies": tuple(record["proxies"])})
+    lists = {name: tuple(value) for name, value in record.items() if isinstance(value, list)}
+    return _nest({**record, **lists, **parts})
 
 
 def _nest(flat: Record) -> RunConfig:

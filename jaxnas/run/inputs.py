@@ -1,9 +1,11 @@
-"""The inputs of a search: images, networks and minibatches, scores, and tables of accuracies."""
+"""The inputs of a search: images, networks, minibatches and scores."""
 
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from jaxnas.data.batch import Batch
 from jaxnas.data.images import ImageData, minibatch, resize, standardize
@@ -11,12 +13,13 @@ from jaxnas.data.load import load_images
 from jaxnas.data.tasks import get_task, task_batch
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import NETWORKS, SearchNetwork
-from jaxnas.objectives.tabular import Table, load_nasbench201, load_table
+from jaxnas.objectives.table_files import ENDINGS
+from jaxnas.objectives.tabular import load_table
 from jaxnas.proxies import expand_names
 from jaxnas.runtime.events import Listener
 from jaxnas.runtime.records import Record
 from jaxnas.scoring.engine import DEFAULT_PROXIES
-from jaxnas.spaces import SearchSpace, get_space
+from jaxnas.spaces import SPACES, SearchSpace, get_space
 from jaxnas.store.scores import Scores
 from jaxnas.store.shipped import load_scores, shipped_scores
 from jaxnas.store.store import read_scores
@@ -51,28 +54,46 @@ def make_batch(data: ImageData, size: int, seed: int, task: str = "", pixels: in
     return task_batch(task, images, seed) if task else Batch(jnp.asarray(images), jnp.asarray(labels))
 
 
-def load_pool_scores(space: str, scores: Path | str, proxies: tuple[str, ...] = ()) -> Scores:
+def load_pool_scores(
+    space: str | SearchSpace, scores: Path | str, proxies: tuple[str, ...] = (), without: tuple[str, ...] = ()
+) -> Scores:
     """Read the scores of named proxies from a store or a file, or shipped ones by their data set.
 
     The default is all proxies of a store or file, and RoBoT's six of shipped scores: more are not better, see
-    experiments/README.md. A CSV has a column `arch` of texts of the space and a column of numbers for each proxy; an
-    empty cell is NaN.
+    experiments/README.md. A table, such as a CSV, has a column of architectures and a column of numbers for each proxy,
+    see `load_table`; a missing value is NaN.
+
+    Args:
+      space: the search space, or its name.
+      scores: a store or a file, or the name of shipped scores.
+      proxies: names of the columns; empty for the default.
+      without: columns that are left out of the default, such as the objective in the same file.
+
+    Raises:
+      InputError: the file cannot be read, or has no such column.
     """
     path, proxies = Path(scores), expand_names(proxies)
-    if not path.exists() and (space, str(scores)) in shipped_scores():
-        return load_scores(space, str(scores), proxies or DEFAULT_PROXIES)
-    if path.suffix.lower() != ".csv":
-        return read_scores(scores, proxies)
-    table = load_table(path, get_space(space))
-    if unknown := [name for name in proxies if name not in table.columns]:
-        raise unknown_name("proxy", unknown[0], table.columns)
-    names = tuple(proxies or table.columns)
+    space = get_space(space) if isinstance(space, str) else space
+    if not path.exists() and (space.name, str(scores)) in shipped_scores():
+        return load_scores(space.name, str(scores), proxies or DEFAULT_PROXIES)
+    if not is_table(path):
+        return read_scores(scores, proxies, None if space.name in SPACES else space)
+    table = load_table(path, space)
+    for name in proxies:
+        if name not in table.columns:
+            raise unknown_name("proxy", name, table.columns)
+    names = proxies or tuple(name for name in table.columns if name not in without)
     if not names:
-        raise InputError(f"{path} must have a column of scores in addition to arch")
+        raise InputError(f"{path} must have a column of scores in addition to the architectures")
     values = np.stack([table.columns[name] for name in names], axis=1)
-    return Scores(table.archs, values, names, {"space": space, "file": path.name}, {})
+    return Scores(table.archs, values, names, {"space": space.name, "file": path.name, "texts": list(table.texts)}, {})
 
 
-def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:
-    """Read NAS-Bench-201's accuracies by name, or a CSV or Parquet file."""
-    return load_nasbench201(folder) if table == "nasbench201" else load_table(table, space)
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table of the user's, in place of one that jaxnas wrote."""
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return path.suffix.lower() in ENDINGS and path.suffix.lower() != ".parquet"
+    try:
+        return b"jaxnas" not in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError, ValueError):
+        return False

@@ -18,6 +18,7 @@ from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.runtime.records import Record
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
+from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Environment, Scores
 from jaxnas.store.store import read_score_table, read_scores, write_scores
 from jaxnas.table.normalize import TableReport
@@ -118,7 +119,11 @@ class Run(NamedTuple):
 
     def _title(self) -> str:
         outcome = self.outcomes[self.config.search.method]
-        accuracies = f"validation {outcome.result.best:.2f} %, test {outcome.test_accuracy:.2f} %"
+        validation, test, unit = self.config.measures
+        found = {validation.removesuffix(" accuracy"): outcome.result.best}
+        found |= {test.removesuffix(" accuracy"): outcome.test_accuracy} if test else {}
+        form = ".2f" if unit else ".6g"
+        accuracies = ", ".join(f"{name} {value:{form}} {unit}".rstrip() for name, value in found.items())
         num_queries = len(outcome.result.queries)
         return f"{self.config.search.method} on {self.config.measured_on}, {num_queries} queries, {accuracies}"
 
@@ -225,6 +230,8 @@ def describe_space(space: SearchSpace) -> Record:
 def _recorded_space(described: Record, folder: Path) -> SearchSpace:
     """Return the space of that name; of a custom one a space that knows the architectures of the pool alone."""
     name = described["name"]
+    if name == IDS:
+        return id_space(read_score_table(folder / POOL)["arch"].to_pylist())
     if name in SPACES:
         return SPACES[name]
     if described["has_order"]:

@@ -16,9 +16,11 @@ from jaxnas.objectives.tabular import Table, TabularObjective, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import orient
 from jaxnas.run.config import RunConfig, run_config
-from jaxnas.run.inputs import load_accuracies, load_pool_scores, load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_pool_scores, load_standardized, make_batch, make_network
 from jaxnas.run.run import Outcome, Run, run_record
-from jaxnas.runtime.events import Listener, SearchFinished, SearchStarted, StageStarted, ignore
+from jaxnas.run.sections import ProblemConfig
+from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores
+from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.timing import Stopwatch
@@ -26,6 +28,7 @@ from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.spaces import SearchSpace, get_space, sample
+from jaxnas.spaces.ids import IDS
 from jaxnas.store.scores import Scores
 from jaxnas.store.store import make_environment, score_to_store
 from jaxnas.table.normalize import normalize
@@ -51,8 +54,9 @@ def search_images(
       folder: folder of scores and trained candidates.
       data_folder: folder of public images and tables, see `jaxnas.data_folder`.
       scores_path: a store or a file, local or in an object store, or the name of shipped scores. They define the
-        pool, with all their proxies unless `config.search.proxies` differs from the default. By default
-        `config.search.pool` architectures are drawn, from the table if there is one, and scored.
+        pool, with all their proxies unless `config.search.proxies` differs from the default. Of a table, the
+        architectures that have both are searched. By default `config.search.pool` architectures are drawn, from the
+        table if there is one, and scored; see `given_scores` for tables by name.
       workers: workers that score and train in place of this process.
       on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
@@ -65,14 +69,17 @@ def search_images(
     """
     on_event = _listener(on_event, events)
     problem = config.problem
+    scores_path = given_scores(config, scores_path)
+    if problem.table is not None and scores_path is not None:
+        return _search_tables(config, problem.table, scores_path, folder, data_folder, on_event)
+    if problem.space == IDS:
+        raise InputError(f"the architectures of table {problem.table} are of no known space: give --scores for them")
     space = get_space(problem.space)
     scores = None if scores_path is None else load_pool_scores(problem.space, scores_path, _chosen_proxies(config))
     table = None if problem.table is None else load_accuracies(problem.table, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
     _check_budget(config, pool)
     make_writable(folder)
-    if scores is not None and table is not None:
-        return _search(config, space, pool, _looked_up(config, space, pool, table), lambda: scores, on_event)
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
     supernet = _Supernet(config, space, network, data, folder, workers, on_event)
@@ -80,6 +87,38 @@ def search_images(
     return _search(
         config, space, pool, objective, partial(supernet.score, pool) if scores is None else lambda: scores, on_event
     )
+
+
+def given_scores(config: RunConfig, scores: Path | str | None) -> Path | str | None:
+    """Return the scores of a search: those given, or the shipped ones on the images of a table by name.
+
+    A table by name is of other images than the default ones: their scores are taken unless other images are chosen.
+
+    Returns:
+      None where a pool is scored.
+
+    Raises:
+      InputError: the package has no scores on the images of the table's column.
+    """
+    problem = config.problem
+    if scores is None and problem.data == ProblemConfig.data:
+        return matching_scores(problem.table, problem.column)
+    return scores
+
+
+def _search_tables(
+    config: RunConfig, table: str, scores: Path | str, folder: Path, data_folder: Path | None, on_event: Listener
+) -> Run:
+    """Search among the architectures that have both a row of the table and scores."""
+    problem = config.problem
+    columns = problem.column, problem.test_column
+    found = look_up(problem.space, table, columns, scores, _chosen_proxies(config), data_folder)
+    check_methods(found.space, _methods(config))
+    _check_budget(config, found.scores.archs)
+    make_writable(folder)
+    for note in found.notes:
+        on_event(Noted(note))
+    return _search(config, found.space, found.scores.archs, found.objective, lambda: found.scores, on_event)
 
 
 def search_network(
@@ -202,7 +241,7 @@ def _search(
         scores = score()
         table, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
     results = {}
-    for method in dict.fromkeys(filter(None, [config.search.method, config.search.compare])):
+    for method in _methods(config):
         on_event(StageStarted(method))
         with watch.stage("searching"):
             results[method] = _run_method(method, config, pool, table, objective, on_event)
@@ -238,7 +277,12 @@ def _run_method(
         costs=objective.cost if isinstance(objective, TrainingObjective) else None,
         archs=pool,
         at_once=config.search.at_once,
+        direction=config.problem.direction,
     )
+
+
+def _methods(config: RunConfig) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, [config.search.method, config.search.compare])))
 
 
 def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A D"], table: Table) -> TabularObjective:

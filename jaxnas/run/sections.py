@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxnas.errors import InputError
 from jaxnas.runtime.names import (
     ROBOT_PROXIES,
+    Direction,
     ImageName,
     MethodName,
     Normalization,
@@ -40,8 +41,8 @@ def find_proxy(name: str) -> None:
 PUBLISHED = "as published with `train` and --preset paper"
 ABOUT_SPACE, ABOUT_DATA = "Search space.", "Images: a folder of pictures, a file, or a name."
 ABOUT_PIXELS = "Side to which all images are resized."
-ABOUT_TABLE = "Table where accuracies are looked up: by name, or a CSV or Parquet file."
-ABOUT_COLUMN = "Column of the table that the search maximises."
+ABOUT_TABLE = "Table where accuracies are looked up: by name, or a CSV or Parquet file with any ids of architectures."
+ABOUT_COLUMN = "Column of the table that the search maximises, or minimises with --minimize."
 ABOUT_TEST_COLUMN = "Column of the table that is reported at the end."
 ABOUT_PROXIES = "Comma-separated proxies or sets of them, see `jaxnas proxies`."
 ABOUT_NORMALIZATION = "How scores of different proxies are brought to one scale."
@@ -61,6 +62,7 @@ class ProblemConfig:
       table: table of accuracies that replaces training; None for training.
       column: column of the table that the search maximises.
       test_column: column of the table that is reported at the end; empty reports none.
+      minimize: whether the smallest value of the column is sought, in place of the largest.
     """
 
     space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
@@ -69,6 +71,12 @@ class ProblemConfig:
     table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, shown="train instead")
     column: str = setting("", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
     test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
+    minimize: bool = setting(False, "Seek the smallest value of the column.", "Data")
+
+    @property
+    def direction(self) -> Direction:
+        """Whether the search maximises or minimises."""
+        return "minimize" if self.minimize else "maximize"
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class SearchConfig:
       budget: architectures that are trained or looked up.
       together: candidates that are trained at once if the method can predict them; None for one on each device.
       at_once: proposals before any of them is trained; more than 1, for workers, gives another search.
+      custom: those of the names above that jaxnas does not know: of functions, plugins or columns of given scores.
     """
 
     method: MethodName = setting("robot", "Search method.", lookup=find_method)
@@ -128,6 +137,7 @@ class SearchConfig:
         minimum=1,
         shown="1; with ray one for each worker",
     )
+    custom: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check names and ranges."""

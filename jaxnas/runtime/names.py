@@ -60,6 +60,7 @@ ProxyOrSet = Literal[ProxyName, ProxySet]
 ROBOT_PROXIES: tuple[ProxyName, ...] = ("grad_norm", "snip", "grasp", "fisher", "synflow", "jacob_cov")
 """The six proxies of He et al. 2024 (arXiv:2403.07591), which are the default."""
 
+Direction = Literal["maximize", "minimize"]
 Init = Literal["shared", "independent"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Strategy = Literal["auto", "loop", "grouped"]

@@ -94,6 +94,8 @@ def choices(kind: object) -> tuple[str, ...]:
 def check(config: object) -> None:
     """Check the fields of a dataclass that were declared by `setting`; None always fits.
 
+    A field `custom` lists names that are known outside of jaxnas, and are not looked up.
+
     Raises:
       InputError: a name that the field's `Literal` type does not list and `lookup` does not find, or a number below its
         minimum.
@@ -104,7 +106,7 @@ def check(config: object) -> None:
         if about.lookup is None:
             check_names(name, about, value, listed)
         else:
-            for unlisted in set(_members(value)) - {*listed, *names(about.known)}:
+            for unlisted in set(_members(value)) - {*listed, *names(about.known), *getattr(config, "custom", ())}:
                 about.lookup(str(unlisted))
         check_minimum(name, about, value)
 

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, ignore
+from jaxnas.runtime.names import Direction
 from jaxnas.search.history import Phase, SurrogateInfo
-from jaxnas.search.result import Query, SearchResult
+from jaxnas.search.result import Query, SearchResult, sign_of
+from jaxnas.table.missing import to_floats
 
 
 class Choice(NamedTuple):
@@ -42,6 +44,7 @@ class Ledger:
         budget: Queries to spend, T.
         prices: Queries that an evaluation costs at each fidelity [F].
         on_event: Receives each distinct query.
+        direction: Whether the best query has the largest or the smallest objective.
         paid: The queries by item, in order.
         choices: The choice of each.
         spent: Queries' worth of the budget spent so far.
@@ -54,6 +57,7 @@ class Ledger:
     budget: int
     prices: tuple[int, ...]
     on_event: Listener
+    direction: Direction = "maximize"
     paid: dict[int, Query] = field(default_factory=dict)
     choices: dict[int, Choice] = field(default_factory=dict)
     spent: int = 0
@@ -63,7 +67,7 @@ class Ledger:
         """Return the objective of an item, which is evaluated and paid for if this is its first query."""
         if item not in self.paid:
             query = self._evaluate(item, choice.phase)
-            if np.isfinite(query.objective) and (self.best is None or _merit(query) > _merit(self.best)):
+            if np.isfinite(query.objective) and (self.best is None or self._merit(query) > self._merit(self.best)):
                 self.best = query
             self.paid[item] = query._replace(best=self.best.objective if self.best else np.nan)
             self.choices[item] = choice
@@ -78,6 +82,9 @@ class Ledger:
         objective = float(self.objective(*at))
         seconds = time.perf_counter() - began if self.costs is None else float(self.costs(arch))
         return Query(len(self.paid) + 1, self.budget, phase.label, arch, objective, seconds, np.nan, fidelity)
+
+    def _merit(self, query: Query) -> tuple[int, float]:
+        return query.fidelity, sign_of(self.direction) * query.objective
 
     def result(
         self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, object]
@@ -110,11 +117,8 @@ class Ledger:
             fidelity=np.array([query.fidelity for query in queries]),
             spent=np.cumsum([self.prices[query.fidelity] for query in queries]),
             info=SurrogateInfo(*map(np.stack, zip(*(choice.info for choice in choices), strict=True))),
+            direction=self.direction,
         )
-
-
-def _merit(query: Query) -> tuple[int, float]:
-    return query.fidelity, query.objective
 
 
 def open_ledger(
@@ -124,6 +128,7 @@ def open_ledger(
     costs: ArrayLike | Callable[[int], float] | None = None,
     on_event: Listener = ignore,
     prices: Sequence[int] | None = None,
+    direction: Direction = "maximize",
 ) -> Ledger:
     """Check the budget, the prices and the objective of a search, and return its empty ledger.
 
@@ -131,9 +136,10 @@ def open_ledger(
 
     Raises:
         InputError: The budget is outside 1 to A, the prices do not rise from 1, the objective or the costs do not have
-            A entries, or the objective has no finite value.
+            A entries, the objective has no finite value, or the direction is unknown.
     """
     prices = tuple(prices or (1,))
+    sign_of(direction)
     if not 1 <= budget <= num_archs:
         raise InputError(f"`budget` must be from 1 to {num_archs}, the number of architectures, got {budget}")
     if prices[0] != 1 or any(price != int(price) for price in prices) or list(prices) != sorted(set(prices)):
@@ -149,11 +155,11 @@ def open_ledger(
         costs = np.full(num_archs, np.nan) if costs is None else costs
     if costs is not None and not callable(costs):
         costs = _column("costs", costs, (num_archs,)).__getitem__
-    return Ledger(evaluate, costs, num_archs, budget, prices, on_event)
+    return Ledger(evaluate, costs, num_archs, budget, prices, on_event, direction)
 
 
 def _column(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Float[np.ndarray, "A ..."]:
-    column = np.asarray(values, dtype=np.float64)
+    column = to_floats(name, values)
     if column.shape != shape:
         raise InputError(f"`{name}` must have the shape {list(shape)} of the score table's rows, got {column.shape}")
     return column

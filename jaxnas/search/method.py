@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from jaxnas.runtime.events import Listener
+from jaxnas.runtime.names import Direction
 from jaxnas.search.history import History, Proposal
 from jaxnas.search.pool import Pool
 from jaxnas.search.result import SearchResult
@@ -25,6 +26,7 @@ class SearchOptions(TypedDict, total=False):
     costs: ArrayLike | Callable[[int], float] | None
     archs: ArrayLike | None
     prices: Sequence[int] | None
+    direction: Direction
 
 
 @dataclass(frozen=True)

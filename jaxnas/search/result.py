@@ -7,14 +7,26 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.events import QueryAnswered
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.names import Direction, names
 from jaxnas.runtime.records import Record, to_plain
 from jaxnas.search.history import SurrogateInfo
 
 Query = QueryAnswered  # the record of a query is the event that reports it
+
+
+def sign_of(direction: Direction) -> int:
+    """Return the factor by which an objective of this direction is to be maximised: 1 or -1.
+
+    Raises:
+        InputError: The direction is unknown.
+    """
+    if direction not in names(Direction):
+        raise unknown_name("direction", str(direction), names(Direction))
+    return -1 if direction == "minimize" else 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +52,9 @@ class SearchResult:
         config: The hyperparameters of the method.
         fidelity: The fidelity of each query [T]; all 0 where there is a single one.
         spent: Queries' worth of the budget spent after each query [T].
-        info: The state of the surrogate at each query [T ...]; NaN where no surrogate chose.
+        info: The state of the surrogate at each query [T ...]; NaN where no surrogate chose. Its predictions are of the
+            negative objective where that is minimised.
+        direction: Whether the search maximised or minimised the objective.
     """
 
     method: str
@@ -59,6 +73,7 @@ class SearchResult:
     fidelity: Int[np.ndarray, " T"]
     spent: Int[np.ndarray, " T"]
     info: SurrogateInfo
+    direction: Direction = "maximize"
 
     @property
     def best(self) -> float:
@@ -71,13 +86,14 @@ class SearchResult:
 
         An objective of a higher fidelity replaces any of a lower one.
         """
+        sign = sign_of(self.direction)
         best, incumbent = np.full(self.budget, np.nan), (-1, -np.inf)
         ends = [*self.spent[1:] - 1, self.budget]  # an evaluation counts when it is paid in full
         for start, end, fidelity, value in zip(self.spent - 1, ends, self.fidelity, self.objective, strict=True):
             if np.isfinite(value):
-                incumbent = max(incumbent, (int(fidelity), float(value)))
+                incumbent = max(incumbent, (int(fidelity), sign * float(value)))
             if incumbent[0] >= 0:
-                best[start:end] = incumbent[1]
+                best[start:end] = sign * incumbent[1]
         return best
 
     def to_dict(self) -> Record:

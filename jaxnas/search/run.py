@@ -19,13 +19,15 @@ from numpy.typing import ArrayLike
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.host import num_cores, one_blas_thread
+from jaxnas.runtime.names import Direction
 from jaxnas.runtime.precision import in_float64
 from jaxnas.search import loop
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.ledger import Choice, Ledger, open_ledger
 from jaxnas.search.method import ConfigT, Method, StateT
 from jaxnas.search.pool import Pool
-from jaxnas.search.result import SearchResult
+from jaxnas.search.result import SearchResult, sign_of
+from jaxnas.table.missing import to_floats
 
 FORESEEABLE = (Phase.RANDOM, Phase.GREEDY)  # phases whose next query does not depend on the objective of the last one
 
@@ -67,13 +69,14 @@ def run_search(
     archs: ArrayLike | None = None,
     prices: Sequence[int] | None = None,
     at_once: int = 1,
+    direction: Direction = "maximize",
 ) -> SearchResult:
     """Run one search: pay for T distinct queries and select the best of them.
 
     Args:
         method: The method.
         table: Normalised scores [A M], see `normalize`.
-        objective: The objective to maximise: an array [A], or [A F] with several fidelities, for which the whole search
+        objective: The objective: an array [A], or [A F] with several fidelities, for which the whole search
             is one compiled program; or a function of the index (and the fidelity), called once for each query. An
             `Objective` may evaluate several architectures together. NaN or inf is a failed candidate, which is never
             selected.
@@ -89,6 +92,7 @@ def run_search(
         at_once: Items that are proposed before any of their objectives is known, for a function of one fidelity. Until
             then `tell` receives each as failed, which for a surrogate is the worst value so far: a constant
             liar (Ginsbourger et al. 2010). Afterwards it learns the objectives of all in their order.
+        direction: Whether a large or a small objective is good.
 
     Returns:
         The search: exactly T distinct queries, or T queries' worth of them where prices differ.
@@ -112,14 +116,16 @@ def run_search(
             costs=costs,
             archs=archs,
             prices=prices,
+            direction=direction,
         )
         return result
     if costs is None and isinstance(objective, Objective):
         costs = objective.cost
     scores = _check_table(table)
-    ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices)
+    ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices, direction)
     search = _SteppedSearch(method, _make_pool(method, scores, archs, ledger.prices), budget, seed, config)
     prepared: set[int] = set()
+    sign = sign_of(direction)
     while ledger.spent < budget:
         left = budget - ledger.spent
         proposals = search.propose(min(at_once, left))
@@ -129,7 +135,7 @@ def run_search(
             objective.prepare(coming)
             prepared.update(coming)
         for proposal in proposals:
-            search.record(proposal, ledger.query(int(proposal.item), _to_choice(proposal)))
+            search.record(proposal, sign * ledger.query(int(proposal.item), _to_choice(proposal)))
     return ledger.result(method.name, search.best_weights(), seed, _describe(search.config))
 
 
@@ -145,13 +151,14 @@ def run_seeds(
     costs: ArrayLike | Callable[[int], float] | None = None,
     archs: ArrayLike | None = None,
     prices: Sequence[int] | None = None,
+    direction: Direction = "maximize",
 ) -> list[SearchResult]:
     """Run a search for each seed on an objective array: one compiled program, seeds side by side on threads.
 
     Args:
         method: The method.
         table: Normalised scores [A M].
-        objective: The objective to maximise, [A], or [A F] with several fidelities.
+        objective: The objective, [A], or [A F] with several fidelities.
         budget: Queries that each search pays for, T.
         seeds: The seed of each search.
         config: See `run_search`.
@@ -159,6 +166,7 @@ def run_seeds(
         costs: See `run_search`.
         archs: See `run_search`.
         prices: See `run_search`.
+        direction: See `run_search`.
 
     Returns:
         One result for each seed, in their order.
@@ -170,8 +178,9 @@ def run_seeds(
     if not seeds:
         return []
     scores = _check_table(table)
-    ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices) for _ in seeds]
-    values = np.asarray(objective, np.float64).ravel(order="F")  # by item
+    objective = to_floats("objective", objective)
+    ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices, direction) for _ in seeds]
+    values = sign_of(direction) * objective.ravel(order="F")  # by item
     pool, values = _make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
 
     def run(seed: int) -> tuple[History, Float[np.ndarray, " M"]]:
@@ -255,7 +264,7 @@ def _replay(history: History, ledger: Ledger) -> None:
 
 
 def _check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
-    scores = np.asarray(table, dtype=np.float64)
+    scores = to_floats("table", table)
     if scores.ndim != 2 or scores.size == 0:
         raise InputError(f"the score table must have the shape [architectures, proxies], got {scores.shape}")
     if not np.isfinite(scores).all():

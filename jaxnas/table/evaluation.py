@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
+from jaxnas.table.missing import to_floats
 
 RESAMPLES = 10_000
 
@@ -203,7 +204,7 @@ def _over_rankings(
     measure: Callable[[Row, Row], float], scores: Numbers, accuracy: Numbers
 ) -> Float[np.ndarray, "..."]:
     """Compute `measure` of the finite entries of every ranking [A] of the leading axes, which broadcast."""
-    scores, accuracy = np.asarray(scores, np.float64), np.asarray(accuracy, np.float64)
+    scores, accuracy = to_floats("scores", scores), to_floats("accuracy", accuracy)
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise InputError(f"`scores` must have shape [..., architectures], got {scores.shape}")
     if accuracy.shape[-1:] != scores.shape[-1:]:
@@ -215,7 +216,7 @@ def _over_rankings(
 
 
 def _finite_vector(name: str, values: Numbers) -> Float[np.ndarray, " S"]:
-    vector = np.asarray(values, np.float64)
+    vector = to_floats("values", values)
     if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
         num_bad = (~np.isfinite(vector)).sum()
         raise InputError(

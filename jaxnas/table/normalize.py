@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.table.missing import to_floats
 
 ArrayT = TypeVar("ArrayT", np.ndarray, Array)
 
@@ -40,10 +41,10 @@ class TableReport(NamedTuple):
 def normalize(scores: ArrayLike, method: str = "minmax") -> tuple[Float[np.ndarray, "A M"], TableReport]:
     """Scale the scores of every proxy to one range.
 
-    NaN and inf are masked: they get the least value of their normalised column (0 for "minmax" and "rank"), as in the
-    published code. They mostly belong to networks whose output does not depend on the image. The mean of the column
-    instead would let such a network win by its other proxies, in a fifth of RoBoT's runs on NAS-Bench-201. Constant and
-    empty columns become 0.
+    NaN, inf and missing values are masked: they get the least value of their normalised column (0 for "minmax" and
+    "rank"), as in the published code. They mostly belong to networks whose output does not depend on the image. The
+    mean of the column instead would let such a network win by its other proxies, in a fifth of RoBoT's runs on
+    NAS-Bench-201. Constant and empty columns become 0.
 
     Args:
         scores: Raw scores [A M] of A architectures by M proxies; the direction of each column is kept.
@@ -57,7 +58,7 @@ def normalize(scores: ArrayLike, method: str = "minmax") -> tuple[Float[np.ndarr
     """
     if method not in NORMALIZATIONS:
         raise unknown_name("normalization", method, NORMALIZATIONS)
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = to_floats("scores", scores)
     if scores.ndim != 2 or scores.size == 0:
         raise InputError(
             f"`scores` must have a row for each architecture and a column for each proxy, got shape {scores.shape}"

@@ -16,7 +16,7 @@ from jaxnas.errors import InputError
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.runtime.names import MethodName, names
-from jaxnas.runtime.settings import REQUIRED, setting
+from jaxnas.runtime.settings import REQUIRED, setting, settings_of
 from jaxnas.scoring.config import ScoringConfig
 
 PANELS = ["Arguments", "Options", "What", "Budget", "Data", "Hardware", "Output"]
@@ -120,7 +120,7 @@ def test_help_lists_every_choice():
 def test_every_field_that_is_declared_is_an_option():
     search = typer.main.get_command(app).commands["search"]
     options = {parameter.name for parameter in search.params}
-    assert options >= {name for config in (ProblemConfig, SearchConfig, NetworkConfig) for name in vars(config())}
+    assert options >= {name for config in (ProblemConfig, SearchConfig, NetworkConfig) for name in settings_of(config)}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnas.errors import InputError
-from jaxnas.objectives.tabular import Table, align, load_nasbench201, load_proxy_scores, load_table
+from jaxnas.objectives.tabular import Table, align, load_ids, load_nasbench201, load_proxy_scores, load_table
 from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index, sample
 
 ARCHS = from_index(NASBENCH201, np.array([7, 0, 15_624]))
@@ -86,7 +86,9 @@ def test_errors_of_every_kind_of_table(tmp_path, ending):
         (f"arch,acc\n{TEXTS[0]},1\n|none~0|,2\n", r"row 2: architecture '\|none~0\|'"),
         (f"arch,acc\n{TEXTS[0]},1\n,2\n", "row 2: architecture"),
         (f"arch,acc\n{TEXTS[0]},1\n{TEXTS[1]},failed\n", "row 2: 'acc' must be a number, got 'failed'"),
-        (f"arch,acc\n{TEXTS[0]},2020-01-01\n", r"row 1: 'acc' must be a number, got .*date"),
+        (f"arch,acc\n{TEXTS[0]},1.5\n{TEXTS[1]},2020-01-01\n", r"row 2: 'acc' must be a number, got '2020-01-01'"),
+        (f'arch,acc\n{TEXTS[0]},"93,5"\n', r"row 1: 'acc' must be a number, got '93,5'; a comma is the decimal"),
+        (f"arch;acc\n{TEXTS[0]};93,5\n{TEXTS[1]};1.093,5\n", r"row 2: 'acc' must be a number, got '1.093,5'"),
         (f"arch,acc,acc\n{TEXTS[0]},1,2\n", "two columns have the same name"),
         (f"arch,acc\n{TEXTS[0]},1,2\n", "Expected 2 columns, got 3"),
     ],
@@ -104,9 +106,8 @@ def test_errors_in_a_csv(tmp_path, text, message):
         ({"arch": 1}, "must be a list of table rows"),
         ([1.0, 2.0], "no architecture column 'arch'; the columns are bad"),
         ([*ROBOT_ROWS, {"valacc": 1}], "no architecture column 'arch'; the columns are valacc"),
-        ([ROBOT_ROWS[0] | {"valacc": {}}], r"row 1: 'valacc' must be a number, got \{\}"),
+        ([ROBOT_ROWS[1], ROBOT_ROWS[0] | {"cost": {}}], r"row 2: 'cost' must be a number, got \{\}"),
         ([None] * NASBENCH201.size + ["x"], "no architecture column"),
-        (["x"] * NASBENCH201.size, "row 1: 'bad' must be a number, got 'x'"),
     ],
 )
 def test_errors_in_a_pickle(tmp_path, rows, message):
@@ -138,6 +139,61 @@ def test_a_pickle_of_numbers_is_in_index_order(tmp_path):
     table = load_table(tmp_path / "nb2_test.p", NASBENCH201)
     np.testing.assert_array_equal(table.archs, enumerate_archs(NASBENCH201))
     np.testing.assert_array_equal(table.columns["nb2_test"], values)
+
+
+def test_columns_of_text_are_left_out_and_refused_by_name(tmp_path):
+    (tmp_path / "t.csv").write_text(f"arch,acc,note\n{TEXTS[0]},1,fine\n{TEXTS[1]},NA,3\n{TEXTS[2]},none,odd\n")
+    table = load_table(tmp_path / "t.csv", NASBENCH201)
+    np.testing.assert_array_equal(table.columns["acc"], [1, np.nan, np.nan])
+    assert list(table.columns) == ["acc"]
+    with pytest.raises(InputError, match=r"row 1: 'note' must be a number, got 'fine'"):
+        align(table, NASBENCH201, ARCHS, "note")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_spreadsheet_with_index_decimal_commas_and_empty_ends(tmp_path, encoding, delimiter):
+    rows = [";arch;acc;;", f"0;{TEXTS[0]};93,5;;", f"1;{TEXTS[1]};;;", f"2;{TEXTS[2]};-1,25e1;;", ";;;;"]
+    (tmp_path / "t.csv").write_text("\n".join(rows).replace(";", delimiter) + "\n", encoding=encoding)
+    table = load_table(tmp_path / "t.csv", NASBENCH201)
+    np.testing.assert_array_equal(table.archs, ARCHS)
+    assert table.columns.keys() == {"acc"}
+    np.testing.assert_array_equal(table.columns["acc"], [93.5, np.nan, -12.5])
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("arch,acc\n007,1\n 8 ,2\n", ["007", "8"]),
+        (",acc\n0,1\n1,2\n", ["0", "1"]),
+        ("index,acc\na;b,1\n2020-01-01,2\n", ["a;b", "2020-01-01"]),
+        ("n,arch,acc\n0,x,1\n1,y,2\n", ["x", "y"]),
+    ],
+)
+def test_ids_of_any_kind(tmp_path, text, ids):
+    (tmp_path / "t.csv").write_text(text)
+    assert load_ids(tmp_path / "t.csv") == ids
+
+
+def test_whole_numbers_are_the_same_ids_in_every_file(tmp_path):
+    pa.parquet.write_table(pa.table({"acc": [1.0, 2.0], "__index_level_0__": [3, 4]}), tmp_path / "i.parquet")
+    pa.parquet.write_table(pa.table({"arch": [3.0, 4.0], "acc": [1.0, 2.0]}), tmp_path / "f.parquet")
+    assert load_ids(tmp_path / "i.parquet") == load_ids(tmp_path / "f.parquet") == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("arch,acc\nx,1\ny,2\nx,3\n", "rows 1 and 3: both are of architecture 'x'; keep one"),
+        ("arch,acc\nx,1\n,2\n", "row 2: the architecture is missing"),
+        ("model,acc\nx,1\n", "no architecture column 'arch', and the first column is not an index"),
+        ("arch,acc\n", "the table is empty"),
+    ],
+)
+def test_ids_that_are_refused(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_ids(tmp_path / "t.csv")
 
 
 def test_align_follows_the_architectures():
@@ -240,6 +296,7 @@ def test_the_six_proxies_of_robot_are_there(data_folder):
     assert not (scores == -1e8).any()
 
 
+UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
 WHOLE_NUMBERS = st.integers(-(2**63), 2**63 - 1)
 CELLS = {
     pa.float64(): st.floats(),
@@ -304,9 +361,9 @@ def test_any_frame_is_read_as_it_is_or_refused(frame, ending, damage):
             assert "\n" not in refusal
         if table is None or damage is not None:
             return
-        texts = [text for text in frame["arch"].to_pylist() if text is not None]  # CSV readers skip empty lines
+        texts = [text for text in frame["arch"].to_pylist() if text]  # CSV readers skip empty lines
         assert list(map(NASBENCH201.format, table.archs)) == texts
-        assert list(table.columns) == [name for name in frame.column_names if name != "arch"]
+        assert {*table.columns, *table.texts} == {name for name in frame.column_names if name not in ("arch", *UNNAMED)}
         for name, values in table.columns.items():
             assert values.dtype == np.float64
             kind = frame[name].type
@@ -315,4 +372,6 @@ def test_any_frame_is_read_as_it_is_or_refused(frame, ending, damage):
                 continue  # a text, which the reader converts
             if ending == ".csv" and pa.types.is_floating(kind):  # decimal, with as few digits as its precision allows
                 values = values.astype(kind.to_pandas_dtype())
-            np.testing.assert_array_equal(values, [number_of(cell) for cell in frame[name].to_pylist()])
+            if is_number:
+                cells = frame[name].to_pylist()[: len(texts)]  # a spreadsheet may end in empty rows
+                np.testing.assert_array_equal(values, list(map(number_of, cells)))
