@@ -4,17 +4,18 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
 from functools import wraps
+from importlib.metadata import entry_points
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
 from jaxnas.cli.completion import one_of, some_of
 from jaxnas.errors import InputError
-from jaxnas.runtime.names import names
+from jaxnas.runtime.names import PLUGIN_GROUP, names
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Panel, Setting, check_minimum, check_names, choices, settings_of, types_of
 
-EXTENDING = ("scores",)  # options that may add names: proxies are columns of given scores
+EXTENDING = ("scores", "plugin")  # options that may add names: proxies are columns of given scores
 PANELS = (None, *get_args(Panel))  # None: the panel of the options that come first
 
 
@@ -81,7 +82,7 @@ def takes(
         @wraps(command)
         def parsed(**values: object) -> None:
             given = {group: Given() for group in groups}
-            is_open = any(values.get(name) for name in EXTENDING)
+            is_open = any(values.get(name) for name in EXTENDING) or ("plugin" in values and has_plugins())
             for name, parameter in by_name.items():
                 value = _parse(parameter, values.pop(name, None), is_open)
                 if value is not None:
@@ -96,6 +97,11 @@ def takes(
         return parsed
 
     return decorate
+
+
+def has_plugins() -> bool:
+    """Return whether installed packages have plugins of jaxnas."""
+    return bool(entry_points(group=PLUGIN_GROUP))
 
 
 def _parameters(group: str, sources: type | tuple[type | Only, ...], first: tuple[str, ...]) -> Iterator[Parameter]:
@@ -170,7 +176,7 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
         parts = tuple(part.strip() for part in str(value).split(",") if part.strip())
         is_whole = get_args(parameter.kind)[0] is int
         value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else parts
-    if not (is_open and parameter.about.lookup):
+    if not (is_open and (parameter.about.lookup or parameter.about.known)):
         check_names(parameter.name, parameter.about, value, parameter.known)
     check_minimum(parameter.flag, parameter.about, value)
     return value

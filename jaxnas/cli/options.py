@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxnas.cli.command import Given
+from jaxnas.cli.command import Given, has_plugins
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.sections import ProblemConfig
 from jaxnas.runtime.names import Engine
@@ -28,6 +28,23 @@ class WorkerOptions:
         None, "HOST:PORT of a running Ray cluster, or auto.", "Hardware", shown="a cluster on this machine"
     )
     workers: int | None = setting(None, "Workers of Ray.", "Hardware", minimum=1, shown="one on each core or GPU")
+
+
+@dataclass(frozen=True)
+class PluginOptions:
+    """The plugins."""
+
+    plugin: tuple[str, ...] = setting(
+        (), "Comma-separated Python files that add PROXIES, SPACES, METHODS or OBJECTIVES by name.", kind="plugin"
+    )
+
+    def load(self) -> tuple[str, ...]:
+        """Load installed plugins and these files; return what results record of them."""
+        if not self.plugin and not has_plugins():
+            return ()
+        from jaxnas.run.plugins import load_installed_plugins, load_plugin
+
+        return (*load_installed_plugins(), *map(load_plugin, self.plugin))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnas.cli.command import Given, only, takes
-from jaxnas.cli.options import DataOptions, JsonOptions, WorkerOptions
+from jaxnas.cli.options import DataOptions, JsonOptions, PluginOptions, WorkerOptions
 from jaxnas.cli.progress import NullReporter, emit, progress, show_note, status, warn
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
@@ -116,6 +116,7 @@ class ScoreOutput(JsonOptions):
         only(RunConfig, "seed"),
     ),
     pool=PoolOptions,
+    plugins=PluginOptions,
     data=DataOptions,
     processes=ProcessOptions,
     hardware=WorkerOptions,
@@ -126,6 +127,7 @@ class ScoreOutput(JsonOptions):
 def score(
     settings: Given,
     pool: PoolOptions,
+    plugins: PluginOptions,
     data: DataOptions,
     processes: ProcessOptions,
     hardware: WorkerOptions,
@@ -158,6 +160,7 @@ def score(
         )
     if hardware.engine == "local" and not planned.plan and distributed.join(*joined):
         status.print(distributed.describe(), highlight=False, soft_wrap=True)
+    plugins.load()
     config = run_config(**{**settings, "proxies": expand_names(settings.get("proxies", ())) or None})
     problem, network, task = config.problem, config.network, pool.task or ""
     space = spaces.get_space(problem.space)

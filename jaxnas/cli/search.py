@@ -10,6 +10,7 @@ from jaxnas.cli.idle import refuse_idle
 from jaxnas.cli.options import (
     DataOptions,
     OutputOptions,
+    PluginOptions,
     WorkerOptions,
     columns_of,
     space_of_table,
@@ -20,7 +21,7 @@ from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
-from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
+from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig, find_method
 from jaxnas.runtime.events import join_listeners
 from jaxnas.runtime.names import MethodName, Tracker
 from jaxnas.runtime.settings import setting
@@ -56,13 +57,19 @@ class SearchOutput(OutputOptions):
         only(RunConfig, "seed"),
     ),
     source=ScoresOptions,
+    plugins=PluginOptions,
     data=DataOptions,
     hardware=WorkerOptions,
     output=SearchOutput,
 )
 @stoppable()
 def search(
-    settings: Given, source: ScoresOptions, data: DataOptions, hardware: WorkerOptions, output: SearchOutput
+    settings: Given,
+    source: ScoresOptions,
+    plugins: PluginOptions,
+    data: DataOptions,
+    hardware: WorkerOptions,
+    output: SearchOutput,
 ) -> None:
     """Find the best architecture of a pool with few trainings.
 
@@ -75,6 +82,7 @@ def search(
       jaxnas search darts --data cifar10 --pool 300 --budget 10 --epochs 1
       jaxnas search --table nasbench201
       jaxnas search --table mine.csv --scores scores.csv --column accuracy
+      jaxnas search --plugin mine.py --proxies mine,snip
       jaxnas search --track tensorboard,mlflow
       jaxnas search --data cifar10 --engine ray --workers 8
     """
@@ -85,9 +93,14 @@ def search(
     from jaxnas.run.search import given_scores, search_images
     from jaxnas.runtime.workers import open_workers
 
+    loaded = plugins.load()
     table = settings.get("table")
     proxies = expand_names(settings.get("proxies", ()))
-    chosen = {"proxies": proxies or None, "custom": unknown_proxies(proxies) if source.scores else ()}
+    chosen = {
+        "plugins": loaded,
+        "proxies": proxies or None,
+        "custom": unknown_proxies(proxies) if source.scores else (),
+    }
     space = space_of_table(settings) if table and "space" not in settings else {}
     config = run_config(**{**settings, **space, **columns_of(table, settings), **chosen})
     problem = config.problem
@@ -129,7 +142,10 @@ class SeriesOptions:
     """The methods and seeds of a comparison."""
 
     methods: tuple[MethodName, ...] = setting(
-        ("robot", "rea", "random"), "Comma-separated search methods; all are compared with the first.", kind="method"
+        ("robot", "rea", "random"),
+        "Comma-separated search methods; all are compared with the first.",
+        kind="method",
+        lookup=find_method,
     )
     seeds: int = setting(100, "Seeds of every method.", "Budget", minimum=1)
     first_seed: int = setting(0, "First of the seeds.", "Budget", minimum=0)
@@ -139,13 +155,19 @@ class SeriesOptions:
     *("methods", "seeds", "out"),
     settings=(CompareConfig, CompareScores),
     series=SeriesOptions,
+    plugins=PluginOptions,
     data=DataOptions,
     hardware=WorkerOptions,
     output=OutputOptions,
 )
 @stoppable()
 def compare(
-    settings: Given, series: SeriesOptions, data: DataOptions, hardware: WorkerOptions, output: OutputOptions
+    settings: Given,
+    series: SeriesOptions,
+    plugins: PluginOptions,
+    data: DataOptions,
+    hardware: WorkerOptions,
+    output: OutputOptions,
 ) -> None:
     """Compare search methods on a table of accuracies, with the same seeds and budget.
 
@@ -161,6 +183,7 @@ def compare(
     from jaxnas.run.comparison import compare_methods
     from jaxnas.runtime.workers import open_workers
 
+    plugins.load()
     table = settings.get("table", CompareConfig.table)
     space = space_of_table(settings) if "table" in settings and "space" not in settings else {}
     config = CompareConfig(**{**settings, **space, **columns_of(table, settings)})

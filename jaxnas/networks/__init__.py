@@ -1,5 +1,7 @@
 """Networks: flax modules whose call takes the architecture as an array, one per search space."""
 
+from collections.abc import Callable
+
 from jaxnas.networks.darts import DARTSNetwork
 from jaxnas.networks.declared.network import DeclaredNetwork
 from jaxnas.networks.nasbench201 import NASBench201Network
@@ -15,7 +17,11 @@ NETWORKS: dict[str, type[SearchNetwork]] = {
     "darts": DARTSNetwork,
 }
 
+CUSTOM_NETWORKS: dict[str, Callable[[int], SearchNetwork]] = {}
+"""Functions of the number of classes, by the name of a space that a plugin added."""
+
 __all__ = [
+    "CUSTOM_NETWORKS",
     "NETWORKS",
     "DARTSNetwork",
     "DeclaredNetwork",

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from jaxnas.errors import InputError
-from jaxnas.runtime.settings import setting
+from jaxnas.runtime.settings import check_kinds, setting
 
 _EPOCHS = "6; as published with `train` and --preset paper"
 
@@ -60,7 +60,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the range of every hyperparameter."""
+        """Check the type and range of every hyperparameter."""
+        check_kinds(self)
         rules = {
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 2, "at least 2, which batch normalisation needs"),

@@ -6,9 +6,9 @@ nested `RunConfig`.
 
 import warnings
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.config import TrainingConfig
@@ -60,6 +60,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check the parts together, and give them the seed."""
         check(self)
+        for name, kind in {"scoring": ScoringConfig, "training": TrainingConfig}.items():
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"`{name}` must be a {kind.__name__}, got {getattr(self, name)!r:.60}")
         for part in ("scoring", "training"):
             object.__setattr__(self, part, replace(getattr(self, part), seed=self.seed))
         table, at_once = self.problem.table, self.search.at_once
@@ -152,10 +155,15 @@ def _nest(flat: Record) -> RunConfig:
         problem=ProblemConfig(**parts["problem"]),
         network=NetworkConfig(**parts["network"]),
         search=SearchConfig(**parts["search"]),
-        scoring=replace(whole.get("scoring", ScoringConfig()), **parts["scoring"]),
-        training=replace(whole.get("training", TrainingConfig()), **parts["training"]),
+        scoring=_with(whole.get("scoring", ScoringConfig()), parts["scoring"]),
+        training=_with(whole.get("training", TrainingConfig()), parts["training"]),
         seed=whole.get("seed", 0),
     )
+
+
+def _with(part: Any, changes: Record) -> Any:
+    """Return a configuration with changed fields; anything else unchanged, as `RunConfig` refuses it."""
+    return replace(part, **changes) if is_dataclass(part) and not isinstance(part, type) else part
 
 
 @dataclass(frozen=True)

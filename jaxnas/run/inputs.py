@@ -12,7 +12,7 @@ from jaxnas.data.images import ImageData, minibatch, resize, standardize
 from jaxnas.data.load import load_images
 from jaxnas.data.tasks import get_task, task_batch
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.networks import NETWORKS, SearchNetwork
+from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork
 from jaxnas.objectives.table_files import ENDINGS
 from jaxnas.objectives.tabular import load_table
 from jaxnas.proxies import expand_names
@@ -38,6 +38,10 @@ def make_network(space: str, data: ImageData, channels: int, cells_per_stage: in
     Raises:
       InputError: the network of the space has no heads for tasks, or the task is unknown.
     """
+    if space in CUSTOM_NETWORKS:
+        if task:
+            raise InputError(f"space {space!r} has no heads for tasks such as {task!r}: leave the task out")
+        return CUSTOM_NETWORKS[space](data.num_classes)
     fields: Record = dict(num_classes=data.num_classes, channels=channels, cells_per_stage=cells_per_stage)
     if task:
         fields["head"], fields["num_classes"] = get_task(task)

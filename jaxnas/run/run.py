@@ -221,8 +221,8 @@ def describe_space(space: SearchSpace) -> Record:
     """Return what is needed of a space to read its architectures back, as plain JSON values."""
     return {
         "name": space.name,
-        "op_names": list(space.op_names),
-        "num_choices": list(space.num_choices),
+        "op_names": list(map(str, space.op_names)),
+        "num_choices": list(map(int, space.num_choices)),
         "has_order": space.index_order is not None,
     }
 

@@ -1,7 +1,8 @@
 """A search from images or a table to the selected architecture: draw a pool, score, normalise, search, test."""
 
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,19 +15,20 @@ from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.tabular import Table, TabularObjective, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
-from jaxnas.proxies import orient
+from jaxnas.proxies import Proxy, orient
 from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.inputs import load_pool_scores, load_standardized, make_batch, make_network
-from jaxnas.run.run import Outcome, Run, run_record
+from jaxnas.run.run import Outcome, Run, describe_space, run_record
 from jaxnas.run.sections import ProblemConfig
 from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, to_plain
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import SearchResult, get_method, get_preset
+from jaxnas.search.run import method_settings
 from jaxnas.spaces import SearchSpace, get_space, sample
 from jaxnas.spaces.ids import IDS
 from jaxnas.store.scores import Scores
@@ -82,7 +84,7 @@ def search_images(
     make_writable(folder)
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
-    supernet = _Supernet(config, space, network, data, folder, workers, on_event)
+    supernet = _Supernet(config, space, network, data, folder, workers, on_event, config.search.proxies)
     objective = supernet.train(pool) if table is None else _looked_up(config, space, pool, table)
     return _search(
         config, space, pool, objective, partial(supernet.score, pool) if scores is None else lambda: scores, on_event
@@ -126,10 +128,10 @@ def search_network(
     data: ImageData,
     folder: Path | str,
     *,
-    pool: int = 1000,
-    budget: int = 20,
+    pool: int | np.integer = 1000,
+    budget: int | np.integer = 20,
     training: TrainingConfig | None = None,
-    seed: int = 0,
+    seed: int | np.integer = 0,
     workers: Workers | None = None,
     on_event: Listener = ignore,
     events: Listener | None = None,
@@ -149,7 +151,7 @@ def search_network(
       workers: workers that score and train in place of this process.
       on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
-      **settings: further flat names of `run_config`.
+      **settings: further flat names of `run_config`; `proxies` may be a dictionary of functions, see `score_archs`.
 
     Returns:
       The finished search.
@@ -161,12 +163,16 @@ def search_network(
     space: SearchSpace = network.space
     fields_of_network = describe(network)
     size = {name: fields_of_network.get(f"network.{name}", 0) for name in ("channels", "cells_per_stage")}
+    functions = settings.get("proxies")
+    if isinstance(functions, Mapping):
+        settings["proxies"] = settings["custom"] = tuple(functions)
     flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     archs = draw_pool(config, space)
     _check_budget(config, archs)
     make_writable(folder)
-    supernet = _Supernet(config, space, network, data, Path(folder), workers, on_event)
+    proxies = functions if isinstance(functions, Mapping) else config.search.proxies
+    supernet = _Supernet(config, space, network, data, Path(folder), workers, on_event, proxies)
     run = _search(config, space, archs, supernet.train(archs), partial(supernet.score, archs), on_event)
     run.save(folder)
     return run
@@ -191,6 +197,7 @@ class _Supernet:
     folder: Path
     workers: Workers | None
     on_event: Listener
+    proxies: Sequence[str] | Mapping[str, Proxy]
 
     def score(self, pool: Int8[np.ndarray, "A D"]) -> Scores:
         """Score the pool into the store of the folder."""
@@ -201,7 +208,7 @@ class _Supernet:
             self.network,
             pool,
             make_batch(self.data, self.config.search.batch_size, self.config.seed),
-            self.config.search.proxies,
+            self.proxies,
             self.config.scoring,
             data_name=self.config.problem.data,
             workers=self.workers,
@@ -235,6 +242,7 @@ def _search(
 
     The objective was made before scoring, which may take hours, so that settings that do not fit are refused at once.
     """
+    check_written(config, space)
     on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row])))
     watch = Stopwatch()
     with watch.stage("scoring"):
@@ -283,6 +291,21 @@ def _run_method(
 
 def _methods(config: RunConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, [config.search.method, config.search.compare])))
+
+
+def check_written(config: RunConfig, space: SearchSpace) -> None:
+    """Check, before long work, that what `Run.save` writes can be written as JSON.
+
+    Raises:
+      InputError: the settings of a method or the description of the space cannot.
+    """
+    methods = [method_settings(get_method(name).config) for name in _methods(config)]
+    try:
+        json.dumps([config.record(), describe_space(space), to_plain(methods)], allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the settings of the search cannot be written as JSON ({error}): give plain values"
+        ) from error
 
 
 def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A D"], table: Table) -> TabularObjective:

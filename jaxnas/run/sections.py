@@ -13,8 +13,9 @@ from jaxnas.runtime.names import (
     ProxyOrSet,
     SpaceName,
     TableName,
+    names,
 )
-from jaxnas.runtime.settings import check, setting
+from jaxnas.runtime.settings import check, check_kinds, setting
 
 
 def find_method(name: str) -> None:
@@ -63,6 +64,7 @@ class ProblemConfig:
       column: column of the table that the search maximises.
       test_column: column of the table that is reported at the end; empty reports none.
       minimize: whether the smallest value of the column is sought, in place of the largest.
+      plugins: name and checksum of each plugin, see `jaxnas.load_plugin`.
     """
 
     space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
@@ -72,6 +74,11 @@ class ProblemConfig:
     column: str = setting("", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
     test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
     minimize: bool = setting(False, "Seek the smallest value of the column.", "Data")
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check types."""
+        check_kinds(self)
 
     @property
     def direction(self) -> Direction:
@@ -91,6 +98,10 @@ class NetworkConfig:
     channels: int = setting(8, "Channels of the first stage.", minimum=1, shown=f"8; {PUBLISHED}")
     cells_per_stage: int = setting(1, "Cells per stage.", flag="--cells", minimum=1, shown=f"1; {PUBLISHED}")
 
+    def __post_init__(self) -> None:
+        """Check types."""
+        check_kinds(self)
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -107,7 +118,8 @@ class SearchConfig:
       budget: architectures that are trained or looked up.
       together: candidates that are trained at once if the method can predict them; None for one on each device.
       at_once: proposals before any of them is trained; more than 1, for workers, gives another search.
-      custom: those of the names above that jaxnas does not know: of functions, plugins or columns of given scores.
+      custom: those of the names above that are not of jaxnas but of functions, plugins or columns of given scores. They
+        are not looked up where they are given, so that a run can be read without them.
     """
 
     method: MethodName = setting("robot", "Search method.", lookup=find_method)
@@ -144,3 +156,6 @@ class SearchConfig:
         if not self.proxies:
             raise InputError(f"`proxies` must name at least one proxy: choose from {', '.join(ROBOT_PROXIES)}, ...")
         check(self)
+        chosen = dict.fromkeys(filter(None, [*self.proxies, self.method, self.compare, self.preset]))
+        known = {*names(ProxyOrSet), *names(MethodName), *names(PresetName)}
+        object.__setattr__(self, "custom", tuple(name for name in chosen if name not in known))

@@ -72,6 +72,9 @@ TableName = Literal["nasbench201"]
 Task = Literal["class_scene", "class_object", "room_layout", "jigsaw", "segmentsemantic", "normal", "autoencoder"]
 Tracker = Literal["tensorboard", "mlflow"]
 
+PLUGIN_GROUP = "jaxnas.plugins"
+"""The group of entry points by which installed packages name the modules of their plugins."""
+
 
 def names(alias: object) -> tuple[str, ...]:
     """Return the names that a `Literal` alias of this module lists, in its order."""

@@ -6,6 +6,7 @@ This module imports the standard library alone, as the command line reads config
 import types
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxnas.errors import InputError, unknown_name
@@ -100,6 +101,7 @@ def check(config: object) -> None:
       InputError: a name that the field's `Literal` type does not list and `lookup` does not find, or a number below its
         minimum.
     """
+    check_kinds(config)
     for name, (_, about) in settings_of(type(config)).items():
         value = getattr(config, name)
         listed = choices(types_of(type(config))[name])
@@ -109,6 +111,49 @@ def check(config: object) -> None:
             for unlisted in set(_members(value)) - {*listed, *names(about.known), *getattr(config, "custom", ())}:
                 about.lookup(str(unlisted))
         check_minimum(name, about, value)
+
+
+def check_kinds(config: Any) -> None:
+    """Check that every field of a dataclass has a value of its type, and replace numbers of NumPy by those of Python.
+
+    What a configuration holds is then written as JSON, and read back equal. A path is a text, a list a tuple; None
+    always fits.
+
+    Raises:
+      InputError: a value is of another type.
+    """
+    for name, kind in types_of(type(config)).items():
+        value = getattr(config, name)
+        found = _of_kind(name, kind, value)
+        if found is not value:
+            object.__setattr__(config, name, found)
+
+
+def _of_kind(name: str, kind: object, value: Any) -> Any:
+    """Return a value as a plain one of a type that JSON has; unchanged if the type is none of these."""
+    if value is None or not (kind in _KINDS or get_origin(kind) in (tuple, Literal)):
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of NumPy, JAX or PyTorch
+        value = value.item()
+    if isinstance(value, PurePath):
+        value = str(value)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"`{name}` must be a tuple, got {value!r:.60}")
+        members = get_args(kind)
+        return tuple(_of_kind(name, members[0] if len(members) == 2 else None, member) for member in value)
+    expected, words = _KINDS[str if get_origin(kind) is Literal else kind]
+    if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"`{name}` must be {words}, got {value!r:.60}")
+    return value
+
+
+_KINDS: dict[object, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+    bool: ((bool,), "True or False"),
+}
 
 
 def check_names(name: str, about: Setting, value: object, known: tuple[str, ...]) -> None:

@@ -136,7 +136,7 @@ def run_search(
             prepared.update(coming)
         for proposal in proposals:
             search.record(proposal, sign * ledger.query(int(proposal.item), _to_choice(proposal)))
-    return ledger.result(method.name, search.best_weights(), seed, _describe(search.config))
+    return ledger.result(method.name, search.best_weights(), seed, method_settings(search.config))
 
 
 def run_seeds(
@@ -194,7 +194,7 @@ def run_seeds(
         try:
             for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
                 _replay(history, ledger)
-                results.append(ledger.result(method.name, weights, seed, _describe(chosen)))
+                results.append(ledger.result(method.name, weights, seed, method_settings(chosen)))
         except BaseException:  # Ctrl-C too: do not wait for the seeds that have not begun
             threads.shutdown(wait=False, cancel_futures=True)
             raise
@@ -288,6 +288,6 @@ def _make_pool(
     return Pool(*in_float64(jax.device_put)(arrays))
 
 
-def _describe(config: object) -> dict[str, object]:
+def method_settings(config: object) -> dict[str, object]:
     """Return the fields of a dataclass of hyperparameters; none for None."""
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}

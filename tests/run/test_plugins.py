@@ -1,0 +1,121 @@
+"""Plugins add to the dictionaries of jaxnas, completely or not at all; their runs are read without them."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+import jaxnas
+from jaxnas.errors import InputError
+from jaxnas.networks import CUSTOM_NETWORKS
+from jaxnas.objectives.named import OBJECTIVES
+from jaxnas.run import plugins
+from jaxnas.run.config import run_config
+from jaxnas.run.plugins import load_installed_plugins, load_plugin
+from jaxnas.spaces import SPACES
+from tests.tiny import TinyNetwork
+
+PLUGIN = """
+from dataclasses import replace
+from jaxnas import random_search
+from jaxnas.networks.declared.network import Choose, Conv, Skip
+
+PROXIES = {"sum_of_kernels": lambda q: sum(abs(kernel).sum() for kernel in q.kernels.values())}
+SPACES = {"two_convs": (Conv(4), Choose(Conv(4), Skip()))}
+METHODS = {"my_random": replace(random_search, name="my_random")}
+OBJECTIVES = {"length": len}
+"""
+DICTIONARIES = (jaxnas.PROXIES, SPACES, jaxnas.METHODS, OBJECTIVES, CUSTOM_NETWORKS)
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    """Remove what a test adds."""
+    kept = [dict(known) for known in DICTIONARIES]
+    modules = set(sys.modules)
+    yield
+    for known, before in zip(DICTIONARIES, kept, strict=True):
+        known.clear()
+        known.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("jaxnas_plugin"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+def test_a_file_adds_what_its_dictionaries_define(plugin):
+    described = load_plugin(plugin)
+    assert described.startswith("mine.py sha256:")
+    assert load_plugin(plugin) == described
+    assert "sum_of_kernels" in jaxnas.PROXIES
+    assert SPACES["two_convs"].size == 2
+    assert OBJECTIVES["length"]("abc") == 3
+    assert run_config("two_convs", method="my_random", proxies=("sum_of_kernels",)).search.custom == (
+        "sum_of_kernels",
+        "my_random",
+    )
+    plugin.write_text(PLUGIN + "\nchanged = True\n")
+    assert load_plugin(plugin) != described  # the same names from the same file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "defines none of PROXIES, SPACES, METHODS, OBJECTIVES"),
+        ("PROXIES = [1]", "PROXIES must be a dictionary by name, got list"),
+        ("PROXIES = {'a': 1}", r"PROXIES\['a'\] must be a function, got int"),
+        ("PROXIES = {'new': len, 'snip': len}", "there is a 'snip' already"),
+        ("PROXIES = {'robot': len}", "there is a 'robot' already"),
+        ("OBJECTIVES = {'a,b': len}", "a name must be a text without commas"),
+        ("METHODS = {'a': len}", r"METHODS\['a'\] must be a jaxnas.search.Method of that name"),
+        ("SPACES = {'a': 3}", r"SPACES\['a'\] must be blocks or a function"),
+        ("SPACES = {'a': lambda k: k}", r"SPACES\['a'\] must be blocks or return a network, got int"),
+        ("1 / 0", r"cannot be loaded \(ZeroDivisionError: division by zero\)"),
+        ("def", r"cannot be loaded \(SyntaxError: "),
+    ],
+)
+def test_a_plugin_that_does_not_fit_adds_nothing(tmp_path, text, message):
+    (tmp_path / "bad.py").write_text(text)
+    before = [list(known) for known in DICTIONARIES]
+    with pytest.raises(InputError, match=message):
+        load_plugin(tmp_path / "bad.py")
+    assert [list(known) for known in DICTIONARIES] == before
+    with pytest.raises(InputError, match="cannot read"):
+        load_plugin(tmp_path / "none.py")
+
+
+def test_installed_packages_name_their_plugins(plugin, monkeypatch):
+    monkeypatch.syspath_prepend(plugin.parent)
+    entry = EntryPoint("mine", "mine", plugins.PLUGIN_GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    assert load_installed_plugins() == ("mine",)
+    assert "sum_of_kernels" in jaxnas.PROXIES
+
+
+def test_a_search_with_functions_and_numbers_of_numpy_is_saved_and_read_elsewhere(tmp_path):
+    images, labels = np.random.default_rng(0).random((60, 4, 4, 1), np.float32), np.arange(60) % 3
+    data = jaxnas.standardize(jaxnas.from_arrays(images, labels, images[:9], labels[:9], name="noise"))
+    mine = {"mine": lambda q: sum(abs(gradient).sum() for gradient in q.gradient.values())}
+    training = jaxnas.TrainingConfig(epochs=np.int64(1), batch_size=8, learning_rate=np.float32(0.5))
+    numbers = dict(pool=np.int32(9), budget=np.int64(2), seed=np.int64(1), batch_size=np.int64(6))
+    with pytest.raises(InputError, match="`batch_size` must be a whole number, got 'many'"):
+        jaxnas.search_network(TinyNetwork(), data, tmp_path, proxies=mine, **{**numbers, "batch_size": "many"})
+    with pytest.raises(InputError, match="`training` must be a TrainingConfig, got 3"):
+        run_config(training=3)
+    run = jaxnas.search_network(
+        TinyNetwork(), data, tmp_path / "run", proxies=mine, method="random", training=training, **numbers
+    )
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (record["config"]["budget"], record["config"]["proxies"]) == (2, ["mine"])
+    assert type(run.config.training.learning_rate) is float
+    code = f"import jaxnas; print(jaxnas.load_run({str(tmp_path / 'run')!r}).selected)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == run.selected
