@@ -42,10 +42,10 @@ MARKS = {
     "tutorials/own-images.md": pytest.mark.slow,
     "tutorials/own-method.md": (),
     "tutorials/own-proxy.md": (),
-    "tutorials/own-space.md": (),
+    "tutorials/own-space.md": pytest.mark.slow,
     "tutorials/own-table.md": (),
     "tutorials/read-a-report.md": pytest.mark.slow,
-    "tutorials/reproduce-the-paper.md": pytest.mark.data,
+    "tutorials/reproduce-the-paper.md": (pytest.mark.data, pytest.mark.slow),
     "tutorials/scale-out.md": pytest.mark.slow,
 }
 

@@ -5,6 +5,7 @@ A job of one process is the ordinary case, in which these functions do nothing.
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,7 @@ from jaxnas.errors import InputError
 HEARTBEAT = 25  # seconds without a sign of life after which a process counts as dead, and all others end
 JOIN_TIMEOUT = 300  # seconds in which all processes must have come
 LONGEST_WAIT = 24 * 3600  # seconds that a process waits for the slowest at the end
+PARTING = 5  # seconds that process 0 outlives an error, so that the others print the same error first
 NEVER_JOINED = (None, None, None)
 ArgumentT = TypeVar("ArgumentT")
 
@@ -199,9 +201,15 @@ def _together(collective: Callable[[ArgumentT], object], argument: ArgumentT) ->
 
 
 def leave(code: int) -> None:
-    """End this process because of an error, without the usual wait for the others: JAX then ends them."""
+    """End this process because of an error, without the usual wait for the others: JAX then ends them.
+
+    An error of `from_leader` ends all processes. JAX aborts a process as soon as it loses the coordinator, which
+    process 0 runs; therefore process 0 is the last to leave.
+    """
     if jax.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
+        if is_leader() and is_parallel():
+            time.sleep(PARTING)
         os._exit(code)
     sys.exit(code)

@@ -259,6 +259,7 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
     assert "init is shared, not independent" in err
 
 
+@pytest.mark.slow
 def test_score_of_a_task(run, tmp_path):
     """The task selects head and labels, given images are resized, and another task needs another store."""
     args = ["score", "transnas101-micro", "--sample", "2", "--proxies", "synflow", "--pixels", "32"]

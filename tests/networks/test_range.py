@@ -62,7 +62,7 @@ def flow_program(network, names, pixels, dtype):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("macro" in name)) for name in NETWORKS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "nasbench201")) for name in NETWORKS]
 )
 def test_float32_is_enough(name):
     """Also with tensors 2^10 times as large, where the flow leaves the range of float32."""

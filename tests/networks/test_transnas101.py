@@ -140,16 +140,11 @@ def plain_outputs(params, head, arch, images, is_macro):
     return run_head(params, head, x, num_doublings, f"first{width}", f"linear{width}")
 
 
-MACRO_DECODERS = [pytest.param("transnas101-macro", head, marks=pytest.mark.slow) for head in ("segmentation", "image")]
-
-
 @pytest.mark.parametrize(
     ("name", "head"),
     [
         *[("transnas101-micro", head) for head in HEADS],
-        ("transnas101-macro", "classification"),
-        pytest.param("transnas101-macro", "jigsaw", marks=pytest.mark.slow),
-        *MACRO_DECODERS,
+        *[pytest.param("transnas101-macro", head, marks=pytest.mark.slow) for head in HEADS],
     ],
 )
 def test_equals_the_plain_loop(name, head):

@@ -401,6 +401,7 @@ def test_unusable_pool_images_and_classes():
         make(network=NASBench201Network(channels=2, cells_per_stage=1))
 
 
+@pytest.mark.slow
 def test_nasbench201_learns_digits():
     archs = np.array([[3, 1, 3, 1, 1, 3], [0] * 6], np.int8)
     network = NASBench201Network(channels=8, cells_per_stage=1)

@@ -104,6 +104,7 @@ def test_nan_in_an_image_comes_out_as_nan(score, params, batch):
     assert np.isfinite(scores["synflow"])
 
 
+@pytest.mark.slow
 def test_synflow_of_a_deep_network_does_not_overflow_in_a_float32_process(draw_params):
     assert not jax.config.jax_enable_x64
     network, arch = NASBench201Network(channels=16, cells_per_stage=5), np.full(6, 3, np.int8)

@@ -290,7 +290,8 @@ def second_definitions(seen):
     }
 
 
-@pytest.mark.parametrize("arch", [MIXED, pytest.param(TWO_PATHS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [MIXED, TWO_PATHS])
 def test_equal_to_second_definitions(found, observed, arch):
     expected = second_definitions(observed(arch))
     assert expected.keys() == set(WITH_ORACLE) - {"linear_regions"}
@@ -298,6 +299,7 @@ def test_equal_to_second_definitions(found, observed, arch):
         np.testing.assert_allclose(found(arch)[name], value, rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [MIXED, TWO_PATHS])
 def test_signs_are_pulled_back_through_one_block_each(found, observed, arch):
     pairs, pulled = found(arch)["block_jacobians"], observed(arch)["pulled"]
@@ -307,6 +309,7 @@ def test_signs_are_pulled_back_through_one_block_each(found, observed, arch):
         np.testing.assert_allclose(to_nchw(ours), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [MIXED, IDENTITY, DISCONNECTED, ALL_NONE])
 def test_linear_regions_are_distinct_patterns_of_the_thin_network(found, arch):
     relus = list(unstacked(found(arch)["thin_relus"]))
@@ -319,6 +322,7 @@ def test_linear_regions_are_distinct_patterns_of_the_thin_network(found, arch):
 OF_ZEROS = dict.fromkeys(("az_expressivity", "az_progressivity", "ntk_condition"), np.nan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "expected"),
     [
@@ -340,6 +344,7 @@ def assert_finite_but_for(scores, expected):
             assert np.isfinite(score), name
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_used_do_not_matter(score_13, case, found):
     changed = change_unused(golden.NETWORKS["small"], case[0], MIXED)
     scores = score_13(changed, MIXED, case[1])
@@ -410,6 +415,7 @@ NOT_OF_FLOAT32 = {
 }
 
 
+@pytest.mark.slow
 def test_float32_agrees_with_float64(scores, tiny):
     score = compile_proxies(TinyNetwork(), np.float32, PROXIES)
     for arch in TINY_ARCHS:

@@ -136,6 +136,7 @@ def test_scores_are_those_of_this_process(workers, digits, tmp_path):
     assert counts[-1] == (12, 12)
 
 
+@pytest.mark.slow
 def test_training_and_proposals_at_once_are_those_of_this_process(workers, digits, tmp_path):
     """Two proposals at once use a surrogate with assumed, then true values; results are the same on any workers."""
     config = TrainingConfig(epochs=1, batch_size=256)
@@ -158,6 +159,7 @@ def test_training_and_proposals_at_once_are_those_of_this_process(workers, digit
     np.testing.assert_array_equal(results[0].objective, results[1].objective)
 
 
+@pytest.mark.slow
 def test_comparisons_are_those_of_this_process(workers, tmp_path):
     archs = [NASBENCH201.format(arch) for arch in ARCHS]
     values = np.random.default_rng(0).random((len(ARCHS), 3))
@@ -198,6 +200,7 @@ def ray_workers_of(pid):
     return [child for child, name in names.items() if name.startswith("ray::_call") and is_below(child)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them")
 def test_the_command_survives_the_death_of_a_worker(tmp_path):
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)

@@ -56,7 +56,8 @@ def test_disconnected_cell_has_nan_where_undefined_and_zero_gradients(scores):
     assert row["snip"] == row["grad_norm"] == 0
 
 
-@pytest.mark.parametrize("chunk_size", [pytest.param(1, marks=pytest.mark.slow), 100])
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk_size", [1, 100])
 def test_scores_do_not_depend_on_chunk_size(chunk_size, batch, archs):
     whole = score_archs(NETWORK, archs, batch, FAST, ScoringConfig(chunk_size=11))
     calls = []
@@ -97,6 +98,7 @@ def test_independent_params_differ_between_architectures_and_shared_ones_do_not(
     assert len(np.unique(independent)) == 6
 
 
+@pytest.mark.slow
 def test_spaces_without_an_architecture_of_zeros_take_params_for_each():
     """The share of a device is padded with members of the space."""
     network = NETWORKS["transnas101-macro"](num_classes=3, channels=4)
@@ -152,6 +154,7 @@ def test_groups_give_the_scores_of_the_loop(init, size, batch, archs):
     np.testing.assert_allclose(grouped, loop, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_precision_of_bfloat16_moves_scores_by_its_rounding_and_no_more(batch, archs):
     exact, same, rounded = (
         score_archs(NETWORK, archs[1:], batch, ("snip",), ScoringConfig(precision=precision))
@@ -161,6 +164,7 @@ def test_precision_of_bfloat16_moves_scores_by_its_rounding_and_no_more(batch, a
     assert 1e-5 < np.abs(rounded / exact - 1).max() < 0.1
 
 
+@pytest.mark.slow
 def test_what_proxies_draw_comes_from_the_seed(batch, archs):
     one, again, other = (
         score_archs(NETWORK, archs, batch, ("zen",), ScoringConfig(seed=seed, one_per_class=False))
@@ -194,6 +198,7 @@ def test_takes_a_users_own_proxy(batch, archs):
     np.testing.assert_allclose(mine[0], np.log(4), rtol=0.5)  # an untrained classifier of four classes
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_scores_of_one(tmp_path, batch, archs):
     script = f"""
 import jax, numpy as np

@@ -64,9 +64,10 @@ def flops_of_the_loop(network, proxies, params, op):
     return jax.jit(program).lower(params).compile().cost_analysis()["flops"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "proxies",
-    [("snip",), pytest.param(("grad_norm", "snip", "grasp", "fisher"), marks=pytest.mark.slow)],
+    [("snip",), ("grad_norm", "snip", "grasp", "fisher")],
     ids=lambda names: "-".join(names),
 )
 def test_flops_of_the_grouped_program_are_those_of_the_chosen_ops(proxies):

@@ -22,6 +22,7 @@ def plan(folder, archs, **options):
     return estimate(folder, NASBENCH201, NETWORK, archs, BATCH, NAMES, config, data_name="noise", **options)
 
 
+@pytest.mark.slow
 def test_the_whole_space_on_many_devices(tmp_path):
     config = ScoringConfig(strategy="grouped", memory=0.01)
     found = plan(tmp_path / "none", enumerate_archs(NASBENCH201), devices=8, throughput=10.0, config=config)
@@ -56,6 +57,7 @@ def test_what_a_store_knows_and_how_fast_it_was(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_operations_are_those_that_xla_counts(tmp_path):
     """The estimate counts convolutions only; XLA also counts elementwise operations."""
     arch = np.full((1, 6), 3, np.int8)

@@ -230,6 +230,7 @@ def test_a_server_that_is_gone_is_told_in_one_line(s3, monkeypatch):
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_scores_into_an_object_store(s3, tmp_path):
     args = ["score", "--sample", "6", "--channels", "2", "--proxies", "params,synflow", "--out", s3, "--json"]
     for _ in range(2):

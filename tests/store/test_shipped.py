@@ -96,6 +96,7 @@ def score_again(folder, space, data, proxies, num):
     return shipped.values[rows], jaxnas.score_archs(network, shipped.archs[rows], batch, proxies)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_present_engine_gives_the_same_without_a_minibatch(data_folder):
     proxies = ("synflow", "flops", "params", "l2_norm", "num_layers")

@@ -73,6 +73,7 @@ def test_space_text_and_order():
         check_space(other)
 
 
+@pytest.mark.slow
 def test_a_choice_is_worth_what_stands_in_its_place():
     """Logits and proxies of chosen widths are those of the network of fixed widths with the same tensors.
 
