@@ -28,7 +28,7 @@ from rows import RESULTS, compute_rows
 
 import jaxnas
 from jaxnas.runtime.files import atomic_write
-from jaxnas.runtime.precision import in_float64
+from jaxnas.runtime.session import in_float64
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, RobotConfig, SearchResult, get_method
 from jaxnas.search import surrogate as gp

@@ -31,7 +31,7 @@ from scipy.optimize import minimize_scalar
 
 import jaxnas
 from jaxnas.report import save_results
-from jaxnas.runtime.precision import in_float64
+from jaxnas.runtime.session import in_float64
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.search import PRESETS, RobotConfig, robot
 from jaxnas.search import surrogate as gp

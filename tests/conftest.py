@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
 
 # Most of a test's time is compilation, which is a third shorter without LLVM's optimisations.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -13,6 +14,18 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), "jaxnas-tests-xla")))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Shapes and types are checked at run time, in tests alone, except where a module checks what users give it itself:
+# tests give those wrong names and types to see the error.
+CHECK_THEMSELVES = {
+    *("jaxnas.networks.nasbench201", "jaxnas.networks.transnas101", "jaxnas.networks.transnas101_macro"),
+    *("jaxnas.networks.declared.network", "jaxnas.networks.declared.ops"),
+    *("jaxnas.scoring.config", "jaxnas.objectives.config"),
+    *("jaxnas.run.config", "jaxnas.run.sections", "jaxnas.search.config"),
+}
+PACKAGE = Path(__file__).parents[1] / "jaxnas"
+MODULES = {".".join(("jaxnas", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in PACKAGE.rglob("*.py")}
+install_import_hook(sorted(MODULES - CHECK_THEMSELVES), "beartype.beartype")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,7 +13,7 @@ from jaxnas.cli.completion import one_of, some_of
 from jaxnas.errors import InputError
 from jaxnas.runtime.names import PLUGIN_GROUP, names
 from jaxnas.runtime.records import Record
-from jaxnas.runtime.settings import Panel, Setting, check_minimum, check_names, choices, settings_of, types_of
+from jaxnas.runtime.settings import Panel, Setting, check_names, check_range, choices, settings_of, types_of
 
 EXTENDING = ("scores", "plugin")  # options that may add names: proxies are columns of given scores
 PANELS = (None, *get_args(Panel))  # None: the panel of the options that come first
@@ -70,7 +70,7 @@ def takes(
       **groups: dataclasses, or parts of them by `only`.
 
     Returns:
-      A decorator. The command raises InputError for an unknown name or a number below its minimum before it starts.
+      A decorator. The command raises InputError for an unknown name or a number out of its range before it starts.
     """
     parameters = [each for group, sources in groups.items() for each in _parameters(group, sources, first)]
     parameters.sort(key=lambda each: (PANELS.index(each.panel), [*first, each.name].index(each.name)))
@@ -166,7 +166,7 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
       is_open: whether the configuration checks names that it can look up, because another option may add some.
 
     Raises:
-      InputError: it is empty, not one of the known names, not a whole number, or below the minimum.
+      InputError: it is empty, not one of the known names, not a whole number, or out of its range.
     """
     if value is None or value is False:
         return None
@@ -178,7 +178,7 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
         value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else parts
     if not (is_open and (parameter.about.lookup or parameter.about.known)):
         check_names(parameter.name, parameter.about, value, parameter.known)
-    check_minimum(parameter.flag, parameter.about, value)
+    check_range(parameter.flag, parameter.about, value)
     return value
 
 

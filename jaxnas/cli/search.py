@@ -24,7 +24,7 @@ from jaxnas.run.config import CompareConfig, RunConfig, run_config
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig, find_method
 from jaxnas.runtime.events import join_listeners
 from jaxnas.runtime.names import MethodName, Tracker
-from jaxnas.runtime.settings import setting
+from jaxnas.runtime.settings import LAST_SEED, setting
 from jaxnas.scoring.config import ScoringConfig
 
 SCORES = "Search among the architectures of these scores: a folder, file or address, or a shipped data set."
@@ -148,7 +148,7 @@ class SeriesOptions:
         lookup=find_method,
     )
     seeds: int = setting(100, "Seeds of every method.", "Budget", minimum=1)
-    first_seed: int = setting(0, "First of the seeds.", "Budget", minimum=0)
+    first_seed: int = setting(0, "First of the seeds.", "Budget", minimum=0, maximum=LAST_SEED)
 
 
 @takes(

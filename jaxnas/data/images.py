@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int, Int32, Shaped
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.settings import check_seed
 
 
 class ImageData(NamedTuple):
@@ -134,7 +135,7 @@ def split_validation(
             f"class {counts.argmin()} of {data.name} has {counts.min()} training images, but a split needs 2 of each"
         )
     taken = np.clip(np.rint(fraction * counts), 1, counts - 1)
-    order = np.random.default_rng(seed).permutation(len(data.train_labels))
+    order = np.random.default_rng(check_seed(seed)).permutation(len(data.train_labels))
     chosen = rank_in_class(data.train_labels, order) < taken[data.train_labels]
     rest = data._replace(train_images=data.train_images[~chosen], train_labels=data.train_labels[~chosen])
     return rest, data.train_images[chosen], data.train_labels[chosen]
@@ -155,7 +156,7 @@ def minibatch(
             f"the size of a minibatch must be from 2 to {len(data.train_images)}, the training images of {data.name}, "
             f"got {size}"
         )
-    order = np.random.default_rng(seed).permutation(len(data.train_labels))
+    order = np.random.default_rng(check_seed(seed)).permutation(len(data.train_labels))
     rank = rank_in_class(data.train_labels, order)
     chosen = order[np.argsort(rank[order], kind="stable")][:size]
     return data.train_images[chosen], data.train_labels[chosen]

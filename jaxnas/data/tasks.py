@@ -15,6 +15,7 @@ from jaxtyping import Float32, Int, Int32
 
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.runtime.settings import check_seed
 
 
 class Task(NamedTuple):
@@ -62,7 +63,7 @@ def task_batch(name: str, images: Float32[np.ndarray, "N H W C"], seed: int) -> 
     Raises:
       InputError: the task is unknown, or the images are too small for a puzzle.
     """
-    task, rng = get_task(name), np.random.default_rng(seed)
+    task, rng = get_task(name), np.random.default_rng(check_seed(seed))
     if task.head == "classification":
         labels: np.ndarray = rng.permutation(len(images)) % task.num_classes
     elif task.head == "jigsaw":

@@ -24,7 +24,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import AnyArray, SearchNetwork
 from jaxnas.spaces.darts import CELLS, DARTS, NODES
 
 
@@ -83,13 +83,14 @@ class DARTSNetwork(SearchNetwork):
     @nn.compact
     def __call__(
         self,
-        images: Float[Array, "N H W C"],
-        arch: Int8[Array, " D"],
+        images: Float[AnyArray, "N H W C"],
+        arch: Int8[AnyArray, " D"],
         *,
         train: bool = True,
         drop_path: Float[Array, ""] | None = None,
     ) -> Float[Array, "N K"]:
         """Return the logits."""
+        images, arch = jnp.asarray(images), jnp.asarray(arch)
         mode = RunMode(self.norm == "all", train, self.reverse)
         state: State = rescaled(self._stem(images, mode.norm, train), start_exponent(self.keeps_range))
         decisions = dict(zip(CELLS, arch.reshape(len(CELLS), len(NODES), 3), strict=True))

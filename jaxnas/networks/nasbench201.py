@@ -24,7 +24,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import AnyArray, SearchNetwork
 from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 
@@ -78,13 +78,14 @@ class NASBench201Network(SearchNetwork):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "N H W C"], arch: Int8[Array, " D"], *, train: bool = True
+        self, images: Float[AnyArray, "N H W C"], arch: Int8[AnyArray, " D"], *, train: bool = True
     ) -> Float[Array, "N K"]:
         """Return the logits.
 
         Raises:
             InputError: The shape of the images is not [N, H, W, C].
         """
+        images, arch = jnp.asarray(images), jnp.asarray(arch)
         if images.ndim != 4:
             raise InputError(f"images of shape {images.shape} do not fit NAS-Bench-201: give [N, H, W, C]")
         everywhere, exponent = self.norm == "all", start_exponent(self.keeps_range)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.errors import InputError
@@ -13,6 +14,7 @@ from jaxnas.spaces import SearchSpace
 
 Norm: TypeAlias = Literal["all", "reduction", "none"]
 Capacity: TypeAlias = tuple[tuple[int, ...], ...] | None
+AnyArray: TypeAlias = Array | np.ndarray  # what users pass to a call
 
 
 class SearchNetwork(nn.Module, kw_only=True):
@@ -65,7 +67,7 @@ class SearchNetwork(nn.Module, kw_only=True):
         """Return the network of the same kind with two classes, the fewest channels and the fewest cells."""
         return self.clone(num_classes=2)
 
-    def params_for(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+    def params_for(self, params: PyTree, arch: Int8[AnyArray, " D"]) -> PyTree:
         """Return `params`, drawn for all architectures, as `arch` has them.
 
         They are unchanged, unless the architecture uses parts of a tensor: a network whose tensors are larger than an
@@ -82,7 +84,10 @@ class SearchNetwork(nn.Module, kw_only=True):
         raise InputError(f"{type(self).__name__} does not define `example_images`: pass `images` to `in_use`")
 
     def in_use(
-        self, params: PyTree, arch: Int8[Array, " D"], images: Float[Array, "N *P H W C"] | None = None
+        self,
+        params: PyTree,
+        arch: Int8[AnyArray, " D"],
+        images: Float[AnyArray, "N *P H W C"] | None = None,
     ) -> PyTree:
         """Return for every leaf of `params` a mask over the layers that it stacks: whether `arch` uses the layer.
 

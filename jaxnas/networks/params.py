@@ -8,15 +8,17 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Int8, Int64, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Int8, Int64, Key, PRNGKeyArray, PyTree
 
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import AnyArray, SearchNetwork
+from jaxnas.runtime.session import in_fixed_settings, make_key
 
 Variables: TypeAlias = dict[str, PyTree]  # by the name of the collection
 
 _NOISE = 0x6E6F6973  # sets the generator of proxies apart from that of params
 
 
+@in_fixed_settings
 def init_variables(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, seed: int) -> Variables:
     """Return initial `params` and `batch_stats`, drawn from `seed` for all architectures alike.
 
@@ -26,7 +28,7 @@ def init_variables(network: SearchNetwork, image_shape: tuple[int, ...], num_dec
         num_decisions: D.
         seed: Seed of the generator.
     """
-    variables: Variables = _init(network, tuple(image_shape), num_decisions, jax.random.key(seed))
+    variables: Variables = _init(network, tuple(image_shape), num_decisions, make_key(seed))
     return variables
 
 
@@ -42,12 +44,14 @@ class Draw(NamedTuple):
     key: PRNGKeyArray
 
 
+@in_fixed_settings
 def draw_for_all(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, seed: int) -> Draw:
     """Return one draw from `seed` for all architectures alike; arguments as for `init_variables`."""
-    key = jax.random.key(seed)
+    key = make_key(seed)
     return Draw(_init(network, tuple(image_shape), num_decisions, key)["params"], jax.random.fold_in(key, _NOISE))
 
 
+@in_fixed_settings
 def draw_for_each(
     network: SearchNetwork,
     image_shape: tuple[int, ...],
@@ -57,7 +61,8 @@ def draw_for_each(
 ) -> Draw:
     """Return a draw for each architecture, from `seed` and its index in the space, with an axis [A] in front."""
     words = jnp.asarray(np.stack([indices >> 32, indices & 0xFFFFFFFF], axis=1).astype(np.uint32))
-    keys = jax.vmap(lambda word: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), word[0]), word[1]))(words)
+    key = make_key(seed)
+    keys = jax.vmap(lambda word: jax.random.fold_in(jax.random.fold_in(key, word[0]), word[1]))(words)
     params = _init_for_keys(network, tuple(image_shape), num_decisions, keys)["params"]
     return Draw(params, jax.vmap(lambda key: jax.random.fold_in(key, _NOISE))(keys))
 
@@ -78,7 +83,7 @@ _init = _compiled(_draw)
 
 @_compiled
 def _init_for_keys(
-    network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, keys: PRNGKeyArray
+    network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, keys: Key[Array, " A"]
 ) -> Variables:
     variables: Variables = jax.lax.map(partial(_draw, network, image_shape, num_decisions), keys)
     return variables
@@ -97,8 +102,8 @@ def describe(network: SearchNetwork) -> dict[str, object]:
 def num_params(
     network: SearchNetwork,
     params: PyTree,
-    arch: Int8[Array, " D"],
-    images: Float[Array, "N *P H W C"] | None = None,
+    arch: Int8[AnyArray, " D"],
+    images: Float[AnyArray, "N *P H W C"] | None = None,
 ) -> Int[Array, ""]:
     """Return the number of parameters (kernels, biases, gammas, betas) that `arch` uses.
 

@@ -62,8 +62,7 @@ def declare_use(module: nn.Module, names: tuple[str, ...], used: Mask) -> None:
 
 def find_variable(module: nn.Module, collection: str, name: str) -> Array | None:
     """Return a variable of `module`, or None where the caller did not pass its collection."""
-    found: Array | None = module.get_variable(collection, name) if module.has_variable(collection, name) else None
-    return found
+    return jnp.asarray(module.get_variable(collection, name)) if module.has_variable(collection, name) else None
 
 
 @jax.custom_jvp

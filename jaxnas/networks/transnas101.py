@@ -12,7 +12,7 @@ from jaxnas.networks.blocks import ConvNorm
 from jaxnas.networks.cell import CellConfig, ReducingCell, scan_cells
 from jaxnas.networks.heads import HEADS, NUM_PIECES, Head
 from jaxnas.networks.layers import end_of_block, rescaled, start_exponent
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import AnyArray, SearchNetwork
 from jaxnas.spaces.transnas101 import OP_NAMES, TRANSNAS101_MICRO
 
 
@@ -64,13 +64,14 @@ class TransNAS101MicroNetwork(SearchNetwork):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "N *P H W C"], arch: Int8[Array, " D"], *, train: bool = True
+        self, images: Float[AnyArray, "N *P H W C"], arch: Int8[AnyArray, " D"], *, train: bool = True
     ) -> Float[Array, "N *h K"]:
         """Return the outputs of the head.
 
         Raises:
             InputError: The shape of the images does not fit the head.
         """
+        images, arch = jnp.asarray(images), jnp.asarray(arch)
         norm = self.norm == "all"
         x = Stem(self.channels, norm, train, name="stem")(merge_pieces(images, self.head))
         state = rescaled(end_of_block(self, "after_stem", x), start_exponent(self.keeps_range))

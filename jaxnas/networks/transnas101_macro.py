@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int8, Int32, PyTree
 
 from jaxnas.networks.heads import HEADS
 from jaxnas.networks.layers import OF_LAYERS, RunMode, rescaled, start_exponent
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import AnyArray, SearchNetwork
 from jaxnas.networks.skeleton import PLAIN, Frame, SkeletonBlock, pack
 from jaxnas.networks.skeleton_head import SkeletonHead
 from jaxnas.networks.transnas101 import Stem, example_images, merge_pieces
@@ -42,13 +42,14 @@ class TransNAS101MacroNetwork(SearchNetwork):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "N *P H W C"], arch: Int8[Array, " D"], *, train: bool = True
+        self, images: Float[AnyArray, "N *P H W C"], arch: Int8[AnyArray, " D"], *, train: bool = True
     ) -> Float[Array, "N *h K"]:
         """Return the outputs of the head.
 
         Raises:
             InputError: The shape of the images does not fit the head.
         """
+        images, arch = jnp.asarray(images), jnp.asarray(arch)
         mode = RunMode(self.norm == "all", train, self.reverse)
         x = Stem(self.channels, mode.norm, train, name="stem")(merge_pieces(images, self.head))
         frame = Frame(*x.shape[1:])

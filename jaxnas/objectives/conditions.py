@@ -12,6 +12,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.runtime.devices import abstract_array
+from jaxnas.runtime.session import fixed_settings
 from jaxnas.spaces import SearchSpace
 
 
@@ -42,7 +43,7 @@ def check_fit(network: SearchNetwork, data: ImageData, config: TrainingConfig, n
             f"got {config.auxiliary_weight}"
         )
     images = abstract_array((2, *data.train_images.shape[1:]), jnp.float32)
-    with jax.enable_x64(False):
+    with fixed_settings(float64=False):
         arch = abstract_array((num_decisions,), jnp.int8)
         logits, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images, arch)
     if logits.shape[-1] != data.num_classes:

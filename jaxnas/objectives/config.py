@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from jaxnas.errors import InputError
-from jaxnas.runtime.settings import check_kinds, setting
+from jaxnas.runtime.settings import check_kinds, check_seed, setting
 
 _EPOCHS = "6; as published with `train` and --preset paper"
 
@@ -75,8 +75,8 @@ class TrainingConfig:
             "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
             "drop_path": (0 <= self.drop_path < 1, "from 0 to below 1"),
             "auxiliary_weight": (0 <= self.auxiliary_weight < math.inf, "at least 0"),
-            "seed": (self.seed >= 0, "at least 0"),
         }
         for name, (fits, rule) in rules.items():
             if not fits:
                 raise InputError(f"training `{name}` must be {rule}, got {getattr(self, name)}")
+        check_seed(self.seed, "training seed")

@@ -19,6 +19,7 @@ from jaxnas.networks.network import SearchNetwork
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.proxies.loss import cross_entropy
 from jaxnas.runtime.devices import map_on_devices
+from jaxnas.runtime.session import make_key
 
 AnyArray: TypeAlias = Any  # of JAX or NumPy, or the shape of one
 
@@ -118,7 +119,7 @@ def _train(
     """Return the state of one candidate after the steps of a stretch."""
     data, order, epoch = stretch.data, stretch.order, stretch.epoch
     optimizer = make_optimizer(config, config.epochs * len(order))
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), epoch), len(order))
+    keys = jax.random.split(jax.random.fold_in(make_key(config.seed), epoch), len(order))
 
     def step(number: Array, state: TrainState) -> TrainState:
         chosen, key = order[number], keys[number]

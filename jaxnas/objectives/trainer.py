@@ -27,6 +27,7 @@ from jaxnas.objectives.sgd import (
 )
 from jaxnas.runtime.devices import abstract_array, partition_spec
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore
+from jaxnas.runtime.session import fixed_settings
 
 STRETCH = 2.0  # seconds of training between two reports
 EVALUATION_BATCH = 256
@@ -112,7 +113,7 @@ class Trainer:
         Raises:
           InputError: the checkpoint is damaged, or made with other settings than `made_with`.
         """
-        with jax.enable_x64(False):  # even if the caller computes in float64
+        with fixed_settings(float64=False):
             fitted: Fitted = self._fit(np.asarray(archs, np.int8), on_event, checkpoints, dict(made_with or {}))
             return fitted
 
@@ -124,7 +125,7 @@ class Trainer:
           arch: the architecture of the candidate.
           data: chunks of images, see `chunks`.
         """
-        with jax.enable_x64(False):
+        with fixed_settings(float64=False):
             hits = sum(float(self._count(state, arch, chunk)) for chunk in data)
         return 100 * hits / sum(int((chunk.labels >= 0).sum()) for chunk in data)
 

@@ -30,6 +30,7 @@ from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
+from jaxnas.runtime.session import fixed_settings, in_fixed_settings
 from jaxnas.runtime.workers import Workers
 from jaxnas.spaces import SearchSpace, check_archs
 
@@ -63,6 +64,7 @@ class TrainingObjective:
         with other settings (which are named).
     """
 
+    @in_fixed_settings
     def __init__(
         self,
         network: SearchNetwork,
@@ -196,7 +198,7 @@ class TrainingObjective:
 
     def _fit(self, indices: Sequence[int], folder: Path | None = None) -> tuple[list[TrainState], list[Trained]]:
         """Train candidates from the initialisation on; return their last states and their lines of the record."""
-        with jax.enable_x64(False):  # even if the caller computes in float64
+        with fixed_settings(float64=False):
             made_with = {**self._header, "archs": [self._name(index) for index in indices]}
             checkpoints = Checkpoints(folder) if folder else None
             fitted = self._trainer.fit(

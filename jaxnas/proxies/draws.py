@@ -73,7 +73,7 @@ def _is_kernel(path: tuple[DictKey, ...]) -> bool:
 def fresh_statistics(shapes: PyTree, dtype: DTypeLike) -> PyTree:
     """Return running means 0 and variances 1, for `shapes` of the collection "batch_stats"."""
 
-    def start(path: tuple[DictKey, ...], leaf: Array) -> Array:
+    def start(path: tuple[DictKey, ...], leaf: Array | jax.ShapeDtypeStruct) -> Array:
         return jnp.full(leaf.shape, float(path[-1].key.endswith("variance")), dtype)
 
     return jax.tree_util.tree_map_with_path(start, shapes)

@@ -29,7 +29,7 @@ class Unfinished:
             return self.function(*(_widest(x) for x in self.arrays))
 
 
-def finish_scores(scores: Sequence[Array | Unfinished]) -> Float[np.ndarray, "a M"]:
+def finish_scores(scores: Sequence[Array | np.ndarray | Unfinished]) -> Float[np.ndarray, "a M"]:
     """Return the scores from what each proxy gave: numbers [a], or `Unfinished` of arrays [a ...].
 
     Raises:

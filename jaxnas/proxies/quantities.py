@@ -8,6 +8,7 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int8, PRNGKeyArray, PyTree
@@ -20,6 +21,7 @@ from jaxnas.proxies.draws import Noise, Response
 from jaxnas.proxies.finish import Unfinished
 from jaxnas.proxies.loss import loss_of
 from jaxnas.proxies.passes import FirstOrder, Kernels, SynapticFlow, sum_over_kernels
+from jaxnas.runtime.session import make_key
 
 FEW = 16  # images with a gradient each
 NUM_CROPS = 1000  # images of a thin network
@@ -48,15 +50,15 @@ class Quantities:
         self,
         network: SearchNetwork,
         params: PyTree,
-        arch: Int8[Array, " D"],
+        arch: Int8[Array | np.ndarray, " D"],
         batch: Batch,
         key: PRNGKeyArray | None = None,
         float64: bool = True,
     ) -> None:
         """Keep what the quantities are functions of; nothing is computed yet."""
-        self.network, self.arch, self.batch = network, arch, batch
-        self.params = network.params_for(params, arch)
-        self.key = jax.random.key(0) if key is None else key
+        self.network, self.arch, self.batch = network, jnp.asarray(arch), batch
+        self.params = network.params_for(params, self.arch)
+        self.key = make_key(0) if key is None else key
         self.float64, self._flows = float64, dict[Norm, SynapticFlow]()
 
     @cached_property

@@ -31,7 +31,7 @@ from jaxnas.run.sections import (
 )
 from jaxnas.runtime.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
 from jaxnas.runtime.records import Record
-from jaxnas.runtime.settings import check, setting
+from jaxnas.runtime.settings import LAST_SEED, check, setting
 from jaxnas.scoring.config import ScoringConfig
 
 
@@ -55,7 +55,7 @@ class RunConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    seed: int = setting(0, "Seed of everything drawn at random.", minimum=0)
+    seed: int = setting(0, "Seed of everything drawn at random.", minimum=0, maximum=LAST_SEED)
 
     def __post_init__(self) -> None:
         """Check the parts together, and give them the seed."""

@@ -3,6 +3,7 @@
 This module imports the standard library alone, as the command line reads configurations before JAX.
 """
 
+import operator
 import types
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
@@ -16,6 +17,7 @@ T = TypeVar("T")
 Panel = Literal["What", "Budget", "Data", "Hardware", "Output"]
 REQUIRED: Any = MISSING  # the default of a field without a default
 KEY = "setting"
+LAST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2^32
 
 
 class Setting(NamedTuple):
@@ -26,6 +28,7 @@ class Setting(NamedTuple):
       panel: the group of options it belongs to.
       flag: the option, such as "--all"; by default made of the field's name.
       minimum: the least value, or None.
+      maximum: the largest value, or None.
       known: a `Literal` alias of the only names that the command line takes, where Python takes any text.
       suggestions: a `Literal` alias, or a function, of names to complete where other text is possible too.
       kind: name of the value in errors, such as "search space"; by default the field's name.
@@ -39,6 +42,7 @@ class Setting(NamedTuple):
     panel: Panel
     flag: str
     minimum: int | float | None
+    maximum: int | float | None
     known: object
     suggestions: object
     kind: str
@@ -55,6 +59,7 @@ def setting(
     *,
     flag: str = "",
     minimum: int | float | None = None,
+    maximum: int | float | None = None,
     known: object = None,
     suggestions: object = None,
     kind: str = "",
@@ -64,7 +69,7 @@ def setting(
     hidden: bool = False,
 ) -> T:
     """Declare a field of a frozen dataclass, with what `Setting` lists; `shown` is its `default`."""
-    about = Setting(help, panel, flag, minimum, known, suggestions, kind, argument, lookup, shown, hidden)
+    about = Setting(help, panel, flag, minimum, maximum, known, suggestions, kind, argument, lookup, shown, hidden)
     return field(default=default, metadata={KEY: about})
 
 
@@ -98,8 +103,8 @@ def check(config: object) -> None:
     A field `custom` lists names that are known outside of jaxnas, and are not looked up.
 
     Raises:
-      InputError: a name that the field's `Literal` type does not list and `lookup` does not find, or a number below its
-        minimum.
+      InputError: a name that the field's `Literal` type does not list and `lookup` does not find, or a number out of
+        its range.
     """
     check_kinds(config)
     for name, (_, about) in settings_of(type(config)).items():
@@ -110,7 +115,7 @@ def check(config: object) -> None:
         else:
             for unlisted in set(_members(value)) - {*listed, *names(about.known), *getattr(config, "custom", ())}:
                 about.lookup(str(unlisted))
-        check_minimum(name, about, value)
+        check_range(name, about, value)
 
 
 def check_kinds(config: Any) -> None:
@@ -167,14 +172,33 @@ def check_names(name: str, about: Setting, value: object, known: tuple[str, ...]
             raise unknown_name(about.kind or name, str(member), known)
 
 
-def check_minimum(name: str, about: Setting, value: Any) -> None:
-    """Check that a number is not below the least value.
+def check_range(name: str, about: Setting, value: Any) -> None:
+    """Check that a number is neither below the least value nor above the largest.
 
     Raises:
       InputError: it is.
     """
-    if about.minimum is not None and value is not None and not value >= about.minimum:
-        raise InputError(f"`{name}` must be at least {about.minimum:g}, got {value:g}")
+    if value is None:
+        return
+    least, largest = about.minimum, about.maximum
+    if (least is not None and not value >= least) or (largest is not None and not value <= largest):
+        allowed = f"at least {least:.12g}" if largest is None else f"from {least or 0:.12g} to {largest:.12g}"
+        raise InputError(f"`{name}` must be {allowed}, got {value}")
+
+
+def check_seed(seed: object, name: str = "seed") -> int:
+    """Return a seed as an int.
+
+    Raises:
+      InputError: it is not an integer from 0 to 2^32 - 1.
+    """
+    try:
+        number = operator.index(seed)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not 0 <= number <= LAST_SEED:
+        raise InputError(f"`{name}` must be a whole number from 0 to {LAST_SEED}, got {seed!r}")
+    return number
 
 
 def _members(value: object) -> tuple[object, ...]:

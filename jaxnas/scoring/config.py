@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.names import Init, Precision, Strategy
-from jaxnas.runtime.settings import check, setting
+from jaxnas.runtime.settings import check, check_seed, setting
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class ScoringConfig:
     def __post_init__(self) -> None:
         """Check names and ranges."""
         check(self)
+        check_seed(self.seed)
         if self.chunk_size is not None and self.chunk_size < 1:
             raise InputError(f"`chunk_size` must be at least 1, got {self.chunk_size}")
         if self.memory is not None and not self.memory > 0:

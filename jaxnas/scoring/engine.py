@@ -19,6 +19,7 @@ from jaxnas.proxies.finish import finish_scores
 from jaxnas.runtime.devices import abstract_array
 from jaxnas.runtime.distributed import gather_rows, local_positions, local_share, mesh, to_job
 from jaxnas.runtime.events import Listener, Scored, ignore
+from jaxnas.runtime.session import fixed_settings, steps_in_fixed_settings
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.plan import SPLIT, WHOLE, RunStrategy, make_plan, make_program
@@ -105,14 +106,16 @@ def iter_scores(
     Raises:
       InputError: see `score_archs`.
     """
-    check_batch(network, batch)
+    float64 = bool(jax.config.jax_enable_x64) and batch.images.dtype == np.float64  # type: ignore[attr-defined]
+    with fixed_settings(float64):
+        check_batch(network, batch)
     archs = check_archs(network.space, archs)
     functions = get_proxies(proxies)
     if not len(archs):
         return
     chosen, rows_of = representatives(network.space, archs, functions, config)
     score = _score_on_devices if workers is None else partial(_score_on_workers, workers)
-    for rows, values in score(network, chosen, batch, functions, config):
+    for rows, values in steps_in_fixed_settings(score(network, chosen, batch, functions, config), float64):
         members = [rows_of[row] for row in rows]
         yield np.concatenate(members), np.repeat(values, [len(rows) for rows in members], axis=0)
 

@@ -5,14 +5,14 @@ The parts of a method are in `pool`, `history` and `method`; `loop` has its comp
 
 from jaxnas.errors import unknown_name
 from jaxnas.search.baselines import SingleProxyConfig, random_search, rank_aggregation, rank_sum, single_proxy
-from jaxnas.search.bo import RobotConfig
+from jaxnas.search.config import PredictorConfig, RobotConfig
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.hyperband import BohbConfig, bohb, hyperband
 from jaxnas.search.method import AnyMethod, Method
 from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
-from jaxnas.search.predictor import PredictorConfig, predictor_bo
+from jaxnas.search.predictor import predictor_bo
 from jaxnas.search.result import Query, SearchResult
 from jaxnas.search.robot import PRESETS, get_preset, robot
 from jaxnas.search.run import Objective, run_search, run_seeds

@@ -1,89 +1,28 @@
 """Bayesian optimisation over proxy weights as init, ask, tell.
 
-`ask`, `tell` and `best_weights` are jitted in float64 (see precision.py). Buffers have the full length T, so
+`ask`, `tell` and `best_weights` are jitted in float64 (see `runtime.session`). Buffers have the full length T, so that
 every step has one shape. Ties: `ask` takes the architecture of lower index, `best_weights` the latest of equally good
 weights (as published).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxnas.errors import InputError, unknown_name
-from jaxnas.runtime.precision import in_float64
+from jaxnas.runtime.session import in_float64
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS, DOMAINS, maximise
+from jaxnas.search.config import RobotConfig
 from jaxnas.search.history import SurrogateInfo, no_info
 from jaxnas.search.pool import leader
 from jaxnas.table.normalize import combine
 
 SMALLEST = 16  # rows of the surrogate's shortest buffer
 NUM_ALTERNATIVES = 64  # points among which a distinct proposal is sought
-
-Acquisition = Literal["ucb", "ei", "thompson", "ids"]
-Kernel = Literal["matern52", "matern32", "rbf"]
-Domain = Literal["cube", "sphere"]
-
-
-def check_choice(name: str, value: str, choices: object) -> None:
-    """Raise InputError unless `value` is one of a `Literal`."""
-    if value not in get_args(choices):
-        raise unknown_name(name, value, get_args(choices))
-
-
-def check_positive(**numbers: int | float) -> None:
-    """Raise InputError for the first of the named numbers that is not positive, NaN included."""
-    for name, number in numbers.items():
-        if not number > 0:
-            raise InputError(f"`{name}` must be positive, got {number}")
-
-
-@dataclass(frozen=True)
-class RobotConfig:
-    """Hyperparameters of RoBoT.
-
-    The published protocol (He et al. 2024, arXiv:2403.07591) is `PRESETS["paper"]`: kappa 2.576, distinct False,
-    10,000 candidates. Its steps may pick a known architecture again and again; the defaults explore more, for reasons
-    that experiments/README.md gives.
-
-    Attributes:
-        acquisition: The acquisition function.
-        kappa: Weight of the standard deviation in UCB.
-        kernel: Covariance function of the surrogate.
-        ard: Whether each proxy has a separate length scale.
-        noise: Noise variance of the standardised objective.
-        domain: The domain of weights: [-1, 1]^M or the unit sphere.
-        distinct: Whether to propose weights whose architecture is new; the greedy phase begins as soon as none of
-            `NUM_ALTERNATIVES` points has one.
-        explore: The part of the T queries after which the greedy phase begins even if BO steps are left.
-        num_candidates: Random points at which the acquisition function is compared.
-        num_ascents: The best of them from which it is maximised.
-    """
-
-    acquisition: Acquisition = "ucb"
-    kappa: float = 10.0
-    kernel: Kernel = "matern52"
-    ard: bool = False
-    noise: float = 1e-6
-    domain: Domain = "cube"
-    distinct: bool = True
-    explore: float = 1.0
-    num_candidates: int = 4_000
-    num_ascents: int = 10
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        check_choice("acquisition", self.acquisition, Acquisition)
-        check_choice("kernel", self.kernel, Kernel)
-        check_choice("domain", self.domain, Domain)
-        check_positive(
-            noise=self.noise, num_candidates=self.num_candidates, num_ascents=self.num_ascents, explore=self.explore
-        )
 
 
 class BOState(NamedTuple):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxnas.runtime.precision import in_float64
+from jaxnas.runtime.session import in_float64
 from jaxnas.search.history import History, Phase, Proposal, extend, new_history, no_info
 from jaxnas.search.method import ConfigT, Method, StateT
 from jaxnas.search.pool import Pool, pick, unweighted

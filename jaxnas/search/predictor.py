@@ -1,6 +1,5 @@
 """Bayesian optimisation over architectures themselves: a Gaussian process on their encoding and their proxies."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -10,35 +9,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import ACQUISITIONS
-from jaxnas.search.bo import Acquisition, Kernel, check_choice, check_positive, inspect, without_failures
+from jaxnas.search.bo import inspect, without_failures
+from jaxnas.search.config import PredictorConfig
 from jaxnas.search.history import History, Phase, Proposal, no_info
 from jaxnas.search.method import Method
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
-
-
-@dataclass(frozen=True)
-class PredictorConfig:
-    """Hyperparameters of `predictor_bo`.
-
-    Attributes:
-        initial: Architectures drawn at random before the first fit.
-        acquisition: The acquisition function.
-        kappa: Weight of the standard deviation in UCB.
-        kernel: Covariance function of the surrogate.
-        noise: Noise variance of the standardised objective, for what an encoding cannot explain.
-    """
-
-    initial: int = 5
-    acquisition: Acquisition = "ei"
-    kappa: float = 2.576
-    kernel: Kernel = "matern52"
-    noise: float = 1e-2
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        check_choice("acquisition", self.acquisition, Acquisition)
-        check_choice("kernel", self.kernel, Kernel)
-        check_positive(initial=self.initial, noise=self.noise)
 
 
 class _Observed(NamedTuple):

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxnas.errors import unknown_name
 from jaxnas.search import bo
-from jaxnas.search.bo import BOState, RobotConfig
+from jaxnas.search.bo import BOState
+from jaxnas.search.config import RobotConfig
 from jaxnas.search.history import History, Phase, Proposal, no_info
 from jaxnas.search.method import Method
 from jaxnas.search.pool import Pool, next_in_ranking, unweighted

@@ -20,7 +20,7 @@ from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.host import num_cores, one_blas_thread
 from jaxnas.runtime.names import Direction
-from jaxnas.runtime.precision import in_float64
+from jaxnas.runtime.session import in_float64, make_key
 from jaxnas.search import loop
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.ledger import Choice, Ledger, open_ledger
@@ -184,7 +184,7 @@ def run_seeds(
     pool, values = _make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
 
     def run(seed: int) -> tuple[History, Float[np.ndarray, " M"]]:
-        key = jax.random.key(seed)
+        key = make_key(seed)
         finished = loop.run_to_end(pool, values, key, method=method, budget=budget, config=chosen)
         on_host: tuple[History, Float[np.ndarray, " M"]] = jax.tree.map(np.asarray, finished)
         return on_host
@@ -208,7 +208,7 @@ class _SteppedSearch:
         self, method: Method[StateT, ConfigT], pool: Pool, budget: int, seed: int, config: ConfigT | None
     ) -> None:
         self.method, self.pool, self.config = method, pool, method.config if config is None else config
-        self.key: PRNGKeyArray = jax.random.key(seed)
+        self.key: PRNGKeyArray = make_key(seed)
         self.state = loop.start(pool, self.key, method=method, budget=budget, config=self.config)
 
     def propose(self, room: int) -> list[Proposal]:

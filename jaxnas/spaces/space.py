@@ -18,6 +18,7 @@ from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_bytes
+from jaxnas.runtime.settings import check_seed
 
 Unchecked: TypeAlias = np.ndarray | Array | Sequence[object] | int  # integers, which are checked
 
@@ -167,7 +168,7 @@ def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndar
     """
     if not 1 <= num <= space.size:
         raise InputError(f"a sample of space {space.name!r} must have 1 to {space.size} architectures, got {num}")
-    return from_index(space, np.array(random.Random(int(seed)).sample(range(space.size), num)))
+    return from_index(space, np.array(random.Random(check_seed(seed)).sample(range(space.size), num)))
 
 
 def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray, " D"]) -> Int8[Array, " D"]:

@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.networks import SearchNetwork
+from jaxnas.networks.network import AnyArray
 from jaxnas.spaces import SearchSpace, sample
 from jaxnas.testing.rules import NUM_ARCHS, require, tolerance_of, traced
 
@@ -20,7 +21,7 @@ _NEARLY = 0.01  # share of the largest possible value; the epsilon of a normalis
 _Gradients = tuple[Float[Array, "N K"], PyTree, PyTree]  # logits, gradients of params, gradients of taps
 
 
-def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Array, "N H W C"]) -> None:
+def check_network(network: SearchNetwork, space: SearchSpace, images: Float[AnyArray, "N H W C"]) -> None:
     """Check that `network` provides what proxies and the engine read.
 
     - The architecture is a traced argument and changes the logits, which are [N K] and finite.
@@ -43,6 +44,7 @@ def check_network(network: SearchNetwork, space: SearchSpace, images: Float[Arra
         isinstance(network, SearchNetwork),
         f"{type(network).__name__} is not a SearchNetwork: derive it from jaxnas.networks.SearchNetwork",
     )
+    images = jnp.asarray(images)
     archs = [jnp.asarray(arch) for arch in sample(space, min(NUM_ARCHS, space.size), seed=0)]
     init = jax.jit(network.init, compiler_options=_RUN_A_FEW_TIMES)
     variables = traced("network", lambda: init(jax.random.key(0), images, archs[0]))

@@ -37,7 +37,10 @@ def case():
     rng = np.random.default_rng(2)
     images, probe = jnp.asarray(rng.normal(size=(3, 4, 5, 2))), rng.normal(size=(3, 3))
     variables = Layers().init(jax.random.key(0), images)
-    variables = {**variables, "params": jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), variables["params"])}
+    variables = {
+        **variables,
+        "params": jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), variables["params"]),
+    }
 
     def loss(variables, additions=(0.0, 0.0, 0.0)):
         return jnp.square(Layers().apply(variables, images, additions)[0] * probe).sum()

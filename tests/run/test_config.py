@@ -79,7 +79,7 @@ def test_flat_names_of_attributes_are_found_with_a_warning():
         (dict(proxies=()), "`proxies` must name at least one proxy"),
         (dict(budget=0), "`budget` must be at least 1, got 0"),
         (dict(at_once=0), "`at_once` must be at least 1, got 0"),
-        (dict(seed=-1), "`seed` must be at least 0, got -1"),
+        (dict(seed=-1), "`seed` must be from 0 to 4294967295, got -1"),
         (dict(table="a.csv"), "needs the column that the search maximises"),
         (dict(table="a.csv", column="a", at_once=2), "`at_once` must be 1 where accuracies are looked up"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxnas.runtime.precision import in_float64
+from jaxnas.runtime.session import in_float64
 from jaxnas.search import surrogate as gp
 from jaxnas.search.acquisition import (
     ACQUISITIONS,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import InputError
-from jaxnas.runtime.precision import in_float64
+from jaxnas.runtime.session import in_float64
 from jaxnas.search import bo
 
 A, M, T = 12, 2, 4

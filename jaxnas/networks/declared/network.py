@@ -11,7 +11,7 @@ compiled program serves all architectures: a tensor has the size of its largest 
 an architecture does not use and draws the rest for the width that feeds it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -25,7 +25,7 @@ from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
 from jaxnas.networks.declared.flow import BlockFlow, Part, part_name
 from jaxnas.networks.declared.ops import Choose, Conv, Dense, Pool, Skip, Zero, choice
 from jaxnas.networks.layers import apply_layer, global_average
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import AnyArray, SearchNetwork
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 
@@ -58,13 +58,14 @@ class DeclaredNetwork(SearchNetwork):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "N H W C"], arch: Int8[Array, " D"], *, train: bool = True
+        self, images: Float[AnyArray, "N H W C"], arch: Int8[AnyArray, " D"], *, train: bool = True
     ) -> Float[Array, "N K"]:
         """Return the logits.
 
         Raises:
             InputError: The shape of images or architecture does not fit the network.
         """
+        images, arch = jnp.asarray(images), jnp.asarray(arch)
         if images.ndim != 4:
             raise InputError(f"images of shape {images.shape}: give [N, H, W, C], or features as [N, 1, 1, F]")
         if arch.shape != (len(self.space.num_choices),):
@@ -72,7 +73,7 @@ class DeclaredNetwork(SearchNetwork):
                 f"architecture of shape {arch.shape}: {self.space_name!r} has {len(self.space.num_choices)}"
             )
         norm = self.norm == "all"
-        flow = BlockFlow(self, images, jnp.asarray(arch), norm=norm, train=train, keeps_range=self.keeps_range)
+        flow = BlockFlow(self, images, arch, norm=norm, train=train, keeps_range=self.keeps_range)
         flow.run(self.blocks, "")
         flow.sow_relu("last", jnp.ones((), bool))
         x = flow.x = nn.relu(flow.x)
@@ -80,15 +81,17 @@ class DeclaredNetwork(SearchNetwork):
         self.sow("exponent", "last", flow.exponent)
         return apply_layer(flow.classify(_CLASSIFIER, self.num_classes), global_average(self, x, flow.live))
 
-    def params_for(self, params: PyTree, arch: Int8[Array, " D"]) -> PyTree:
+    def params_for(self, params: PyTree, arch: Int8[AnyArray, " D"]) -> PyTree:
         """Return `params` as the architecture has them: 0 where it has none, drawn for its widths elsewhere."""
-        return jax.tree.map(jnp.multiply, params, self._multipliers(params, arch))
+        return jax.tree.map(jnp.multiply, params, self._multipliers(params, jnp.asarray(arch)))
 
-    def in_use(self, params: PyTree, arch: Int8[Array, " D"], images: Float[Array, "N H W C"] | None = None) -> PyTree:
+    def in_use(
+        self, params: PyTree, arch: Int8[AnyArray, " D"], images: Float[AnyArray, "N H W C"] | None = None
+    ) -> PyTree:
         """Return for every element of `params` whether the architecture uses it."""
-        return jax.tree.map(lambda multiplier: multiplier > 0, self._multipliers(params, arch))
+        return jax.tree.map(lambda multiplier: multiplier > 0, self._multipliers(params, jnp.asarray(arch)))
 
-    def _multipliers(self, params: Mapping[str, Array], arch: Int8[Array, " D"]) -> dict[str, Array]:
+    def _multipliers(self, params: PyTree, arch: Int8[Array, " D"]) -> dict[str, Array]:
         """Return the factors that blocks sow for `params`, which depend on the architecture alone.
 
         They are sown along the path of any images through the network, here zeros of the first size that fits.

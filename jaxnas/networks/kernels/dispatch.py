@@ -32,6 +32,7 @@ from jaxnas.networks.kernels.pools import average_pool_3x3, average_pool_3x3_tra
 
 Kind: TypeAlias = Literal["zero", "identity", "pool"] | int  # an int is the size of the kernel of a convolution
 Axes: TypeAlias = tuple[int | None, ...]
+Linear: TypeAlias = Array | ad.UndefinedPrimal  # what a transpose is taken in has no value
 Rest = TypeVar("Rest", bound=PyTree)
 Item = TypeVar("Item")
 
@@ -63,7 +64,7 @@ class Dispatch(NamedTuple):
 
 
 def mixed(
-    op: Int[Array, ""], x: Float[Array, "N H W C"], kernels: tuple[Float[Array, "k k C C"], ...], dispatch: Dispatch
+    op: Int[Array, ""], x: Float[Array, "N H W C"], kernels: tuple[Float[Array, "_ _ C C"], ...], dispatch: Dispatch
 ) -> Float[Array, "N H W C"]:
     """Return the op-th map of `dispatch` applied to x; one kernel for each convolution among them, in their order."""
     out: Array = _mixed_p.bind(op, x, *kernels, dispatch=dispatch)[0]
@@ -242,7 +243,7 @@ def _jvp_of_kernels(
 
 
 def _transpose_of_images(
-    transposed: Primitive, cotangents: Sequence[Array], op: Array, x: Array, *kernels: Array, dispatch: Dispatch
+    transposed: Primitive, cotangents: Sequence[Array], op: Array, x: Linear, *kernels: Linear, dispatch: Dispatch
 ) -> list[Array | None]:
     (g,) = cotangents
     if ad.is_undefined_primal(x):
@@ -252,7 +253,7 @@ def _transpose_of_images(
 
 
 def _transpose_of_kernels(
-    cotangents: Sequence[Array | ad.Zero], op: Array, x: Array, g: Array, *, dispatch: Dispatch
+    cotangents: Sequence[Array | ad.Zero], op: Array, x: Linear, g: Linear, *, dispatch: Dispatch
 ) -> list[Array | None]:
     kernels = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
     if ad.is_undefined_primal(x):

@@ -178,7 +178,8 @@ def test_repetitions_beyond_the_choice_are_passed_by():
             x = np.maximum(x, 0) @ own[f"block2_{number}_1"] + own[f"block2_{number}_1_bias"]
         x = np.maximum(x, 0) @ own["block3"] + own["block3_bias"]
         expected = np.maximum(x, 0) @ own["classifier"] + own["classifier_bias"]
-        np.testing.assert_allclose(PERCEPTRON.apply({"params": own}, rows, arch), expected, rtol=1e-4, atol=1e-5)
+        logits = PERCEPTRON.apply({"params": jax.tree.map(jnp.asarray, own)}, rows, arch)
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
         assert all(np.any(leaf) == (int(path[7]) <= times) for path, leaf in own.items() if path.startswith("block2"))
 
 

@@ -32,7 +32,7 @@ def float64():
 @pytest.fixture
 def operands():
     rng = np.random.default_rng(0)
-    return rng.normal(size=(2, 4, 5, 3)), rng.normal(size=(1, 1, 3, 3)), rng.normal(size=(3, 3, 3, 3))
+    return tuple(jnp.asarray(rng.normal(size=shape)) for shape in ((2, 4, 5, 3), (1, 1, 3, 3), (3, 3, 3, 3)))
 
 
 def chosen(op, x, k1, k3, dispatch=DISPATCH):
@@ -88,7 +88,7 @@ def test_more_than_the_capacity_get_zero(operands):
 
 def test_a_group_costs_no_more_than_its_members(operands):
     """FLOPs of eight architectures, two of which convolve, against those of two convolutions."""
-    operands = jax.tree.map(np.float32, operands)
+    operands = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), operands)
     ops = jnp.array([3, 0, 1, 0, 3, 1, 1, 0])
     dispatch = DISPATCH._replace(capacity=(0, 0, 0, 2, 0))
     program = jax.jit(lambda ops: jax.vmap(lambda op: chosen(op, *operands, dispatch=dispatch))(ops))
@@ -123,7 +123,7 @@ def test_add_switch_backwards_has_no_forward_derivative_and_keeps_its_operands_a
     branches = (lambda x: (jnp.zeros_like(x), None), lambda x: (jnp.sin(x), None))
 
     def add(x):
-        return add_switch_backwards(1, branches, jnp.ones_like(x), x)[0]
+        return add_switch_backwards(jnp.int32(1), branches, jnp.ones_like(x), x)[0]
 
     kept = jax.tree.leaves(jax.vjp(add, operands[0])[1])
     assert sum(np.size(leaf) for leaf in kept) <= operands[0].size + 1

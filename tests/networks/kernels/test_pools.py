@@ -62,7 +62,7 @@ def test_values_of_averages_are_those_of_numpy(pool, shape, atol):
     with jax.enable_x64(True):
         (x,) = draws(shape)
         form = over_neighbourhoods if pool == "average of 3x3" else over_blocks
-        check_equal(POOLS[pool][0](x), form(np.mean, x), 1e-13, atol)
+        check_equal(POOLS[pool][0](jnp.asarray(x)), form(np.mean, x), 1e-13, atol)
 
 
 @each_pool
