@@ -12,6 +12,8 @@ from .data.images import standardize as standardize
 from .data.load import load_images as load_images
 from .data.sources import from_dataset as from_dataset
 from .errors import InputError as InputError
+from .models.files import load_model as load_model
+from .models.model import Model as Model
 from .networks import NETWORKS as NETWORKS
 from .networks import DeclaredNetwork as DeclaredNetwork
 from .networks import NASBench201Network as NASBench201Network

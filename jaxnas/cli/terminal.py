@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jaxnas.data.catalogue import DataStatus
     from jaxnas.proxies import About
     from jaxnas.run.run import Outcome, Run
-    from jaxnas.run.train import TrainedArch
+    from jaxnas.run.trained import TrainedArch
     from jaxnas.search import SearchResult
     from jaxnas.store.estimate import Estimate
     from jaxnas.store.scores import Scores

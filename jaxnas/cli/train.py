@@ -66,9 +66,10 @@ class ArchOptions:
 def train(
     chosen: ArchOptions, images: Given, network: Given, training: Given, data: DataOptions, output: OutputOptions
 ) -> None:
-    """Train one architecture on all training images by the published recipe of its space, and test it.
+    """Train one architecture on all training images by the published recipe of its space, test it, keep its model.
 
-    Checkpoints are written every minute: after Ctrl-C or a kill the same command resumes.
+    The folder of a search gives its architecture, data and network size; options replace them. Checkpoints are written
+    every minute: after Ctrl-C or a kill the same command resumes.
 
     \b
     Examples:
@@ -77,16 +78,36 @@ def train(
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
     """
     configure_jax()
-    from jaxnas.report import save_trained, trained_record
-    from jaxnas.run.train import train_arch, train_config
+    from jaxnas.run.train import TRAINED, train_arch, train_config, train_run
+    from jaxnas.run.trained import save_trained, trained_record
 
-    config = train_config(chosen.arch, chosen.name_of_space, **images, network=network, **training)
-    name = f"train-{config.space}-{Path(config.data).stem}-seed{config.training.seed}"
-    folder = output.out or Path("runs", name)
+    config = None
+    if Path(chosen.arch).is_dir():
+        _check_space(chosen)
+        folder = output.out or Path(chosen.arch, TRAINED)
+    else:
+        config = train_config(chosen.arch, chosen.name_of_space, **images, network=network, **training)
+        name = f"train-{config.space}-{Path(config.data).stem}-seed{config.training.seed}"
+        folder = output.out or Path("runs", name)
     with keeping(folder), progress(output.as_json) as shown:
-        trained = train_arch(config, folder, data_folder=data.data_folder, on_event=shown)
-        save_trained(folder, trained)
+        if config is None:
+            given = {**images, **network, **training}
+            trained = train_run(chosen.arch, folder, data_folder=data.data_folder, on_event=shown, **given)
+        else:
+            trained = train_arch(config, folder, data_folder=data.data_folder, on_event=shown)
+            save_trained(folder, trained)
     if output.as_json:
         return emit("done", out=str(folder), result=trained_record(trained))
     print_trained(trained)
-    console.print(f"result.json and the checkpoint are in {folder}", soft_wrap=True, highlight=False)
+    console.print(f"result.json, the checkpoint and the model are in {folder}", soft_wrap=True, highlight=False)
+
+
+def _check_space(chosen: ArchOptions) -> None:
+    """Raise an InputError for a space that is not that of the search."""
+    from jaxnas.run.run import load_selected
+
+    searched = load_selected(chosen.arch).space
+    if chosen.name_of_space not in ("", searched):
+        raise InputError(
+            f"the search in {chosen.arch} is of {searched}, not {chosen.name_of_space}: leave the space out"
+        )

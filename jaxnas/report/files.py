@@ -11,10 +11,7 @@ from jaxtyping import Float
 
 from jaxnas.run.comparison import COMPARISON
 from jaxnas.run.method_runs import MethodComparison
-from jaxnas.run.train import TrainedArch
 from jaxnas.runtime.files import atomic_write
-from jaxnas.runtime.records import Record
-from jaxnas.store.store import make_environment
 
 
 def save_results(folder: Path | str, name: str, record: Mapping[str, object], markdown: str) -> None:
@@ -22,26 +19,6 @@ def save_results(folder: Path | str, name: str, record: Mapping[str, object], ma
     for ending, text in (("json", json.dumps(record, indent=1) + "\n"), ("md", markdown)):
         with atomic_write(Path(folder) / f"{name}.{ending}") as partial:
             partial.write_text(text)
-
-
-def trained_record(trained: TrainedArch) -> Record:
-    """Return a trained architecture as plain JSON values: settings, losses and accuracies, versions, device."""
-    record: Record = {
-        **trained._asdict(),
-        "config": asdict(trained.config),
-        "environment": make_environment(trained.seconds),
-    }
-    record["config"]["network"] = dict(trained.config.network)
-    for name in ("loss", "accuracy"):
-        record[name] = [value if np.isfinite(value) else None for value in record[name]]
-    record["test_accuracy"] = trained.test_accuracy if np.isfinite(trained.test_accuracy) else None
-    return record
-
-
-def save_trained(folder: Path | str, trained: TrainedArch) -> None:
-    """Write result.json of one trained architecture (`trained_record`), atomically."""
-    with atomic_write(Path(folder) / "result.json") as partial:
-        partial.write_text(json.dumps(trained_record(trained), indent=1, allow_nan=False) + "\n")
 
 
 def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | None:

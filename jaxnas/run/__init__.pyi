@@ -18,6 +18,7 @@ from .search import search_network as search_network
 from .sections import NetworkConfig as NetworkConfig
 from .sections import ProblemConfig as ProblemConfig
 from .sections import SearchConfig as SearchConfig
-from .train import TrainedArch as TrainedArch
 from .train import train_arch as train_arch
 from .train import train_config as train_config
+from .train import train_run as train_run
+from .trained import TrainedArch as TrainedArch

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,10 @@ from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Environment, Scores
 from jaxnas.store.store import read_score_table, read_scores, write_scores
 from jaxnas.table.normalize import TableReport
+
+if TYPE_CHECKING:
+    from jaxnas.models.model import Model
+    from jaxnas.run.trained import TrainedArch
 
 RESULT, POOL = "result.json", "pool.parquet"  # files of a run folder
 
@@ -50,6 +54,8 @@ class Run(NamedTuple):
       seconds: seconds by stage; tracing and compiling are a separate stage.
       environment: versions of libraries, and the device.
       command: the command line of the search, empty for a call from Python.
+      origin: the network and the images of the search, see `jaxnas.run.origin`; None where nothing was trained.
+      folder: folder of the files of the run, None until `save`.
     """
 
     config: RunConfig
@@ -60,6 +66,8 @@ class Run(NamedTuple):
     seconds: dict[str, float]
     environment: Environment
     command: str = ""
+    origin: Record | None = None
+    folder: Path | None = None
 
     @property
     def selected(self) -> str:
@@ -70,6 +78,36 @@ class Run(NamedTuple):
     def test_accuracy(self) -> float:
         """The test accuracy of the selected architecture, percent."""
         return self.outcomes[self.config.search.method].test_accuracy
+
+    def train(self, **settings: Any) -> "TrainedArch":
+        """Train the selected architecture on all training images, and keep the model in the folder of the run.
+
+        Data, network size, space, classes and preprocessing are those of the search; see `jaxnas.run.train.train_run`
+        for settings that replace them.
+
+        Raises:
+          InputError: a setting does not fit, or the run has no folder.
+        """
+        from jaxnas.run.train import train_run
+
+        return train_run(self._saved(), **settings)
+
+    def model(self) -> "Model":
+        """Return the trained model of the selected architecture, which `train` made.
+
+        Raises:
+          InputError: it has not been trained.
+        """
+        from jaxnas.models.files import load_model
+
+        return load_model(self._saved())
+
+    def _saved(self) -> Path:
+        if self.folder is None:
+            raise InputError(
+                "the run has no folder: save it with `run.save(folder)` and read it with `load_run(folder)`"
+            )
+        return self.folder
 
     def rows(self) -> list[Record]:
         """Return one record per query of every method, in order.
@@ -139,6 +177,7 @@ def run_record(run: Run) -> Record:
         "space": describe_space(run.space),
         "scores": run.scores.provenance,
         "masked": {name: column.tolist() for name, column in run.masked._asdict().items()},
+        "origin": run.origin,
         "outcomes": {
             method: {
                 **outcome.result.to_dict(),
@@ -162,7 +201,7 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
     """
     folder = Path(folder)
     record = _read_record(folder)
-    with _refusing_damage(folder):
+    with refusing_damage(folder):
         space = space or _recorded_space(record["space"], folder)
         scores = read_scores(folder / POOL, space=space)
         row_of = {text: row for row, text in enumerate(map(space.format, scores.archs))}
@@ -175,32 +214,51 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
             seconds={stage: float(seconds) for stage, seconds in record["seconds"].items()},
             environment=cast(Environment, dict(record["environment"])),
             command=str(record["command"]),
+            origin=record.get("origin"),
+            folder=folder,
         )
 
 
-def load_selected(folder: Path | str) -> tuple[str, str]:
-    """Read the name of the space and the selected architecture of a finished search from its result.json alone.
+class Selected(NamedTuple):
+    """What a final training takes from a search.
+
+    Attributes:
+      space: name of the search space.
+      arch: the selected architecture, as text.
+      config: settings of the search.
+      origin: see `Run`.
+    """
+
+    space: str
+    arch: str
+    config: Record
+    origin: Record | None
+
+
+def load_selected(folder: Path | str) -> Selected:
+    """Read the selected architecture of a finished search, and what it was made of, from its result.json alone.
 
     Raises:
       InputError: the folder has no finished search, or its result.json is damaged.
     """
     folder = Path(folder)
     record = _read_record(folder)
-    with _refusing_damage(folder):
+    with refusing_damage(folder):
         first: Record = next(iter(record["outcomes"].values()), {})
-        return str(record["config"]["space"]), str(first["selected"])
+        config = dict(record["config"])
+        return Selected(str(config["space"]), str(first["selected"]), config, record.get("origin"))
 
 
 def _read_record(folder: Path) -> Record:
     if not (folder / RESULT).exists():
         raise InputError(f"no finished search in {folder}: it has no {RESULT}")
     content = read_bytes(folder / RESULT)
-    with _refusing_damage(folder):
+    with refusing_damage(folder):
         return dict(json.loads(content).items())
 
 
 @contextmanager
-def _refusing_damage(folder: Path) -> Iterator[None]:
+def refusing_damage(folder: Path) -> Iterator[None]:
     """Turn what unexpected content of result.json raises into an InputError that names the file."""
     try:
         yield

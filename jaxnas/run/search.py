@@ -18,6 +18,7 @@ from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Proxy, orient
 from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.inputs import load_pool_scores, load_standardized, make_batch, make_network
+from jaxnas.run.origin import describe_origin, keep_origin
 from jaxnas.run.run import Outcome, Run, describe_space, run_record
 from jaxnas.run.sections import ProblemConfig
 from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores
@@ -86,9 +87,10 @@ def search_images(
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
     supernet = _Supernet(config, space, network, data, folder, workers, on_event, config.search.proxies)
     objective = supernet.train(pool) if table is None else _looked_up(config, space, pool, table)
-    return _search(
-        config, space, pool, objective, partial(supernet.score, pool) if scores is None else lambda: scores, on_event
-    )
+    score = partial(supernet.score, pool) if scores is None else lambda: scores
+    run = _search(config, space, pool, objective, score, on_event)
+    origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
+    return run._replace(origin=origin)
 
 
 def given_scores(config: RunConfig, scores: Path | str | None) -> Path | str | None:
@@ -173,7 +175,9 @@ def search_network(
     make_writable(folder)
     proxies = functions if isinstance(functions, Mapping) else config.search.proxies
     supernet = _Supernet(config, space, network, data, Path(folder), workers, on_event, proxies)
-    run = _search(config, space, archs, supernet.train(archs), partial(supernet.score, archs), on_event)
+    objective, origin = supernet.train(archs), keep_origin(Path(folder), network, data)
+    run = _search(config, space, archs, objective, partial(supernet.score, archs), on_event)
+    run = run._replace(origin=origin, folder=Path(folder))
     run.save(folder)
     return run
 

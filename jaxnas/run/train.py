@@ -3,47 +3,33 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int8
 
+from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
-from jaxnas.networks import NETWORKS, num_params
+from jaxnas.models.model import Model, make_model
+from jaxnas.networks import NETWORKS, SearchNetwork, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.recipes import get_recipe
-from jaxnas.objectives.sgd import Labelled
+from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.run.config import TrainConfig
+from jaxnas.run.inherit import Inherited, inherit
 from jaxnas.run.inputs import load_standardized
 from jaxnas.run.run import load_selected
-from jaxnas.runtime.events import Listener, StageStarted, ignore
+from jaxnas.run.trained import TrainedArch, save_trained
+from jaxnas.runtime.events import Listener, Noted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.records import Record
 from jaxnas.spaces import SPACES, get_space
 
-
-class TrainedArch(NamedTuple):
-    """One architecture trained on all training images.
-
-    Attributes:
-      config: settings of the training.
-      num_params: number of trainable parameters.
-      loss: mean training loss of each epoch, nats.
-      accuracy: accuracy on the augmented training images in each epoch, percent.
-      test_accuracy: test accuracy in percent, NaN if the training diverged.
-      seconds: seconds of training, without compilation.
-    """
-
-    config: TrainConfig
-    num_params: int
-    loss: list[float]
-    accuracy: list[float]
-    test_accuracy: float
-    seconds: float
+TRAINED = "trained"  # the folder of a training in that of its search
 
 
 def train_config(
@@ -61,7 +47,7 @@ def train_config(
     Raises:
       InputError: no space can read the text, the folder has no finished search, or a setting is out of range.
     """
-    recorded, arch = load_selected(arch) if os.path.isdir(arch) else ("", arch)
+    recorded, arch = load_selected(arch)[:2] if os.path.isdir(arch) else ("", arch)
     space = space or recorded or _space_of(arch)
     recipe = get_recipe(space)
     chosen: Record = {name: value for name, value in training.items() if value is not None}
@@ -79,6 +65,8 @@ def train_arch(
     *,
     data_folder: Path | None = None,
     on_event: Listener = ignore,
+    network: SearchNetwork | None = None,
+    data: ImageData | None = None,
 ) -> TrainedArch:
     """Train one architecture on all training images, then measure its accuracy on the test images.
 
@@ -87,15 +75,19 @@ def train_arch(
       folder: folder of `checkpoint`, from which the same call resumes a killed training; the last checkpoint is kept.
       data_folder: folder of public images, see `jaxnas.data_folder`.
       on_event: receives `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
+      network: the supernet; by default that of `config.space`, with the fields of `config.network`.
+      data: standardised images; by default those of `config.data`.
 
     Raises:
       InputError: settings that do not fit, or a checkpoint that other settings made.
     """
     make_writable(folder)
     on_event(StageStarted("training"))
-    space, data = get_space(config.space), load_standardized(config.data, data_folder)
-    fields: Record = {"num_classes": data.num_classes, **dict(config.network)}
-    network = NETWORKS[config.space](**fields)
+    data = data or load_standardized(config.data, data_folder)
+    if network is None:
+        fields: Record = {"num_classes": data.num_classes, **dict(config.network)}
+        network = NETWORKS[config.space](**fields)
+    space = network.space
     check_fit(network, data, config.training, len(space.num_choices))
     arch = space.parse(config.arch)
     made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}
@@ -105,8 +97,77 @@ def train_arch(
     (state,), losses = fitted.states, fitted.loss[:, 0].tolist()
     diverged = not np.isfinite(losses).all()
     accuracy = np.nan if diverged else trainer.accuracy(state, arch, chunks(data.test_images, data.test_labels))
-    size = int(num_params(network, state.params, jnp.asarray(arch)))
-    return TrainedArch(config, size, losses, fitted.accuracy[:, 0].tolist(), accuracy, round(fitted.seconds, 3))
+    size = int(num_params(network, state.params, jnp.asarray(arch), jnp.asarray(data.train_images[:1])))
+    trained = TrainedArch(config, size, losses, fitted.accuracy[:, 0].tolist(), accuracy, round(fitted.seconds, 3))
+    return trained if diverged else trained._replace(model=_model_of(trained, network, arch, state, data, on_event))
+
+
+def train_run(
+    folder: Path | str,
+    out: Path | str | None = None,
+    *,
+    data: str | ImageData | None = None,
+    network: SearchNetwork | None = None,
+    data_folder: Path | None = None,
+    on_event: Listener = ignore,
+    **settings: object,
+) -> TrainedArch:
+    """Train the architecture that a search selected, and write its model; the same call resumes a killed training.
+
+    Args:
+      folder: folder of the search.
+      out: folder of result.json, checkpoint and model; by default `trained` in that of the search.
+      data: name, path or standardised images; by default those of the search.
+      network: a supernet of the same space; by default that of the search, with what the published recipe of the
+        space says except the size.
+      data_folder: folder of public images, see `jaxnas.data_folder`.
+      on_event: receives a `Noted` on what replaces settings of the search, and the events of the training.
+      **settings: `channels`, `cells_per_stage` and fields of `TrainingConfig`; by default those of the search, and the
+        recipe's.
+
+    Raises:
+      InputError: settings that do not fit, or a search of which network or images cannot be read back.
+    """
+    job = inherit(folder, data=data, network=network, data_folder=data_folder, on_event=on_event, **settings)
+    return train_job(job, Path(out or Path(folder, TRAINED)), on_event=on_event)
+
+
+def train_job(job: Inherited, folder: Path, *, on_event: Listener = ignore) -> TrainedArch:
+    """Train what a search selected, as `inherit` describes it, and write result.json and the model into the folder."""
+    for note in job.notes:
+        on_event(Noted(note))
+    trained = train_arch(job.config, folder, network=job.network, data=job.data, on_event=on_event)
+    save_trained(folder, trained)
+    return trained
+
+
+def _model_of(
+    trained: TrainedArch,
+    network: SearchNetwork,
+    arch: Int8[np.ndarray, " D"],
+    state: TrainState,
+    data: ImageData,
+    on_event: Listener,
+) -> Model | None:
+    """Return the trained network of the architecture; where none can be made, say why."""
+    accuracy = trained.test_accuracy if np.isfinite(trained.test_accuracy) else None
+    about = {"data": data.name, "test_accuracy": accuracy, "training": asdict(trained.config.training)}
+    tensors = {"params": state.params, "batch_stats": state.batch_stats}
+    shape = data.train_images.shape[1:]
+    try:
+        return make_model(
+            network,
+            arch,
+            tensors,
+            shape,
+            mean=data.mean,
+            std=data.std,
+            class_names=data.class_names,
+            about=about,
+        )
+    except InputError as error:
+        on_event(Noted(f"no model was written: {error}", is_warning=True))
+        return None
 
 
 def _space_of(text: str) -> str:

@@ -74,22 +74,16 @@ def test_train_takes_the_selected_architecture_and_resumes(run, tmp_path):
     train = [
         "train",
         search,
-        "--data",
-        "digits",
-        "--channels",
-        "2",
-        "--cells",
-        "1",
         "--epochs",
         "2",
-        "--out",
-        "trained",
     ]
     code, out, err = run(*train)
     assert code == 0
     assert selected in out
     assert "2 of 2 epochs" in out
-    record = json.loads((tmp_path / "trained" / "result.json").read_text())
+    assert f"from {search}: nasbench201, channels 2, cells_per_stage 1, digits" in err
+    assert jaxnas.load_model(tmp_path / search).arch == selected
+    record = json.loads((tmp_path / search / "trained" / "result.json").read_text())
     assert (record["config"]["arch"], record["config"]["training"]["learning_rate"]) == (selected, 0.1)
     assert record["config"]["network"] == {"affine": True, "cells_per_stage": 1, "channels": 2}
     assert len(record["loss"]) == len(record["accuracy"]) == 2

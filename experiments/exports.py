@@ -1,0 +1,87 @@
+"""Are the outputs of an exported network those of the supernet that it was cut out of? For every space and format.
+
+    python experiments/exports.py   # writes experiments/results/exports.{md,json}; needs jaxnas[export]
+
+The largest difference of logits over 32 images and two architectures, relative to the largest logit (or 1), in float32,
+before and after training: "untrained" has the initial params and statistics, "trained" has drawn ones that stand for
+those of a training, as a real training of every network would show nothing else.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnas.models.model import Model, make_model
+from jaxnas.networks import (
+    DARTSNetwork,
+    DeclaredNetwork,
+    NASBench201Network,
+    SearchNetwork,
+    TransNAS101MacroNetwork,
+    TransNAS101MicroNetwork,
+    init_variables,
+)
+from jaxnas.networks.declared.network import Cell, Choose, Conv, Dense, Pool, Repeat, Residual, Skip, Zero, choice
+
+SMALL = {"num_classes": 3, "channels": 4, "cells_per_stage": 1}
+WIDTH = choice(8, 16, 4)
+BLOCKS = (
+    Conv(WIDTH),
+    Repeat(choice(1, 2), Residual(Choose(Conv(size=3), Conv(size=1), Pool(), Skip()))),
+    Residual(Conv(WIDTH, stride=2), Conv()),
+    Cell(Choose(Conv(), Zero(), Pool("max"), Skip()), nodes=2, width=WIDTH),
+)
+FEATURES = (Dense(choice(8, 16)), Repeat(choice(0, 1, 2), Residual(Choose(Dense(), Skip()))))
+CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of images, odd where it may be
+    "NAS-Bench-201": (NASBench201Network(**SMALL), 9),
+    "NAS-Bench-201, affine": (NASBench201Network(**SMALL, affine=True), 9),
+    "TransNAS-Bench-101 micro": (TransNAS101MicroNetwork(**SMALL), 33),
+    "TransNAS-Bench-101 macro": (TransNAS101MacroNetwork(**SMALL), 33),
+    "DARTS": (DARTSNetwork(**{**SMALL, "cells_per_stage": 2}), 9),
+    "DARTS, ImageNet stem": (DARTSNetwork(**SMALL, stem="imagenet"), 33),
+    "declared, images": (DeclaredNetwork("mine", BLOCKS, num_classes=3), 9),
+    "declared, features": (DeclaredNetwork("features", FEATURES, num_classes=3), 1),
+}
+MEAN, STD = np.array([0.4, 0.5, 0.6], np.float32), np.array([0.2, 0.3, 0.25], np.float32)
+
+
+def draw_images(pixels: int) -> np.ndarray:
+    """Draw 32 images in [0, 1]."""
+    return np.random.default_rng(0).uniform(size=(32, pixels, pixels, 3)).astype(np.float32)
+
+
+def draw_variables(
+    network: SearchNetwork, arch: np.ndarray, pixels: int, *, trained: bool
+) -> Mapping[str, Mapping[str, Any]]:
+    """Return initial variables for an architecture, with drawn statistics, gammas and betas where `trained`."""
+    variables = jax.device_get(init_variables(network, (pixels, pixels, 3), len(arch), 0))
+    random = np.random.default_rng(1)
+
+    def draw(path: tuple[Any, ...], leaf: np.ndarray) -> np.ndarray:
+        name = jax.tree_util.keystr(path)
+        if not trained or "_norm" not in name.replace("['norm", "_norm"):
+            return leaf
+        if "variance" in name:
+            return np.asarray(leaf * random.uniform(0.5, 2, leaf.shape), np.float32)
+        return np.asarray(leaf + 0.3 * random.normal(size=leaf.shape), np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, variables)
+    return {**variables, "params": jax.device_get(network.params_for(variables["params"], arch))}
+
+
+def reference(network: SearchNetwork, variables: Mapping[str, Any], images: np.ndarray, arch: np.ndarray) -> np.ndarray:
+    """Return the logits of the supernet under the architecture."""
+    apply = jax.jit(lambda variables, images, arch: network.apply(variables, images, arch, train=False))
+    return np.asarray(apply(variables, (images - MEAN) / STD, arch))
+
+
+def cut_out(network: SearchNetwork, variables: Mapping[str, Any], arch: np.ndarray, pixels: int) -> Model:
+    """Return the model of the architecture."""
+    return make_model(network, arch, variables, (pixels, pixels, 3), mean=MEAN, std=STD, class_names=("a", "b", "c"))
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference, relative to the largest expected value or 1."""
+    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))

@@ -1,0 +1,1 @@
+"""Trained models: the selected network alone as a plain graph of layers, its predictions, files and exports."""

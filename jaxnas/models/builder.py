@@ -1,0 +1,196 @@
+"""Builds a `Graph` block by block, and drops what does not reach the output."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxnas.models.graph import Block, Layer, Shape
+
+Value: TypeAlias = int  # the number of a layer or argument of a block under construction
+Variables: TypeAlias = dict[str, dict[str, dict[str, dict[str, np.ndarray]]]]  # collection, block, layer, tensor
+
+
+class Tensors(NamedTuple):
+    """Params and running statistics of a part of a network, in NumPy arrays."""
+
+    params: Mapping[str, Any]
+    stats: Mapping[str, Any]
+
+    def part(self, name: str) -> "Tensors":
+        """Return the tensors of a submodule."""
+        return Tensors(self.params.get(name, {}), self.stats.get(name, {}))
+
+    def only(self, prefix: str) -> "Tensors":
+        """Return the tensors whose names begin with `prefix`."""
+        return Tensors(*({name: leaf for name, leaf in tree.items() if name.startswith(prefix)} for tree in self))
+
+    def at(self, *index: int) -> "Tensors":
+        """Return the tensors of one of the layers that are stacked in the first axes."""
+        pick: PyTree = jax.tree.map(lambda leaf: leaf[index], tuple(self))
+        return Tensors(*pick)
+
+
+class GraphBuilder:
+    """The blocks of a network under construction.
+
+    Attributes:
+      blocks: the finished blocks.
+      shapes: shape of every value, by name.
+      variables: tensors of the layers of the finished blocks.
+    """
+
+    def __init__(self, image_shape: Shape):
+        """Start with images (H, W, C)."""
+        self.blocks: list[Block] = []
+        self.shapes: dict[str, Shape] = {"images": image_shape}
+        self.variables: Variables = {"params": {}, "batch_stats": {}}
+
+    def begin(self, name: str, *inputs: str) -> "BlockBuilder":
+        """Begin a block that reads these values, which are its layers 0, 1, ..."""
+        return BlockBuilder(self, name, inputs)
+
+
+class _Draft(NamedTuple):
+    """A layer without name, and its tensors by collection."""
+
+    op: str
+    inputs: tuple[Value, ...]
+    shape: Shape
+    settings: tuple[tuple[str, int], ...]
+    params: Mapping[str, np.ndarray]
+    stats: Mapping[str, np.ndarray]
+
+
+class BlockBuilder:
+    """A block under construction: every method adds a layer and returns its number."""
+
+    def __init__(self, graph: GraphBuilder, name: str, inputs: tuple[str, ...]):
+        """Start with the inputs."""
+        self._graph, self._name, self._inputs = graph, name, inputs
+        self._drafts = [_Draft("input", (), graph.shapes[one], (), {}, {}) for one in inputs]
+
+    def shape(self, x: Value) -> Shape:
+        """Return the shape of a value for one image."""
+        return self._drafts[x].shape
+
+    def conv(self, x: Value, tensors: Tensors, name: str, stride: int = 1, dilation: int = 1) -> Value:
+        """Add the convolution called `name`, same-padded; depthwise where the kernel has one input channel of many."""
+        kernel = np.asarray(tensors.params[name])
+        bias = tensors.params.get(f"{name}_bias")
+        height, width, channels = self.shape(x)
+        shape = (-(-height // stride), -(-width // stride), kernel.shape[-1])
+        if self._is_zeros(x) and bias is None:
+            return self.zeros(x, shape)
+        settings = dict(
+            features=kernel.shape[-1],
+            size=kernel.shape[0],
+            stride=stride,
+            dilation=dilation,
+            groups=channels // kernel.shape[-2],
+            bias=int(bias is not None),
+        )
+        return self._add("conv", (x,), shape, {"kernel": kernel} | ({} if bias is None else {"bias": bias}), **settings)
+
+    def dense(self, x: Value, tensors: Tensors, name: str) -> Value:
+        """Add the linear layer called `name` on the last axis, which must be the only one."""
+        kernel, bias = np.asarray(tensors.params[name]), tensors.params[f"{name}_bias"]
+        shape = kernel.shape[-1:]
+        return self._add("dense", (x,), shape, {"kernel": kernel, "bias": bias}, features=shape[0], bias=1)
+
+    def norm(self, x: Value, tensors: Tensors, name: str) -> Value:
+        """Add the batch normalisation called `name`, with its running statistics."""
+        gamma = tensors.params.get(f"{name}_gamma")
+        params = {} if gamma is None else {"scale": gamma, "bias": tensors.params[f"{name}_beta"]}
+        stats = {"mean": tensors.stats[f"{name}_mean"], "var": tensors.stats[f"{name}_variance"]}
+        return self._add("norm", (x,), self.shape(x), params, stats, affine=int(gamma is not None))
+
+    def relu(self, x: Value) -> Value:
+        """Add a ReLU."""
+        return x if self._is_zeros(x) else self._add("relu", (x,), self.shape(x))
+
+    def pool(self, x: Value, kind: str, stride: int = 1) -> Value:
+        """Add the average or maximum ("avg", "max") of 3x3 pixels inside the image."""
+        height, width, channels = self.shape(x)
+        shape = (-(-height // stride), -(-width // stride), channels)
+        return self.zeros(x, shape) if self._is_zeros(x) else self._add(f"{kind}_pool", (x,), shape, stride=stride)
+
+    def halve(self, x: Value) -> Value:
+        """Add the averages of disjoint blocks of 2x2 pixels, where an odd last row or column makes smaller blocks."""
+        height, width, channels = self.shape(x)
+        shape = (-(-height // 2), -(-width // 2), channels)
+        return self.zeros(x, shape) if self._is_zeros(x) else self._add("halve", (x,), shape)
+
+    def split_halves(self, x: Value, tensors: Tensors, even: str, odd: str) -> Value:
+        """Add 1x1 convolutions of every second pixel and of the pixel right below it, concatenated."""
+        shifted = self._add("shift", (x,), self.shape(x))
+        return self.concat(self.conv(x, tensors, even, stride=2), self.conv(shifted, tensors, odd, stride=2))
+
+    def mean(self, x: Value) -> Value:
+        """Add the mean over pixels."""
+        return self._add("mean", (x,), self.shape(x)[-1:])
+
+    def concat(self, *xs: Value) -> Value:
+        """Add the concatenation along channels."""
+        channels = sum(self.shape(x)[-1] for x in xs)
+        return self._add("concat", xs, (*self.shape(xs[0])[:-1], channels))
+
+    def add(self, *xs: Value) -> Value:
+        """Add the sum of values, of which zeros do not count."""
+        terms = tuple(x for x in xs if not self._is_zeros(x)) or xs[:1]
+        return terms[0] if len(terms) == 1 else self._add("add", terms, self.shape(terms[0]))
+
+    def zeros(self, x: Value, shape: Shape | None = None) -> Value:
+        """Add zeros for as many images as x has, by default of its shape."""
+        first = self._drafts[x].inputs[0] if self._is_zeros(x) else x
+        return self._add("zeros", (first,), shape or self.shape(x))
+
+    def end(self, output: Value) -> str:
+        """Finish the block and return the name of its output; layers that do not reach it are dropped."""
+        if output < len(self._inputs):
+            return self._inputs[output]
+        live = {output}
+        for number in range(output, -1, -1):
+            if number in live:
+                live |= set(self._drafts[number].inputs)
+        used = [number for number in range(len(self._inputs)) if number in live]
+        names = {number: "x" if len(used) == 1 else f"x{place}" for place, number in enumerate(used, start=1)}
+        layers, counts = [], dict.fromkeys((draft.op for draft in self._drafts), 0)
+        params: dict[str, dict[str, np.ndarray]] = {}
+        stats: dict[str, dict[str, np.ndarray]] = {}
+        for number in sorted(live - set(used)):
+            draft = self._drafts[number]
+            counts[draft.op] += 1
+            names[number] = name = f"{draft.op}{counts[draft.op]}"
+            layers.append(Layer(name, draft.op, tuple(names[x] for x in draft.inputs), draft.shape, draft.settings))
+            for collection, tensors in ((params, draft.params), (stats, draft.stats)):
+                if tensors:
+                    collection[name] = {key: np.asarray(value, np.float32) for key, value in tensors.items()}
+        for kind, tree in (("params", params), ("batch_stats", stats)):
+            if tree:
+                self._graph.variables[kind][self._name] = tree
+        inputs, shapes = tuple(self._inputs[x] for x in used), tuple(self.shape(x) for x in used)
+        self._graph.blocks.append(Block(self._name, inputs, tuple(names[x] for x in used), shapes, tuple(layers)))
+        self._graph.shapes[self._name] = self.shape(output)
+        return self._name
+
+    def _is_zeros(self, x: Value) -> bool:
+        return self._drafts[x].op == "zeros"
+
+    def _add(
+        self,
+        op: str,
+        inputs: tuple[Value, ...],
+        shape: Shape,
+        params: Mapping[str, np.ndarray] = {},
+        stats: Mapping[str, np.ndarray] = {},
+        **settings: int,
+    ) -> Value:
+        """Add a layer, or return the number of an equal one without tensors."""
+        draft = _Draft(op, inputs, shape, tuple(settings.items()), params, stats)
+        if not params and not stats and draft in self._drafts:
+            return self._drafts.index(draft)
+        self._drafts.append(draft)
+        return len(self._drafts) - 1

@@ -1,0 +1,145 @@
+"""The graph of a declared network under one architecture: its channels are those that the architecture chose."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int8
+
+from jaxnas.errors import InputError
+from jaxnas.models.builder import BlockBuilder, GraphBuilder, Tensors, Value
+from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
+from jaxnas.networks.declared.flow import Part, part_name
+from jaxnas.networks.declared.network import DeclaredNetwork
+from jaxnas.networks.declared.ops import Choice, Choose, Conv, Dense, Op, Pool, Skip, Step, Width, Zero, resize_name
+
+
+def build_declared(
+    graph: GraphBuilder, network: DeclaredNetwork, tensors: Tensors, arch: Int8[np.ndarray, " D"]
+) -> None:
+    """Add the blocks of a declared network.
+
+    Raises:
+      InputError: a block is of a class that is not jaxnas's.
+    """
+    flow = _Flow(tensors, iter(np.asarray(arch).tolist()))
+    name = "images"
+    for number, part in enumerate(network.blocks, start=1):
+        block = graph.begin(part_name("", number), name)
+        name = block.end(flow.run_part(block, 0, part, part_name("", number)))
+    block = graph.begin("classifier", name)
+    averages = block.mean(block.relu(0))
+    block.end(block.dense(averages, flow.live_tensors("classifier", block.shape(0)[-1], None), "classifier"))
+
+
+class _Flow:
+    """What passes from block to block, as in `jaxnas.networks.declared.flow.BlockFlow`.
+
+    Attributes:
+      fresh: whether the present features are the images, which no ReLU precedes.
+    """
+
+    def __init__(self, tensors: Tensors, decisions: Iterator[int]):
+        """Start at the images."""
+        self._tensors, self._decisions = tensors, decisions
+        self.fresh = True
+
+    def run(self, block: BlockBuilder, x: Value, parts: tuple[Part, ...], name: str) -> Value:
+        """Add the parts of the block called `name`, one after another."""
+        for number, part in enumerate(parts, start=1):
+            x = self.run_part(block, x, part, part_name(name, number))
+        return x
+
+    def run_part(self, block: BlockBuilder, x: Value, part: Part, name: str) -> Value:
+        """Add one part."""
+        if isinstance(part, Step):
+            return self.step(block, x, part, name, self._take_width(block, x, part.width))
+        if isinstance(part, Residual):
+            return self._residual(block, x, part, name)
+        if isinstance(part, Repeat):
+            return self._repeat(block, x, part, name)
+        if isinstance(part, Cell):
+            return self._cell(block, x, part, name)
+        raise InputError(f"{type(part).__name__} is not a block of jaxnas: a model cannot be made of it")
+
+    def step(self, block: BlockBuilder, x: Value, step: Step, name: str, width: int) -> Value:
+        """Add one op, or the chosen one."""
+        ops = step.options()
+        pick = next(self._decisions) if isinstance(step, Choose) else 0
+        resized = resize_name(name)
+        if resized in self._tensors.params:
+            x = block.conv(x, self.live_tensors(resized, block.shape(x)[-1], width), resized)
+        x = self._apply(block, x, ops[pick], step.tensor_names(name)[pick], width)
+        self.fresh = self.fresh and not any(op.has_kernel for op in ops)
+        return x
+
+    def _apply(self, block: BlockBuilder, x: Value, op: Op, name: str, width: int) -> Value:
+        """Add an op that is chosen."""
+        if isinstance(op, Skip):
+            return x
+        if isinstance(op, Zero):
+            return block.zeros(x)
+        if isinstance(op, Pool):
+            return block.pool(x, op.kind)
+        tensors = self.live_tensors(name, block.shape(x)[-1], width)
+        x = x if self.fresh else block.relu(x)
+        if isinstance(op, Conv):
+            return block.norm(block.conv(x, tensors, name, op.stride), tensors, f"{name}_norm")
+        if isinstance(op, Dense):
+            return block.conv(x, _as_conv(tensors, name), name)
+        raise InputError(f"{type(op).__name__} is not an op of jaxnas: a model cannot be made of it")
+
+    def live_tensors(self, name: str, num_inputs: int, width: int | None) -> Tensors:
+        """Return the tensors of the layer called `name`, cut to these input and output channels; None leaves all."""
+
+        def cut(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            ends = tuple(f"{name}_{end}" for end in ("bias", "norm_gamma", "norm_beta", "norm_mean", "norm_variance"))
+            found = {path: np.asarray(tree[path])[..., :width] for path in ends if path in tree}
+            return {name: np.asarray(tree[name])[..., :num_inputs, :width], **found} if name in tree else found
+
+        return Tensors(cut(self._tensors.params), cut(self._tensors.stats))
+
+    def _take(self, choice: Choice) -> int:
+        return choice.options[next(self._decisions)]
+
+    def _take_width(self, block: BlockBuilder, x: Value, width: Width) -> int:
+        if isinstance(width, Choice):
+            return self._take(width)
+        return block.shape(x)[-1] if width is None else width
+
+    def _residual(self, block: BlockBuilder, x: Value, part: Residual, name: str) -> Value:
+        fresh = self.fresh
+        out = self.run(block, x, part.blocks, name)
+        shortcut = f"{name}_shortcut"
+        if shortcut in self._tensors.params:
+            pooled = x if block.shape(x)[:2] == block.shape(out)[:2] else block.halve(x)
+            channels = block.shape(x)[-1], block.shape(out)[-1]
+            x = block.conv(pooled, self.live_tensors(shortcut, *channels), shortcut)
+        self.fresh = fresh and self.fresh
+        return block.add(out, x)
+
+    def _repeat(self, block: BlockBuilder, x: Value, part: Repeat, name: str) -> Value:
+        times = self._take(part.times) if isinstance(part.times, Choice) else part.times
+        for number in range(part.most):
+            out = self.run(block, x, part.blocks, part_name(name, number + 1))
+            x = out if number < times else x
+        return x
+
+    def _cell(self, block: BlockBuilder, x: Value, part: Cell, name: str) -> Value:
+        nodes = [(x, self.fresh)]
+        width = self._take_width(block, x, part.width)
+        ops = iter(part.ops)
+        for target in range(1, part.nodes + 1):
+            terms, fresh = [], True
+            for source in range(target):
+                value, self.fresh = nodes[source]
+                terms.append(self.step(block, value, next(ops), f"{name}_{source}to{target}", width))
+                fresh = fresh and self.fresh
+            nodes.append((block.add(*terms), fresh))
+        value, self.fresh = nodes[-1]
+        return value
+
+
+def _as_conv(tensors: Tensors, name: str) -> Tensors:
+    """Return the tensors of a linear layer as those of a 1x1 convolution."""
+    return tensors._replace(params={**tensors.params, name: tensors.params[name][None, None]})

@@ -1,0 +1,137 @@
+"""The folder of a model: tensors as safetensors, everything else as JSON; nothing in it is code."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as read_tensors
+from safetensors.numpy import save as tensor_bytes
+
+from jaxnas.errors import InputError
+from jaxnas.models.builder import Variables
+from jaxnas.models.graph import graph_from_record
+from jaxnas.models.model import Model
+from jaxnas.models.module import PlainNetwork
+from jaxnas.runtime.files import atomic_write, read_bytes
+from jaxnas.runtime.records import Record
+
+FORMAT = 1
+DESCRIPTION = "model.json"
+_PACKAGES = ("jaxnas", "jax", "flax", "numpy", "safetensors")
+
+
+def save_model(model: Model, folder: Path | str) -> None:
+    """Write model.json and a file of tensors that it names, model-*.safetensors; an older model there is replaced.
+
+    The description is written last, so that a reader finds the old or the new model, never a mixture.
+
+    Raises:
+      InputError: the folder cannot be written into.
+    """
+    folder = Path(folder)
+    content = tensor_bytes(flatten(model.variables))
+    name = f"model-{_digest(content)}.safetensors"
+    with atomic_write(folder / name) as partial:
+        partial.write_bytes(content)
+    record = {
+        "format": FORMAT,
+        "packages": {package: version(package) for package in _PACKAGES},
+        "space": model.space,
+        "arch": model.arch,
+        "tensors": name,
+        "about": model.about,
+        "graph": model.graph.record(),
+    }
+    with atomic_write(folder / DESCRIPTION) as partial:
+        partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    for old in folder.glob("model-*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def load_model(folder: Path | str) -> Model:
+    """Read the model of a folder: one that `Model.save` wrote, or that of a training or a trained search.
+
+    Raises:
+      InputError: the folder has no model, or a file is damaged or of a later format; the message names it.
+    """
+    folder = find_model(folder)
+    path = folder / DESCRIPTION
+    content = read_bytes(path)
+    try:
+        record: Record = dict(json.loads(content).items())
+        if record["format"] != FORMAT:
+            raise InputError(f"{path} has format {record['format']!r}, not {FORMAT}: update jaxnas")
+        graph = graph_from_record(record["graph"])
+        tensors = folder / Path(str(record["tensors"])).name
+        variables = _read_variables(tensors)
+        model = Model(str(record["space"]), str(record["arch"]), graph, variables, dict(record["about"]))
+        _check_tensors(model, tensors)
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is damaged or not of a model ({problem:.100}): save the model again") from error
+    return model
+
+
+def find_model(folder: Path | str) -> Path:
+    """Return the folder that has model.json: the given one, that of its training, or that of its trained search.
+
+    Raises:
+      InputError: none of them has.
+    """
+    folder = Path(folder)
+    for found in (folder, folder / "model", folder / "trained" / "model"):
+        if (found / DESCRIPTION).exists():
+            return found
+    hint = f"train it first: jaxnas train {folder}" if (folder / "result.json").exists() else "give a folder of a model"
+    raise InputError(f"no trained model in {folder}: {hint}")
+
+
+def flatten(variables: Variables) -> dict[str, np.ndarray]:
+    """Return the tensors by path, such as "params/stem/conv1/kernel"."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {"/".join(str(key.key) for key in path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+
+
+def _read_variables(path: Path) -> Variables:
+    """Read what `flatten` named, after a check of the digest in the file's name."""
+    content = read_bytes(path)
+    if path.name != f"model-{_digest(content)}.safetensors":
+        raise InputError(f"{path} is damaged: its content does not match its name; save the model again")
+    variables: Variables = {"params": {}, "batch_stats": {}}
+    try:
+        for name, tensor in read_tensors(content).items():
+            collection, block, layer, kind = name.split("/")
+            variables[collection].setdefault(block, {}).setdefault(layer, {})[kind] = tensor
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}): save the model again") from error
+    return variables
+
+
+def _check_tensors(model: Model, path: Path) -> None:
+    """Check that the tensors have the shapes that the graph needs, and the logits one number for each class."""
+    images = jax.ShapeDtypeStruct((1, *model.image_shape), np.float32)
+    with jax.enable_x64(False):
+        logits, variables = jax.eval_shape(PlainNetwork(model.graph).init_with_output, jax.random.key(0), images)
+    wanted = {name: leaf.shape for name, leaf in _shapes(variables).items()}
+    found = {name: leaf.shape for name, leaf in flatten(model.variables).items()}
+    if differing := sorted(name for name in wanted | found if wanted.get(name) != found.get(name)):
+        name = differing[0]
+        raise InputError(f"{path}: tensor {name} must have shape {wanted.get(name)}, got {found.get(name)}")
+    if logits.shape != (1, len(model.class_names)):
+        raise InputError(f"{path}: {len(model.class_names)} class names for {logits.shape[-1]} outputs")
+
+
+def _shapes(variables: Variables) -> dict[str, jax.ShapeDtypeStruct]:
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -1,0 +1,151 @@
+"""The plain description of one network: blocks of layers with shapes, without any choice of an architecture.
+
+A description has neither arrays nor code, so that it can be written as JSON. The tensors are variables of flax, by
+block and layer: `kernel` and `bias` of "conv" and "dense", `scale` and `bias` of "norm" in the collection "params",
+`mean` and `var` of "norm" in "batch_stats".
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from jaxnas.errors import InputError
+from jaxnas.runtime.records import Record
+
+OPS = {
+    "conv": ("features", "size", "stride", "dilation", "groups", "bias"),
+    "norm": ("affine",),
+    "dense": ("features", "bias"),
+    "relu": (),
+    "add": (),
+    "concat": (),
+    "zeros": (),
+    "shift": (),
+    "avg_pool": ("stride",),
+    "max_pool": ("stride",),
+    "halve": (),
+    "mean": (),
+}
+"""The settings of each op; see `jaxnas.models.module` for what it computes."""
+
+Shape: TypeAlias = tuple[int, ...]  # (H, W, C) of features, (C,) after the mean over pixels
+
+
+class Layer(NamedTuple):
+    """One op of a block.
+
+    Attributes:
+      name: name of the layer and of its output, such as "conv2".
+      op: a name in `OPS`.
+      inputs: names of earlier layers of the block, or of its arguments.
+      shape: shape of the output for one image.
+      settings: pairs of names and values, those that `OPS` lists.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    shape: Shape
+    settings: tuple[tuple[str, int], ...] = ()
+
+    def setting(self, name: str) -> int:
+        """Return the setting of that name."""
+        return dict(self.settings)[name]
+
+
+class Block(NamedTuple):
+    """Layers with one output, that of the last layer.
+
+    Attributes:
+      name: name of the block and of its output.
+      inputs: names of earlier blocks, or "images".
+      arguments: names of the inputs inside the block.
+      shapes: shapes of the inputs.
+      layers: the layers, each after those that it reads.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    arguments: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    layers: tuple[Layer, ...]
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What two blocks share that differ in names and tensors alone."""
+        return self.arguments, self.shapes, self.layers
+
+
+class Graph(NamedTuple):
+    """A network from images [N H W C] in [0, 1] to logits [N K].
+
+    Attributes:
+      image_shape: (H, W, C) of an image.
+      mean: what is subtracted from each channel.
+      std: what each channel is divided by then.
+      class_names: names of the K classes.
+      blocks: the blocks, each after those that it reads; the last gives the logits.
+    """
+
+    image_shape: Shape
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+    def record(self) -> Record:
+        """Return the description as plain JSON values."""
+        blocks = [
+            {**block._asdict(), "layers": [{**layer._asdict(), "settings": dict(layer.settings)} for layer in layers]}
+            for block in self.blocks
+            for layers in [block.layers]
+        ]
+        return {**self._asdict(), "blocks": blocks}
+
+
+def graph_from_record(record: Mapping[str, object]) -> Graph:
+    """Read back what `Graph.record` returned, also through JSON.
+
+    Raises:
+      InputError: a layer has an unknown op or reads a value that no earlier layer gives.
+      LookupError, TypeError, ValueError: not the record of a graph.
+    """
+    fields: Record = dict(record)
+    blocks = tuple(_read_block(dict(block)) for block in fields["blocks"])
+    known = {"images"}
+    for block in blocks:
+        _check_names([*block.inputs, block.name], known)
+        inside = set(block.arguments)
+        for layer in block.layers:
+            if layer.op not in OPS or {name for name, _ in layer.settings} != set(OPS[layer.op]):
+                raise InputError(f"layer {block.name}.{layer.name}: op {layer.op!r} or its settings are unknown")
+            _check_names([*layer.inputs, layer.name], inside)
+    return Graph(
+        image_shape=tuple(map(int, fields["image_shape"])),
+        mean=tuple(map(float, fields["mean"])),
+        std=tuple(map(float, fields["std"])),
+        class_names=tuple(map(str, fields["class_names"])),
+        blocks=blocks,
+    )
+
+
+def _check_names(names: list[str], known: set[str]) -> None:
+    """Check that inputs are known and that the last name, which is added, is a new identifier."""
+    *inputs, new = names
+    if not set(inputs) <= known or new in known or not new.isidentifier():
+        raise InputError(f"{new!r} of a graph is not a new name, or reads unknown values: {', '.join(inputs)}")
+    known.add(new)
+
+
+def _read_block(block: Record) -> Block:
+    layers = tuple(
+        Layer(
+            str(layer["name"]),
+            str(layer["op"]),
+            tuple(map(str, layer["inputs"])),
+            tuple(map(int, layer["shape"])),
+            tuple((str(name), int(value)) for name, value in layer["settings"].items()),
+        )
+        for layer in block["layers"]
+    )
+    shapes = tuple(tuple(map(int, shape)) for shape in block["shapes"])
+    return Block(str(block["name"]), tuple(block["inputs"]), tuple(block["arguments"]), shapes, layers)

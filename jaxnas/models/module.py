@@ -1,0 +1,107 @@
+"""The flax module of a graph: a plain linen network without any choice, which also defines what each op computes."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnas.models.graph import Block, Graph, Layer
+from jaxnas.networks.layers import BATCH_NORM_EPSILON
+
+
+class PlainNetwork(nn.Module):
+    """Logits [N K] of images [N H W C] in [0, 1], which it standardises.
+
+    Attributes:
+      graph: the description of the network.
+    """
+
+    graph: Graph
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
+        """Return the logits."""
+        mean, std = (jnp.asarray(values, jnp.float32)[None, None, None] for values in (self.graph.mean, self.graph.std))
+        values = {"images": (images - mean) / std}
+        for block in self.graph.blocks:
+            values[block.name] = PlainBlock(block, name=block.name)(*(values[name] for name in block.inputs))
+        return values[self.graph.blocks[-1].name]
+
+
+class PlainBlock(nn.Module):
+    """The layers of one block.
+
+    Attributes:
+      block: the description of the block.
+    """
+
+    block: Block
+
+    @nn.compact
+    def __call__(self, *inputs: Float[Array, "N *P C"]) -> Float[Array, "N *p O"]:
+        """Return the output of the last layer."""
+        values = dict(zip(self.block.arguments, inputs, strict=True))
+        for layer in self.block.layers:
+            values[layer.name] = _OPS[layer.op](layer, *(values[name] for name in layer.inputs))
+        return values[self.block.layers[-1].name]
+
+
+def _conv(layer: Layer, x: Array) -> Array:
+    size, stride, dilation = (layer.setting(name) for name in ("size", "stride", "dilation"))
+    margin = dilation * (size // 2)
+    convolution = nn.Conv(
+        layer.setting("features"),
+        (size, size),
+        strides=stride,
+        padding=margin,
+        kernel_dilation=dilation,
+        feature_group_count=layer.setting("groups"),
+        use_bias=bool(layer.setting("bias")),
+        name=layer.name,
+    )
+    return jnp.asarray(convolution(x))
+
+
+def _norm(layer: Layer, x: Array) -> Array:
+    affine = bool(layer.setting("affine"))
+    norm = nn.BatchNorm(
+        use_running_average=True, epsilon=BATCH_NORM_EPSILON, use_scale=affine, use_bias=affine, name=layer.name
+    )
+    return jnp.asarray(norm(x))
+
+
+def _dense(layer: Layer, x: Array) -> Array:
+    dense = nn.Dense(layer.setting("features"), use_bias=bool(layer.setting("bias")), name=layer.name)
+    return jnp.asarray(dense(x))
+
+
+def _avg_pool(layer: Layer, x: Array) -> Array:
+    stride = layer.setting("stride")
+    return jnp.asarray(nn.avg_pool(x, (3, 3), (stride, stride), ((1, 1), (1, 1)), count_include_pad=False))
+
+
+def _max_pool(layer: Layer, x: Array) -> Array:
+    stride = layer.setting("stride")
+    return jnp.asarray(nn.max_pool(x, (3, 3), (stride, stride), ((1, 1), (1, 1))))
+
+
+def _halve(layer: Layer, x: Array) -> Array:
+    margins = ((0, x.shape[1] % 2), (0, x.shape[2] % 2))
+    return jnp.asarray(nn.avg_pool(x, (2, 2), (2, 2), margins, count_include_pad=False))
+
+
+_OPS: dict[str, Callable[..., Array]] = {
+    "conv": _conv,
+    "norm": _norm,
+    "dense": _dense,
+    "relu": lambda layer, x: nn.relu(x),
+    "add": lambda layer, *xs: sum(xs[1:], xs[0]),
+    "concat": lambda layer, *xs: jnp.concatenate(xs, axis=-1),
+    "zeros": lambda layer, x: jnp.zeros((len(x), *layer.shape), x.dtype),
+    "shift": lambda layer, x: jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0))),
+    "avg_pool": _avg_pool,
+    "max_pool": _max_pool,
+    "halve": _halve,
+    "mean": lambda layer, x: x.mean((1, 2)),
+}

@@ -1,0 +1,53 @@
+"""The blocks of a declared network as plain JSON values, and back."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from jaxnas.errors import InputError
+from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
+from jaxnas.networks.declared.ops import Choice, Choose, Conv, Dense, Pool, Skip, Zero
+from jaxnas.runtime.records import Record
+
+_MAKERS: dict[str, Callable[..., Any]] = {
+    "Choice": lambda options: Choice(tuple(options)),
+    "Choose": lambda ops: Choose(*ops),
+    "Residual": lambda blocks: Residual(*blocks),
+    "Repeat": lambda times, blocks: Repeat(times, *blocks),
+    "Cell": lambda ops, nodes, width: Cell(*ops, nodes=nodes, width=width),
+    **{kind.__name__: kind for kind in (Conv, Dense, Pool, Skip, Zero)},
+}
+
+
+def block_record(block: Any) -> Record:  # a dataclass
+    """Return a block as its class, called "block", and its fields.
+
+    Raises:
+        InputError: The class is not jaxnas's.
+    """
+    name = type(block).__name__
+    if name not in _MAKERS or not type(block).__module__.startswith(f"{__package__}."):
+        raise InputError(f"{name} is not a block of jaxnas: it cannot be written down")
+    return {"block": name, **{field.name: _plain(getattr(block, field.name)) for field in fields(block)}}
+
+
+def block_from_record(record: Record) -> Any:  # one of the classes of blocks
+    """Read back what `block_record` returned, also through JSON.
+
+    Raises:
+        LookupError, TypeError: Not the record of a block.
+        InputError: Its fields do not fit.
+    """
+    return _MAKERS[record["block"]](**{name: _made(value) for name, value in record.items() if name != "block"})
+
+
+def _plain(value: Any) -> Any:  # a field: a number, a text, None, a block or a tuple of them
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, int | str) else block_record(value)
+
+
+def _made(value: Any) -> Any:  # see `_plain`
+    if isinstance(value, list):
+        return tuple(_made(one) for one in value)
+    return block_from_record(value) if isinstance(value, dict) else value

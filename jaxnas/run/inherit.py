@@ -1,0 +1,158 @@
+"""What the final training of a search's architecture takes from the search, from the recipe and from the user."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxnas.data.images import ImageData
+from jaxnas.errors import InputError
+from jaxnas.networks import NETWORKS, SearchNetwork
+from jaxnas.networks.params import describe
+from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.recipes import get_recipe
+from jaxnas.run.config import TrainConfig
+from jaxnas.run.inputs import load_standardized
+from jaxnas.run.origin import load_origin_images, network_from_record
+from jaxnas.run.run import Selected, load_selected, refusing_damage
+from jaxnas.runtime.events import Listener
+from jaxnas.runtime.records import Record
+
+SIZES = ("channels", "cells_per_stage")
+RECIPE_SIDE = 32  # pixels of the images that the published recipes are for
+_FLIPPED = ("cifar10", "cifar100", "tiny16")  # sets for which the recipes mirror images
+
+
+class Inherited(NamedTuple):
+    """A final training whose settings come from a search.
+
+    Attributes:
+      config: settings of the training.
+      network: the supernet.
+      data: standardised images.
+      notes: one line each on what was inherited and what replaces it.
+    """
+
+    config: TrainConfig
+    network: SearchNetwork
+    data: ImageData
+    notes: tuple[str, ...]
+
+
+def inherit(
+    folder: Path | str,
+    *,
+    data: str | ImageData | None = None,
+    network: SearchNetwork | None = None,
+    data_folder: Path | None = None,
+    on_event: Listener | None = None,
+    **settings: object,
+) -> Inherited:
+    """Return the final training of the architecture that a search selected; see `train_run` for the arguments.
+
+    The hyperparameters are those of the published recipe. For images that the recipe is not for, the shift of crops and
+    the side of cutout keep their share of the image, images are mirrored only if they were in the search, and a batch
+    has at most a quarter of the training images.
+
+    Raises:
+      InputError: a setting does not fit, or network or images cannot be read back.
+    """
+    folder = Path(folder)
+    selected = load_selected(folder)
+    given = {name: value for name, value in settings.items() if value is not None}
+    notes: list[str] = []
+    images = _images(selected, folder, data, data_folder, on_event, notes)
+    training, chosen = _training(selected, images, given, notes)
+    supernet = _network(selected, folder, network, images, training, chosen, notes)
+    shown = {name.removeprefix("network."): value for name, value in describe(supernet).items() if "." in name}
+    shown = {name: value for name, value in shown.items() if name not in ("blocks", "num_classes", "norm")}
+    size = ", ".join(f"{name} {shown[name]}" for name in SIZES if name in shown)
+    shape = "x".join(map(str, images.train_images.shape[1:]))
+    source = f"{images.name} ({len(images.train_labels)} images of {shape}, {images.num_classes} classes)"
+    notes.insert(0, f"from {folder}: {', '.join(filter(None, [selected.space, size, source]))}")
+    arch = supernet.space.format(supernet.space.parse(selected.arch))
+    name = data if isinstance(data, str) else selected.config["data"] if data is None else images.name
+    config = TrainConfig(supernet.space.name, arch, str(name), tuple(sorted(shown.items())), training)
+    return Inherited(config, supernet, images, tuple(notes))
+
+
+def _images(
+    selected: Selected,
+    folder: Path,
+    data: str | ImageData | None,
+    data_folder: Path | None,
+    on_event: Listener | None,
+    notes: list[str],
+) -> ImageData:
+    """Return the images of the search, or the given ones."""
+    if data is None:
+        if selected.origin is not None:
+            with refusing_damage(folder):
+                return load_origin_images(selected.origin["images"], folder, data_folder, on_event)
+        if selected.config.get("table") is not None:
+            raise InputError(f"the search in {folder} looked accuracies up: give the data to train on")
+        data = str(selected.config["data"])
+    images = load_standardized(data, data_folder, on_event=on_event) if isinstance(data, str) else data
+    if selected.origin is not None and images.name != selected.origin["images"]["name"]:
+        notes.append(f"data {images.name} instead of {selected.origin['images']['name']}")
+    return images
+
+
+def _training(
+    selected: Selected, images: ImageData, given: Mapping[str, object], notes: list[str]
+) -> tuple[TrainingConfig, Record]:
+    """Return the hyperparameters, and the given settings of the network."""
+    known = [field.name for field in fields(TrainingConfig)]
+    if unknown := [name for name in given if name not in (*known, *SIZES)]:
+        raise InputError(f"`{unknown[0]}` must be one of {', '.join([*SIZES, *known])}")
+    recipe, searched = get_recipe(selected.space).training, selected.config["training"]
+    fitted: Record = {}
+    if images.name not in _FLIPPED:
+        side = min(images.train_images.shape[1:3])
+        fitted = {
+            "crop_padding": recipe.crop_padding * side // RECIPE_SIDE,
+            "cutout": recipe.cutout * side // RECIPE_SIDE,
+            "flip": bool(searched.get("flip", False)),
+            "batch_size": min(recipe.batch_size, max(2, len(images.train_labels) // 4)),
+        }
+    chosen: Record = {**fitted, **{name: value for name, value in given.items() if name in known}}
+    training = replace(recipe, **chosen)
+    changed = [
+        f"{name} {getattr(training, name)} instead of {getattr(recipe, name)}"
+        for name in chosen
+        if getattr(training, name) != getattr(recipe, name)
+    ]
+    epochs = "" if "epochs" in given else f", {training.epochs} epochs"
+    notes.append(f"published recipe of {selected.space}{epochs}" + (f"; {', '.join(changed)}" if changed else ""))
+    return training, {name: value for name, value in given.items() if name in SIZES}
+
+
+def _network(
+    selected: Selected,
+    folder: Path,
+    network: SearchNetwork | None,
+    images: ImageData,
+    training: TrainingConfig,
+    sizes: Record,
+    notes: list[str],
+) -> SearchNetwork:
+    """Return the supernet for the classes of the images."""
+    recipe = get_recipe(selected.space).network
+    fields_of_recipe: Record = {name: value for name, value in recipe.items() if name not in SIZES}
+    found = network
+    if found is None and selected.origin is None:
+        sizes_searched = {} if selected.config.get("table") else {name: selected.config[name] for name in SIZES}
+        if selected.space in NETWORKS:
+            found = NETWORKS[selected.space](**{**recipe, **sizes_searched})
+    elif found is None and selected.origin is not None and selected.origin["network"] is not None:
+        with refusing_damage(folder):
+            found = network_from_record(selected.origin["network"]).clone(**fields_of_recipe)
+    if found is None:
+        raise InputError(f"the network of the search in {folder} cannot be read back: give `network`")
+    if unknown := [name for name in sizes if not hasattr(found, name)]:
+        raise InputError(f"`{unknown[0]}` must be left out: {type(found).__name__} has no such size")
+    changed = [f"{name} {value} instead of {getattr(found, name)}" for name, value in sizes.items()]
+    notes.extend([", ".join(changed)] if changed else [])
+    if hasattr(found, "auxiliary"):
+        sizes = {**sizes, "auxiliary": training.auxiliary_weight > 0}
+    return found.clone(num_classes=images.num_classes, **sizes)
