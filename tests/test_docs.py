@@ -44,6 +44,7 @@ MARKS = {
     "tutorials/own-proxy.md": (),
     "tutorials/own-space.md": pytest.mark.slow,
     "tutorials/own-table.md": (),
+    "tutorials/picture-folder.md": pytest.mark.slow,
     "tutorials/read-a-report.md": pytest.mark.slow,
     "tutorials/reproduce-the-paper.md": (pytest.mark.data, pytest.mark.slow),
     "tutorials/scale-out.md": pytest.mark.slow,

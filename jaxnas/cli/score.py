@@ -12,7 +12,7 @@ from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
 from jaxnas.errors import InputError
 from jaxnas.run.config import RunConfig, run_config
-from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
+from jaxnas.run.sections import ABOUT_PIXELS, NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.runtime.events import StageStarted
 from jaxnas.runtime.names import Task
 from jaxnas.runtime.settings import setting
@@ -64,9 +64,7 @@ class PoolOptions:
     task: Task | None = setting(
         None, "Task of TransNAS-Bench-101, whose head and labels replace those of the data.", shown="that of the data"
     )
-    pixels: int | None = setting(
-        None, "Resize images to this height and width.", "Data", minimum=1, shown="as they are"
-    )
+    pixels: int | None = setting(None, ABOUT_PIXELS, "Data", minimum=1, shown="as they are")
 
     def __post_init__(self) -> None:
         """Check that at most one option chooses the architectures."""

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
@@ -131,18 +131,34 @@ def print_run(run: "Run") -> None:
         selected = run.space.format(run.scores.archs[outcome.result.selected])
         console.print(f"{method} selects", highlight=False)
         console.print(f"  {selected}", highlight=False, soft_wrap=True)
-        console.print(f"  {_measured(outcome, run.config.measures)}", highlight=False)
+        console.print(f"  {_measured(outcome, run.config.measures, run.intervals(method))}", highlight=False)
+        if outcome.confirmed:
+            _fill_with("  trained from two seeds:", _twice_trained(run, outcome))
         if outcome.result.num_failed:
             console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
     times = [f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items()]
     _fill_with(f"{len(run.scores.archs)} architectures;", times)
 
 
-def _measured(outcome: "Outcome", measures: tuple[str, str, str]) -> str:
-    """Return objective and test accuracy in words, under the names of the columns of a table."""
+def _measured(outcome: "Outcome", measures: tuple[str, str, str], intervals: Mapping[str, tuple[float, float]]) -> str:
+    """Return objective and test accuracy in words, under the names of the columns of a table, with their intervals."""
     validation, test, unit = measures
     values = {validation: outcome.result.best, **({test: outcome.test_accuracy} if test else {})}
-    return ", ".join(f"{name} {value:.2f} %" if unit else f"{name} {value:.6g}" for name, value in values.items())
+    bounds = {f"{name} accuracy": f" ({low:.1f} to {high:.1f})" for name, (low, high) in intervals.items()}
+    return ", ".join(
+        f"{name} {value:.2f} %{bounds.get(name, '')}" if unit else f"{name} {value:.6g}"
+        for name, value in values.items()
+    )
+
+
+def _twice_trained(run: "Run", outcome: "Outcome") -> Iterator[str]:
+    """Yield the candidates that were confirmed, by index in the space, with their two validation accuracies."""
+    from jaxnas.spaces import to_index
+
+    first = dict(zip(outcome.result.queries.tolist(), outcome.result.objective.tolist(), strict=True))
+    for row, second in outcome.confirmed.items():
+        number = int(to_index(run.space, run.scores.archs[[row]])[0])
+        yield f"{number} {first[row]:.2f} and {second:.2f} %"
 
 
 def _query_table(rows: Sequence[Record], result: "SearchResult", measures: tuple[str, str, str]) -> Table:

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from jaxnas.errors import InputError
 from jaxnas.runtime.settings import check_kinds, check_seed, setting
 
-_EPOCHS = "6; as published with `train` and --preset paper"
+_EPOCHS = "fitted to the data; as published with `train` and --preset paper"
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Hyperparameters of SGD as in NAS-Bench-201: Nesterov momentum, cosine schedule, decay of all parameters.
 
-    The defaults are for scikit-learn's digits.
-
     Attributes:
-      epochs: epochs of a training.
-      batch_size: images of a step; each epoch has another order and drops its last, incomplete batch.
+      epochs: epochs of a training; 0 fits them to the data, see `jaxnas.objectives.fit`.
+      batch_size: images of a step; each epoch has another order and drops its last, incomplete batch. 0 fits it to the
+        data.
       learning_rate: learning rate of the first step.
       final_learning_rate: learning rate that the cosine reaches one step after the last.
       momentum: share of the last update that is added to the next.
@@ -30,12 +29,13 @@ class TrainingConfig:
       label_smoothing: share of the target that is spread over all classes.
       drop_path: rate after the last epoch, to which it rises linearly from 0; for networks that can drop paths.
       auxiliary_weight: factor of the loss of the second head, for networks that have one.
-      validation_fraction: share of the training images of each class that is used for validation.
+      validation_fraction: share of the training images of each class that is used for validation; 0 fits it to the
+        data.
       seed: seed of the initial parameters, the order of images and everything else drawn at random.
     """
 
-    epochs: int = setting(6, "Epochs of a training.", "Budget", shown=_EPOCHS)
-    batch_size: int = setting(64, "Images of a training step.", "Budget", shown="of the recipe; of darts 96")
+    epochs: int = setting(0, "Epochs of a training.", "Budget", minimum=1, shown=_EPOCHS)
+    batch_size: int = setting(0, "Images of a training step.", "Budget", shown="of the recipe; of darts 96")
     learning_rate: float = setting(
         0.02, "Learning rate of the first step.", "Budget", shown="of the recipe; of darts 0.025"
     )
@@ -56,15 +56,19 @@ class TrainingConfig:
     auxiliary_weight: float = setting(
         0.0, "Weight of the loss of the second head.", "Budget", shown="of the recipe; of darts 0.4"
     )
-    validation_fraction: float = 0.5
+    validation_fraction: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the type and range of every hyperparameter."""
         check_kinds(self)
         rules = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 2, "at least 2, which batch normalisation needs"),
+            "epochs": (self.epochs >= 0, "at least 1, or 0 to fit them to the data"),
+            "batch_size": (
+                self.batch_size == 0 or self.batch_size >= 2,
+                "at least 2, which batch normalisation needs, or 0 to fit it to the data",
+            ),
+            "validation_fraction": (0 <= self.validation_fraction < 1, "between 0 and 1, or 0 to fit it to the data"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
             "final_learning_rate": (0 <= self.final_learning_rate <= self.learning_rate, "from 0 to learning_rate"),
             "momentum": (0 <= self.momentum < 1, "from 0 to below 1"),

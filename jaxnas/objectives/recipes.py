@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from jaxnas.objectives.config import TrainingConfig
 
+HALF = 0.5  # of the training images validate in a search; all train the final architecture
 NO_CLIPPING = 1e9  # a gradient norm that no training reaches
 
 
@@ -54,6 +55,7 @@ RECIPES: dict[str, Recipe] = {
             cutout=16,
             drop_path=0.2,
             auxiliary_weight=0.4,
+            validation_fraction=HALF,
         ),
         {"channels": 36, "cells_per_stage": 6, "auxiliary": True},
     ),
@@ -67,6 +69,7 @@ RECIPES: dict[str, Recipe] = {
             crop_padding=4,
             flip=True,
             weight_decay=5e-4,
+            validation_fraction=HALF,
         ),
         {"channels": 16, "cells_per_stage": 5, "affine": True},
     ),
@@ -91,6 +94,7 @@ PAPER_SEARCHES: dict[str, PublishedSearch] = {
             crop_padding=4,
             flip=True,
             drop_path=0.2,
+            validation_fraction=HALF,
         ),
     ),
 }

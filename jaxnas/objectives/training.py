@@ -26,6 +26,7 @@ from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.fit import fit_to_images
 from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Trainer, chunks
@@ -51,7 +52,7 @@ class TrainingObjective:
       network: called as network.apply(variables, images, arch, train=...), keeps running statistics in `batch_stats`.
       archs: the pool; rows may repeat.
       data: standardised images, see `standardize`.
-      config: hyperparameters.
+      config: hyperparameters; what is 0 in them is fitted to the data, see `jaxnas.objectives.fit`.
       record: JSON-lines file of what was trained, replaced atomically after each candidate. The candidates in
         it are not trained again, from any pool.
       on_event: receives a `TrainingProgress` every few seconds and after each epoch.
@@ -79,7 +80,10 @@ class TrainingObjective:
         workers: Workers | None = None,
     ):
         """Read the record and split the images; nothing is compiled or trained yet."""
-        self.network, self.config, self.on_event = network, config or TrainingConfig(), on_event
+        counts = np.bincount(data.train_labels, minlength=data.num_classes)
+        self.config = fit_to_images(config or TrainingConfig(), counts.tolist())
+        self.network, self.on_event = network, on_event
+        self._data, self._together = data, together
         self._space = space or network.space
         self.archs = check_archs(self._space, archs)
         rest, *validation = split_validation(data, self.config.validation_fraction, self.config.seed)
@@ -93,6 +97,7 @@ class TrainingObjective:
             self._job = workers.share(_work, _Job(network, self.archs, data, self.config, self._space, path))
         num_lanes = 1 if workers else together or jax.local_device_count()
         self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=num_lanes)
+        self.validation_labels, self._num_training = validation[1], len(train.labels)
         self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
         self.seconds_trained = 0.0  # of this process
         self._record = None if record is None else Path(record)
@@ -118,6 +123,14 @@ class TrainingObjective:
         """
         self.prepare([index])
         return self._trained[self._name(index)]
+
+    @property
+    def schedule(self) -> str:
+        """The length of a training and what it trains on, in one line."""
+        images, config = self._num_training, self.config
+        steps = images // config.batch_size
+        trained = f"{config.epochs} epochs of {steps} steps of {config.batch_size} images"
+        return f"each candidate trains {trained}; {images:,} images train and {len(self.validation_labels):,} validate"
 
     @property
     def together(self) -> int:
@@ -146,6 +159,24 @@ class TrainingObjective:
         for start in range(0, len(names), self.together):
             group = {name: missing[name] for name in names[start : start + self.together]}
             self._keep(group, *self._fit(list(group.values()), self._folder(group)))
+
+    def from_another_seed(self) -> "TrainingObjective":
+        """Return the objective that differs in the seed of training, the next one, and in its record.
+
+        Parameters, validation images and the order of minibatches are drawn differently.
+        """
+        record = self._record and self._record.with_name(f"{self._record.stem}-confirmed{self._record.suffix}")
+        return TrainingObjective(
+            self.network,
+            self.archs,
+            self._data,
+            dataclasses.replace(self.config, seed=self.config.seed + 1),
+            record,
+            self.on_event,
+            space=self._space,
+            together=self._together,
+            workers=self._workers,
+        )
 
     def _folder(self, names: Iterable[str]) -> Path | None:
         """Return the folder of checkpoints of a group of candidates, which no other group shares."""

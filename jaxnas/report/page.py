@@ -74,6 +74,7 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
     folder = files("jaxnas.report")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = lambda value: f"{value:.2f}" if value is not None and np.isfinite(value) else "-"
+    environment.filters["interval"] = lambda bounds: f" ({bounds[0]:.1f} to {bounds[1]:.1f})" if bounds else ""
     environment.filters["chart"] = lambda shown: names[id(shown)]
     return environment.from_string(folder.joinpath("page.html").read_text("utf-8")).render(
         title=_title(results),
@@ -146,9 +147,12 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
         "selected": run.selected,
         "validation": outcome.result.best,
         "test": outcome.test_accuracy,
+        "intervals": run.intervals(config.search.method),
+        "notes": run.notes,
         "facts": [
             ("queries", f"{len(outcome.result.queries)}, of which {outcome.result.num_bo} by Bayesian optimisation"),
             ("pool", f"{len(run.scores.archs):,} architectures, {len(run.scores.proxies)} proxies"),
+            *_facts_of_images(run),
             ("time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())),
         ],
         "cells": draw_arch(run.space, run.scores.archs[outcome.result.selected]),
@@ -164,6 +168,20 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
         "command": run.command,
         "settings": _settings(run),
     }
+
+
+def _facts_of_images(run: Run) -> list[tuple[str, str]]:
+    """Return the classes by name, and how many images did what; nothing where there were none."""
+    images = run.images
+    if images is None:
+        return []
+    numbers = {"training": images.num_training, "validation": images.num_validation, "test": images.num_test}
+    height, width, channels = images.shape
+    shown = [*images.class_names[:20], *(["..."] if len(images.class_names) > 20 else [])]
+    return [
+        ("images", f"{', '.join(f'{count:,} {name}' for name, count in numbers.items())}; {width}x{height}x{channels}"),
+        ("classes", f"{len(images.class_names)}: {', '.join(shown)}"),
+    ]
 
 
 def _masked(run: Run) -> list[str]:

@@ -34,6 +34,8 @@ from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import LAST_SEED, check, setting
 from jaxnas.scoring.config import ScoringConfig
 
+TIMED_BUDGET = 200  # architectures that a search with a limit of time may train, unless a budget is given
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -68,6 +70,8 @@ class RunConfig:
         table, at_once = self.problem.table, self.search.at_once
         if table and at_once > 1:
             raise InputError(f"`at_once` must be 1 where accuracies are looked up in a table, got {at_once}")
+        if table and (idle := [name for name in ("time", "confirm") if getattr(self.search, name)]):
+            raise InputError(f"`{idle[0]}` is for trainings, but accuracies are looked up in {table}: leave it out")
         if table and not self.problem.column:
             raise InputError(f"table {table} needs the column that the search maximises: give --column")
 
@@ -127,7 +131,8 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
     """
     published = vars(PAPER_SEARCHES[space]) if preset == "paper" and space in PAPER_SEARCHES else {}
     chosen = {name: value for name, value in flat.items() if value is not None}
-    return _nest({**published, **chosen, "space": space, "preset": preset})
+    timed = {"budget": TIMED_BUDGET} if "time" in chosen else {}  # the time ends such a search, or the pool
+    return _nest({**published, **timed, **chosen, "space": space, "preset": preset})
 
 
 def from_record(record: Record) -> RunConfig:

@@ -1,9 +1,10 @@
 """A finished search, and the files of its folder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int8
 
 from jaxnas.errors import InputError
+from jaxnas.run.advice import ImageSummary, read_summary
 from jaxnas.run.config import RunConfig, from_record
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
@@ -21,6 +23,7 @@ from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
 from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Environment, Scores
 from jaxnas.store.store import read_score_table, read_scores, write_scores
+from jaxnas.table.evaluation import wilson_interval
 from jaxnas.table.normalize import TableReport
 
 if TYPE_CHECKING:
@@ -36,10 +39,13 @@ class Outcome(NamedTuple):
     Attributes:
       result: the queries and the selected architecture.
       test_accuracy: test accuracy of the selected architecture, percent; NaN if unknown or if its training diverged.
+      confirmed: validation accuracy after the training from another seed, percent, by row in the pool; of the best
+        candidates, best first.
     """
 
     result: SearchResult
     test_accuracy: float
+    confirmed: Mapping[int, float] = MappingProxyType({})
 
 
 class Run(NamedTuple):
@@ -56,6 +62,8 @@ class Run(NamedTuple):
       command: the command line of the search, empty for a call from Python.
       origin: the network and the images of the search, see `jaxnas.run.origin`; None where nothing was trained.
       folder: folder of the files of the run, None until `save`.
+      images: description of the image set; None where accuracies and scores are looked up.
+      notes: what to change where the result is poor, one line each.
     """
 
     config: RunConfig
@@ -68,6 +76,8 @@ class Run(NamedTuple):
     command: str = ""
     origin: Record | None = None
     folder: Path | None = None
+    images: ImageSummary | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def selected(self) -> str:
@@ -108,6 +118,20 @@ class Run(NamedTuple):
                 "the run has no folder: save it with `run.save(folder)` and read it with `load_run(folder)`"
             )
         return self.folder
+
+    def intervals(self, method: str) -> dict[str, tuple[float, float]]:
+        """Return Wilson's 95 % intervals of the method's validation and test accuracy, percent, of those measured here.
+
+        That of the validation accuracy is of the selected candidate alone: the best of several is rather too high.
+        """
+        outcome, images = self.outcomes[method], self.images
+        measured = {
+            "validation": (outcome.result.best, images.num_validation if images else 0),
+            "test": (outcome.test_accuracy, images.num_test if images and images.num_validation else 0),
+        }
+        return {
+            name: wilson_interval(value, count) for name, (value, count) in measured.items() if count and value == value
+        }
 
     def rows(self) -> list[Record]:
         """Return one record per query of every method, in order.
@@ -178,11 +202,18 @@ def run_record(run: Run) -> Record:
         "scores": run.scores.provenance,
         "masked": {name: column.tolist() for name, column in run.masked._asdict().items()},
         "origin": run.origin,
+        "images": run.images and run.images._asdict(),
+        "notes": list(run.notes),
         "outcomes": {
             method: {
                 **outcome.result.to_dict(),
                 "selected": run.space.format(run.scores.archs[outcome.result.selected]),
                 "test_accuracy": outcome.test_accuracy if np.isfinite(outcome.test_accuracy) else None,
+                "confirmed": {
+                    run.space.format(run.scores.archs[row]): value if np.isfinite(value) else None
+                    for row, value in outcome.confirmed.items()
+                },
+                "intervals": {name: list(bounds) for name, bounds in run.intervals(method).items()},
             }
             for method, outcome in run.outcomes.items()
         },
@@ -216,6 +247,8 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
             command=str(record["command"]),
             origin=record.get("origin"),
             folder=folder,
+            images=read_summary(record.get("images")),
+            notes=tuple(map(str, record.get("notes", ()))),
         )
 
 
@@ -272,7 +305,10 @@ def refusing_damage(folder: Path) -> Iterator[None]:
 def _read_outcome(outcome: Record, row_of: dict[str, int]) -> Outcome:
     values = {**outcome, "selected": row_of[outcome["selected"]]}
     test = values.pop("test_accuracy")
-    return Outcome(SearchResult.from_dict(values), np.nan if test is None else float(test))
+    values.pop("intervals", None)  # follow from the rest
+    confirmed = values.pop("confirmed", {})
+    rows = {row_of[arch]: np.nan if value is None else float(value) for arch, value in confirmed.items()}
+    return Outcome(SearchResult.from_dict(values), np.nan if test is None else float(test), rows)
 
 
 def describe_space(space: SearchSpace) -> Record:

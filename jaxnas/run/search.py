@@ -1,9 +1,10 @@
 """A search from images or a table to the selected architecture: draw a pool, score, normalise, search, test."""
 
 import json
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.tabular import Table, TabularObjective, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Proxy, orient
-from jaxnas.run.config import RunConfig, run_config
+from jaxnas.run.advice import ImageSummary, advise, summarize_images
+from jaxnas.run.config import TIMED_BUDGET, RunConfig, run_config
+from jaxnas.run.ending import TimeLimit, confirm, num_to_search
 from jaxnas.run.inputs import load_pool_scores, load_standardized, make_batch, make_network
 from jaxnas.run.origin import describe_origin, keep_origin
 from jaxnas.run.run import Outcome, Run, describe_space, run_record
@@ -81,14 +84,14 @@ def search_images(
     scores = None if scores_path is None else load_pool_scores(problem.space, scores_path, _chosen_proxies(config))
     table = None if problem.table is None else load_accuracies(problem.table, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
-    _check_budget(config, pool)
+    config = _fit_budget(config, pool)
     make_writable(folder)
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
     supernet = _Supernet(config, space, network, data, folder, workers, on_event, config.search.proxies)
     objective = supernet.train(pool) if table is None else _looked_up(config, space, pool, table)
     score = partial(supernet.score, pool) if scores is None else lambda: scores
-    run = _search(config, space, pool, objective, score, on_event)
+    run = _search(config, space, pool, objective, score, data, on_event)
     origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
     return run._replace(origin=origin)
 
@@ -118,11 +121,11 @@ def _search_tables(
     columns = problem.column, problem.test_column
     found = look_up(problem.space, table, columns, scores, _chosen_proxies(config), data_folder)
     check_methods(found.space, _methods(config))
-    _check_budget(config, found.scores.archs)
+    config = _fit_budget(config, found.scores.archs)
     make_writable(folder)
     for note in found.notes:
         on_event(Noted(note))
-    return _search(config, found.space, found.scores.archs, found.objective, lambda: found.scores, on_event)
+    return _search(config, found.space, found.scores.archs, found.objective, lambda: found.scores, None, on_event)
 
 
 def search_network(
@@ -131,7 +134,7 @@ def search_network(
     folder: Path | str,
     *,
     pool: int | np.integer = 1000,
-    budget: int | np.integer = 20,
+    budget: int | np.integer | None = None,
     training: TrainingConfig | None = None,
     seed: int | np.integer = 0,
     workers: Workers | None = None,
@@ -147,7 +150,7 @@ def search_network(
       folder: for scores, trained candidates and the files of the run, which `load_run` reads. The same call continues
         a search that was killed.
       pool: architectures drawn and scored.
-      budget: architectures trained.
+      budget: architectures trained; None for 20, or with `time` as many as it allows.
       training: hyperparameters of the training of candidates.
       seed: seed of everything drawn at random.
       workers: workers that score and train in place of this process.
@@ -171,12 +174,12 @@ def search_network(
     flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     archs = draw_pool(config, space)
-    _check_budget(config, archs)
+    config = _fit_budget(config, archs)
     make_writable(folder)
     proxies = functions if isinstance(functions, Mapping) else config.search.proxies
     supernet = _Supernet(config, space, network, data, Path(folder), workers, on_event, proxies)
     objective, origin = supernet.train(archs), keep_origin(Path(folder), network, data)
-    run = _search(config, space, archs, objective, partial(supernet.score, archs), on_event)
+    run = _search(config, space, archs, objective, partial(supernet.score, archs), data, on_event)
     run = run._replace(origin=origin, folder=Path(folder))
     run.save(folder)
     return run
@@ -240,6 +243,7 @@ def _search(
     pool: Int8[np.ndarray, "A D"],
     objective: TrainingObjective | TabularObjective,
     score: Callable[[], Scores],
+    data: ImageData | None,
     on_event: Listener,
 ) -> Run:
     """Score the pool, normalise the scores, run each method on them, and test what it selects.
@@ -247,27 +251,56 @@ def _search(
     The objective was made before scoring, which may take hours, so that settings that do not fit are refused at once.
     """
     check_written(config, space)
+    if isinstance(objective, TrainingObjective) and config.training != objective.config:
+        config = replace(config, training=objective.config)
+        on_event(Noted(objective.schedule))
     on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row])))
-    watch = Stopwatch()
+    watch, began = Stopwatch(), time.perf_counter()
     with watch.stage("scoring"):
         scores = score()
         table, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
-    results = {}
+    results: dict[str, SearchResult] = {}
+    confirmed: dict[str, dict[int, float]] = {}
     for method in _methods(config):
         on_event(StageStarted(method))
         with watch.stage("searching"):
-            results[method] = _run_method(method, config, pool, table, objective, on_event)
+            limit = TimeLimit(config.search, began, share=len(_methods(config)) - len(results))
+            results[method] = _run_method(method, config, pool, table, objective, limit, on_event)
+            limit.tell(len(results[method].queries), on_event)
+    if isinstance(objective, TrainingObjective) and config.search.confirm:
+        with watch.stage("confirming"):
+            again = objective.from_another_seed()
+            for method, result in results.items():
+                confirmed[method], selected = confirm(result, again, config.search.confirm)
+                results[method] = replace(result, selected=selected)
     if isinstance(objective, TrainingObjective):
         watch.seconds["training"] = objective.seconds_trained
         watch.seconds["searching"] = max(0.0, watch.seconds["searching"] - objective.seconds_trained)  # two clocks
     with watch.stage("testing"):  # the test images are not touched before
         outcomes = {
-            method: Outcome(result, objective.test_accuracy(result.selected)) for method, result in results.items()
+            method: Outcome(result, objective.test_accuracy(result.selected), confirmed.get(method, {}))
+            for method, result in results.items()
         }
     environment = make_environment(sum(watch.seconds.values()))
-    run = Run(config, space, scores, masked, outcomes, watch.seconds, environment)
+    images, notes = _look_at_images(data, objective, outcomes)
+    for message in notes:
+        on_event(Noted(message, is_warning=True))
+    run = Run(config, space, scores, masked, outcomes, watch.seconds, environment, images=images, notes=notes)
     on_event(SearchFinished(run_record(run)))
     return run
+
+
+def _look_at_images(
+    data: ImageData | None, objective: TrainingObjective | TabularObjective, outcomes: dict[str, Outcome]
+) -> tuple[ImageSummary | None, tuple[str, ...]]:
+    """Summarise the images, and say what to change if the best candidate of all methods has not learned them."""
+    if data is None:
+        return None, ()
+    if not isinstance(objective, TrainingObjective):
+        return summarize_images(data, None), ()
+    images = summarize_images(data, objective)
+    best = max((outcome.result for outcome in outcomes.values()), key=lambda result: result.best)
+    return images, advise(images, best.best, objective.result(best.selected).loss, objective.config.epochs)
 
 
 def _run_method(
@@ -276,19 +309,21 @@ def _run_method(
     pool: Int8[np.ndarray, "A D"],
     table: Float[np.ndarray, "A M"],
     objective: TrainingObjective | TabularObjective,
+    limit: Callable[[float], bool],
     on_event: Listener,
 ) -> SearchResult:
     """Run a method: look-ups are an array, which the jitted loop takes, training is a function of the row."""
     return get_method(method)(
         table,
         objective if isinstance(objective, TrainingObjective) else objective.values,
-        budget=config.search.budget,
+        budget=num_to_search(config.search),
         seed=config.seed,
         config=get_preset(config.search.preset) if method == "robot" else None,
         on_event=on_event,
         costs=objective.cost if isinstance(objective, TrainingObjective) else None,
         archs=pool,
         at_once=config.search.at_once,
+        affordable=limit,
         direction=config.problem.direction,
     )
 
@@ -316,11 +351,14 @@ def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A 
     return tabular_objective(table, space, pool, config.problem.column, config.problem.test_column)
 
 
-def _check_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> None:
-    if config.search.budget > len(pool):
-        raise InputError(
-            f"`budget` must be from 1 to {len(pool)}, the architectures of the pool, got {config.search.budget}"
-        )
+def _fit_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> RunConfig:
+    """Check that the pool has as many architectures as the budget; one that a limit of time stands for shrinks."""
+    search = config.search
+    if search.time is not None and search.budget == TIMED_BUDGET:
+        return replace(config, search=replace(search, budget=min(search.budget, len(pool))))
+    if search.budget > len(pool):
+        raise InputError(f"`budget` must be from 1 to {len(pool)}, the architectures of the pool, got {search.budget}")
+    return config
 
 
 def _chosen_proxies(config: RunConfig) -> tuple[str, ...]:

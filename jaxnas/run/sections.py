@@ -15,7 +15,7 @@ from jaxnas.runtime.names import (
     TableName,
     names,
 )
-from jaxnas.runtime.settings import check, check_kinds, setting
+from jaxnas.runtime.settings import check, check_kinds, parse_seconds, setting
 
 
 def find_method(name: str) -> None:
@@ -116,6 +116,9 @@ class SearchConfig:
       batch_size: images of the minibatch that proxies see.
       pool: architectures drawn from the space, unless scores are given.
       budget: architectures that are trained or looked up.
+      time: time after which no further training begins, in any form of `parse_seconds`; None for no limit.
+      confirm: best candidates that are trained once more, from another seed, before one of them is selected; each is
+        one of the budget.
       together: candidates that are trained at once if the method can predict them; None for one on each device.
       at_once: proposals before any of them is trained; more than 1, for workers, gives another search.
       custom: those of the names above that are not of jaxnas but of functions, plugins or columns of given scores. They
@@ -139,6 +142,12 @@ class SearchConfig:
     batch_size: int = setting(64, "Images of the minibatch that proxies see.", "Data")
     pool: int = setting(1000, "Architectures drawn and scored.", "Budget")
     budget: int = setting(20, ABOUT_BUDGET, "Budget", minimum=1)
+    time: str | None = setting(
+        None, "Time to spend, such as 90s, 10m or 1h30m; the best so far is selected.", "Budget", shown="no limit"
+    )
+    confirm: int = setting(
+        0, "Best candidates to train once more from another seed before choosing; part of the budget.", "Budget"
+    )
     together: int | None = setting(
         None, "Candidates trained at once.", "Hardware", shown="one on each core or accelerator"
     )
@@ -153,9 +162,16 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
+        if self.time is not None:
+            parse_seconds(self.time)
+            object.__setattr__(self, "time", str(self.time))
         if not self.proxies:
             raise InputError(f"`proxies` must name at least one proxy: choose from {', '.join(ROBOT_PROXIES)}, ...")
         check(self)
+        if self.confirm and not 2 <= self.confirm < self.budget:
+            raise InputError(
+                f"`confirm` must be 0, or from 2 to {self.budget - 1}, below the budget, got {self.confirm}"
+            )
         chosen = dict.fromkeys(filter(None, [*self.proxies, self.method, self.compare, self.preset]))
         known = {*names(ProxyOrSet), *names(MethodName), *names(PresetName)}
         object.__setattr__(self, "custom", tuple(name for name in chosen if name not in known))

@@ -4,6 +4,7 @@ This module imports the standard library alone, as the command line reads config
 """
 
 import operator
+import re
 import types
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
@@ -199,6 +200,20 @@ def check_seed(seed: object, name: str = "seed") -> int:
     if not 0 <= number <= LAST_SEED:
         raise InputError(f"`{name}` must be a whole number from 0 to {LAST_SEED}, got {seed!r}")
     return number
+
+
+def parse_seconds(text: str | int | float) -> float:
+    """Return the seconds of a duration such as "90", "10m", "1h30m" or 600.
+
+    Raises:
+      InputError: it is none, or not above 0.
+    """
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(text).strip())
+    hours, minutes, seconds = (float(part or 0) for part in (parts.groups() if parts else (0, 0, 0)))
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total > 0:
+        raise InputError(f"a duration must be above 0, such as 90s, 10m or 1h30m, got {text!r}")
+    return total
 
 
 def _members(value: object) -> tuple[object, ...]:

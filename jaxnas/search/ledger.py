@@ -75,6 +75,12 @@ class Ledger:
             self.on_event(self.paid[item])
         return self.paid[item].objective
 
+    @property
+    def mean_cost(self) -> float:
+        """The mean seconds of the queries whose cost is known, 0 if there are none."""
+        known = [query.cost for query in self.paid.values() if np.isfinite(query.cost)]
+        return float(np.mean(known)) if known else 0.0
+
     def _evaluate(self, item: int, phase: Phase) -> Query:
         fidelity, arch = divmod(item, self.num_archs)
         at = (arch, fidelity) if len(self.prices) > 1 else (arch,)

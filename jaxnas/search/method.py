@@ -64,6 +64,7 @@ class Method(Generic[StateT, ConfigT]):
         budget: int,
         seed: int,
         at_once: int = 1,
+        affordable: Callable[[float], bool] | None = None,
         on_query: Listener | None = None,
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
@@ -72,7 +73,9 @@ class Method(Generic[StateT, ConfigT]):
 
         if on_query is not None:
             options["on_event"] = _renamed(on_query)
-        return run_search(self, table, objective, budget=budget, seed=seed, at_once=at_once, **options)
+        return run_search(
+            self, table, objective, budget=budget, seed=seed, at_once=at_once, affordable=affordable, **options
+        )
 
     def run_seeds(
         self,

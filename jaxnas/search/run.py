@@ -69,6 +69,7 @@ def run_search(
     archs: ArrayLike | None = None,
     prices: Sequence[int] | None = None,
     at_once: int = 1,
+    affordable: Callable[[float], bool] | None = None,
     direction: Direction = "maximize",
 ) -> SearchResult:
     """Run one search: pay for T distinct queries and select the best of them.
@@ -92,10 +93,13 @@ def run_search(
         at_once: Items that are proposed before any of their objectives is known, for a function of one fidelity. Until
             then `tell` receives each as failed, which for a surrogate is the worst value so far: a constant
             liar (Ginsbourger et al. 2010). Afterwards it learns the objectives of all in their order.
+        affordable: Whether another query may begin, from the mean seconds of those before, for a function of the
+            index; the first always may. None: all may.
         direction: Whether a large or a small objective is good.
 
     Returns:
-        The search: exactly T distinct queries, or T queries' worth of them where prices differ.
+        The search: exactly T distinct queries, or T queries' worth of them where prices differ; fewer if `affordable`
+        ended it.
 
     Raises:
         InputError: Arguments do not fit each other, or every candidate failed.
@@ -126,7 +130,7 @@ def run_search(
     search = _SteppedSearch(method, _make_pool(method, scores, archs, ledger.prices), budget, seed, config)
     prepared: set[int] = set()
     sign = sign_of(direction)
-    while ledger.spent < budget:
+    while ledger.spent < budget and (affordable is None or not ledger.paid or affordable(ledger.mean_cost)):
         left = budget - ledger.spent
         proposals = search.propose(min(at_once, left))
         if isinstance(objective, Objective) and not (method.multi_fidelity or prepared.issuperset(_items(proposals))):

@@ -154,6 +154,28 @@ def bootstrap_interval(values: Numbers, *, level: float = 0.95, seed: int = 0) -
     return float(found.low), float(found.high)
 
 
+def wilson_interval(accuracy: float, count: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Compute Wilson's interval of an accuracy in percent that was measured on `count` images.
+
+    It stays within 0 to 100 and has a width also at the ends; (0, 100) for no images or NaN.
+
+    Source: Wilson 1927.
+
+    Raises:
+        InputError: `level` is not between 0 and 1.
+    """
+    from scipy.special import ndtri
+
+    if not 0 < level < 1:
+        raise InputError(f"`level` must be between 0 and 1, such as 0.95, got {level}")
+    if count == 0 or np.isnan(accuracy):
+        return 0.0, 100.0
+    z, share = float(ndtri((1 + level) / 2)), accuracy / 100
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5 / (1 + z**2 / count)
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+
+
 def compare(first: Numbers, second: Numbers, *, level: float = 0.95, seed: int = 0) -> Comparison:
     """Compare two methods on the same seeds or tasks by a sign-flip permutation test of their mean difference.
 

@@ -369,14 +369,14 @@ def test_resumes_after_sigkill(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "training `epochs` must be .*, got 0"),
+        ({"epochs": -1}, "training `epochs` must be .*, got -1"),
         ({"batch_size": 1}, "training `batch_size` must be .*, got 1"),
         ({"batch_size": 52}, "`batch_size` must be from 2 to 51, the images of blobs to train on, got 52"),
         ({"learning_rate": math.nan}, "training `learning_rate` must be .*, got nan"),
         ({"final_learning_rate": 1.0}, "training `final_learning_rate` must be .*, got 1.0"),
         ({"momentum": 1.0}, "training `momentum` must be .*, got 1.0"),
         ({"clip_norm": math.inf}, "training `clip_norm` must be .*, got inf"),
-        ({"validation_fraction": 1.0}, "validation fraction must be between 0 and 1, got 1.0"),
+        ({"validation_fraction": 1.0}, "training `validation_fraction` must be between 0 and 1, .*, got 1.0"),
         ({"seed": -1}, "training `seed` must be .*, got -1"),
         ({"cutout": -1}, "training `cutout` must be .*, got -1"),
         ({"label_smoothing": 1.0}, "training `label_smoothing` must be .*, got 1.0"),
@@ -421,3 +421,14 @@ def test_darts_learns_digits_by_the_published_recipe():
     )
     objective = TrainingObjective(network, archs, standardize(load_images("digits")), config, space=DARTS)
     assert objective(0) > 50
+
+
+def test_another_seed_trains_on_another_split_into_another_record(tmp_path):
+    first = make(tmp_path / "training.jsonl")
+    again = first.from_another_seed()
+    assert (again(0), first(0)) == (make(config=replace(CONFIG, seed=CONFIG.seed + 1))(0), make()(0))
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["training-confirmed.jsonl", "training.jsonl"]
+
+
+def test_the_schedule_is_said():
+    assert make().schedule == "each candidate trains 3 epochs of 2 steps of 20 images; 51 images train and 49 validate"

@@ -170,3 +170,15 @@ def test_equal_methods_differ_by_nothing():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 5), (5, 5), (37, 112), (112, 112)])
+def test_wilsons_interval_is_that_of_scipy(right, count):
+    expected = scipy.stats.binomtest(right, count).proportion_ci(method="wilson")
+    found = evaluation.wilson_interval(100 * right / count, count)
+    np.testing.assert_allclose(found, [100 * expected.low, 100 * expected.high], rtol=1e-9, atol=1e-9)
+
+
+def test_an_accuracy_on_no_images_may_be_anything():
+    assert evaluation.wilson_interval(50.0, 0) == (0, 100)
+    assert evaluation.wilson_interval(np.nan, 10) == (0, 100)

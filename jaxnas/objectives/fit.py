@@ -1,0 +1,47 @@
+"""Length, minibatch and validation share of a training, fitted to a data set where they are left open.
+
+The rule counts steps instead of epochs, as an epoch of a small set has few of them: candidates separate only once they
+have begun to learn, which takes some hundred steps on any set and more with more classes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jaxnas.objectives.config import TrainingConfig
+
+MIN_EPOCHS = 6
+LARGE_SET = 1000  # training images from which half of them validate
+BATCH_SIZE = 64
+
+
+def fit_to_images(config: TrainingConfig, counts: Sequence[int]) -> TrainingConfig:
+    """Return the hyperparameters with all that is 0 for "fitted" replaced by a value for these images.
+
+    - `validation_fraction`: 1/2; of fewer than 1,000 images 1/3, so that more of them train.
+    - `batch_size`: the largest power of two up to 64 of which the rest has four minibatches.
+    - `epochs`: the fewest, but at least 6, that make 100 + 10 K steps, K classes.
+
+    Where `epochs` is given, the others are 1/2, and 64 if there are so many images.
+
+    Args:
+      config: hyperparameters.
+      counts: the number of training images of each class [K], those for validation included.
+    """
+    by_epochs = config.epochs > 0
+    share = config.validation_fraction or (1 / 2 if by_epochs or sum(counts) >= LARGE_SET else 1 / 3)
+    images = sum(count - num_validation(count, share) for count in counts)
+    batch_size = config.batch_size or (BATCH_SIZE if by_epochs and images >= BATCH_SIZE else _small_batch(images))
+    steps = max(1, images // batch_size)
+    epochs = config.epochs or max(MIN_EPOCHS, math.ceil((100 + 10 * len(counts)) / steps))
+    return replace(config, validation_fraction=share, batch_size=batch_size, epochs=epochs)
+
+
+def num_validation(count: int, fraction: float) -> int:
+    """Return how many of the images of a class `split_validation` takes."""
+    return max(1, min(round(fraction * count), count - 1))
+
+
+def _small_batch(images: int) -> int:
+    """Return the largest power of two from 2 to 64 of which there are four minibatches, 2 if there is none."""
+    return max(2, min(BATCH_SIZE, 1 << max(1, images // 4).bit_length() - 1))

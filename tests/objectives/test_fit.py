@@ -1,0 +1,59 @@
+"""The rule that fits a training to its images, against counts by hand and the split that it foresees."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxnas.data.images import from_arrays, split_validation
+from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.fit import fit_to_images, num_validation
+
+COUNTS = st.lists(st.integers(2, 300), min_size=2, max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "batch_size", "epochs"),
+    [
+        ([48] * 7, 1 / 3, 32, 25),  # 224 images train: 7 steps of 32, and 170 steps are wanted
+        ([142] * 10, 1 / 2, 64, 19),  # 710 train: 11 steps of 64, 200 are wanted
+        ([2500] * 10, 1 / 2, 64, 6),
+        ([2, 2], 1 / 3, 2, 120),
+    ],
+)
+def test_lengths_by_hand(counts, share, batch_size, epochs):
+    config = fit_to_images(TrainingConfig(), counts)
+    assert (config.validation_fraction, config.batch_size, config.epochs) == (share, batch_size, epochs)
+
+
+@given(COUNTS)
+def test_every_set_gets_enough_steps(counts):
+    config = fit_to_images(TrainingConfig(), counts)
+    images = sum(count - num_validation(count, config.validation_fraction) for count in counts)
+    steps = images // config.batch_size
+    assert 2 <= config.batch_size <= images
+    assert config.epochs * steps >= 100 + 10 * len(counts)
+    assert config.epochs == 6 or (config.epochs - 1) * steps < 100 + 10 * len(counts)
+
+
+@given(COUNTS, st.integers(1, 100))
+def test_explicit_epochs_train_as_they_did(counts, epochs):
+    config = fit_to_images(TrainingConfig(epochs=epochs), counts)
+    images = sum(count - num_validation(count, 0.5) for count in counts)
+    assert (config.epochs, config.validation_fraction) == (epochs, 0.5)
+    assert config.batch_size == 64 or images < 64
+
+
+@given(COUNTS)
+def test_what_is_given_stays(counts):
+    config = TrainingConfig(epochs=3, batch_size=8, validation_fraction=0.25, learning_rate=0.5, seed=4)
+    assert fit_to_images(config, counts) == config
+
+
+@given(COUNTS, st.floats(0.01, 0.99))
+def test_the_split_takes_as_many_as_the_rule_counts(counts, fraction):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = np.zeros((len(labels), 1, 1, 1), np.uint8)
+    data = from_arrays(images, labels, images[:1], labels[:1])
+    _, _, taken = split_validation(data, fraction, seed=0)
+    assert np.bincount(taken).tolist() == [num_validation(count, fraction) for count in counts]
