@@ -1,5 +1,6 @@
 """The record of trained candidates: a JSON-lines file with a header, from which a killed search is resumed."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.events import Listener, Noted, ignore
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
 from jaxnas.runtime.records import Record
 
@@ -40,43 +42,52 @@ def write_record(path: Path, header: Mapping[str, object], trained: Mapping[str,
         partial.write_text("".join(f"{json.dumps(line, allow_nan=False)}\n" for line in lines))
 
 
-def read_record(path: Path, header: Mapping[str, object]) -> dict[str, Trained]:
+def read_record(path: Path, header: Mapping[str, object], on_event: Listener = ignore) -> dict[str, Trained]:
     """Read the trained candidates by architecture; empty if there is no file.
 
-    A last line without a newline is incomplete and is dropped.
+    A damaged line is left out, so that its candidate is trained again; `on_event` receives a `Noted` that names all of
+    them. A last line without a newline is incomplete, and is dropped without a note.
 
     Raises:
-      InputError: a line is damaged, or the header differs from `header`; the message has the number or the fields.
+      InputError: the first line is damaged, or differs from `header`; the message has the fields.
     """
     if not path.exists():
         return {}
     first, *lines = read_bytes(path).split(b"\n")[:-1] or [b""]
-    made_with = _parse(first, f"{path}, line 1").get("made_with")
+    made_with = _parse(first).get("made_with")
     if not isinstance(made_with, dict):
-        raise InputError(f"{path}, line 1: not a record of training; give another path")
+        raise InputError(f"{path}, line 1: not the settings of a training ({first[:60]!r}); delete or move the file")
     check_same(path, made_with, header)
-    return dict(_entry(line, f"{path}, line {number}") for number, line in enumerate(lines, start=2))
+    entries = {number: _entry(line) for number, line in enumerate(lines, start=2)}
+    if damaged := [str(number) for number, entry in entries.items() if entry is None]:
+        places = f"line{'s' * (len(damaged) > 1)} {', '.join(damaged)}"
+        on_event(Noted(f"{path}, {places}: damaged; the candidates are trained again", is_warning=True))
+    return dict(entry for entry in entries.values() if entry)
 
 
 def _line(arch: str, result: Trained) -> Record:
-    return {"arch": arch} | {key: value if math.isfinite(value) else None for key, value in result._asdict().items()}
+    values = {"arch": arch} | {key: value if math.isfinite(value) else None for key, value in result._asdict().items()}
+    return values | {"check": _checksum(values)}
 
 
-def _parse(line: bytes, place: str) -> Record:
+def _checksum(values: Record) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of names and values in their order."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def _parse(line: bytes) -> Record:
+    """Return the record of a line, empty where it holds none."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise InputError(f"{place}: damaged ({line[:60]!r}); delete the line, or the file")
-    return value
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
-def _entry(line: bytes, place: str) -> tuple[str, Trained]:
-    values: Record = {key: math.nan if value is None else value for key, value in _parse(line, place).items()}
-    arch = values.pop("arch", None)
-    kinds = {key: (int, float) for key in Trained._fields} | {"epochs": int, "diverged": bool}
-    fits = values.keys() == kinds.keys() and all(isinstance(values[key], kind) for key, kind in kinds.items())
-    if not (isinstance(arch, str) and fits):
-        raise InputError(f"{place}: not a result of training ({line[:60]!r}); delete the line, or the file")
-    return arch, Trained(**values)
+def _entry(line: bytes) -> tuple[str, Trained] | None:
+    """Return the architecture and the result that a line holds, None where the line is damaged."""
+    values = _parse(line)
+    if values.pop("check", None) != _checksum(values):
+        return None
+    arch = values.pop("arch")
+    return arch, Trained(**{key: math.nan if value is None else value for key, value in values.items()})

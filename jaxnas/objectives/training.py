@@ -103,7 +103,7 @@ class TrainingObjective:
         self._record = None if record is None else Path(record)
         self._checkpoints = self._record and self._record.with_name(f"{self._record.name}.checkpoints")
         self._header = describe_training(self._space, network, data, self.config)
-        self._trained = read_record(self._record, self._header) if self._record else {}
+        self._trained = read_record(self._record, self._header, on_event) if self._record else {}
         self._test_accuracy: dict[str, float] = {}
         self._best: tuple[str, TrainState] | None = None  # the best candidate that this process trained
 

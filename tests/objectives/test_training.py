@@ -12,12 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from jaxnas.data.images import ImageData, split_validation, standardize
 from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
 from jaxnas.networks import DARTSNetwork, NASBench201Network, SearchNetwork
 from jaxnas.objectives import trainer
+from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer, smoothed_cross_entropy
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.spaces import DARTS, NASBENCH201, enumerate_archs
@@ -262,16 +265,36 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "null", '{"arch": "x"}', '{"a": ' * 9999, "\x00", "LATIN"])
-@pytest.mark.parametrize("position", [1, 2])
-def test_a_damaged_line_is_named(tmp_path, line, position):
-    record = tmp_path / "record"
-    make(record)(0)
-    lines = record.read_bytes().splitlines()
-    lines.insert(position - 1, line.encode() if line != "LATIN" else b'{"arch": "\xe4"}')
-    record.write_bytes(b"\n".join(lines) + b"\n")
-    with pytest.raises(InputError, match=f"record, line {position}: ") as error:
+def test_a_damaged_line_is_named_and_left_out(tmp_path, line):
+    record, notes = tmp_path / "record", []
+    expected = make(record)(0)
+    header, *lines = record.read_bytes().splitlines()
+    damaged = line.encode() if line != "LATIN" else b'{"arch": "\xe4"}'
+    record.write_bytes(b"\n".join([header, damaged, *lines]) + b"\n")
+    assert make(record, on_event=notes.append)(0) == expected
+    assert [(str(note.message), note.is_warning) for note in notes] == [
+        (f"{record}, line 2: damaged; the candidates are trained again", True)
+    ]
+    record.write_bytes(b"\n".join([damaged, *lines]) + b"\n")
+    with pytest.raises(InputError, match="record, line 1: not the settings of a training") as error:
         make(record)
     assert "\n" not in str(error.value)
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_altered_byte_of_a_result_is_noticed(tmp_path, data):
+    """The objective of a search is never read from a line that is not the one written."""
+    results = {arch: Trained(10.26, 1.5, 3, 2.0, False) for arch in ("one", "two")}
+    write_record(tmp_path / "record", {"seed": 0}, results)
+    content = bytearray((tmp_path / "record").read_bytes())
+    place = data.draw(st.integers(content.index(b"\n") + 1, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    (tmp_path / "record").write_bytes(content)
+    found, notes = {}, []
+    found = read_record(tmp_path / "record", {"seed": 0}, notes.append)
+    assert found.items() < results.items()
+    assert notes or place == len(content) - 1  # without its newline the last line counts as incomplete
 
 
 def test_an_empty_or_cut_header_is_refused(tmp_path):
@@ -279,14 +302,6 @@ def test_an_empty_or_cut_header_is_refused(tmp_path):
         (tmp_path / "record").write_bytes(content)
         with pytest.raises(InputError, match="line 1"):
             make(tmp_path / "record")
-
-
-def test_a_wrongly_typed_value_is_refused(tmp_path):
-    record = tmp_path / "record"
-    make(record)(0)
-    record.write_text(record.read_text().replace('"epochs": 3, "seconds"', '"epochs": "3", "seconds"'))
-    with pytest.raises(InputError, match="line 2: not a result of training"):
-        make(record)
 
 
 @pytest.mark.parametrize("vmapped", [False, True])
