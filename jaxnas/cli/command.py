@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING
 from functools import wraps
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from jaxnas.cli.completion import one_of, some_of
 from jaxnas.errors import InputError
 from jaxnas.runtime.names import PLUGIN_GROUP, names
+from jaxnas.runtime.places import expand, to_path
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Panel, Setting, check_names, check_range, choices, settings_of, types_of
 
@@ -129,7 +131,7 @@ def _to_typer(parameter: Parameter) -> inspect.Parameter:
         info = typer.Argument(**options)
     else:
         info = typer.Option(parameter.flag, rich_help_panel=parameter.panel, **options)
-    kind = str if known or several else parameter.kind
+    kind = str if known or several or parameter.kind is Path else parameter.kind
     required = parameter.default is MISSING
     default = inspect.Parameter.empty if required else False if kind is bool else None
     annotation: Any = Annotated[kind if required or kind is bool else kind | None, info]
@@ -172,10 +174,13 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
         return None
     if isinstance(value, str) and not value.strip(" ,"):
         raise InputError(f"`{parameter.flag}` must not be empty, got {value!r}: give a value, or leave it out")
+    read = to_path if parameter.kind is Path else expand if parameter.about.place else str
     if get_origin(parameter.kind) is tuple:
         parts = tuple(part.strip() for part in str(value).split(",") if part.strip())
         is_whole = get_args(parameter.kind)[0] is int
-        value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else parts
+        value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else tuple(map(read, parts))
+    elif isinstance(value, str):
+        value = read(value)
     if not (is_open and (parameter.about.lookup or parameter.about.known)):
         check_names(parameter.name, parameter.about, value, parameter.known)
     check_range(parameter.flag, parameter.about, value)

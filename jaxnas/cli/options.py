@@ -35,7 +35,10 @@ class PluginOptions:
     """The plugins."""
 
     plugin: tuple[str, ...] = setting(
-        (), "Comma-separated Python files that add PROXIES, SPACES, METHODS or OBJECTIVES by name.", kind="plugin"
+        (),
+        "Comma-separated Python files that add PROXIES, SPACES, METHODS or OBJECTIVES by name.",
+        kind="plugin",
+        place=True,
     )
 
     def load(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from jaxnas.cli.command import takes
 from jaxnas.cli.options import JsonOptions
 from jaxnas.cli.progress import emit
 from jaxnas.cli.terminal import console
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.settings import setting
 
 
@@ -38,6 +39,7 @@ def report(
     """
     from jaxnas.report import read_results, write_report
 
+    runs = [to_path(folder) for folder in runs]
     path = output.out or runs[0] / "report.html"
     write_report([read_results(folder) for folder in runs], path)
     if output.as_json:

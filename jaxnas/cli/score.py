@@ -100,7 +100,10 @@ class ScoreOutput(JsonOptions):
     """The folder of scores."""
 
     out: str = setting(
-        "scores", "Folder to write, also an address such as s3://bucket/folder; a stopped job resumes there.", "Output"
+        "scores",
+        "Folder to write, also an address such as s3://bucket/folder; a stopped job resumes there.",
+        "Output",
+        place=True,
     )
 
 
@@ -201,9 +204,10 @@ def _choose(space: "SearchSpace", pool: PoolOptions, seed: int) -> "Int8[np.ndar
 def _fill(job: ScoringJob, data_name: str, hardware: WorkerOptions, output: ScoreOutput) -> None:
     """Score what the store does not have, write one table, and print a summary."""
     from jaxnas.runtime import distributed
+    from jaxnas.runtime.places import without_secrets
     from jaxnas.runtime.timing import Stopwatch
     from jaxnas.runtime.workers import open_workers
-    from jaxnas.store.folders import file_in, without_secrets
+    from jaxnas.store.folders import file_in
     from jaxnas.store.store import collect_scores, fill_store, read_score_table, write_score_table
 
     watch = Stopwatch()

@@ -34,7 +34,7 @@ SCORES = "Search among the architectures of these scores: a folder, file or addr
 class ScoresOptions:
     """The source of scores."""
 
-    scores: str | None = setting(None, SCORES, "Data", suggestions=shipped, shown="score a pool")
+    scores: str | None = setting(None, SCORES, "Data", suggestions=shipped, place=True, shown="score a pool")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def search(
 class CompareScores:
     """The source of the scores of a comparison."""
 
-    scores: str = setting(CompareConfig.scores, SCORES, "Data", suggestions=shipped)
+    scores: str = setting(CompareConfig.scores, SCORES, "Data", suggestions=shipped, place=True)
 
 
 @dataclass(frozen=True)

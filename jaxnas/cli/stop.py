@@ -46,7 +46,7 @@ def keeping(place: Path | str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        from jaxnas.store.folders import without_secrets
+        from jaxnas.runtime.places import without_secrets
 
         raise KeyboardInterrupt(without_secrets(str(place))) from stopped
 
@@ -56,7 +56,7 @@ def this_command() -> str:
     arguments = sys.argv[1:]
     if not any("://" in argument for argument in arguments):
         return shlex.join(["jaxnas", *arguments])
-    from jaxnas.store.folders import without_secrets
+    from jaxnas.runtime.places import without_secrets
 
     shown = [without_secrets(argument) if "://" in argument else argument for argument in arguments]
     note = "" if shown == arguments else "  (add the credentials and options of its addresses, which are left out here)"

@@ -20,7 +20,9 @@ from jaxnas.runtime.settings import REQUIRED, setting
 class ArchOptions:
     """The architecture to train."""
 
-    arch: str = setting(REQUIRED, "Architecture, such as a genotype, or the folder of a search.", argument=True)
+    arch: str = setting(
+        REQUIRED, "Architecture, such as a genotype, or the folder of a search.", argument=True, place=True
+    )
     space: str | None = setting(
         None, "Its search space.", argument=True, suggestions=SpaceName, shown="the one that can read it"
     )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.events import Downloaded, Listener, ignore
 from jaxnas.runtime.files import atomic_write, read_bytes
+from jaxnas.runtime.places import to_path
 
 _CHUNK = 1 << 16
 _TIMEOUT = 60.0  # seconds without a byte
@@ -171,7 +172,7 @@ def data_folder(folder: Path | str | None = None) -> Path:
     if folder is None:
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         folder = os.environ.get("JAXNAS_DATA") or Path(cache, "jaxnas", "data")
-    return Path(folder).expanduser()
+    return to_path(folder)
 
 
 def find_data(name: str, folder: Path | str | None = None) -> Path | None:

@@ -10,6 +10,7 @@ from jaxnas.data.images import ImageData, check_arrays, from_arrays, rank_in_cla
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.events import Listener, Noted
 from jaxnas.runtime.files import read_npz
+from jaxnas.runtime.places import to_path
 
 _SPLIT = (  # the names of training images and labels, test images and labels in an .npz file
     ("x_train", "y_train", "x_test", "y_test"),
@@ -51,7 +52,7 @@ def load_images(
       InputError: the name is unknown, the file is missing, damaged or of another form, no picture can be read, a class
         has no pictures, or there are fewer than two classes.
     """
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    name, path = str(name_or_path), to_path(name_or_path)
     images = [data.name for data in DATASETS.values() if data.kind == "images"]
     if name == "digits":
         return _resized(_digits(), pixels, on_event)

@@ -89,5 +89,6 @@ def _entry(line: bytes) -> tuple[str, Trained] | None:
     values = _parse(line)
     if values.pop("check", None) != _checksum(values):
         return None
-    arch = values.pop("arch")
-    return arch, Trained(**{key: math.nan if value is None else value for key, value in values.items()})
+    arch: str = values.pop("arch")
+    numbers: Record = {key: math.nan if value is None else value for key, value in values.items()}
+    return arch, Trained(**numbers)

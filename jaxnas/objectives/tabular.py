@@ -12,6 +12,7 @@ from jaxnas.data.catalogue import DATASETS, data_folder, find_data
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.table_files import PICKLES, Column, listed, read_table_file, to_numbers
 from jaxnas.runtime.files import read_npz
+from jaxnas.runtime.places import to_path
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs, enumerate_archs
 
 FAILED = -1e8  # what NAS-Bench-Suite-Zero stores for a score that could not be computed
@@ -58,7 +59,7 @@ def load_table(path: str | Path, space: SearchSpace, arch_column: str = "arch") 
       InputError: the file is missing, corrupt or empty, its ending is unknown, it has no architecture column, or the
         message names a row, from 1, with an architecture that cannot be parsed or a cell that is not a number.
     """
-    path = Path(path).expanduser()
+    path = to_path(path)
     file = read_table_file(path, arch_column)
     names = [name for name in file.columns if name != file.arch_column]
     if file.arch_column is not None:
@@ -79,7 +80,7 @@ def load_ids(path: str | Path, arch_column: str = "arch") -> list[str]:
       InputError: the file cannot be read, it has no column of architectures or no row, or the message names a row, from
         1, with no id or the id of an earlier row.
     """
-    path = Path(path).expanduser()
+    path = to_path(path)
     file = read_table_file(path, arch_column)
     if file.arch_column is None:
         raise InputError(

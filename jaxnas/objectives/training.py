@@ -31,6 +31,7 @@ from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.session import fixed_settings, in_fixed_settings
 from jaxnas.runtime.workers import Workers
 from jaxnas.spaces import SearchSpace, check_archs
@@ -93,14 +94,14 @@ class TrainingObjective:
         train = Labelled(rest.train_images, rest.train_labels)
         self._workers, self._job = workers, None
         if workers is not None:
-            path = None if record is None else Path(record).resolve()
+            path = None if record is None else to_path(record).resolve()
             self._job = workers.share(_work, _Job(network, self.archs, data, self.config, self._space, path))
         num_lanes = 1 if workers else together or jax.local_device_count()
         self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=num_lanes)
         self.validation_labels, self._num_training = validation[1], len(train.labels)
         self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
         self.seconds_trained = 0.0  # of this process
-        self._record = None if record is None else Path(record)
+        self._record = None if record is None else to_path(record)
         self._checkpoints = self._record and self._record.with_name(f"{self._record.name}.checkpoints")
         self._header = describe_training(self._space, network, data, self.config)
         self._trained = read_record(self._record, self._header, on_event) if self._record else {}

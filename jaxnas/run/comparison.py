@@ -22,6 +22,7 @@ from jaxnas.run.method_runs import MethodComparison, MethodRuns
 from jaxnas.run.tables import check_methods, look_up
 from jaxnas.runtime.events import Listener, SeedsFinished, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
@@ -153,6 +154,7 @@ def load_comparison(folder: Path | str) -> MethodComparison:
     Raises:
       InputError: the folder has no comparison, or a file of it is missing or damaged.
     """
+    folder = to_path(folder)
     path = Path(folder, COMPARISON)
     if not path.exists():
         raise InputError(f"no finished comparison in {folder}: it has no {COMPARISON}")

@@ -16,6 +16,7 @@ from jaxnas.run.inputs import load_standardized
 from jaxnas.run.origin import load_origin_images, network_from_record
 from jaxnas.run.run import Selected, load_selected, refusing_damage
 from jaxnas.runtime.events import Listener
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 
 SIZES = ("channels", "cells_per_stage")
@@ -57,7 +58,7 @@ def inherit(
     Raises:
       InputError: a setting does not fit, or network or images cannot be read back.
     """
-    folder = Path(folder)
+    folder = to_path(folder)
     selected = load_selected(folder)
     given = {name: value for name, value in settings.items() if value is not None}
     notes: list[str] = []

@@ -26,6 +26,7 @@ from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.proxies import PROXIES, PROXY_SETS
 from jaxnas.runtime.files import read_bytes
 from jaxnas.runtime.names import PLUGIN_GROUP
+from jaxnas.runtime.places import to_path
 from jaxnas.search import METHODS, Method
 from jaxnas.spaces import SPACES
 
@@ -48,7 +49,7 @@ def load_plugin(path: Path | str) -> str:
       InputError: the file is missing, raises an exception, defines none of the dictionaries, or an entry is of another
         kind or has a name of jaxnas.
     """
-    path = Path(path).expanduser()
+    path = to_path(path)
     digest = hashlib.sha256(read_bytes(path)).hexdigest()[:16]
     name = f"jaxnas_plugin_{digest}"
     if name not in sys.modules:

@@ -17,6 +17,7 @@ from jaxnas.run.advice import ImageSummary, read_summary
 from jaxnas.run.config import RunConfig, from_record
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
@@ -161,7 +162,7 @@ class Run(NamedTuple):
 
     def save(self, folder: Path | str) -> None:
         """Write pool.parquet, queries.parquet and result.json, each atomically; `load_run` reads them."""
-        folder = Path(folder)
+        folder = to_path(folder)
         write_scores(folder / POOL, self.scores, self.space)
         with atomic_write(folder / "queries.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(self.rows()), partial)
@@ -230,7 +231,7 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
     Raises:
       InputError: the folder has no finished search, or a file that is damaged or does not fit the others.
     """
-    folder = Path(folder)
+    folder = to_path(folder)
     record = _read_record(folder)
     with refusing_damage(folder):
         space = space or _recorded_space(record["space"], folder)
@@ -274,7 +275,7 @@ def load_selected(folder: Path | str) -> Selected:
     Raises:
       InputError: the folder has no finished search, or its result.json is damaged.
     """
-    folder = Path(folder)
+    folder = to_path(folder)
     record = _read_record(folder)
     with refusing_damage(folder):
         first: Record = next(iter(record["outcomes"].values()), {})

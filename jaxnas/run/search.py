@@ -27,6 +27,7 @@ from jaxnas.run.sections import ProblemConfig
 from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record, to_plain
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
@@ -174,13 +175,13 @@ def search_network(
     flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     archs = draw_pool(config, space)
-    config = _fit_budget(config, archs)
+    config, folder = _fit_budget(config, archs), to_path(folder)
     make_writable(folder)
     proxies = functions if isinstance(functions, Mapping) else config.search.proxies
-    supernet = _Supernet(config, space, network, data, Path(folder), workers, on_event, proxies)
-    objective, origin = supernet.train(archs), keep_origin(Path(folder), network, data)
+    supernet = _Supernet(config, space, network, data, folder, workers, on_event, proxies)
+    objective, origin = supernet.train(archs), keep_origin(folder, network, data)
     run = _search(config, space, archs, objective, partial(supernet.score, archs), data, on_event)
-    run = run._replace(origin=origin, folder=Path(folder))
+    run = run._replace(origin=origin, folder=folder)
     run.save(folder)
     return run
 

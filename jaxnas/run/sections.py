@@ -68,9 +68,9 @@ class ProblemConfig:
     """
 
     space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
-    data: str = setting("digits", ABOUT_DATA, "Data", suggestions=ImageName)
+    data: str = setting("digits", ABOUT_DATA, "Data", suggestions=ImageName, place=True)
     pixels: int | None = setting(None, ABOUT_PIXELS, "Data", minimum=1, shown="of the images, at most 64, else 32")
-    table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, shown="train instead")
+    table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, place=True, shown="train instead")
     column: str = setting("", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
     test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
     minimize: bool = setting(False, "Seek the smallest value of the column.", "Data")

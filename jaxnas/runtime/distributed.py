@@ -36,7 +36,8 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     itself. When a process dies, JAX ends the others within a minute.
 
     Args:
-      coordinator: HOST:PORT of process 0, which all others can reach.
+      coordinator: HOST:PORT of process 0, which all others can reach. Process 0 listens at this address alone, or at
+        that of the variable JAX_COORDINATOR_BIND_ADDRESS. The traffic of a job is not encrypted.
       num_processes: processes of the job.
       process_id: number of this process, from 0.
 
@@ -57,6 +58,7 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
             heartbeat_timeout_seconds=HEARTBEAT,
             initialization_timeout=JOIN_TIMEOUT,
             shutdown_timeout_seconds=LONGEST_WAIT,
+            coordinator_bind_address=os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", coordinator),
         )
     except (RuntimeError, ValueError) as error:
         if identity == NEVER_JOINED and not isinstance(error, RuntimeError):

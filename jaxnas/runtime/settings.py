@@ -37,6 +37,7 @@ class Setting(NamedTuple):
       lookup: raises InputError for names that are neither listed by the `Literal` type nor added by the program.
       default: text of the default in the help; by default the value.
       hidden: whether the help leaves it out.
+      place: whether it may be a path or an address, see `jaxnas.runtime.places.expand`.
     """
 
     help: str
@@ -51,6 +52,7 @@ class Setting(NamedTuple):
     lookup: Callable[[str], object] | None
     default: str
     hidden: bool
+    place: bool
 
 
 def setting(
@@ -68,9 +70,12 @@ def setting(
     lookup: Callable[[str], object] | None = None,
     shown: str = "",
     hidden: bool = False,
+    place: bool = False,
 ) -> T:
     """Declare a field of a frozen dataclass, with what `Setting` lists; `shown` is its `default`."""
-    about = Setting(help, panel, flag, minimum, maximum, known, suggestions, kind, argument, lookup, shown, hidden)
+    about = Setting(
+        help, panel, flag, minimum, maximum, known, suggestions, kind, argument, lookup, shown, hidden, place
+    )
     return field(default=default, metadata={KEY: about})
 
 

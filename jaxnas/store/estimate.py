@@ -14,11 +14,12 @@ from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import Quantities, flops, passes_of
 from jaxnas.runtime.devices import abstract_array
 from jaxnas.runtime.files import check_same
+from jaxnas.runtime.places import is_address
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.engine import get_proxies, representatives, strategy_of
 from jaxnas.scoring.plan import bytes_per_arch, chunk_size
 from jaxnas.spaces import SearchSpace, to_index
-from jaxnas.store.folders import is_address, open_folder
+from jaxnas.store.folders import open_folder
 from jaxnas.store.parts import MANIFEST, Part, gather, read_parts, seconds_of
 from jaxnas.store.scores import Environment, Provenance
 from jaxnas.store.store import DEFAULT_CONFIG, LONGEST_INTERVAL, make_provenance

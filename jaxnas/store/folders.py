@@ -4,7 +4,6 @@ The libraries of object stores (AWS, Google, Hadoop, and those of fsspec) retry 
 """
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pyarrow import ArrowInvalid, fs
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import atomic_write, read_bytes
+from jaxnas.runtime.places import expand, is_address, without_secrets
 
 STALE = 3600.0  # seconds after which a temporary file belongs to a process that was killed
 ATTEMPTS = 7  # of a request to S3, with waits that double
@@ -63,20 +63,8 @@ def open_folder(place: Path | str) -> Folder:
     Raises:
       InputError: the path is a file, or no installed library knows the scheme of the address.
     """
-    text = str(place)
-    if text.startswith("file://"):
-        return LocalFolder(Path(text.removeprefix("file://")))
-    return RemoteFolder(text) if is_address(text) else LocalFolder(Path(place))
-
-
-def is_address(place: Path | str) -> bool:
-    """Return whether this is an address in an object store, not a path of this machine."""
-    return re.match(r"[a-z][a-z0-9+.-]*://", str(place)) is not None
-
-
-def without_secrets(address: str) -> str:
-    """Return the address as messages may show it: without user, password and options."""
-    return re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
+    text = expand(place)
+    return RemoteFolder(text) if is_address(text) else LocalFolder(Path(text))
 
 
 def file_in(folder: Path | str, name: str) -> str:

@@ -27,11 +27,12 @@ from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
 from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
+from jaxnas.runtime.places import is_address, without_secrets
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoredChunks, check_batch, get_proxies, iter_scores
 from jaxnas.spaces import SearchSpace, from_index, to_index
-from jaxnas.store.folders import Folder, is_address, open_folder, split_file, without_secrets
+from jaxnas.store.folders import Folder, open_folder, split_file
 from jaxnas.store.parts import (
     KEYS,
     check_columns,

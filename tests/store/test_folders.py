@@ -20,7 +20,8 @@ import pytest
 import jaxnas.store.folders
 import jaxnas.store.store
 from jaxnas.errors import InputError
-from jaxnas.store.folders import LocalFolder, RemoteFolder, file_in, open_folder, without_secrets
+from jaxnas.runtime.places import without_secrets
+from jaxnas.store.folders import LocalFolder, RemoteFolder, file_in, open_folder
 from jaxnas.store.parts import open_parts, read_parts
 from jaxnas.store.store import read_score_table, read_scores, write_score_table
 from tests.integration import require
