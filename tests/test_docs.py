@@ -39,6 +39,7 @@ MARKS = {
     "index.md": pytest.mark.slow,  # runs a search with the default settings
     "reference/api.md": (),
     "tutorials/first-search.ipynb": pytest.mark.slow,
+    "tutorials/limits.md": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
     "tutorials/own-method.md": (),
     "tutorials/own-proxy.md": (),

@@ -12,7 +12,7 @@ from jaxnas.scoring.config import ScoringConfig
 _SCORING = ("pool", "batch_size", *(one.name for one in fields(ScoringConfig) if one.name != "seed"))
 _TRAINING = ("epochs", "time", "confirm", "together", "at_once")
 _IMAGES = ("data", "pixels", *(one.name for one in fields(NetworkConfig)))
-_TABLE = ("column", "test_column", "minimize")
+_TABLE = ("column", "test_column", "minimize", "latency_column")
 
 
 class _Idle(NamedTuple):

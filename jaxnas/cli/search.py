@@ -21,7 +21,7 @@ from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
-from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig, find_method
+from jaxnas.run.sections import LimitConfig, NetworkConfig, ProblemConfig, SearchConfig, find_method
 from jaxnas.runtime.events import join_listeners
 from jaxnas.runtime.names import MethodName, Tracker
 from jaxnas.runtime.settings import LAST_SEED, setting
@@ -51,6 +51,7 @@ class SearchOutput(OutputOptions):
     settings=(
         ProblemConfig,
         SearchConfig,
+        LimitConfig,
         NetworkConfig,
         ScoringConfig,
         only(TrainingConfig, "epochs"),
@@ -82,6 +83,7 @@ def search(
       jaxnas search darts --data cifar10 --pool 300 --budget 10 --epochs 1
       jaxnas search --table nasbench201
       jaxnas search --table mine.csv --scores scores.csv --column accuracy
+      jaxnas search --max-params 5e4 --objective accuracy,params
       jaxnas search --plugin mine.py --proxies mine,snip
       jaxnas search --track tensorboard,mlflow
       jaxnas search --data cifar10 --engine ray --workers 8

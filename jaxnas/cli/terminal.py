@@ -132,12 +132,31 @@ def print_run(run: "Run") -> None:
         console.print(f"{method} selects", highlight=False)
         console.print(f"  {selected}", highlight=False, soft_wrap=True)
         console.print(f"  {_measured(outcome, run.config.measures, run.intervals(method))}", highlight=False)
+        if size := _size_of(run, outcome.result.selected):
+            console.print(f"  {size}", highlight=False)
         if outcome.confirmed:
             _fill_with("  trained from two seeds:", _twice_trained(run, outcome))
         if outcome.result.num_failed:
             console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
+    _print_fronts(run)
     times = [f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items()]
     _fill_with(f"{len(run.scores.archs)} architectures;", times)
+
+
+def _size_of(run: "Run", row: int) -> str:
+    """Return the known sizes of an architecture in words."""
+    return ", ".join(f"{name} {size[row]:,.10g}" for name, size in run.sizes.items() if math.isfinite(size[row]))
+
+
+def _print_fronts(run: "Run") -> None:
+    """Print the queried architectures that no other one dominates."""
+    names = run.config.limits.objective[1:]
+    for method in run.outcomes if names else ():
+        rows, volume = run.front(method)
+        console.print(f"{method}: front of {len(rows)} architectures, hypervolume {volume:.3f}", highlight=False)
+        for row in rows:
+            sizes = ", ".join(f"{name} {row[name]:,.10g}" for name in names)
+            console.print(f"  {row['objective']:.6g}, {sizes}: {row['arch']}", highlight=False, soft_wrap=True)
 
 
 def _measured(outcome: "Outcome", measures: tuple[str, str, str], intervals: Mapping[str, tuple[float, float]]) -> str:

@@ -153,6 +153,7 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
             ("queries", f"{len(outcome.result.queries)}, of which {outcome.result.num_bo} by Bayesian optimisation"),
             ("pool", f"{len(run.scores.archs):,} architectures, {len(run.scores.proxies)} proxies"),
             *_facts_of_images(run),
+            *_tradeoff(run),
             ("time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())),
         ],
         "cells": draw_arch(run.space, run.scores.archs[outcome.result.selected]),
@@ -182,6 +183,18 @@ def _facts_of_images(run: Run) -> list[tuple[str, str]]:
         ("images", f"{', '.join(f'{count:,} {name}' for name, count in numbers.items())}; {width}x{height}x{channels}"),
         ("classes", f"{len(images.class_names)}: {', '.join(shown)}"),
     ]
+
+
+def _tradeoff(run: Run) -> list[tuple[str, str]]:
+    """Return the size of the selected architecture and the front, where they are known."""
+    facts = [("size", ", ".join(f"{name} {value:,.10g}" for name, value in run.size.items()))] if run.size else []
+    if names := run.config.limits.objective[1:]:
+        rows, volume = run.front()
+        points = "; ".join(
+            f"{row['objective']:.6g} at {', '.join(f'{row[n]:,.10g} {n}' for n in names)}" for row in rows
+        )
+        facts.append((f"front, hypervolume {volume:.3f}", points))
+    return facts
 
 
 def _masked(run: Run) -> list[str]:

@@ -24,6 +24,7 @@ from jaxnas.run.sections import (
     ABOUT_TEST_COLUMN,
     DEFAULT_COLUMN,
     DEFAULT_TEST_COLUMN,
+    LimitConfig,
     NetworkConfig,
     ProblemConfig,
     SearchConfig,
@@ -47,6 +48,7 @@ class RunConfig:
       problem: space, images or table.
       network: size of the network.
       search: method, proxies, pool and budget.
+      limits: limits of the pool, and what is traded off.
       scoring: settings of the scoring of proxies.
       training: hyperparameters of the training of candidates.
       seed: seed of everything drawn at random; it replaces those of `scoring` and `training`.
@@ -55,6 +57,7 @@ class RunConfig:
     problem: ProblemConfig = field(default_factory=ProblemConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    limits: LimitConfig = field(default_factory=LimitConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = setting(0, "Seed of everything drawn at random.", minimum=0, maximum=LAST_SEED)
@@ -91,7 +94,7 @@ class RunConfig:
 
     def record(self) -> Record:
         """Return the settings under their flat names as plain values, those of scoring and training one level below."""
-        flat = {**asdict(self.problem), **asdict(self.network), **asdict(self.search)}
+        flat = {**asdict(self.problem), **asdict(self.network), **asdict(self.search), **asdict(self.limits)}
         scoring = asdict(self.scoring)
         del scoring["seed"]
         return {**flat, "seed": self.seed, "training": asdict(self.training), "scoring": scoring}
@@ -108,7 +111,13 @@ class RunConfig:
 
 def _places() -> dict[str, str]:
     """Return the part of a `RunConfig` that has each flat name."""
-    parts = {"problem": ProblemConfig, "network": NetworkConfig, "search": SearchConfig, "scoring": ScoringConfig}
+    parts = {
+        "problem": ProblemConfig,
+        "network": NetworkConfig,
+        "search": SearchConfig,
+        "limits": LimitConfig,
+        "scoring": ScoringConfig,
+    }
     places = {one.name: part for part, kind in parts.items() for one in fields(kind)}
     del places["seed"]
     return {**places, "epochs": "training"}
@@ -123,8 +132,8 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
     Args:
       space: search space.
       preset: "paper" stands for the published settings of RoBoT and, where the space has a published search, of that.
-      **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig` and `ScoringConfig`, `epochs`, `seed`, or whole
-        parts, `scoring` and `training`; None leaves the preset's value.
+      **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig`, `LimitConfig` and `ScoringConfig`, `epochs`,
+        `seed`, or whole parts, `scoring` and `training`; None leaves the preset's value.
 
     Raises:
       InputError: an unknown name, or a value that does not fit.
@@ -160,6 +169,7 @@ def _nest(flat: Record) -> RunConfig:
         problem=ProblemConfig(**parts["problem"]),
         network=NetworkConfig(**parts["network"]),
         search=SearchConfig(**parts["search"]),
+        limits=LimitConfig(**parts["limits"]),
         scoring=_with(whole.get("scoring", ScoringConfig()), parts["scoring"]),
         training=_with(whole.get("training", TrainingConfig()), parts["training"]),
         seed=whole.get("seed", 0),

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int8
+from jaxtyping import Float, Int8
 
 from jaxnas.errors import InputError
 from jaxnas.run.advice import ImageSummary, read_summary
 from jaxnas.run.config import RunConfig, from_record
+from jaxnas.run.sizes import front
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, to_plain
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
 from jaxnas.spaces.ids import IDS, id_space
@@ -65,6 +66,7 @@ class Run(NamedTuple):
       folder: folder of the files of the run, None until `save`.
       images: description of the image set; None where accuracies and scores are looked up.
       notes: what to change where the result is poor, one line each.
+      sizes: sizes of the pool by name, see `jaxnas.run.sizes`; NaN where one is unknown.
     """
 
     config: RunConfig
@@ -79,6 +81,7 @@ class Run(NamedTuple):
     folder: Path | None = None
     images: ImageSummary | None = None
     notes: tuple[str, ...] = ()
+    sizes: Mapping[str, Float[np.ndarray, " A"]] = MappingProxyType({})
 
     @property
     def selected(self) -> str:
@@ -134,11 +137,37 @@ class Run(NamedTuple):
             name: wilson_interval(value, count) for name, (value, count) in measured.items() if count and value == value
         }
 
+    @property
+    def size(self) -> dict[str, float]:
+        """The known sizes of the selected architecture by name, such as params, flops and depth."""
+        row = self.outcomes[self.config.search.method].result.selected
+        return {name: float(size[row]) for name, size in self.sizes.items() if np.isfinite(size[row])}
+
+    def front(self, method: str = "") -> tuple[list[Record], float]:
+        """Return the front between the objectives of the settings among the queried architectures, and its hypervolume.
+
+        Args:
+          method: the method; by default that of the settings.
+
+        Returns:
+          Rows with arch, objective and sizes, from the best objective on; and the share in [0, 1] of the box between
+          the worst and the best values of the queried that the front dominates.
+        """
+        result, names = self.outcomes[method or self.config.search.method].result, self.config.limits.objective[1:]
+        queries, volume = front(result, self.sizes, names)
+        rows = []
+        for query in queries:
+            row = int(result.queries[query])
+            sizes = {name: float(self.sizes[name][row]) for name in names}
+            arch = self.space.format(self.scores.archs[row])
+            rows.append({"arch": arch, "objective": float(result.objective[query]), **sizes})
+        return rows, volume
+
     def rows(self) -> list[Record]:
         """Return one record per query of every method, in order.
 
-        Its keys are method, query (the number, from 1), phase, index (in the space), arch, objective (percent) and
-        seconds.
+        Its keys are method, query (the number, from 1), phase, index (in the space), arch, objective (percent),
+        seconds, and the sizes that are known.
         """
         rows = []
         for method, outcome in self.outcomes.items():
@@ -153,7 +182,8 @@ class Run(NamedTuple):
             )
             for number, values in enumerate(columns, start=1):
                 names = ("phase", "index", "arch", "objective", "seconds")
-                rows.append({"method": method, "query": number, **dict(zip(names, values, strict=True))})
+                sizes = {name: float(size[result.queries[number - 1]]) for name, size in self.sizes.items()}
+                rows.append({"method": method, "query": number, **dict(zip(names, values, strict=True)), **sizes})
         return rows
 
     def to_pandas(self) -> Frame:
@@ -205,6 +235,8 @@ def run_record(run: Run) -> Record:
         "origin": run.origin,
         "images": run.images and run.images._asdict(),
         "notes": list(run.notes),
+        "sizes": _size_record(run),
+        **_front_record(run),
         "outcomes": {
             method: {
                 **outcome.result.to_dict(),
@@ -219,6 +251,30 @@ def run_record(run: Run) -> Record:
             for method, outcome in run.outcomes.items()
         },
     }
+
+
+def _size_record(run: Run) -> Record:
+    """Return the sizes of the queried architectures, and their rows in the pool."""
+    if not run.sizes:
+        return {}
+    rows = np.unique(np.concatenate([outcome.result.queries for outcome in run.outcomes.values()]))
+    return {"rows": rows.tolist(), **{name: to_plain(size[rows]) for name, size in run.sizes.items()}}
+
+
+def _read_sizes(record: Record, num_archs: int) -> dict[str, Float[np.ndarray, " A"]]:
+    """Return what `_size_record` wrote; NaN for architectures that were not queried."""
+    sizes = {name: np.full(num_archs, np.nan) for name in record if name != "rows"}
+    for name, size in sizes.items():
+        size[record["rows"]] = np.array(record[name], float)
+    return sizes
+
+
+def _front_record(run: Run) -> Record:
+    """Return the front of each method, if the settings trade objectives off."""
+    if len(run.config.limits.objective) == 1:
+        return {}
+    fronts = {method: run.front(method) for method in run.outcomes}
+    return {"fronts": {method: {"rows": rows, "hypervolume": volume} for method, (rows, volume) in fronts.items()}}
 
 
 def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
@@ -250,6 +306,7 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
             folder=folder,
             images=read_summary(record.get("images")),
             notes=tuple(map(str, record.get("notes", ()))),
+            sizes=_read_sizes(record.get("sizes", {}), len(scores.archs)),
         )
 
 

@@ -24,6 +24,7 @@ from jaxnas.run.inputs import load_pool_scores, load_standardized, make_batch, m
 from jaxnas.run.origin import describe_origin, keep_origin
 from jaxnas.run.run import Outcome, Run, describe_space, run_record
 from jaxnas.run.sections import ProblemConfig
+from jaxnas.run.sizes import SIZE_PROXIES, Sizes, filter_texts, sizes_of_scores, within_limits
 from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
@@ -31,14 +32,16 @@ from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record, to_plain
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.runtime.workers import Workers
-from jaxnas.scoring.engine import DEFAULT_PROXIES
+from jaxnas.scoring.engine import DEFAULT_PROXIES, get_proxies
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.search.run import method_settings
-from jaxnas.spaces import SearchSpace, get_space, sample
+from jaxnas.spaces import SearchSpace, check_archs, get_space, sample
 from jaxnas.spaces.ids import IDS
 from jaxnas.store.scores import Scores
-from jaxnas.store.store import make_environment, score_to_store
+from jaxnas.store.store import collect_scores, make_environment, score_to_store
 from jaxnas.table.normalize import normalize
+
+SIZES = tuple(proxy for proxy, _ in SIZE_PROXIES.values())
 
 
 def search_images(
@@ -85,14 +88,22 @@ def search_images(
     scores = None if scores_path is None else load_pool_scores(problem.space, scores_path, _chosen_proxies(config))
     table = None if problem.table is None else load_accuracies(problem.table, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
-    config = _fit_budget(config, pool)
+    asked, config = config, _fit_budget(config, pool)
     make_writable(folder)
+    if scores is not None and (config.limits.limited or len(config.limits.objective) > 1):
+        raise InputError("limits and fronts need --table where --scores are given: give it, or leave --scores out")
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
     supernet = _Supernet(config, space, network, data, folder, workers, on_event, config.search.proxies)
+    if scores is None:
+        pool = supernet.limit(pool)
+        config = _fit_budget(asked, pool)
     objective = supernet.train(pool) if table is None else _looked_up(config, space, pool, table)
-    score = partial(supernet.score, pool) if scores is None else lambda: scores
-    run = _search(config, space, pool, objective, score, data, on_event)
+    if scores is None:
+        run = _search(config, space, pool, objective, partial(supernet.score, pool), data, on_event)
+    else:
+        sizes = sizes_of_scores(scores)
+        run = _search(config, space, pool, objective, lambda: (scores, sizes), data, on_event)
     origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
     return run._replace(origin=origin)
 
@@ -120,13 +131,16 @@ def _search_tables(
     """Search among the architectures that have both a row of the table and scores."""
     problem = config.problem
     columns = problem.column, problem.test_column
-    found = look_up(problem.space, table, columns, scores, _chosen_proxies(config), data_folder)
+    found = look_up(problem.space, table, columns, scores, _chosen_proxies(config), data_folder, config.limits)
+    if missing := [name for name in config.limits.objective[1:] if name not in found.sizes]:
+        raise InputError(f"the objective {missing[0]} needs a column of that name in {table} or {scores}")
     check_methods(found.space, _methods(config))
     config = _fit_budget(config, found.scores.archs)
     make_writable(folder)
     for note in found.notes:
         on_event(Noted(note))
-    return _search(config, found.space, found.scores.archs, found.objective, lambda: found.scores, None, on_event)
+    pool, known = found.scores.archs, (found.scores, found.sizes)
+    return _search(config, found.space, pool, found.objective, lambda: known, None, on_event)
 
 
 def search_network(
@@ -141,6 +155,8 @@ def search_network(
     workers: Workers | None = None,
     on_event: Listener = ignore,
     events: Listener | None = None,
+    archs: Sequence[str] | Int8[np.ndarray, "A D"] | None = None,
+    keep: Callable[[str], object] | None = None,
     **settings: object,
 ) -> Run:
     """Search the space of any network on any standardised images, as `search_images` does, and save the run.
@@ -157,6 +173,8 @@ def search_network(
       workers: workers that score and train in place of this process.
       on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
+      archs: the pool, as texts or vectors of the space, in place of `pool` drawn architectures.
+      keep: returns whether the architecture of a text may be in the pool.
       **settings: further flat names of `run_config`; `proxies` may be a dictionary of functions, see `score_archs`.
 
     Returns:
@@ -174,13 +192,18 @@ def search_network(
         settings["proxies"] = settings["custom"] = tuple(functions)
     flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
-    archs = draw_pool(config, space)
-    config, folder = _fit_budget(config, archs), to_path(folder)
+    chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
+    if keep is not None:
+        chosen = chosen[filter_texts([space.format(arch) for arch in chosen], keep)]
+        on_event(Noted(f"{len(chosen):,} architectures are kept"))
+    asked, config, folder = config, _fit_budget(config, chosen), to_path(folder)
     make_writable(folder)
     proxies = functions if isinstance(functions, Mapping) else config.search.proxies
     supernet = _Supernet(config, space, network, data, folder, workers, on_event, proxies)
-    objective, origin = supernet.train(archs), keep_origin(folder, network, data)
-    run = _search(config, space, archs, objective, partial(supernet.score, archs), data, on_event)
+    chosen = supernet.limit(chosen)
+    config = _fit_budget(asked, chosen)
+    objective, origin = supernet.train(chosen), keep_origin(folder, network, data)
+    run = _search(config, space, chosen, objective, partial(supernet.score, chosen), data, on_event)
     run = run._replace(origin=origin, folder=folder)
     run.save(folder)
     return run
@@ -192,6 +215,13 @@ def draw_pool(config: RunConfig, space: SearchSpace, table: Table | None = None)
         return sample(space, config.search.pool, config.seed)
     rows = np.random.default_rng(config.seed).permutation(len(table.archs))[: config.search.pool]
     return table.archs[rows]
+
+
+def _to_vectors(space: SearchSpace, archs: Sequence[str] | Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "a D"]:
+    """Return distinct architectures, given as texts or vectors, as vectors."""
+    vectors = np.stack([space.parse(arch) if isinstance(arch, str) else arch for arch in archs])
+    _, first = np.unique(check_archs(space, vectors), axis=0, return_index=True)
+    return check_archs(space, vectors[np.sort(first)])
 
 
 @dataclass(frozen=True)
@@ -207,16 +237,34 @@ class _Supernet:
     on_event: Listener
     proxies: Sequence[str] | Mapping[str, Proxy]
 
-    def score(self, pool: Int8[np.ndarray, "A D"]) -> Scores:
-        """Score the pool into the store of the folder."""
+    def limit(self, pool: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "a D"]:
+        """Return the architectures of the pool that are within the limits of the settings."""
+        limits = self.config.limits
+        if limits.max_latency is not None or "latency" in limits.objective:
+            raise InputError("latency is read of a column: give --table, --scores and --latency-column")
+        if limits.limited:
+            within, note = within_limits(limits, sizes_of_scores(self._store(pool, SIZES)))
+            self.on_event(Noted(note))
+            pool = pool[within]
+        return pool
+
+    def score(self, pool: Int8[np.ndarray, "A D"]) -> tuple[Scores, Sizes]:
+        """Score the pool into the store of the folder, together with its sizes, which share the compiled program."""
         self.on_event(StageStarted("scoring"))
+        functions = get_proxies(self.proxies)
+        scores = self._store(pool, {**get_proxies(SIZES), **functions})
+        chosen = [scores.proxies.index(name) for name in functions]
+        sizes = collect_scores(self.folder / "scores", self.space, pool, SIZES)
+        return scores._replace(values=scores.values[:, chosen], proxies=tuple(functions)), sizes_of_scores(sizes)
+
+    def _store(self, pool: Int8[np.ndarray, "A D"], proxies: Sequence[str] | Mapping[str, Proxy]) -> Scores:
         return score_to_store(
             self.folder / "scores",
             self.space,
             self.network,
             pool,
             make_batch(self.data, self.config.search.batch_size, self.config.seed),
-            self.proxies,
+            proxies,
             self.config.scoring,
             data_name=self.config.problem.data,
             workers=self.workers,
@@ -243,7 +291,7 @@ def _search(
     space: SearchSpace,
     pool: Int8[np.ndarray, "A D"],
     objective: TrainingObjective | TabularObjective,
-    score: Callable[[], Scores],
+    score: Callable[[], tuple[Scores, Sizes]],
     data: ImageData | None,
     on_event: Listener,
 ) -> Run:
@@ -258,7 +306,7 @@ def _search(
     on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row])))
     watch, began = Stopwatch(), time.perf_counter()
     with watch.stage("scoring"):
-        scores = score()
+        scores, sizes = score()
         table, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
     results: dict[str, SearchResult] = {}
     confirmed: dict[str, dict[int, float]] = {}
@@ -287,6 +335,7 @@ def _search(
     for message in notes:
         on_event(Noted(message, is_warning=True))
     run = Run(config, space, scores, masked, outcomes, watch.seconds, environment, images=images, notes=notes)
+    run = run._replace(sizes=sizes)
     on_event(SearchFinished(run_record(run)))
     return run
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.names import (
     ROBOT_PROXIES,
     Direction,
@@ -49,6 +49,7 @@ ABOUT_PROXIES = "Comma-separated proxies or sets of them, see `jaxnas proxies`."
 ABOUT_NORMALIZATION = "How scores of different proxies are brought to one scale."
 ABOUT_PRESET = "Settings of robot: `paper` as published; `search darts` also with its pool, budget and training."
 ABOUT_BUDGET = "Architectures to train, or to look up."
+SIZE_NAMES = ("params", "flops", "depth", "latency")
 DEFAULT_COLUMN, DEFAULT_TEST_COLUMN = "c10_valid_val_12 of nasbench201", "robot_c10_test of nasbench201"
 
 
@@ -101,6 +102,49 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         """Check types."""
         check_kinds(self)
+
+
+@dataclass(frozen=True)
+class LimitConfig:
+    """Limits of the architectures of the pool, and what is traded off.
+
+    Attributes:
+      max_params: most parameters; None for any number, here and below.
+      max_flops: most operations for one image, as the proxy flops counts them.
+      max_latency: largest latency, in the unit of its column.
+      latency_column: column of the table or the scores that has the latency.
+      objective: "accuracy", or the name of an objective that a plugin added; then sizes that a front trades off.
+    """
+
+    max_params: float | None = setting(None, "Most parameters.", "Budget", minimum=0, shown="any number")
+    max_flops: float | None = setting(None, "Most operations for one image.", "Budget", minimum=0, shown="any number")
+    max_latency: float | None = setting(
+        None, "Largest latency, in the unit of --latency-column.", "Budget", minimum=0, shown="any"
+    )
+    latency_column: str = setting("latency", "Column of the table or scores that has the latency.", "Data")
+    objective: tuple[str, ...] = setting(
+        ("accuracy",), "Objective, and sizes that a front trades off: params, flops, depth, latency.", "What"
+    )
+
+    def __post_init__(self) -> None:
+        """Check types, ranges and names."""
+        check(self)
+        if not self.objective:
+            raise InputError("`objective` must name at least one: give accuracy")
+        for name in self.objective[1:]:
+            if name not in SIZE_NAMES:
+                raise unknown_name("size", name, SIZE_NAMES)
+        if len(set(self.objective)) < len(self.objective):
+            raise InputError(f"`objective` must name each once, got {', '.join(self.objective)}")
+
+    def bounds(self) -> dict[str, float | None]:
+        """Return the limit of each size."""
+        return {"params": self.max_params, "flops": self.max_flops, "latency": self.max_latency}
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(bound is not None for bound in self.bounds().values())
 
 
 @dataclass(frozen=True)

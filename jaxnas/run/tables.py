@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int8
 
 from jaxnas.errors import InputError
 from jaxnas.objectives.table_files import PICKLES, listed
@@ -18,7 +18,9 @@ from jaxnas.objectives.tabular import (
     load_table,
     tabular_objective,
 )
-from jaxnas.run.inputs import load_pool_scores
+from jaxnas.run.inputs import is_table, load_pool_scores
+from jaxnas.run.sections import SIZE_NAMES, LimitConfig
+from jaxnas.run.sizes import SIZE_PROXIES, Sizes, sizes_of_scores, within_limits
 from jaxnas.search import get_method
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, enumerate_archs, get_space
 from jaxnas.spaces.ids import IDS, id_space
@@ -26,6 +28,8 @@ from jaxnas.store.scores import Scores
 from jaxnas.store.shipped import shipped_scores
 
 NASBENCH201_IMAGES = {"c10": "cifar10", "c100": "cifar100"}  # by the part of a column's name; others are not shipped
+
+UNLIMITED = LimitConfig()
 
 
 class LookUp(NamedTuple):
@@ -36,6 +40,7 @@ class LookUp(NamedTuple):
       scores: their raw scores.
       table: their rows of the table.
       objective: objective and test accuracy of each.
+      sizes: sizes of each that the table or the scores contain.
       notes: lines that name the columns that are read and the architectures that are left out.
     """
 
@@ -43,6 +48,7 @@ class LookUp(NamedTuple):
     scores: Scores
     table: Table
     objective: TabularObjective
+    sizes: Sizes
     notes: tuple[str, ...]
 
 
@@ -90,6 +96,7 @@ def look_up(
     scores: Path | str,
     proxies: tuple[str, ...] = (),
     folder: Path | None = None,
+    limits: LimitConfig = UNLIMITED,
 ) -> LookUp:
     """Read scores and accuracies, and keep the architectures that have both.
 
@@ -100,9 +107,10 @@ def look_up(
       scores: a store or a file, or the name of shipped scores.
       proxies: names of columns of the scores; empty for all.
       folder: the data folder, see `jaxnas.data_folder`.
+      limits: limits of architectures, by columns called like the sizes.
 
     Returns:
-      The architectures in the order of the scores. Those without an objective are left out.
+      The architectures in the order of the scores. Those without an objective or beyond a limit are left out.
 
     Raises:
       InputError: a file cannot be read, a column is unknown, or no architecture has both.
@@ -124,15 +132,53 @@ def look_up(
     if not measured.any():
         raise InputError(f"column {column!r} of {table} has no finite value for the {len(values)} scored architectures")
     shared[shared] = measured
-    archs = found.archs[shared]
     notes = _notes(accuracies, found, (str(table), str(scores)), columns, shared, int((~measured).sum()))
+    sizes = _sizes(accuracies, within, scores, found.archs, limits.latency_column)
+    if limits.limited:
+        fits, note = within_limits(limits, {name: size[shared] for name, size in sizes.items()})
+        shared[shared] = fits
+        notes = (*notes, note)
+    archs, sizes = found.archs[shared], {name: size[shared] for name, size in sizes.items()}
     aligned = {name: align(accuracies, within, archs, name) for name in accuracies.columns}
     if space == IDS:
         within = id_space([within.format(arch) for arch in archs])
         archs = enumerate_archs(within)
     pool = Table(archs, aligned, accuracies.texts)
     objective = tabular_objective(pool, within, archs, column, test_column)
-    return LookUp(within, found._replace(archs=archs, values=found.values[shared]), pool, objective, notes)
+    return LookUp(within, found._replace(archs=archs, values=found.values[shared]), pool, objective, sizes, notes)
+
+
+def _sizes(
+    table: Table, space: SearchSpace, scores: Path | str, archs: Int8[np.ndarray, "A D"], latency: str
+) -> dict[str, Float[np.ndarray, " A"]]:
+    """Return the sizes of architectures that columns of the table, or else of the scores, contain."""
+    found = size_columns(scores, space, archs, latency)
+    row_of = {arch.tobytes(): row for row, arch in enumerate(table.archs)}
+    rows = np.array([row_of.get(arch.tobytes(), -1) for arch in archs])
+    for name in SIZE_NAMES:
+        column = table.columns.get(latency if name == "latency" else name)
+        if column is not None:
+            found[name] = np.where(rows >= 0, column[rows], np.nan)
+    return found
+
+
+def size_columns(
+    scores: Path | str, space: SearchSpace, archs: Int8[np.ndarray, "A D"], latency: str
+) -> dict[str, Float[np.ndarray, " A"]]:
+    """Return the sizes of architectures that columns of scores contain, whichever proxies are read of them."""
+    is_own = is_table(Path(scores))
+    columns = (*SIZE_NAMES[:3], latency) if is_own else tuple(proxy for proxy, _ in SIZE_PROXIES.values())
+    found: dict[str, Float[np.ndarray, " A"]] = {}
+    for column in columns:
+        try:
+            read = load_pool_scores(space, scores, (column,))
+        except InputError:  # it has no such column
+            continue
+        value = dict(zip(map(bytes, read.archs), read.values[:, 0], strict=True))
+        values = np.array([value.get(bytes(arch), np.nan) for arch in archs])
+        name = "latency" if column == latency else column
+        found |= {name: values} if is_own else sizes_of_scores(Scores(archs, values[:, None], (column,), {}, {}))
+    return found
 
 
 def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:
