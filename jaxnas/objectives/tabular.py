@@ -12,6 +12,7 @@ from jaxnas.data.catalogue import DATASETS, data_folder, find_data
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.table_files import PICKLES, Column, listed, read_table_file, to_numbers
 from jaxnas.runtime.files import read_npz
+from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import to_path
 from jaxnas.spaces import NASBENCH201, SearchSpace, check_archs, enumerate_archs
 
@@ -153,7 +154,7 @@ def load_proxy_scores(
         raise InputError(f"{path}: 'filled' must have shape [data sets, 15625, columns], got {arrays['filled'].shape}")
     if dataset not in datasets:
         raise unknown_name("data set", dataset, datasets)
-    names = ["jacov" if proxy == "jacob_cov" else proxy for proxy in proxies]
+    names = ["jacov" if proxy == "jacob_cov" else proxy for proxy in split_names(proxies)]
     if unknown := [name for name in names if name not in columns]:
         raise unknown_name("proxy", unknown[0], columns)
     scores = arrays["filled"][datasets.index(dataset)][:, [columns.index(name) for name in names]].astype(np.float64)

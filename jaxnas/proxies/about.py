@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnas.proxies.zoo import PROXIES, Proxy
+from jaxnas.runtime.names import split_names
 
 LOWER_IS_BETTER = frozenset({"ntk_condition"})
 EXACT = frozenset({"flops", "params", "num_layers"})  # equal for isomorphic architectures in every draw
@@ -122,7 +123,7 @@ def passes_of(names: Sequence[str]) -> tuple[float, float]:
     The loss and the Jacobian share their forward pass, and the curvature starts from the gradient. Custom proxies count
     0.
     """
-    needs = {need for name in names if name in _NEEDS and name not in EXACT for need in _NEEDS[name]}
+    needs = {need for name in split_names(names) if name in _NEEDS and name not in EXACT for need in _NEEDS[name]}
     needs_loss = bool(needs & {"gradient", "channel_gradient", "curvature"})
     needs_jacobian, needs_curvature = "input_jacobian" in needs, "curvature" in needs
     if "block_jacobians" in needs:
@@ -142,5 +143,5 @@ def source_of(proxy: Proxy) -> str:
 
 def orient(values: Float[np.ndarray, "A M"], names: Sequence[str]) -> Float[np.ndarray, "A M"]:
     """Return scores [A M] of the named proxies with the sign that makes higher scores better."""
-    signs = np.array([-1.0 if name in LOWER_IS_BETTER else 1.0 for name in names])
+    signs = np.array([-1.0 if name in LOWER_IS_BETTER else 1.0 for name in split_names(names)])
     return np.asarray(values * signs)

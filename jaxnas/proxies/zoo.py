@@ -15,7 +15,7 @@ from jaxnas.proxies.quantities import Quantities
 from jaxnas.proxies.relu import linear_regions, naswot, nwot, swap
 from jaxnas.proxies.synflow import logsynflow, synflow, synflow_bn, synflow_no_bn
 from jaxnas.proxies.variation import grad_sign, zico
-from jaxnas.runtime.names import ROBOT_PROXIES
+from jaxnas.runtime.names import ROBOT_PROXIES, split_names
 
 Proxy = Callable[[Quantities], Float[Array, ""]]
 
@@ -72,6 +72,6 @@ PROXY_SETS: dict[str, tuple[str, ...]] = {
 OF_LIVE_NETWORK = frozenset(PROXIES.values())
 
 
-def expand_names(names: Sequence[str]) -> tuple[str, ...]:
+def expand_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return names of proxies, with the members of a set in place of its name, each once."""
-    return tuple(dict.fromkeys(name for given in names for name in PROXY_SETS.get(given, (given,))))
+    return tuple(dict.fromkeys(name for given in split_names(names) for name in PROXY_SETS.get(given, (given,))))

@@ -30,6 +30,7 @@ from jaxnas.runtime.events import (
     TrainingProgress,
     join_listeners,
 )
+from jaxnas.runtime.names import split_names
 from jaxnas.runtime.records import Record
 
 INTERVAL = 1.0  # seconds between two records of the progress of scoring
@@ -70,6 +71,7 @@ def track(names: Sequence[str], folder: Path) -> Listener:
     Raises:
       InputError: an unknown name, or a package is missing.
     """
+    names = split_names(names)
     for name in names:
         if name not in TRACKERS:
             raise unknown_name("tracker", name, TRACKERS)

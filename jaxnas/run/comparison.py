@@ -22,6 +22,7 @@ from jaxnas.run.method_runs import MethodComparison, MethodRuns
 from jaxnas.run.tables import check_methods, look_up
 from jaxnas.runtime.events import Listener, SeedsFinished, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
+from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import LocalWorkers, Workers
@@ -40,7 +41,7 @@ _DAMAGED = (
 
 
 def compare_methods(
-    methods: tuple[str, ...],
+    methods: str | Sequence[str],
     config: CompareConfig,
     seeds: range,
     folder: Path,
@@ -65,7 +66,7 @@ def compare_methods(
     Raises:
       InputError: settings that do not fit, or a file in the folder that other settings made.
     """
-    started = time.perf_counter()
+    started, methods = time.perf_counter(), split_names(methods)
     for name in methods:
         get_method(name)
     if not methods or not len(seeds):

@@ -1,9 +1,10 @@
 """The names of every choice as types, for configs, the command line and type checkers.
 
-This module imports only `typing`, as the command line reads it before JAX, whose import takes a second. Tests
-assert that each alias lists the keys of the dictionary that it describes, in the same order.
+This module imports the standard library alone, as the command line reads it before JAX, whose import takes a second.
+Tests assert that each alias lists the keys of the dictionary that it describes, in the same order.
 """
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 SpaceName = Literal["nasbench201", "transnas101-micro", "transnas101-macro", "darts"]
@@ -79,3 +80,8 @@ PLUGIN_GROUP = "jaxnas.plugins"
 def names(alias: object) -> tuple[str, ...]:
     """Return the names that a `Literal` alias of this module lists, in its order."""
     return get_args(alias)
+
+
+def split_names(listed: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the names of a sequence, or of a text that holds one or several separated by commas."""
+    return tuple(filter(None, map(str.strip, listed.split(",")))) if isinstance(listed, str) else tuple(listed)

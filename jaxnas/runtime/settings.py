@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.runtime.names import names
+from jaxnas.runtime.names import names, split_names
 
 T = TypeVar("T")
 Panel = Literal["What", "Budget", "Data", "Hardware", "Output"]
@@ -149,6 +149,8 @@ def _of_kind(name: str, kind: object, value: Any) -> Any:
     if isinstance(value, PurePath):
         value = str(value)
     if get_origin(kind) is tuple:
+        if isinstance(value, str) and get_args(kind)[0] is not int:
+            value = split_names(value)
         if not isinstance(value, list | tuple):
             raise InputError(f"`{name}` must be a tuple, got {value!r:.60}")
         members = get_args(kind)

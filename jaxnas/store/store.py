@@ -27,6 +27,7 @@ from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
 from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
+from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import is_address, without_secrets
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
@@ -149,7 +150,7 @@ def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpac
     """
     table = read_score_table(path, space)
     provenance, environment = read_header(table)
-    known = proxies_of(table)
+    known, proxies = proxies_of(table), split_names(proxies)
     for name in proxies:
         if name not in known:
             raise unknown_name("proxy", name, known)

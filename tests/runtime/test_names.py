@@ -2,18 +2,22 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jaxnas.data.catalogue import DATASETS
 from jaxnas.data.tasks import TASKS
-from jaxnas.proxies import PROXIES, PROXY_SETS
-from jaxnas.report.tracking import TRACKERS
+from jaxnas.proxies import PROXIES, PROXY_SETS, expand_names, passes_of
+from jaxnas.report.tracking import TRACKERS, track
+from jaxnas.run.config import run_config
 from jaxnas.runtime import names
+from jaxnas.runtime.names import split_names
 from jaxnas.runtime.workers import ENGINES
-from jaxnas.scoring.engine import DEFAULT_PROXIES
+from jaxnas.scoring.engine import DEFAULT_PROXIES, get_proxies
 from jaxnas.search import METHODS, PRESETS
 from jaxnas.spaces import SPACES
+from jaxnas.store.shipped import load_scores
 from jaxnas.table.normalize import NORMALIZATIONS
 
 
@@ -47,3 +51,13 @@ def test_names_import_nothing():
 
 def test_the_default_proxies_are_the_set_of_robot():
     assert names.ROBOT_PROXIES == PROXY_SETS["robot"] == DEFAULT_PROXIES
+
+
+@pytest.mark.parametrize("listed", ["snip, synflow", "snip,synflow,", ["snip", "synflow"], ("snip", "synflow")])
+def test_a_text_is_one_name_or_several_separated_by_commas(listed):
+    """Wherever names are given: it is not read letter by letter."""
+    assert split_names(listed) == expand_names(listed) == ("snip", "synflow")
+    assert tuple(get_proxies(listed)) == run_config(proxies=listed).search.proxies == ("snip", "synflow")
+    assert load_scores("nasbench201", "cifar10", listed).proxies == ("snip", "synflow")
+    assert passes_of(listed) == passes_of(["snip", "synflow"])
+    assert track("", Path("unused")) is not None
