@@ -1,8 +1,14 @@
 """The minibatch that proxies are computed on."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from jaxnas.errors import InputError
+
+AnyArray: TypeAlias = Array | np.ndarray
 
 
 class Batch(NamedTuple):
@@ -15,3 +21,35 @@ class Batch(NamedTuple):
 
     images: Float[Array, "N *P H W C"]
     labels: Array
+
+
+def to_batch(batch: Batch) -> Batch:
+    """Return a batch of arrays from arrays, lists, series or tensors; arrays of float32 and int32 are unchanged.
+
+    Raises:
+      InputError: images or labels are not arrays of numbers or are masked, or images are whole numbers.
+    """
+    images, labels = (_to_array(name, values) for name, values in zip(Batch._fields, batch, strict=True))
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(f"images of a batch must be floats, got {images.dtype}: divide by 255 and standardize them")
+    if images.dtype.itemsize < 4:  # float16, bfloat16
+        images = images.astype(np.float32)
+    if labels.dtype.kind in "iub" and labels.dtype != np.int32:
+        labels = labels.astype(np.int32)
+    return Batch(cast(Array, images), cast(Array, labels))
+
+
+def _to_array(name: str, values: object) -> AnyArray:
+    if isinstance(values, Array) or type(values) is np.ndarray:
+        return values
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(
+            f"{name} of a batch must not be masked, got {int(np.ma.getmaskarray(values).sum())} masked values"
+        )
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.array(None)
+    if array.dtype.kind not in "iubf":
+        raise InputError(f"{name} of a batch must be an array of numbers, got {type(values).__name__}")
+    return array

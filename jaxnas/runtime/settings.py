@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
 from pathlib import PurePath
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.names import names, split_names
@@ -194,19 +194,37 @@ def check_range(name: str, about: Setting, value: Any) -> None:
         raise InputError(f"`{name}` must be {allowed}, got {value}")
 
 
+def check_whole(name: str, value: object, least: int, largest: int, meaning: str = "") -> int:
+    """Return a whole number of Python, NumPy or JAX as an int.
+
+    Args:
+      name: name of the value in the error.
+      value: the number; a float only if it is whole, such as 20.0.
+      least: least value allowed.
+      largest: largest value allowed.
+      meaning: what the largest value is, for the error.
+
+    Raises:
+      InputError: it is of another type, not whole, or out of the range.
+    """
+    shown = f"from {least} to {largest}{meaning}, got {value!r}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise InputError(f"`{name}` must be a whole number {shown}")
+    number = operator.index(value)
+    if not least <= number <= largest:
+        raise InputError(f"`{name}` must be {shown}")
+    return number
+
+
 def check_seed(seed: object, name: str = "seed") -> int:
     """Return a seed as an int.
 
     Raises:
       InputError: it is not an integer from 0 to 2^32 - 1.
     """
-    try:
-        number = operator.index(seed)  # type: ignore[arg-type]
-    except TypeError:
-        number = -1
-    if not 0 <= number <= LAST_SEED:
-        raise InputError(f"`{name}` must be a whole number from 0 to {LAST_SEED}, got {seed!r}")
-    return number
+    return check_whole(name, seed, 0, LAST_SEED)
 
 
 def parse_seconds(text: str | int | float) -> float:

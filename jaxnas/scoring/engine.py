@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Int8, Int32
 
-from jaxnas.data.batch import Batch
+from jaxnas.data.batch import Batch, to_batch
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import SearchNetwork, draw_for_all, draw_for_each
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Proxy, expand_names
@@ -106,6 +106,7 @@ def iter_scores(
     Raises:
       InputError: see `score_archs`.
     """
+    batch = to_batch(batch)
     float64 = bool(jax.config.jax_enable_x64) and batch.images.dtype == np.float64  # type: ignore[attr-defined]
     with fixed_settings(float64):
         check_batch(network, batch)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int8
 
 from jaxnas.data.batch import Batch
+from jaxnas.errors import InputError
 from jaxnas.networks import Draw, SearchNetwork
 from jaxnas.proxies import Proxy, Quantities
 from jaxnas.proxies.finish import Unfinished
@@ -125,6 +126,20 @@ def bytes_per_arch(network: SearchNetwork, batch: Batch) -> float:
     return PER_RELU * seen
 
 
+def _to_score(name: str, output: object, quantities: Quantities) -> ProxyOutput:
+    """Return what a proxy gave as a scalar of the widest type.
+
+    Raises:
+      InputError: it is not one number.
+    """
+    if isinstance(output, Unfinished):
+        return output
+    if isinstance(output, jax.Array | np.ndarray | np.generic | float | int) and jnp.ndim(output) == 0:
+        return quantities.widen(jnp.asarray(output))
+    shown = f"an array of shape {jnp.shape(output)}" if isinstance(output, jax.Array | np.ndarray) else repr(output)
+    raise InputError(f"proxy {name!r} must return one number for each architecture, got {shown:.80}")
+
+
 @lru_cache(maxsize=8)
 def make_program(
     network: SearchNetwork,
@@ -148,8 +163,7 @@ def make_program(
 
     def score(arch: Int8[Array, " D"], draw: Draw, batch: Batch) -> list[ProxyOutput]:
         quantities = Quantities(network, draw.params, arch, batch, draw.key, float64)
-        outputs = [proxy(quantities) for _, proxy in functions]
-        return [one if isinstance(one, Unfinished) else quantities.widen(jnp.asarray(one)) for one in outputs]
+        return [_to_score(name, proxy(quantities), quantities) for name, proxy in functions]
 
     def score_with_draw(row: tuple[Int8[Array, " D"], Draw], batch: Batch) -> list[ProxyOutput]:
         return score(*row, batch)

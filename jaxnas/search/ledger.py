@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.names import Direction
+from jaxnas.runtime.settings import check_whole
 from jaxnas.search.history import Phase, SurrogateInfo
 from jaxnas.search.result import Query, SearchResult, sign_of
 from jaxnas.table.missing import to_floats
@@ -146,8 +147,7 @@ def open_ledger(
     """
     prices = tuple(prices or (1,))
     sign_of(direction)
-    if not 1 <= budget <= num_archs:
-        raise InputError(f"`budget` must be from 1 to {num_archs}, the number of architectures, got {budget}")
+    budget = check_whole("budget", budget, 1, num_archs, ", the number of architectures")
     if prices[0] != 1 or any(price != int(price) for price in prices) or list(prices) != sorted(set(prices)):
         raise InputError(f"`prices` of the fidelities must be whole numbers that rise from 1, got {prices}")
     if callable(objective):

@@ -18,7 +18,7 @@ from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_bytes
-from jaxnas.runtime.settings import check_seed
+from jaxnas.runtime.settings import check_seed, check_whole
 
 Unchecked: TypeAlias = np.ndarray | Array | Sequence[object] | int  # integers, which are checked
 
@@ -166,8 +166,7 @@ def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndar
     Raises:
         InputError: `num` is not from 1 to the size of the space.
     """
-    if not 1 <= num <= space.size:
-        raise InputError(f"a sample of space {space.name!r} must have 1 to {space.size} architectures, got {num}")
+    num = check_whole("num", num, 1, space.size, f", the architectures of space {space.name!r}")
     return from_index(space, np.array(random.Random(check_seed(seed)).sample(range(space.size), num)))
 
 

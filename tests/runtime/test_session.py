@@ -92,7 +92,7 @@ def test_settings_are_those_of_the_session_between_the_steps_and_afterwards():
     ids=["key", "sample", "scoring", "training", "search", "batch"],
 )
 def test_a_seed_out_of_range_is_named(use, seed):
-    with pytest.raises(InputError, match=r"seed` must be a whole number from 0 to 4294967295, got"):
+    with pytest.raises(InputError, match=r"seed` must be from 0 to 4294967295, got"):
         use(seed)
 
 

@@ -1,5 +1,6 @@
 """Scoring gives the same numbers for any chunking, order and device count, and reports errors before any work."""
 
+import re
 import subprocess
 import sys
 
@@ -7,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import TINY, TinyNetwork
 
 from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, NASBench201Network, init_variables
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig, iter_scores, score_archs
-from jaxnas.spaces import NASBENCH201, sample
+from jaxnas.spaces import NASBENCH201, enumerate_archs, sample
 
 NETWORK = NASBench201Network(num_classes=4, channels=2, cells_per_stage=1)
 FAST = ("snip", "synflow")
@@ -240,6 +242,10 @@ def test_bad_settings_are_named(change, message):
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1, 2, -1]))}, "labels must be 0 to 3, got -1"),
         ({"batch": Batch(jnp.zeros((4, 8, 8, 1)), jnp.array([0, 1]))}, "one label each"),
         ({"batch": Batch(jnp.zeros((4, 8, 8)), jnp.array([0, 1, 2, 3]))}, r"give \[N, H, W, C\]"),
+        ({"batch": Batch(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 3])}, "must be floats, got uint8: divide by 255"),
+        ({"batch": Batch([[0.0], [0.0, 1.0]], [0, 1])}, "images of a batch must be an array of numbers, got list"),
+        ({"batch": Batch(jnp.zeros((2, 8, 8, 1)), ["cat", "dog"])}, "labels of a batch must be an array of numbers"),
+        ({"batch": Batch(np.ma.masked_less(np.zeros((2, 8, 8, 1)), 1), [0, 1])}, "must not be masked, got 128 masked"),
         ({"archs": np.full((2, 6), 5, np.int8)}, "architecture 0 has 5"),
         ({"archs": np.zeros((2, 4), np.int8)}, "6"),
     ],
@@ -248,3 +254,32 @@ def test_bad_input_is_named(change, message, batch, archs):
     given = {"network": NETWORK, "archs": archs, "batch": batch, "proxies": FAST} | change
     with pytest.raises(InputError, match=message):
         next(iter_scores(**given))
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [(lambda q: None, "None"), (lambda q: q.logits, "an array of shape (8, 3)"), (lambda q: (1.0,), r"(1.0,)")],
+)
+def test_a_proxy_that_returns_no_number_is_named(function, shown):
+    message = f"proxy 'mine' must return one number for each architecture, got {shown}"
+    with pytest.raises(InputError, match=re.escape(message)):
+        score_archs(TinyNetwork(), enumerate_archs(TINY)[:1], tiny_batch(), {"mine": function})
+
+
+def test_lists_and_narrow_types_are_read_as_the_arrays_that_they_hold():
+    archs, (images, labels) = enumerate_archs(TINY), tiny_batch()
+    expected, of_lists, of_narrow = (
+        score_archs(TinyNetwork(), archs, Batch(*batch), ("snip",))
+        for batch in (
+            (images, labels),
+            (images.tolist(), labels.tolist()),  # of float64 numbers that float32 holds exactly
+            (images.astype(np.float16), labels.astype(np.uint8)),
+        )
+    )
+    np.testing.assert_array_equal(of_lists, expected)
+    np.testing.assert_allclose(of_narrow, expected, rtol=0.02)
+
+
+def tiny_batch():
+    images = np.random.default_rng(0).normal(size=(8, 4, 4, 2)).astype(np.float32)
+    return Batch(images, np.arange(8, dtype=np.int32) % 3)

@@ -107,8 +107,8 @@ def test_from_index_of_one_and_of_none():
             partial(enumerate_archs, HUGE),
             f"at most 10000000 architectures to be enumerated, got {7**22}; draw a sample instead",
         ),
-        (partial(sample, MIXED, 0, 0), "a sample of space 'plain' must have 1 to 24 architectures, got 0"),
-        (partial(sample, MIXED, 25, 0), "a sample of space 'plain' must have 1 to 24 architectures, got 25"),
+        (partial(sample, MIXED, 0, 0), "`num` must be from 1 to 24, the architectures of space 'plain', got 0"),
+        (partial(sample, MIXED, 25, 0), "`num` must be from 1 to 24, the architectures of space 'plain', got 25"),
         (
             partial(mutate, plain_space(1, 1), jax.random.key(0), np.zeros(2, np.int8)),
             "must have two architectures to be mutated, got 1",
