@@ -39,7 +39,7 @@ def measure(space: str, data: jaxnas.ImageData, candidates: int, images: int, bl
     network = NETWORKS[space](num_classes=data.num_classes, **SPACES[space])
     archs = jaxnas.sample(network.space, candidates, seed=0)
     train = Labelled(data.train_images[:images], data.train_labels[:images])
-    config = jaxnas.TrainingConfig(epochs=1)
+    config = jaxnas.TrainingConfig(epochs=1, batch_size=64)
     trainers = {}
     for way, options in WAYS.items():
         arguments = {"together": jax.local_device_count(), **options}

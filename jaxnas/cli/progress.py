@@ -27,6 +27,7 @@ from jaxnas.runtime.events import (
     TrainingProgress,
 )
 from jaxnas.runtime.records import to_plain
+from jaxnas.runtime.settings import parse_seconds
 
 status = Console(stderr=True, markup=False)
 
@@ -135,6 +136,7 @@ class BarReporter:
         self.awaits_scores = True
         self.last_line = self.started = time.monotonic()
         self.cost = 0.0  # seconds of the queries so far
+        self.end = math.inf  # of the time that the search may take
         self.unit = " %"  # of the objective
 
     def __call__(self, event: Event) -> None:
@@ -142,6 +144,7 @@ class BarReporter:
         match event:
             case SearchStarted(settings=settings):
                 self.unit = " %" if settings.get("table") in (None, "nasbench201") else ""
+                self.end = time.monotonic() + parse_seconds(str(limit)) if (limit := settings.get("time")) else math.inf
             case StageStarted(stage):
                 self._start(stage)
             case Scored(done, total):
@@ -221,8 +224,8 @@ class BarReporter:
         line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   {best}{cost}"
         if math.isfinite(query.cost) and query.number < query.budget:
             self.cost = self.cost + query.cost if query.number > 1 else query.cost
-            left = (query.budget - query.number) * self.cost / query.number
-            line += f"   about {timedelta(seconds=round(left))} to go"
+            left = min((query.budget - query.number) * self.cost / query.number, self.end - time.monotonic())
+            line += f"   about {timedelta(seconds=round(max(left, 0)))} to go"
         status.print(line, highlight=False)
 
 

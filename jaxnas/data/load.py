@@ -65,11 +65,11 @@ def load_images(
         return _resized(data, pixels, on_event)
     if path.exists():
         return _load_path(path, pixels, on_event)
-    if len(path.parts) > 1 or path.suffix:
-        from jaxnas.data.listings import FORMS
+    from jaxnas.data.listings import FORMS
 
+    if len(path.parts) > 1 or path.suffix:
         raise InputError(f"{path}: no such file; give {FORMS}; or one of {', '.join(images)}")
-    raise unknown_name("image set", name, images)
+    raise InputError(f"{unknown_name('image set', name, images)}; or give {FORMS}")
 
 
 def _load_path(path: Path, pixels: int | None, on_event: Listener | None) -> ImageData:

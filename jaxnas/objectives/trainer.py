@@ -58,7 +58,7 @@ class Trainer:
 
     Args:
       network: the network, see `TrainingObjective`.
-      config: hyperparameters.
+      config: hyperparameters, without a 0 that `jaxnas.objectives.fit` would replace.
       data: training images.
       num_decisions: number of decisions of an architecture, D.
       together: candidates that are trained at once.

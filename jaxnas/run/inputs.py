@@ -16,6 +16,7 @@ from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork
 from jaxnas.objectives.table_files import ENDINGS
 from jaxnas.objectives.tabular import load_table
 from jaxnas.proxies import expand_names
+from jaxnas.run.sections import SearchConfig
 from jaxnas.runtime.events import Listener
 from jaxnas.runtime.records import Record
 from jaxnas.scoring.engine import DEFAULT_PROXIES
@@ -51,7 +52,12 @@ def make_network(space: str, data: ImageData, channels: int, cells_per_stage: in
 
 
 def make_batch(data: ImageData, size: int, seed: int, task: str = "", pixels: int | None = None) -> Batch:
-    """Draw a class-balanced minibatch of training images, or that of a task, resized to `pixels` if given."""
+    """Draw a class-balanced minibatch of training images, or that of a task, resized to `pixels` if given.
+
+    The default size stands for all images where there are fewer.
+    """
+    if size == SearchConfig.batch_size:
+        size = min(size, len(data.train_labels))
     images, labels = minibatch(data, size, seed)
     if pixels is not None:
         images = resize(images, pixels)

@@ -183,7 +183,9 @@ class SearchConfig:
     )
     normalization: Normalization = setting("minmax", ABOUT_NORMALIZATION)
     preset: PresetName = setting("default", ABOUT_PRESET, lookup=find_preset)
-    batch_size: int = setting(64, "Images of the minibatch that proxies see.", "Data")
+    batch_size: int = setting(
+        64, "Images of the minibatch that proxies see.", "Data", shown="64, or all if there are fewer"
+    )
     pool: int = setting(1000, "Architectures drawn and scored.", "Budget")
     budget: int = setting(20, ABOUT_BUDGET, "Budget", minimum=1)
     time: str | None = setting(

@@ -16,6 +16,7 @@ from jaxnas.models.model import Model, make_model
 from jaxnas.networks import NETWORKS, SearchNetwork, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
+from jaxnas.objectives.fit import fit_to_images
 from jaxnas.objectives.recipes import get_recipe
 from jaxnas.objectives.sgd import Labelled, TrainState
 from jaxnas.objectives.trainer import Trainer, chunks
@@ -88,6 +89,8 @@ def train_arch(
         fields: Record = {"num_classes": data.num_classes, **dict(config.network)}
         network = NETWORKS[config.space](**fields)
     space = network.space
+    counts = np.bincount(data.train_labels, minlength=data.num_classes).tolist()
+    config = replace(config, training=fit_to_images(config.training, counts))
     check_fit(network, data, config.training, len(space.num_choices))
     arch = space.parse(config.arch)
     made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}

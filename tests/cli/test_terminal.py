@@ -11,6 +11,7 @@ from jaxnas.cli import progress, terminal
 from jaxnas.cli.pace import Jobs, make_bars, memory, pace, seconds_left, speed
 from jaxnas.runtime.events import (
     Downloaded,
+    Noted,
     PartDamaged,
     QueryAnswered,
     Scored,
@@ -53,6 +54,8 @@ def show(monkeypatch, is_terminal):
         report.bars.refresh()
         report(Downloaded(10, None))
         report(Downloaded(20, 20))
+        report(Noted("pets: 12 images"))
+        report(Noted("1 image cannot be read", is_warning=True))
         report.bars.refresh()
     return out.getvalue()
 
@@ -72,6 +75,8 @@ def test_every_event_is_shown(monkeypatch, is_terminal):
         "loss 0.500/",
         "random: seeds",
         "bytes",
+        "pets: 12 images\n",
+        "warning: 1 image cannot be read\n",
     ):
         assert part in text
     assert "query  1/2 (bo):  91.50 %   best 91.50 %   0.7 s   about 0:00:01 to go" in text

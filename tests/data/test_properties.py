@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from jaxnas.data.images import ImageData, from_arrays, load_images
+from jaxnas.data.images import ImageData, from_arrays
+from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
 
 DTYPES = [np.dtype(name) for name in ("u1", "i4", "i8", "u8", "f2", "f4", "f8", "?", "c8", "M8[s]", "S3", "U2")]

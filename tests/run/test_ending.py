@@ -51,8 +51,8 @@ def test_methods_share_what_is_left():
     config, now = SearchConfig(time="100", confirm=3), time.perf_counter()
     limit = TimeLimit(config, now - 20, share=2)
     assert limit.end - now == pytest.approx(40, abs=1)
-    assert limit(9)
-    assert not limit(11)  # and three that confirm
+    assert limit(9.0)
+    assert not limit(11.0)  # and three that confirm
     assert TimeLimit(SearchConfig(), now, share=1)(1e9)
 
 

@@ -1,11 +1,13 @@
 """Settings of a search by name: the values of a preset, and the user's values that replace them."""
 
+import numpy as np
 import pytest
 
 import jaxnas
 from jaxnas.errors import InputError
 from jaxnas.run.comparison import compare_methods
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
+from jaxnas.run.inputs import make_batch
 from jaxnas.run.search import load_pool_scores, search_images, search_network
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.run.train import train_arch, train_config
@@ -61,3 +63,11 @@ def test_a_comparison_is_refused_before_any_work(tmp_path, data_folder):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write into"):
         compare_methods(("random",), CompareConfig(), range(1), tmp_path / "file", data_folder=data_folder)
+
+
+def test_the_default_minibatch_of_few_images_has_all_of_them():
+    images, labels = np.random.default_rng(0).random((40, 2, 2)), np.repeat([0, 1], 20)
+    data = jaxnas.from_arrays(images, labels)
+    assert len(make_batch(data, SearchConfig.batch_size, 0).labels) == 32
+    with pytest.raises(InputError, match="from 2 to 32, the training images of arrays, got 65"):
+        make_batch(data, 65, 0)
