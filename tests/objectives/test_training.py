@@ -25,7 +25,7 @@ from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer, smoothed
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.spaces import DARTS, NASBENCH201, enumerate_archs
 
-CONFIG = TrainingConfig(epochs=3, batch_size=20, learning_rate=0.5)
+CONFIG = TrainingConfig(epochs=3, batch_size=20, learning_rate=0.5, validation_fraction=0.5)
 CHANCE, GOOD, SLOW, FAST, BROKEN = np.eye(6, dtype=np.int8)[0] * np.arange(5, dtype=np.int8)[:, None]
 POOL = np.stack([GOOD, BROKEN, SLOW, CHANCE, FAST, GOOD])
 TRACES = []
