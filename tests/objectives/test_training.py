@@ -392,7 +392,7 @@ def test_resumes_after_sigkill(tmp_path):
         ({"momentum": 1.0}, "training `momentum` must be .*, got 1.0"),
         ({"clip_norm": math.inf}, "training `clip_norm` must be .*, got inf"),
         ({"validation_fraction": 1.0}, "training `validation_fraction` must be between 0 and 1, .*, got 1.0"),
-        ({"seed": -1}, "training `seed` must be .*, got -1"),
+        ({"seed": -1}, "`training seed` must be .*, got -1"),
         ({"cutout": -1}, "training `cutout` must be .*, got -1"),
         ({"label_smoothing": 1.0}, "training `label_smoothing` must be .*, got 1.0"),
         ({"drop_path": 1.0}, "training `drop_path` must be .*, got 1.0"),
@@ -407,7 +407,7 @@ def test_unusable_config(changes, message):
 
 def test_unusable_pool_images_and_classes():
     with pytest.raises(InputError, match="architecture 0 has 5 at decision 1"):
-        make(archs=np.array([[0, 5, 0, 0, 0, 0]]))
+        make(archs=np.array([[0, 5, 0, 0, 0, 0]], np.int8))
     with pytest.raises(InputError, match="an index of the pool must be from 0 to 5, got 6"):
         make()(6)
     with pytest.raises(InputError, match="from 0 to 5, got -1"):
