@@ -1,6 +1,7 @@
 """The command `jaxnas` parses, calls the library, shows progress and prints."""
 
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated, cast
 
@@ -28,7 +29,7 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line; wrong usage and an InputError become one line on stderr and exit code 2."""
+    """Run the command line; wrong usage, an InputError or a full disk become one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -46,11 +47,17 @@ def main() -> None:
         from jaxnas.runtime.distributed import leave
 
         leave(2)
+    except BrokenPipeError:  # the reader of stdout has seen enough
+        sys.exit(1)
+    except OSError as error:  # of a stream: files are read and written by functions that raise InputError
+        _print_error(f"cannot write to {error.filename or 'standard output'}: {error.strerror or error}")
+        sys.exit(2)
     sys.exit(code)  # None, or the code of a typer.Exit
 
 
 def _print_error(message: str) -> None:
-    status.print(f"error: {message}", style="bold red", highlight=False, soft_wrap=True)
+    with suppress(OSError):  # stderr on a full disk
+        status.print(f"error: {message}", style="bold red", highlight=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)

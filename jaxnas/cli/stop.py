@@ -1,8 +1,9 @@
-"""End a command at Ctrl-C."""
+"""End a command at Ctrl-C, or at the signal SIGTERM that job schedulers send."""
 
 import _thread
 import os
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from jaxnas.cli.progress import status
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """End the command at Ctrl-C in the body with exit code 130 and one line that names the command to resume with.
+    """End the command at Ctrl-C or SIGTERM in the body with one line that names the command to resume with.
+
+    The exit code is 130 or 143, as of a shell.
 
     JAX has a callback in Python's garbage collector, where an exception is lost: a Ctrl-C there is repeated a moment
     later.
@@ -26,7 +29,15 @@ def stoppable() -> Iterator[None]:
         else:
             sys.__unraisablehook__(lost)
 
+    received = [signal.SIGINT]
+
+    def end(number: int, frame: object) -> None:
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
     before, sys.unraisablehook = sys.unraisablehook, repeat_interrupt
+    in_main_thread = threading.current_thread() is threading.main_thread()  # others cannot set a handler
+    before_signal = signal.signal(signal.SIGTERM, end) if in_main_thread else None
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -35,9 +46,11 @@ def stoppable() -> Iterator[None]:
         )
         status.print(f"{start} {this_command()}", highlight=False, soft_wrap=True)
         sys.stdout.flush()
-        os._exit(130)  # JAX that was interrupted while it compiled may crash as Python shuts down
+        os._exit(128 + received[-1])  # JAX that was interrupted while it compiled may crash as Python shuts down
     finally:
         sys.unraisablehook = before
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before_signal)
 
 
 @contextmanager

@@ -193,15 +193,14 @@ def run_seeds(
         on_host: tuple[History, Float[np.ndarray, " M"]] = jax.tree.map(np.asarray, finished)
         return on_host
 
-    results = []
-    with one_blas_thread(), ThreadPoolExecutor(num_cores()) as threads:
-        try:
+    results, threads = [], ThreadPoolExecutor(num_cores())
+    try:
+        with one_blas_thread():
             for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
                 _replay(history, ledger)
                 results.append(ledger.result(method.name, weights, seed, method_settings(chosen)))
-        except BaseException:  # Ctrl-C too: do not wait for the seeds that have not begun
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    finally:  # after Ctrl-C too: wait neither for the program that runs nor for the seeds that have not begun
+        threads.shutdown(wait=False, cancel_futures=True)
     return results
 
 
