@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int8, Int64
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.spaces.space import SearchSpace, check_archs, to_index
+from jaxnas.spaces.space import SearchSpace, check_archs, tidy, to_index
 
 OP_NAMES = (
     "max_pool_3x3",
@@ -59,7 +59,7 @@ def parse(text: str) -> Int8[np.ndarray, "24"]:
 def _read(text: str) -> dict[str, list[object]]:
     """Return the fields of a genotype as lists."""
     try:
-        call = ast.parse(re.sub(r"^\s*\w+\s*=\s*(?=Genotype)", "", text).strip(), mode="eval").body
+        call = ast.parse(re.sub(r"^\s*\w+\s*=\s*(?=Genotype)", "", tidy(text)).strip(), mode="eval").body
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
             raise ValueError("no Genotype")
         return {str(keyword.arg): _read_list(keyword.value) for keyword in call.keywords}

@@ -38,7 +38,7 @@ def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> Searc
     example = SEPARATOR.join(str(options[0]) for options in choices)
 
     def parse(text: str) -> Int8[np.ndarray, " D"]:
-        parts = text.strip().split(SEPARATOR)
+        parts = text.strip().strip("\ufeff").strip().split(SEPARATOR)
         if len(parts) != len(choices):
             raise InputError(
                 f"architecture {text!r:.80} must have {len(choices)} options, like {example!r}, got {len(parts)}"

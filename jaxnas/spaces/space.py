@@ -5,6 +5,7 @@ An architecture is an int8 vector [D] with one option per decision; several are 
 
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -155,6 +156,23 @@ def enumerate_archs(space: SearchSpace) -> Int8[np.ndarray, "A D"]:
             f"got {space.size}; draw a sample instead"
         )
     return from_index(space, np.arange(space.size))
+
+
+_SCALAR = re.compile(r"\b(?:np|numpy|jnp)\.\w+\(([^()]*)\)")
+
+
+def tidy(text: str) -> str:
+    """Return the text of an architecture as programs print it, without what surrounds or hides the architecture.
+
+    It removes a byte order mark, white space and quotes at the ends, and the names of types around scalars, which NumPy
+    2 prints, as in `np.int64(0)`.
+    """
+    plain = re.sub(r"^np\.str_\((.*)\)$", r"\1", text.strip().strip("\ufeff").strip(), flags=re.DOTALL)
+    while (shorter := _SCALAR.sub(r"\1", plain)) != plain:
+        plain = shorter
+    if len(plain) >= 2 and plain[0] == plain[-1] and plain[0] in "'\"":
+        plain = plain[1:-1]
+    return plain.strip()
 
 
 def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndarray, "num D"]:

@@ -1,5 +1,7 @@
 """Properties of every space, on architectures that hypothesis chooses."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnas.errors import InputError
-from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, mutate, to_index
+from jaxnas.spaces import DARTS, NASBENCH201, SPACES, SearchSpace, check_archs, from_index, mutate, to_index
 from jaxnas.spaces.declared import choice_space
 
 DECLARED = choice_space("declared", ((8, 16, 32), ("conv", "pool"), ("only",), (1, 2, 3, 4, 5)))
@@ -80,3 +82,44 @@ def test_a_declared_space_reads_what_it_writes(choices, data):
 def test_an_option_that_could_not_be_read_back_is_refused(option):
     with pytest.raises(InputError, match="must differ, without ':' or white space at the ends"):
         choice_space("bad", ((option, "b"),))
+
+
+@every_space
+@few
+@given(data=st.data())
+def test_what_surrounds_a_text_is_ignored(space, data):
+    """As files begin with a byte order mark, tables have spaces, and programs print quotes and types of NumPy."""
+    (arch, *_) = draw_archs(data, space)
+    text = space.format(arch)
+    shapes = ["\ufeff{}", " {}\r\n"] if space is DECLARED else ["\ufeff{}", " {}\r\n", "'{}'", '"{}"', "np.str_('{}')"]
+    shape = data.draw(st.sampled_from(shapes))
+    if "'" in text:
+        shape = shape.replace("'", '"')
+    np.testing.assert_array_equal(space.parse(shape.format(text)), arch)
+
+
+@few
+@given(data=st.data())
+def test_a_genotype_that_numpy_2_prints_is_read(data):
+    (arch, *_) = draw_archs(data, DARTS)
+    text = re.sub(r"\d+(?=\))", lambda digit: f"np.int64({digit[0]})", DARTS.format(arch))
+    assert "np.int64(" in text
+    np.testing.assert_array_equal(DARTS.parse(text), arch)
+
+
+@few
+@given(data=st.data())
+def test_spaces_inside_a_text_of_nasbench201_are_ignored(data):
+    (arch, *_) = draw_archs(data, NASBENCH201)
+    text = NASBENCH201.format(arch)
+    np.testing.assert_array_equal(NASBENCH201.parse(text.replace("+", " + ").replace("|", " | ")), arch)
+
+
+def test_six_numbers_of_naslib():
+    """Its ops in its order of edges 1-2, 1-3, 1-4, 2-3, 2-4, 3-4, written out by hand."""
+    text = "|avg_pool_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|none~1|nor_conv_1x1~2|"
+    for given_text in ("(4, 0, 2, 3, 1, 3)", "[4,0,2,3,1,3]", "(np.int64(4), 0, 2, 3, 1, 3)"):
+        assert NASBENCH201.format(NASBENCH201.parse(given_text)) == text
+    for wrong in ("(4, 0, 2, 3, 1)", "(5, 0, 2, 3, 1, 3)", "4 0 2 3 1 3", "(4, 0, 2, 3, 1, 3"):
+        with pytest.raises(InputError):
+            NASBENCH201.parse(wrong)
