@@ -3,16 +3,21 @@
     python experiments/exports.py   # writes experiments/results/exports.{md,json}; needs jaxnas[export]
 
 The largest difference of logits over 32 images and two architectures, relative to the largest logit (or 1), in float32,
-before and after training: "untrained" has the initial params and statistics, "trained" has drawn ones that stand for
-those of a training, as a real training of every network would show nothing else.
+before and after training: "untrained" has the initial params and statistics, "trained" has drawn gammas, betas and
+statistics, as they are after a training.
 """
 
+import importlib.util
+import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxnas.models.export import EXPORTS, export_model
 from jaxnas.models.model import Model, make_model
 from jaxnas.networks import (
     DARTSNetwork,
@@ -24,7 +29,10 @@ from jaxnas.networks import (
     init_variables,
 )
 from jaxnas.networks.declared.network import Cell, Choose, Conv, Dense, Pool, Repeat, Residual, Skip, Zero, choice
+from jaxnas.report import save_results
+from jaxnas.spaces import sample
 
+RESULTS = Path(__file__).parent / "results"
 SMALL = {"num_classes": 3, "channels": 4, "cells_per_stage": 1}
 WIDTH = choice(8, 16, 4)
 BLOCKS = (
@@ -85,3 +93,69 @@ def cut_out(network: SearchNetwork, variables: Mapping[str, Any], arch: np.ndarr
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
     """Return the largest difference, relative to the largest expected value or 1."""
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+
+
+def outputs(model: Model, to: str, folder: Path, images: np.ndarray) -> np.ndarray:
+    """Export a model, and return the logits of the exported network."""
+    first = export_model(model, to, folder)[0]
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    if to == "torch":
+        import torch
+
+        with torch.no_grad():
+            return np.asarray(_load(first).load_model()(torch.tensor(channels_first)))
+    if to == "onnx":
+        import onnxruntime
+
+        return np.asarray(onnxruntime.InferenceSession(str(first)).run(None, {"images": channels_first})[0])
+    if to == "flax":
+        code = _load(first)
+        return np.asarray(jax.jit(code.Network().apply)(code.load_variables(), images))
+    return np.asarray(jax.export.deserialize(bytearray(first.read_bytes())).call(images))
+
+
+def compare(name: str, *, trained: bool, folder: Path, archs: int = 2) -> list[dict[str, Any]]:
+    """Return the largest difference of each format from the supernet, for one case."""
+    network, pixels = CASES[name]
+    images, found = draw_images(pixels), dict.fromkeys(("jaxnas", *EXPORTS), 0.0)
+    for number, arch in enumerate(sample(network.space, archs, seed=0)):
+        variables = draw_variables(network, arch, pixels, trained=trained)
+        model, expected = cut_out(network, variables, arch, pixels), reference(network, variables, images, arch)
+        found["jaxnas"] = max(found["jaxnas"], difference(model.logits(images), expected))
+        for to in EXPORTS:
+            values = outputs(model, to, folder / str(number) / to, images)
+            found[to] = max(found[to], difference(values, expected))
+    return [{"case": name, "trained": trained, "to": to, "difference": value} for to, value in found.items()]
+
+
+def _load(path: Path) -> Any:
+    """Import the module of a file."""
+    spec = importlib.util.spec_from_file_location("exported", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    """Compare every case before and after training, and write the table."""
+    rows: list[dict[str, Any]] = []
+    for name in CASES:
+        for trained in (False, True):
+            with tempfile.TemporaryDirectory() as folder:
+                rows += compare(name, trained=trained, folder=Path(folder))
+            print(*(f"{row['to']} {row['difference']:.0e}" for row in rows[-1 - len(EXPORTS) :]), name, flush=True)
+    formats = ("jaxnas", *EXPORTS)
+    lines = [f"| network | params | {' | '.join(formats)} |", f"|---|---|{'---|' * len(formats)}"]
+    for start in range(0, len(rows), len(formats)):
+        group = rows[start : start + len(formats)]
+        values = " | ".join(f"{row['difference']:.0e}" for row in group)
+        lines.append(f"| {group[0]['case']} | {'trained' if group[0]['trained'] else 'untrained'} | {values} |")
+    versions = {package: version(package) for package in ("jaxnas", "jax", "flax", "torch", "onnx", "onnxruntime")}
+    text = "\n".join(["# Exports", "", *__doc__.splitlines()[4:], "", *lines, ""])
+    save_results(RESULTS, "exports", {"versions": versions, "rows": rows}, text)
+
+
+if __name__ == "__main__":
+    main()

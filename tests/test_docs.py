@@ -49,6 +49,7 @@ MARKS = {
     "tutorials/read-a-report.md": pytest.mark.slow,
     "tutorials/reproduce-the-paper.md": (pytest.mark.data, pytest.mark.slow),
     "tutorials/scale-out.md": pytest.mark.slow,
+    "tutorials/train-and-export.md": pytest.mark.slow,
 }
 
 
@@ -112,6 +113,9 @@ def test_code_of_pages_runs_and_prints_what_they_say(page, tmp_path, monkeypatch
         request.getfixturevalue("data_folder")
     if page == "tutorials/scale-out.md":
         require_installed("ray")
+    if page == "tutorials/train-and-export.md":
+        require("torch")
+        require("onnx")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     with socket.socket() as found:

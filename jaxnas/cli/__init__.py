@@ -7,7 +7,9 @@ from typing import Annotated, cast
 
 import typer
 
+from jaxnas.cli.export import export
 from jaxnas.cli.lists import data_app, list_proxies
+from jaxnas.cli.predict import predict
 from jaxnas.cli.progress import status
 from jaxnas.cli.report import report
 from jaxnas.cli.score import score
@@ -22,7 +24,7 @@ UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
 app = typer.Typer(
     pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
 )
-for command in (score, search, train, compare, report):
+for command in (score, search, train, predict, export, compare, report):
     app.command()(command)
 app.command("proxies")(list_proxies)
 app.add_typer(data_app, name="data")

@@ -206,7 +206,7 @@ class BarReporter:
     def _train(self, at: TrainingProgress) -> None:
         num = len(at.candidates)
         name = f"training {num} together" if num > 1 else "training"
-        losses, accuracies = _joined(at.loss, ".3f"), _joined(at.accuracy, ".1f")
+        losses, accuracies = _joined(at.loss.tolist(), ".3f"), _joined(at.accuracy.tolist(), ".1f")
         epoch = f"epoch {at.epoch} of {at.epochs}"
         if status.is_terminal:  # where the end may be cropped
             detail = f"loss {losses}, {accuracies} %, {epoch}"

@@ -4,9 +4,11 @@ import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
@@ -95,8 +97,7 @@ def find_model(folder: Path | str) -> Path:
 
 def flatten(variables: Variables) -> dict[str, np.ndarray]:
     """Return the tensors by path, such as "params/stem/conv1/kernel"."""
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {"/".join(str(key.key) for key in path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+    return {path: np.ascontiguousarray(leaf) for path, leaf in _by_path(variables).items()}
 
 
 def _read_variables(path: Path) -> Variables:
@@ -119,8 +120,9 @@ def _check_tensors(model: Model, path: Path) -> None:
     images = jax.ShapeDtypeStruct((1, *model.image_shape), np.float32)
     with jax.enable_x64(False):
         logits, variables = jax.eval_shape(PlainNetwork(model.graph).init_with_output, jax.random.key(0), images)
-    wanted = {name: leaf.shape for name, leaf in _shapes(variables).items()}
-    found = {name: leaf.shape for name, leaf in flatten(model.variables).items()}
+    wanted, found = (
+        {path: leaf.shape for path, leaf in _by_path(tree).items()} for tree in (variables, model.variables)
+    )
     if differing := sorted(name for name in wanted | found if wanted.get(name) != found.get(name)):
         name = differing[0]
         raise InputError(f"{path}: tensor {name} must have shape {wanted.get(name)}, got {found.get(name)}")
@@ -128,7 +130,8 @@ def _check_tensors(model: Model, path: Path) -> None:
         raise InputError(f"{path}: {len(model.class_names)} class names for {logits.shape[-1]} outputs")
 
 
-def _shapes(variables: Variables) -> dict[str, jax.ShapeDtypeStruct]:
+def _by_path(variables: PyTree) -> dict[str, Any]:
+    """Return arrays, or their shapes alone, by the keys that lead to them."""
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
 

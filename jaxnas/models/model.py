@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int8, Int32, PyTree, Shaped
+from jaxtyping import Array, Float, Float32, Int8, Int32, PyTree
+from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
 from jaxnas.models.builder import GraphBuilder, Tensors, Variables
@@ -86,7 +87,7 @@ class Model:
         """
         return PlainNetwork(self.graph)
 
-    def predict(self, images: Shaped[np.ndarray, "N ..."]) -> Int32[np.ndarray, " N"]:
+    def predict(self, images: ArrayLike) -> Int32[np.ndarray, " N"]:
         """Return the most probable class of each image, as its place in `class_names`.
 
         Args:
@@ -99,14 +100,14 @@ class Model:
         classes: np.ndarray = self.logits(images).argmax(-1)
         return classes.astype(np.int32)
 
-    def predict_proba(self, images: Shaped[np.ndarray, "N ..."]) -> Float32[np.ndarray, "N K"]:
+    def predict_proba(self, images: ArrayLike) -> Float32[np.ndarray, "N K"]:
         """Return the probabilities of the classes: the softmax of `logits`; see `predict` for the arguments."""
         logits = self.logits(images)
         shifted = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities: np.ndarray = shifted / shifted.sum(-1, keepdims=True)
         return probabilities
 
-    def logits(self, images: Shaped[np.ndarray, "N ..."]) -> Float32[np.ndarray, "N K"]:
+    def logits(self, images: ArrayLike) -> Float32[np.ndarray, "N K"]:
         """Return the outputs of the network in float32; see `predict` for the arguments."""
         checked = self.check_images(images)
         outputs = []
@@ -115,7 +116,7 @@ class Model:
                 chunk = checked[start : start + _BATCH]
                 size = len(chunk) if len(checked) <= _BATCH else _BATCH
                 filled = np.pad(chunk, ((0, size - len(chunk)), (0, 0), (0, 0), (0, 0)))
-                outputs.append(np.asarray(_apply(self.flax_module, self.variables, filled))[: len(chunk)])
+                outputs.append(np.asarray(_apply(self.flax_module, self.variables, jnp.asarray(filled)))[: len(chunk)])
         return np.concatenate(outputs) if outputs else np.zeros((0, len(self.class_names)), np.float32)
 
     def save(self, folder: Path | str) -> None:
@@ -124,34 +125,34 @@ class Model:
 
         save_model(self, folder)
 
-    def check_images(self, images: Shaped[np.ndarray, "N ..."]) -> Float32[np.ndarray, "N H W C"]:
+    def check_images(self, images: ArrayLike) -> Float32[np.ndarray, "N H W C"]:
         """Return images in [0, 1] in the shape that the network takes.
 
         Raises:
           InputError: the images have another shape, dtype or range.
         """
-        images = np.asarray(images)
+        values = np.asarray(images)
         is_row = self.image_shape[:2] == (1, 1)
-        if is_row and images.ndim == 2:
-            images = images[:, None, None]
-        if images.ndim == 3:
-            images = images[..., None]
-        if images.shape[1:] != self.image_shape or images.dtype.kind not in "uif":
+        if is_row and values.ndim == 2:
+            values = values[:, None, None]
+        if values.ndim == 3:
+            values = values[..., None]
+        if values.shape[1:] != self.image_shape or values.dtype.kind not in "uif":
             shown = ", ".join(map(str, self.image_shape))
-            raise InputError(f"images must be numbers [N, {shown}], got {images.dtype} of shape {images.shape}")
-        if images.dtype == np.uint8:
-            scaled: np.ndarray = images / np.float32(255)
+            raise InputError(f"images must be numbers [N, {shown}], got {values.dtype} of shape {values.shape}")
+        if values.dtype == np.uint8:
+            scaled: np.ndarray = values / np.float32(255)
             return scaled
-        low, high = (images.min(), images.max()) if images.size else (0, 0)
+        low, high = (values.min(), values.max()) if values.size else (0, 0)
         if not np.isfinite([low, high]).all() or not (is_row or (low >= 0 and high <= 1)):
             raise InputError(
                 f"images must be uint8 or finite floats in [0, 1], got {low} to {high}: the model standardises them"
             )
-        return images.astype(np.float32)
+        return values.astype(np.float32)
 
 
 @partial(jax.jit, static_argnames="module")
-def _apply(module: PlainNetwork, variables: Variables, images: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
+def _apply(module: PlainNetwork, variables: PyTree, images: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
     return jnp.asarray(module.apply(variables, images))
 
 

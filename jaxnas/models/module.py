@@ -98,7 +98,7 @@ _OPS: dict[str, Callable[..., Array]] = {
     "relu": lambda layer, x: nn.relu(x),
     "add": lambda layer, *xs: sum(xs[1:], xs[0]),
     "concat": lambda layer, *xs: jnp.concatenate(xs, axis=-1),
-    "zeros": lambda layer, x: jnp.zeros((len(x), *layer.shape), x.dtype),
+    "zeros": lambda layer, x: jnp.zeros((x.shape[0], *layer.shape), x.dtype),
     "shift": lambda layer, x: jnp.pad(x[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0))),
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,

@@ -31,7 +31,7 @@ def fit_to_images(config: TrainingConfig, counts: Sequence[int]) -> TrainingConf
     by_epochs = config.epochs > 0
     share = config.validation_fraction or (1 / 2 if by_epochs or sum(counts) >= LARGE_SET else 1 / 3)
     images = sum(count - num_validation(count, share) for count in counts)
-    batch_size = config.batch_size or (BATCH_SIZE if by_epochs and images >= BATCH_SIZE else _small_batch(images))
+    batch_size = config.batch_size or (BATCH_SIZE if by_epochs and images >= BATCH_SIZE else small_batch(images))
     steps = max(1, images // batch_size)
     epochs = config.epochs or max(MIN_EPOCHS, math.ceil((100 + 10 * len(counts)) / steps))
     return replace(config, validation_fraction=share, batch_size=batch_size, epochs=epochs)
@@ -42,6 +42,6 @@ def num_validation(count: int, fraction: float) -> int:
     return max(1, min(round(fraction * count), count - 1))
 
 
-def _small_batch(images: int) -> int:
+def small_batch(images: int) -> int:
     """Return the largest power of two from 2 to 64 of which there are four minibatches, 2 if there is none."""
     return max(2, min(BATCH_SIZE, 1 << max(1, images // 4).bit_length() - 1))

@@ -10,6 +10,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, SearchNetwork
 from jaxnas.networks.params import describe
 from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.fit import small_batch
 from jaxnas.objectives.recipes import get_recipe
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.inputs import load_standardized
@@ -53,7 +54,7 @@ def inherit(
 
     The hyperparameters are those of the published recipe. For images that the recipe is not for, the shift of crops and
     the side of cutout keep their share of the image, images are mirrored only if they were in the search, and a batch
-    has at most a quarter of the training images.
+    has at most 64 images and a quarter of the set.
 
     Raises:
       InputError: a setting does not fit, or network or images cannot be read back.
@@ -106,6 +107,9 @@ def _training(
     known = [field.name for field in fields(TrainingConfig)]
     if unknown := [name for name in given if name not in (*known, *SIZES)]:
         raise InputError(f"`{unknown[0]}` must be one of {', '.join([*SIZES, *known])}")
+    for name in ("epochs", "batch_size"):  # 0 stands for a short training there, which compares candidates
+        if given.get(name) == 0:
+            raise InputError(f"training `{name}` must be at least 1, got 0")
     recipe, searched = get_recipe(selected.space).training, selected.config["training"]
     fitted: Record = {}
     if images.name not in _FLIPPED:
@@ -114,7 +118,7 @@ def _training(
             "crop_padding": recipe.crop_padding * side // RECIPE_SIDE,
             "cutout": recipe.cutout * side // RECIPE_SIDE,
             "flip": bool(searched.get("flip", False)),
-            "batch_size": min(recipe.batch_size, max(2, len(images.train_labels) // 4)),
+            "batch_size": min(recipe.batch_size, small_batch(len(images.train_labels))),
         }
     chosen: Record = {**fitted, **{name: value for name, value in given.items() if name in known}}
     training = replace(recipe, **chosen)

@@ -106,15 +106,19 @@ class Run(NamedTuple):
 
         return train_run(self._saved(), **settings)
 
-    def model(self) -> "Model":
-        """Return the trained model of the selected architecture, which `train` made.
+    def model(self, *, trained: bool = True) -> "Model":
+        """Return the network of the selected architecture alone, which `train` trained.
+
+        Args:
+          trained: False returns it with the params of its initialisation, which needs no training.
 
         Raises:
           InputError: it has not been trained.
         """
         from jaxnas.models.files import load_model
+        from jaxnas.run.train import untrained_model
 
-        return load_model(self._saved())
+        return load_model(self._saved()) if trained else untrained_model(self._saved())
 
     def _saved(self) -> Path:
         if self.folder is None:

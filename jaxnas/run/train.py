@@ -13,7 +13,7 @@ from jaxtyping import Int8
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
 from jaxnas.models.model import Model, make_model
-from jaxnas.networks import NETWORKS, SearchNetwork, num_params
+from jaxnas.networks import NETWORKS, SearchNetwork, init_variables, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.fit import fit_to_images
@@ -133,6 +133,21 @@ def train_run(
     """
     job = inherit(folder, data=data, network=network, data_folder=data_folder, on_event=on_event, **settings)
     return train_job(job, Path(out or Path(folder, TRAINED)), on_event=on_event)
+
+
+def untrained_model(folder: Path | str, *, data_folder: Path | None = None) -> Model:
+    """Return the network of the architecture that a search selected, as the first step of `train_run` finds it.
+
+    Raises:
+      InputError: network or images of the search cannot be read back.
+    """
+    job = inherit(folder, data_folder=data_folder)
+    arch, shape = job.network.space.parse(job.config.arch), job.data.train_images.shape[1:]
+    variables = init_variables(job.network, shape, len(arch), job.config.training.seed)
+    variables["params"] = job.network.params_for(variables["params"], arch)
+    data, about = job.data, {"data": job.data.name, "test_accuracy": None}
+    given = {"mean": data.mean, "std": data.std}
+    return make_model(job.network, arch, variables, shape, class_names=data.class_names, about=about, **given)
 
 
 def train_job(job: Inherited, folder: Path, *, on_event: Listener = ignore) -> TrainedArch:

@@ -72,6 +72,7 @@ DownloadName = Literal["cifar10", "cifar100", "robot"]
 TableName = Literal["nasbench201"]
 Task = Literal["class_scene", "class_object", "room_layout", "jigsaw", "segmentsemantic", "normal", "autoencoder"]
 Tracker = Literal["tensorboard", "mlflow"]
+ExportName = Literal["flax", "torch", "onnx", "stablehlo"]
 
 PLUGIN_GROUP = "jaxnas.plugins"
 """The group of entry points by which installed packages name the modules of their plugins."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import jaxnas
 from jaxnas import cli
@@ -82,6 +83,20 @@ def test_train_takes_the_selected_architecture_and_resumes(run, tmp_path):
     assert selected in out
     assert "2 of 2 epochs" in out
     assert f"from {search}: nasbench201, channels 2, cells_per_stage 1, digits" in err
+    Image.new("RGB", (20, 30), "red").save(tmp_path / "red.png")
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG")
+    code, predicted, warned = run("predict", search, "red.png", "torn.png", "--csv")
+    assert (code, predicted.splitlines()[0]) == (0, "file,class,probability,0,1,2,3,4,5,6,7,8,9")
+    assert len(predicted.splitlines()) == 2
+    assert "torn.png is skipped" in warned
+    code, predicted, _ = run("predict", search, "red.png", "--json")
+    assert sum(json.loads(predicted)["probabilities"].values()) == pytest.approx(1)
+    assert run("predict", search, "red.png")[1].startswith("red.png  ")
+    assert run("predict", search, "torn.png")[0] == 2
+    code, exported, _ = run("export", search, "--to", "torch")
+    assert (code, (tmp_path / search / "torch" / "model.safetensors").exists()) == (0, True)
+    assert "parameters, images [N, 8, 8, 1], 10 classes" in exported
+    assert run("export", search, "--to", "flax", "--untrained", "--out", "untrained")[0] == 0
     assert jaxnas.load_model(tmp_path / search).arch == selected
     record = json.loads((tmp_path / search / "trained" / "result.json").read_text())
     assert (record["config"]["arch"], record["config"]["training"]["learning_rate"]) == (selected, 0.1)
@@ -392,6 +407,11 @@ def test_data_lists_every_set(run):
         (["train", "nonsense"], "'nonsense' is neither a folder of a search nor an architecture"),
         (["train", "two  spaces"], "'two  spaces' is neither a folder of a search nor an architecture"),
         (["train", "."], "no finished search in .: it has no result.json"),
+        (["predict", ".", "a.png"], "no trained model in .: give a folder of a model"),
+        (["predict", ".", "a.png", "--csv", "--json"], "`--csv` and `--json` exclude each other"),
+        (["export", ".", "--to", "torch"], "no trained model in .: give a folder of a model"),
+        (["export", ".", "--to", "tensorflow"], "unknown export 'tensorflow': choose from flax, torch"),
+        (["export", "."], "Missing option '--to'"),
         (["train", "|nothing~0|+", "nasbench201"], "|nothing~0|+"),
         (["train", "|nothing~0|+", "--space", "nasbench201"], "|nothing~0|+"),
         (["train", FIRST, "darts", "--space", "nasbench201"], "space darts and --space nasbench201 differ"),

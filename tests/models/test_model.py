@@ -13,6 +13,7 @@ from jaxnas.errors import InputError
 from jaxnas.models.builder import GraphBuilder, Tensors
 from jaxnas.models.graph import graph_from_record
 from jaxnas.models.model import make_model
+from jaxnas.networks.declared.ops import Op
 from jaxnas.spaces import sample
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts, not a package
@@ -133,7 +134,18 @@ def test_layers_that_do_not_reach_the_output_are_dropped():
     np.testing.assert_array_equal(builder.variables["params"]["one"]["conv1"]["kernel"], 2 * kernel)
 
 
-@pytest.mark.parametrize(("change", "message"), [({"norm": "none"}, "norm='all'"), ({"blocks": (object(),)}, "object")])
+class Unknown(Op):
+    """An op of a user."""
+
+    label = "unknown"
+
+    def apply(self, tensors, x, mode):
+        return x, None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"norm": "none"}, "norm='all'"), ({"blocks": (Unknown(),)}, "Unknown")]
+)
 def test_networks_without_a_description_are_refused(case, change, message):
     _, _, (network, variables, _, arch) = case
     with pytest.raises(InputError, match=message):

@@ -44,7 +44,7 @@ def test_a_declared_space_and_arrays_are_read_back(run):
     assert (job.config.space, job.config.arch, job.data.class_names) == ("mine", run.selected, ("cat", "dog", "owl"))
     np.testing.assert_array_equal(job.data.train_images, draw_data().train_images)
     assert (job.config.training.batch_size, job.config.training.crop_padding, job.config.training.flip) == (
-        12,
+        8,
         0,
         False,
     )

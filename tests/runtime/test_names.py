@@ -8,6 +8,7 @@ import pytest
 
 from jaxnas.data.catalogue import DATASETS
 from jaxnas.data.tasks import TASKS
+from jaxnas.models.export import EXPORTS
 from jaxnas.proxies import PROXIES, PROXY_SETS, expand_names, passes_of
 from jaxnas.report.tracking import TRACKERS, track
 from jaxnas.run.config import run_config
@@ -37,6 +38,7 @@ from jaxnas.table.normalize import NORMALIZATIONS
         "TableName": ["nasbench201"],
         "Task": TASKS,
         "Tracker": TRACKERS,
+        "ExportName": EXPORTS,
     }.items(),
 )
 def test_an_alias_lists_the_names_of_the_library(alias, expected):

@@ -1,0 +1,100 @@
+"""Flax: a readable linen module in model.py, and its variables in model.safetensors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.numpy import save as tensor_bytes
+
+from jaxnas.models.export.code import calls, distinct_blocks, heading, indent, name_classes, shown, statements, terms
+from jaxnas.models.files import flatten
+from jaxnas.models.graph import Block, Layer
+from jaxnas.models.model import Model
+from jaxnas.runtime.files import atomic_write
+
+_LOADER = '''
+
+def load_variables(path=Path(__file__).with_name("model.safetensors")):
+    """Return the variables of a file: the collections "params" and "batch_stats"."""
+    variables = {"params": {}, "batch_stats": {}}
+    for name, tensor in load_file(path).items():
+        collection, block, layer, kind = name.split("/")
+        variables[collection].setdefault(block, {}).setdefault(layer, {})[kind] = tensor
+    return variables
+'''
+
+
+def write_flax(model: Model, folder: Path) -> list[Path]:
+    """Write model.py, which needs flax and safetensors alone, and model.safetensors; return their paths."""
+    code, tensors = folder / "model.py", folder / "model.safetensors"
+    with atomic_write(tensors) as partial:
+        partial.write_bytes(tensor_bytes(flatten(model.variables)))
+    with atomic_write(code) as partial:
+        partial.write_text(flax_code(model))
+    return [code, tensors]
+
+
+def flax_code(model: Model) -> str:
+    """Return the source of the module."""
+    graph, names = model.graph, name_classes(model.graph)
+    text = heading(model, "Flax", shown(graph.image_shape, channels_first=False))
+    text += '\n\n    logits = Network().apply(load_variables(), images)\n"""\n\n'
+    text += (
+        "from functools import partial\nfrom pathlib import Path\n\nimport flax.linen as nn\nimport jax.numpy as jnp\n"
+    )
+    text += "from safetensors.flax import load_file\n\n"
+    text += f"CLASSES = {list(graph.class_names)!r}\nMEAN = [{terms(graph.mean)}]\nSTD = [{terms(graph.std)}]\n"
+    text += "\nNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)\n"
+    for block in distinct_blocks(graph):
+        text += _class_of(block, names[block.name])
+    text += '\n\nclass Network(nn.Module):\n    """The whole network; `train` normalises by the minibatch."""\n\n'
+    text += "    train: bool = False\n\n    def setup(self):\n"
+    text += indent([f"self.{block.name} = {names[block.name]}(self.train)" for block in graph.blocks], 2)
+    text += "\n    def __call__(self, images):\n"
+    return text + indent(["images = (images - jnp.array(MEAN)) / jnp.array(STD)", *calls(graph)], 2) + _LOADER
+
+
+def _class_of(block: Block, name: str) -> str:
+    """Return the class of a block."""
+    inputs = " and ".join(shown(shape, channels_first=False) for shape in block.shapes)
+    output = shown(block.layers[-1].shape, channels_first=False)
+    text = f'\n\nclass {name}(nn.Module):\n    """Maps {inputs} to {output}."""\n\n    train: bool\n\n'
+    text += f"    @nn.compact\n    def __call__(self, {', '.join(block.arguments)}):\n"
+    return text + indent(statements(block, _value, ("relu", "shift", "halve")), 2)
+
+
+def _value(layer: Layer, inputs: Sequence[str]) -> str:
+    """Return the expression of a layer."""
+    x, name = inputs[0], f'name="{layer.name}"'
+    if layer.op == "conv":
+        return f"{_conv(layer)}({x})"
+    if layer.op == "norm":
+        affine = "" if layer.setting("affine") else "use_scale=False, use_bias=False, "
+        return f"Norm(not self.train, {affine}{name})({x})"
+    if layer.op == "dense":
+        return f"nn.Dense({layer.setting('features')}, {name})({x})"
+    if layer.op == "zeros":
+        return f"jnp.zeros(({x}.shape[0], {', '.join(map(str, layer.shape))}))"
+    if layer.op in ("avg_pool", "max_pool"):
+        stride, rest = layer.setting("stride"), ", count_include_pad=False" if layer.op == "avg_pool" else ""
+        return f"nn.{layer.op}({x}, (3, 3), ({stride}, {stride}), [(1, 1), (1, 1)]{rest})"
+    return {
+        "relu": f"nn.relu({x})",
+        "add": " + ".join(inputs),
+        "concat": f"jnp.concatenate(({', '.join(inputs)}), axis=-1)",
+        "shift": f"jnp.pad({x}[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))",
+        "halve": f'nn.avg_pool({x}, (2, 2), (2, 2), "SAME", count_include_pad=False)',
+        "mean": f"{x}.mean((1, 2))",
+    }[layer.op]
+
+
+def _conv(layer: Layer) -> str:
+    size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
+    options = {
+        "strides": (stride, 1),
+        "padding": (dilation * (size // 2), None),
+        "kernel_dilation": (dilation, 1),
+        "feature_group_count": (groups, 1),
+        "use_bias": (bool(layer.setting("bias")), True),
+    }
+    given = "".join(f", {key}={value}" for key, (value, default) in options.items() if value != default)
+    return f'nn.Conv({layer.setting("features")}, ({size}, {size}){given}, name="{layer.name}")'

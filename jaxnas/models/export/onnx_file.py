@@ -1,0 +1,169 @@
+"""ONNX: one file with the network, its tensors and the names of its classes."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxnas.errors import InputError
+from jaxnas.models.graph import Block, Layer, Shape
+from jaxnas.models.model import Model
+from jaxnas.networks.layers import BATCH_NORM_EPSILON
+from jaxnas.runtime.files import atomic_write
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 18, 9  # read by ONNX Runtime from 1.15 on
+
+
+def write_onnx(model: Model, folder: Path) -> list[Path]:
+    """Write model.onnx: float32 images [N, C, H, W] in [0, 1], "images", to "logits" [N, K]; return its path.
+
+    Raises:
+      InputError: the package onnx is missing.
+    """
+    if find_spec("onnx") is None:
+        raise InputError("the export to onnx needs the package onnx: pip install 'jaxnas[export]'")
+    import onnx
+
+    made = onnx_model(model)
+    onnx.checker.check_model(made, full_check=True)
+    path = folder / "model.onnx"
+    with atomic_write(path) as partial:
+        partial.write_bytes(made.SerializeToString())
+    return [path]
+
+
+def onnx_model(model: Model) -> "onnx.ModelProto":
+    """Return the model as a message of ONNX, whose metadata have the names of the classes and the architecture."""
+    from onnx import TensorProto, helper
+
+    graph = _OnnxGraph()
+    height, width, channels = model.image_shape
+    for name, values in (("mean", model.graph.mean), ("std", model.graph.std)):
+        graph.tensor(name, np.array(values, np.float32).reshape(1, channels, 1, 1))
+    graph.node("Sub", ["images", "mean"], "centred")
+    graph.node("Div", ["centred", "std"], "standardised")
+    outputs = {"images": "standardised"}
+    for block in model.graph.blocks:
+        outputs[block.name] = graph.add_block(block, [outputs[name] for name in block.inputs], model)
+    graph.node("Identity", [outputs[model.graph.blocks[-1].name]], "logits")
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", channels, height, width])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(model.class_names)])
+    body = helper.make_graph(graph.nodes, "network", [images], [logits], graph.initializers)
+    made = helper.make_model(
+        body,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="jaxnas",
+        producer_version=version("jaxnas"),
+    )
+    helper.set_model_props(made, {"classes": "\n".join(model.class_names), "space": model.space, "arch": model.arch})
+    return made
+
+
+class _OnnxGraph:
+    """Nodes and tensors under construction."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+
+    def tensor(self, name: str, values: np.ndarray) -> str:
+        """Add a constant tensor."""
+        from onnx import numpy_helper
+
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Add a node called as its output."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def add_block(self, block: Block, inputs: Sequence[str], model: Model) -> str:
+        """Add the layers of a block, and return the name of its output."""
+        values = dict(zip(block.arguments, inputs, strict=True))
+        shapes = dict(zip(block.arguments, block.shapes, strict=True))
+        for layer in block.layers:
+            name = f"{block.name}.{layer.name}"
+            params = model.variables["params"].get(block.name, {}).get(layer.name, {})
+            stats = model.variables["batch_stats"].get(block.name, {}).get(layer.name, {})
+            given, first = [values[x] for x in layer.inputs], shapes[layer.inputs[0]]
+            values[layer.name] = self._add(layer, name, given, first, {**params, **stats})
+            shapes[layer.name] = layer.shape
+        return values[block.layers[-1].name]
+
+    def _add(self, layer: Layer, name: str, inputs: list[str], shape: Shape, tensors: Mapping[str, np.ndarray]) -> str:
+        """Add one layer, whose first input has that shape, and return the name of its output."""
+        if layer.op == "conv":
+            return self._add_conv(layer, name, inputs, tensors)
+        if layer.op == "norm":
+            ones = np.ones(layer.shape[-1], np.float32)
+            order = {"scale": ones, "bias": 0 * ones, **tensors}
+            given = [self.tensor(f"{name}.{kind}", order[kind]) for kind in ("scale", "bias", "mean", "var")]
+            return self.node("BatchNormalization", [*inputs, *given], name, epsilon=BATCH_NORM_EPSILON)
+        if layer.op == "dense":
+            given = [self.tensor(f"{name}.{kind}", tensors[kind]) for kind in ("kernel", "bias")]
+            return self.node("Gemm", [*inputs, *given], name)
+        if layer.op in ("avg_pool", "max_pool"):
+            stride = layer.setting("stride")
+            window = {"kernel_shape": [3, 3], "strides": [stride, stride], "pads": [1, 1, 1, 1]}
+            return self.node("AveragePool" if layer.op == "avg_pool" else "MaxPool", inputs, name, **window)
+        if layer.op == "concat":
+            return self.node("Concat", inputs, name, axis=1)
+        if layer.op == "mean":
+            return self.node("Flatten", [self.node("GlobalAveragePool", inputs, f"{name}.pixels")], name)
+        if layer.op == "add":
+            return self.node("Sum", inputs, name)
+        if layer.op == "zeros":
+            return self._add_zeros(layer, name, inputs[0])
+        if layer.op == "shift":
+            return self._add_shift(name, inputs[0])
+        if layer.op == "halve":
+            return self._add_halve(name, inputs[0], (shape[0] % 2, shape[1] % 2))
+        return self.node("Relu", inputs, name)
+
+    def _add_conv(self, layer: Layer, name: str, inputs: list[str], tensors: Mapping[str, np.ndarray]) -> str:
+        size, stride, dilation, groups = (layer.setting(key) for key in ("size", "stride", "dilation", "groups"))
+        given = [self.tensor(f"{name}.kernel", tensors["kernel"].transpose(3, 2, 0, 1))]
+        if "bias" in tensors:
+            given.append(self.tensor(f"{name}.bias", tensors["bias"]))
+        return self.node(
+            "Conv",
+            [*inputs, *given],
+            name,
+            kernel_shape=[size, size],
+            strides=[stride, stride],
+            dilations=[dilation, dilation],
+            pads=[dilation * (size // 2)] * 4,
+            group=groups,
+        )
+
+    def _add_zeros(self, layer: Layer, name: str, x: str) -> str:
+        height, width, channels = layer.shape
+        count = self.node("Shape", [x], f"{name}.count", start=0, end=1)
+        rest = self.tensor(f"{name}.rest", np.array([channels, height, width]))
+        return self.node("ConstantOfShape", [self.node("Concat", [count, rest], f"{name}.shape", axis=0)], name)
+
+    def _add_shift(self, name: str, x: str) -> str:
+        far = np.iinfo(np.int64).max
+        bounds = {"starts": [1, 1], "ends": [far, far], "axes": [2, 3]}
+        given = [self.tensor(f"{name}.{key}", np.array(values)) for key, values in bounds.items()]
+        return self._pad(self.node("Slice", [x, *given], f"{name}.slice"), name, (1, 1), "constant")
+
+    def _add_halve(self, name: str, x: str, odd: tuple[int, int]) -> str:
+        """Repeat an odd last row or column, so that its smaller blocks have their mean."""
+        padded = self._pad(x, f"{name}.padded", odd, "edge") if any(odd) else x
+        return self.node("AveragePool", [padded], name, kernel_shape=[2, 2], strides=[2, 2])
+
+    def _pad(self, x: str, name: str, margins: tuple[int, int], mode: str) -> str:
+        pads = self.tensor(f"{name}.pads", np.array([0, 0, 0, 0, 0, 0, *margins]))
+        return self.node("Pad", [x, pads], name, mode=mode)

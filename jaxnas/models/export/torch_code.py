@@ -1,0 +1,131 @@
+"""PyTorch: a readable module in model.py, and its tensors in model.safetensors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save as tensor_bytes
+
+from jaxnas.models.export.code import calls, distinct_blocks, heading, indent, name_classes, shown, statements, terms
+from jaxnas.models.graph import Block, Layer, Shape
+from jaxnas.models.model import Model
+from jaxnas.runtime.files import atomic_write
+
+_LOADER = '''
+
+def load_model(path=Path(__file__).with_name("model.safetensors")):
+    """Return the network with the tensors of a file, ready to predict."""
+    network = Network()
+    network.load_state_dict(load_file(path))
+    return network.eval()
+'''
+
+
+def write_torch(model: Model, folder: Path) -> list[Path]:
+    """Write model.py, which needs torch and safetensors alone, and model.safetensors; return their paths."""
+    code, tensors = folder / "model.py", folder / "model.safetensors"
+    with atomic_write(tensors) as partial:
+        partial.write_bytes(tensor_bytes(torch_tensors(model)))
+    with atomic_write(code) as partial:
+        partial.write_text(torch_code(model))
+    return [code, tensors]
+
+
+def torch_tensors(model: Model) -> dict[str, np.ndarray]:
+    """Return the state dictionary of the module."""
+    tensors: dict[str, np.ndarray] = {}
+    for block, layers in model.variables["params"].items():
+        for layer, values in layers.items():
+            tensors |= {f"{block}.{layer}.{_NAMES[kind]}": _moved(kind, value) for kind, value in values.items()}
+    for block, layers in model.variables["batch_stats"].items():
+        for layer, values in layers.items():
+            tensors[f"{block}.{layer}.running_mean"] = values["mean"]
+            tensors[f"{block}.{layer}.running_var"] = values["var"]
+            tensors[f"{block}.{layer}.num_batches_tracked"] = np.zeros((), np.int64)
+    return tensors
+
+
+def torch_code(model: Model) -> str:
+    """Return the source of the module."""
+    graph, names = model.graph, name_classes(model.graph)
+    text = heading(model, "PyTorch", shown(graph.image_shape, channels_first=True))
+    text += '\n\n    network = load_model()\n    probabilities = network(images).softmax(-1)\n"""\n\n'
+    text += "from pathlib import Path\n\nimport torch\nimport torch.nn.functional as F\n"
+    text += "from safetensors.torch import load_file\nfrom torch import nn\n\n"
+    text += f"CLASSES = {list(graph.class_names)!r}\n"
+    for block in distinct_blocks(graph):
+        text += _class_of(block, names[block.name])
+    layers = [f"self.{block.name} = {names[block.name]}()" for block in graph.blocks]
+    text += '\n\nclass Network(nn.Module):\n    """The whole network."""\n\n    def __init__(self):\n'
+    text += indent(["super().__init__()", *map(_buffer, ("mean", "std"), (graph.mean, graph.std)), *layers], 2)
+    text += "\n    def forward(self, images):\n"
+    return text + indent(["images = (images - self.mean) / self.std", *calls(graph)], 2) + _LOADER
+
+
+def _class_of(block: Block, name: str) -> str:
+    """Return the class of a block."""
+    inputs = " and ".join(shown(shape, channels_first=True) for shape in block.shapes)
+    output = shown(block.layers[-1].shape, channels_first=True)
+    text = f'\n\nclass {name}(nn.Module):\n    """Maps {inputs} to {output}."""\n'
+    shapes: dict[str, Shape] = dict(zip(block.arguments, block.shapes, strict=True))
+    declared = []
+    for layer in block.layers:
+        if declaration := _declare(layer, shapes[layer.inputs[0]][-1]):
+            declared.append(f"self.{layer.name} = {declaration}")
+        shapes[layer.name] = layer.shape
+    if declared:
+        text += "\n    def __init__(self):\n" + indent(["super().__init__()", *declared], 2)
+    text += f"\n    def forward(self, {', '.join(block.arguments)}):\n"
+    return text + indent(statements(block, _value, ("relu", "conv", "shift", "halve")), 2)
+
+
+def _declare(layer: Layer, channels: int) -> str:
+    """Return the module of a layer with tensors, an empty text for others."""
+    if layer.op == "norm":
+        return f"nn.BatchNorm2d({channels}{'' if layer.setting('affine') else ', affine=False'})"
+    if layer.op == "dense":
+        return f"nn.Linear({channels}, {layer.setting('features')}{'' if layer.setting('bias') else ', bias=False'})"
+    if layer.op != "conv":
+        return ""
+    size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
+    margin = dilation * (size // 2)
+    options = {"stride": (stride, 1), "padding": (margin, 0), "dilation": (dilation, 1), "groups": (groups, 1)}
+    text = f"nn.Conv2d({channels}, {layer.setting('features')}, {size}"
+    text += "".join(f", {name}={value}" for name, (value, default) in options.items() if value != default)
+    return text + (")" if layer.setting("bias") else ", bias=False)")
+
+
+def _value(layer: Layer, inputs: Sequence[str]) -> str:
+    """Return the expression of a layer."""
+    x = inputs[0]
+    if layer.op in ("conv", "norm", "dense"):
+        return f"self.{layer.name}({x})"
+    if layer.op == "zeros":
+        height, width, channels = layer.shape
+        return f"{x}.new_zeros(len({x}), {channels}, {height}, {width})"
+    if layer.op in ("avg_pool", "max_pool"):
+        rest = ", count_include_pad=False" if layer.op == "avg_pool" else ""
+        return f"F.{layer.op}2d({x}, 3, stride={layer.setting('stride')}, padding=1{rest})"
+    return {
+        "relu": f"F.relu({x})",
+        "add": " + ".join(inputs),
+        "concat": f"torch.cat(({', '.join(inputs)}), dim=1)",
+        "shift": f"F.pad({x}[:, :, 1:, 1:], (0, 1, 0, 1))",
+        "halve": f"F.avg_pool2d({x}, 2, ceil_mode=True, count_include_pad=False)",
+        "mean": f"{x}.mean((2, 3))",
+    }[layer.op]
+
+
+def _buffer(name: str, values: Sequence[float]) -> str:
+    tensor = f"torch.tensor([{terms(values)}])"
+    return f'self.register_buffer("{name}", {tensor}.view(1, -1, 1, 1), persistent=False)'
+
+
+_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+
+
+def _moved(kind: str, value: np.ndarray) -> np.ndarray:
+    """Return a tensor in the order of axes of PyTorch: outputs, inputs, rows, columns."""
+    if kind != "kernel":
+        return value
+    return np.ascontiguousarray(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T)
