@@ -131,7 +131,9 @@ def print_run(run: "Run") -> None:
         selected = run.space.format(run.scores.archs[outcome.result.selected])
         console.print(f"{method} selects", highlight=False)
         console.print(f"  {selected}", highlight=False, soft_wrap=True)
-        console.print(f"  {_measured(outcome, run.config.measures, run.intervals(method))}", highlight=False)
+        console.print(
+            f"  {_measured(outcome, run.config.measures, run.intervals(method))}", highlight=False, soft_wrap=True
+        )
         if size := _size_of(run, outcome.result.selected):
             console.print(f"  {size}", highlight=False)
         if outcome.confirmed:
