@@ -417,7 +417,7 @@ def _chosen_proxies(config: RunConfig) -> tuple[str, ...]:
 
 
 def _title(config: RunConfig) -> str:
-    return f"{config.search.method}-{config.problem.space}-{config.measured_on}-seed{config.seed}"
+    return f"{config.search.method}-{config.problem.space}-{Path(config.measured_on).name}-seed{config.seed}"
 
 
 def _listener(on_event: Listener, events: Listener | None) -> Listener:

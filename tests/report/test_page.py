@@ -13,17 +13,20 @@ from jaxnas.report import read_results, write_report
 from jaxnas.report.charts import run_charts
 from jaxnas.report.page import group_methods, render
 from jaxnas.report.score_charts import COMBINED
+from jaxnas.run.advice import ImageSummary
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.method_runs import MethodComparison, method_rows
 from jaxnas.table.evaluation import spearman
 from jaxnas.table.normalize import combine, normalize
+
+IMAGES = ImageSummary("pets", (8, 6, 3), ("cat", "<dog>"), 60, 40, 20, 52.5)
 
 
 @pytest.fixture(scope="module")
 def page(search, tmp_path_factory):
     """Return the report of one search that was compared with random search."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(search(compare="random"), path)
+    write_report(search(compare="random")._replace(images=IMAGES, notes=("train longer",)), path)
     return path
 
 
@@ -32,6 +35,13 @@ def several(search, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "several.html"
     write_report([search(seed, compare="random") for seed in range(3)], path)
     return path
+
+
+def test_a_search_on_images_names_its_classes_and_intervals(page):
+    text = page.read_text()
+    for part in ("classes: 2: cat, &lt;dog&gt;", "60 training, 40 validation, 20 test; 6x8x3", "Note: train longer"):
+        assert part in text
+    assert len(re.findall(r"accuracy</dt><dd>[\d.]+ % \([\d.]+ to [\d.]+\)</dd>", text)) == 2
 
 
 def specs_of(text):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxnas.errors import InputError
 from jaxnas.report import save_comparison
+from jaxnas.run.advice import ImageSummary
 from jaxnas.run.comparison import compare_methods, load_comparison
 from jaxnas.run.config import CompareConfig, run_config
 from jaxnas.run.run import Outcome, Run, load_run, load_selected
@@ -18,6 +19,7 @@ from jaxnas.search import SearchResult, random_search
 from jaxnas.spaces import NASBENCH201, sample, to_index
 from jaxnas.spaces.declared import choice_space
 from jaxnas.store.scores import Scores
+from jaxnas.table.evaluation import wilson_interval
 from jaxnas.table.normalize import normalize
 
 
@@ -31,7 +33,10 @@ def make_run(space, pool=12) -> Run:
     result = random_search(table, accuracy, budget=6, seed=0)
     scores = Scores(sample(space, pool, seed=2), values, ("snip", "mine"), {"space": space.name, "data": "x"}, {})
     config = run_config(space=space.name, method="random", budget=6)
-    return Run(config, space, scores, masked, {"random": Outcome(result, 71.25)}, {"scoring": 1.5}, {"jax": "0"})
+    outcome = Outcome(result, 71.25, {result.selected: 60.5, int(result.queries[2]): np.nan})
+    images = ImageSummary("pets", (4, 6, 3), ("cat", "dog"), 60, 40, 20, 52.5)
+    run = Run(config, space, scores, masked, {"random": outcome}, {"scoring": 1.5}, {"jax": "0"})
+    return run._replace(images=images, notes=("train longer",))
 
 
 SPACES = [NASBENCH201, choice_space("mine", ((8, 16), ("conv", "pool"), (1, 2, 3, 4)))]
@@ -45,6 +50,8 @@ def test_a_run_is_read_back(tmp_path, space):
     assert (again.config, again.seconds, again.environment) == (run.config, run.seconds, run.environment)
     assert again.selected == run.selected
     assert again.test_accuracy == run.test_accuracy
+    assert (again.images, again.notes) == (run.images, run.notes)
+    assert str(again.outcomes["random"].confirmed) == str(run.outcomes["random"].confirmed)
     assert str(again.rows()) == str(run.rows())  # NaN prints as itself
     np.testing.assert_array_equal(again.scores.archs, run.scores.archs)
     np.testing.assert_array_equal(again.scores.values, run.scores.values)
@@ -56,6 +63,15 @@ def test_a_run_is_read_back(tmp_path, space):
     again.save(tmp_path / "again")
     for name in ("result.json", "pool.parquet", "queries.parquet"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_measured_accuracies_have_intervals():
+    run = make_run(NASBENCH201)
+    best = run.outcomes["random"].result.best
+    assert run.intervals("random") == {"validation": wilson_interval(best, 40), "test": wilson_interval(71.25, 20)}
+    assert run._replace(images=None).intervals("random") == {}
+    looked_up = run.images._replace(num_validation=0)  # in a table
+    assert run._replace(images=looked_up).intervals("random") == {}
 
 
 JSON = st.recursive(
