@@ -42,6 +42,7 @@ MARKS = {
     "tutorials/limits.md": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
     "tutorials/own-method.md": (),
+    "tutorials/own-objective.md": (),
     "tutorials/own-proxy.md": (),
     "tutorials/own-space.md": pytest.mark.slow,
     "tutorials/own-table.md": (),

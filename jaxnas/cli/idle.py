@@ -12,6 +12,7 @@ from jaxnas.scoring.config import ScoringConfig
 _SCORING = ("pool", "batch_size", *(one.name for one in fields(ScoringConfig) if one.name != "seed"))
 _TRAINING = ("epochs", "time", "confirm", "together", "at_once")
 _IMAGES = ("data", "pixels", *(one.name for one in fields(NetworkConfig)))
+_OWN = ("on_failure", "query_time")
 _TABLE = ("column", "test_column", "minimize", "latency_column")
 
 
@@ -23,8 +24,14 @@ class _Idle(NamedTuple):
     remedy: str
 
 
-def refuse_idle(settings: Given, *, table: str | None, scores: object) -> None:
+def refuse_idle(settings: Given, *, table: str | None, scores: object, own: str) -> None:
     """Check that every option that the user gave has an effect.
+
+    Args:
+      settings: options that the user gave.
+      table: table where accuracies are looked up.
+      scores: scores that are given.
+      own: the name of the user's objective, empty without one.
 
     Raises:
       InputError: some have none; the message names them.
@@ -34,7 +41,13 @@ def refuse_idle(settings: Given, *, table: str | None, scores: object) -> None:
         rules.append(_Idle(_SCORING, f"scores are given ({scores})", "leave out"))
     if table is not None:
         rules.append(_Idle(_TRAINING, f"accuracies are looked up in {table}", "leave out"))
-    if table is None:
+    if own:
+        rules.append(_Idle(_TRAINING, f"the objective is {own}", "leave out"))
+    if own and scores is not None:
+        rules.append(_Idle(_IMAGES, f"scores are given ({scores}) and the objective is {own}", "leave out"))
+    if not own:
+        rules.append(_Idle(_OWN, "candidates are not evaluated by an objective of yours", "leave out"))
+    if table is None and not own:
         rules.append(_Idle(_TABLE, "candidates are trained", "give --table, or leave out"))
     if table is not None and scores is not None:
         rules.append(_Idle(_IMAGES, f"scores are given ({scores}) and accuracies looked up in {table}", "leave out"))

@@ -74,11 +74,15 @@ def columns_of(table: str | None, settings: Given) -> dict[str, str]:
     return {name: settings.get(name) or getattr(published, name) for name in ("column", "test_column")}
 
 
-def space_of_table(settings: Given) -> dict[str, str]:
-    """Return the space of the architectures of the table, where the user names none."""
+def space_of_table(settings: Given, table: str | None, scores: str | None) -> dict[str, str]:
+    """Return the space of the architectures of the table, or of scores in a table, where the user names none."""
+    from jaxnas.run.inputs import is_table
     from jaxnas.run.tables import guess_space
 
-    return {"space": guess_space(settings["table"], ProblemConfig.space)}
+    own = scores if scores is not None and is_table(Path(scores)) else None
+    if "space" in settings or not (table or own):
+        return {}
+    return {"space": guess_space(str(table or own), ProblemConfig.space)}
 
 
 def unknown_proxies(names: tuple[str, ...]) -> tuple[str, ...]:

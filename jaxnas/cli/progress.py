@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from datetime import timedelta
 from typing import IO, Unpack
@@ -63,6 +63,12 @@ def _steps(at: TrainingProgress) -> tuple[int, int, float | None]:
     """Return steps done, in all, and a second; None at the end."""
     done, total = (at.epoch - 1) * at.steps + at.step, at.epochs * at.steps
     return done, total, (total - done) / at.seconds_left if at.seconds_left else None
+
+
+def is_percentage(settings: Mapping[str, object]) -> bool:
+    """Return whether the objective of a search is an accuracy in percent, by the flat names of its settings."""
+    own = settings.get("objective_command") or tuple(settings.get("objective", ("accuracy",)))[:1] != ("accuracy",)  # type: ignore[arg-type]
+    return settings.get("table") in (None, "nasbench201") and not own
 
 
 class NullReporter:
@@ -143,7 +149,7 @@ class BarReporter:
         """Show what happened."""
         match event:
             case SearchStarted(settings=settings):
-                self.unit = " %" if settings.get("table") in (None, "nasbench201") else ""
+                self.unit = " %" if is_percentage(settings) else ""
                 self.end = time.monotonic() + parse_seconds(str(limit)) if (limit := settings.get("time")) else math.inf
             case StageStarted(stage):
                 self._start(stage)

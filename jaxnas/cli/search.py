@@ -21,7 +21,7 @@ from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
-from jaxnas.run.sections import LimitConfig, NetworkConfig, ProblemConfig, SearchConfig, find_method
+from jaxnas.run.sections import EvaluationConfig, LimitConfig, NetworkConfig, ProblemConfig, SearchConfig, find_method
 from jaxnas.runtime.events import join_listeners
 from jaxnas.runtime.names import MethodName, Tracker
 from jaxnas.runtime.settings import LAST_SEED, setting
@@ -52,6 +52,7 @@ class SearchOutput(OutputOptions):
         ProblemConfig,
         SearchConfig,
         LimitConfig,
+        EvaluationConfig,
         NetworkConfig,
         ScoringConfig,
         only(TrainingConfig, "epochs"),
@@ -84,6 +85,7 @@ def search(
       jaxnas search --table nasbench201
       jaxnas search --table mine.csv --scores scores.csv --column accuracy
       jaxnas search --max-params 5e4 --objective accuracy,params
+      jaxnas search --scores s.csv --objective-command "./train {arch_file}"
       jaxnas search --plugin mine.py --proxies mine,snip
       jaxnas search --track tensorboard,mlflow
       jaxnas search --data cifar10 --engine ray --workers 8
@@ -103,11 +105,11 @@ def search(
         "proxies": proxies or None,
         "custom": unknown_proxies(proxies) if source.scores else (),
     }
-    space = space_of_table(settings) if table and "space" not in settings else {}
+    space = space_of_table(settings, table, source.scores)
     config = run_config(**{**settings, **space, **columns_of(table, settings), **chosen})
     problem = config.problem
     scores = given_scores(config, source.scores)
-    refuse_idle(settings, table=table, scores=scores)
+    refuse_idle(settings, table=table, scores=scores, own=config.own_objective)
     folder = output.out or Path("runs", f"{problem.space}-{Path(table or problem.data).stem}-seed{config.seed}")
     tracking = track(output.track, folder)
     workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
@@ -187,7 +189,7 @@ def compare(
 
     plugins.load()
     table = settings.get("table", CompareConfig.table)
-    space = space_of_table(settings) if "table" in settings and "space" not in settings else {}
+    space = space_of_table(settings, settings.get("table"), None)
     config = CompareConfig(**{**settings, **space, **columns_of(table, settings)})
     folder = output.out or Path("runs", "compare")
     workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)

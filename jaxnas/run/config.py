@@ -24,6 +24,7 @@ from jaxnas.run.sections import (
     ABOUT_TEST_COLUMN,
     DEFAULT_COLUMN,
     DEFAULT_TEST_COLUMN,
+    EvaluationConfig,
     LimitConfig,
     NetworkConfig,
     ProblemConfig,
@@ -49,6 +50,7 @@ class RunConfig:
       network: size of the network.
       search: method, proxies, pool and budget.
       limits: limits of the pool, and what is traded off.
+      evaluation: the objective of the user's, if there is one.
       scoring: settings of the scoring of proxies.
       training: hyperparameters of the training of candidates.
       seed: seed of everything drawn at random; it replaces those of `scoring` and `training`.
@@ -58,6 +60,7 @@ class RunConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = setting(0, "Seed of everything drawn at random.", minimum=0, maximum=LAST_SEED)
@@ -71,6 +74,8 @@ class RunConfig:
         for part in ("scoring", "training"):
             object.__setattr__(self, part, replace(getattr(self, part), seed=self.seed))
         table, at_once = self.problem.table, self.search.at_once
+        if self.own_objective:
+            self._check_own_objective()
         if table and at_once > 1:
             raise InputError(f"`at_once` must be 1 where accuracies are looked up in a table, got {at_once}")
         if table and (idle := [name for name in ("time", "confirm") if getattr(self.search, name)]):
@@ -78,23 +83,51 @@ class RunConfig:
         if table and not self.problem.column:
             raise InputError(f"table {table} needs the column that the search maximises: give --column")
 
+    def _check_own_objective(self) -> None:
+        search = self.search
+        if self.problem.table:
+            raise InputError(f"the objective is {self.own_objective}: leave --table {self.problem.table} out")
+        idle = {"time": search.time is not None, "confirm": search.confirm > 0, "at_once": search.at_once > 1}
+        if names := [name for name, given in idle.items() if given]:
+            raise InputError(f"{', '.join(names)} must be left out with an objective of your own")
+        if self.evaluation.objective_command is not None and self.limits.objective[0] != "accuracy":
+            raise InputError(f"give one of --objective-command and --objective {self.limits.objective[0]}")
+
+    @property
+    def own_objective(self) -> str:
+        """The name of the user's objective: of the program of a command, of a function, or of a plugin; else empty."""
+        if self.evaluation.objective_command is not None:
+            return "objective"
+        name = self.limits.objective[0]
+        return "" if name == "accuracy" else name
+
     @property
     def measured_on(self) -> str:
         """The images that candidates are trained on, or the table and column where they are looked up."""
         problem = self.problem
+        if self.own_objective:
+            return self.own_objective
         return f"{Path(problem.table).stem} ({problem.column})" if problem.table else problem.data
 
     @property
     def measures(self) -> tuple[str, str, str]:
         """The words for the objective and for what is reported at the end, and their unit: "" or "%"."""
         problem = self.problem
+        if self.own_objective:
+            return self.own_objective, "", ""
         if problem.table in (None, "nasbench201"):
             return "validation accuracy", "test accuracy", "%"
         return problem.column, problem.test_column, ""
 
     def record(self) -> Record:
         """Return the settings under their flat names as plain values, those of scoring and training one level below."""
-        flat = {**asdict(self.problem), **asdict(self.network), **asdict(self.search), **asdict(self.limits)}
+        flat = {
+            **asdict(self.problem),
+            **asdict(self.network),
+            **asdict(self.search),
+            **asdict(self.limits),
+            **asdict(self.evaluation),
+        }
         scoring = asdict(self.scoring)
         del scoring["seed"]
         return {**flat, "seed": self.seed, "training": asdict(self.training), "scoring": scoring}
@@ -116,6 +149,7 @@ def _places() -> dict[str, str]:
         "network": NetworkConfig,
         "search": SearchConfig,
         "limits": LimitConfig,
+        "evaluation": EvaluationConfig,
         "scoring": ScoringConfig,
     }
     places = {one.name: part for part, kind in parts.items() for one in fields(kind)}
@@ -132,8 +166,8 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
     Args:
       space: search space.
       preset: "paper" stands for the published settings of RoBoT and, where the space has a published search, of that.
-      **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig`, `LimitConfig` and `ScoringConfig`, `epochs`,
-        `seed`, or whole parts, `scoring` and `training`; None leaves the preset's value.
+      **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig`, `LimitConfig`, `EvaluationConfig` and
+        `ScoringConfig`, `epochs`, `seed`, or whole parts, `scoring` and `training`; None leaves the preset's value.
 
     Raises:
       InputError: an unknown name, or a value that does not fit.
@@ -170,6 +204,7 @@ def _nest(flat: Record) -> RunConfig:
         network=NetworkConfig(**parts["network"]),
         search=SearchConfig(**parts["search"]),
         limits=LimitConfig(**parts["limits"]),
+        evaluation=EvaluationConfig(**parts["evaluation"]),
         scoring=_with(whole.get("scoring", ScoringConfig()), parts["scoring"]),
         training=_with(whole.get("training", TrainingConfig()), parts["training"]),
         seed=whole.get("seed", 0),

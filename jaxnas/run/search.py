@@ -14,7 +14,7 @@ from jaxtyping import Float, Int8
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
-from jaxnas.objectives.tabular import Table, TabularObjective, tabular_objective
+from jaxnas.objectives.tabular import Table, TabularObjective, load_ids, tabular_objective
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.proxies import Proxy, orient
 from jaxnas.run.advice import ImageSummary, advise, summarize_images
@@ -22,10 +22,11 @@ from jaxnas.run.config import TIMED_BUDGET, RunConfig, run_config
 from jaxnas.run.ending import TimeLimit, confirm, num_to_search
 from jaxnas.run.inputs import load_pool_scores, load_standardized, make_batch, make_network
 from jaxnas.run.origin import describe_origin, keep_origin
+from jaxnas.run.own import OwnObjective, own_objective
 from jaxnas.run.run import Outcome, Run, describe_space, run_record
 from jaxnas.run.sections import ProblemConfig
 from jaxnas.run.sizes import SIZE_PROXIES, Sizes, filter_texts, sizes_of_scores, within_limits
-from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores
+from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores, size_columns
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.places import to_path
@@ -36,7 +37,7 @@ from jaxnas.scoring.engine import DEFAULT_PROXIES, get_proxies
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.search.run import method_settings
 from jaxnas.spaces import SearchSpace, check_archs, get_space, sample
-from jaxnas.spaces.ids import IDS
+from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Scores
 from jaxnas.store.store import collect_scores, make_environment, score_to_store
 from jaxnas.table.normalize import normalize
@@ -82,6 +83,9 @@ def search_images(
     scores_path = given_scores(config, scores_path)
     if problem.table is not None and scores_path is not None:
         return _search_tables(config, problem.table, scores_path, folder, data_folder, on_event)
+    own = own_objective(config, folder)
+    if own is not None and scores_path is not None:
+        return _search_scores(config, scores_path, own, on_event)
     if problem.space == IDS:
         raise InputError(f"the architectures of table {problem.table} are of no known space: give --scores for them")
     space = get_space(problem.space)
@@ -98,7 +102,8 @@ def search_images(
     if scores is None:
         pool = supernet.limit(pool)
         config = _fit_budget(asked, pool)
-    objective = supernet.train(pool) if table is None else _looked_up(config, space, pool, table)
+    looked_up = None if table is None else _looked_up(config, space, pool, table)
+    objective = own or looked_up or supernet.train(pool)
     if scores is None:
         run = _search(config, space, pool, objective, partial(supernet.score, pool), data, on_event)
     else:
@@ -143,6 +148,29 @@ def _search_tables(
     return _search(config, found.space, pool, found.objective, lambda: known, None, on_event)
 
 
+def _search_scores(config: RunConfig, path: Path | str, own: OwnObjective, on_event: Listener) -> Run:
+    """Search among the architectures of scores, which an objective of the user's evaluates."""
+    name = config.problem.space
+    space = id_space(load_ids(path)) if name == IDS else get_space(name)
+    scores = load_pool_scores(space, path, _chosen_proxies(config))
+    sizes = size_columns(path, space, scores.archs, config.limits.latency_column)
+    check_methods(space, _methods(config))
+    if config.limits.limited:
+        within, note = within_limits(config.limits, sizes)
+        on_event(Noted(note))
+        texts = [space.format(arch) for arch in scores.archs[within]]
+        space = id_space(texts) if name == IDS else space
+        archs = np.stack([space.parse(text) for text in texts])
+        scores = scores._replace(archs=archs, values=scores.values[within])
+        sizes = {size: values[within] for size, values in sizes.items()}
+    if missing := [size for size in config.limits.objective[1:] if size not in sizes]:
+        raise InputError(f"the objective {missing[0]} needs a column of that name in {path}")
+    config = _fit_budget(config, scores.archs)
+    make_writable(own.folder)
+    on_event(Noted(f"{len(scores.archs):,} architectures; proxies {', '.join(scores.proxies)} of {path}"))
+    return _search(config, space, scores.archs, own, lambda: (scores, sizes), None, on_event)
+
+
 def search_network(
     network: SearchNetwork,
     data: ImageData,
@@ -175,7 +203,8 @@ def search_network(
       events: deprecated name of `on_event`.
       archs: the pool, as texts or vectors of the space, in place of `pool` drawn architectures.
       keep: returns whether the architecture of a text may be in the pool.
-      **settings: further flat names of `run_config`; `proxies` may be a dictionary of functions, see `score_archs`.
+      **settings: further flat names of `run_config`; `proxies` may be a dictionary of functions, see `score_archs`, and
+        `objective` a function of the text of an architecture that returns its objective, see `Study.run`.
 
     Returns:
       The finished search.
@@ -190,6 +219,9 @@ def search_network(
     functions = settings.get("proxies")
     if isinstance(functions, Mapping):
         settings["proxies"] = settings["custom"] = tuple(functions)
+    function = settings.get("objective")
+    if callable(function):
+        settings["objective"] = (getattr(function, "__name__", type(function).__name__),)
     flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
     config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
     chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
@@ -202,7 +234,8 @@ def search_network(
     supernet = _Supernet(config, space, network, data, folder, workers, on_event, proxies)
     chosen = supernet.limit(chosen)
     config = _fit_budget(asked, chosen)
-    objective, origin = supernet.train(chosen), keep_origin(folder, network, data)
+    own = own_objective(config, folder, function if callable(function) else None)
+    objective, origin = own or supernet.train(chosen), keep_origin(folder, network, data)
     run = _search(config, space, chosen, objective, partial(supernet.score, chosen), data, on_event)
     run = run._replace(origin=origin, folder=folder)
     run.save(folder)
@@ -290,7 +323,7 @@ def _search(
     config: RunConfig,
     space: SearchSpace,
     pool: Int8[np.ndarray, "A D"],
-    objective: TrainingObjective | TabularObjective,
+    objective: TrainingObjective | TabularObjective | OwnObjective,
     score: Callable[[], tuple[Scores, Sizes]],
     data: ImageData | None,
     on_event: Listener,
@@ -314,7 +347,10 @@ def _search(
         on_event(StageStarted(method))
         with watch.stage("searching"):
             limit = TimeLimit(config.search, began, share=len(_methods(config)) - len(results))
-            results[method] = _run_method(method, config, pool, table, objective, limit, on_event)
+            if isinstance(objective, OwnObjective):
+                results[method] = objective.run(method, config, space, pool, table, on_event)
+            else:
+                results[method] = _run_method(method, config, pool, table, objective, limit, on_event)
             limit.tell(len(results[method].queries), on_event)
     if isinstance(objective, TrainingObjective) and config.search.confirm:
         with watch.stage("confirming"):
@@ -341,7 +377,7 @@ def _search(
 
 
 def _look_at_images(
-    data: ImageData | None, objective: TrainingObjective | TabularObjective, outcomes: dict[str, Outcome]
+    data: ImageData | None, objective: TrainingObjective | TabularObjective | OwnObjective, outcomes: dict[str, Outcome]
 ) -> tuple[ImageSummary | None, tuple[str, ...]]:
     """Summarise the images, and say what to change if the best candidate of all methods has not learned them."""
     if data is None:

@@ -9,6 +9,7 @@ from jaxnas.runtime.names import (
     ImageName,
     MethodName,
     Normalization,
+    OnFailure,
     PresetName,
     ProxyOrSet,
     SpaceName,
@@ -74,7 +75,7 @@ class ProblemConfig:
     table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, place=True, shown="train instead")
     column: str = setting("", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
     test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
-    minimize: bool = setting(False, "Seek the smallest value of the column.", "Data")
+    minimize: bool = setting(False, "Seek the smallest objective, in place of the largest.", "Data")
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -145,6 +146,39 @@ class LimitConfig:
     def limited(self) -> bool:
         """Whether there is any limit."""
         return any(bound is not None for bound in self.bounds().values())
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How an objective of the user's evaluates a candidate, in place of a training here.
+
+    Attributes:
+      objective_command: command that prints the objective in its last line, see `command_objective`; None for none.
+      on_failure: whether a candidate that fails stops the search, counts as a query, or is skipped.
+      query_time: time after which a candidate fails, in any form of `parse_seconds`; None for no limit.
+    """
+
+    objective_command: str | None = setting(
+        None, 'Command that evaluates a candidate, such as "python train.py {arch_file}"; its last line is a number.'
+    )
+    on_failure: OnFailure = setting(
+        "stop", "What a candidate does that fails: stop the search, count as a query, or not."
+    )
+    query_time: str | None = setting(
+        None, "Time after which a candidate fails, such as 30m.", "Budget", shown="no limit"
+    )
+
+    def __post_init__(self) -> None:
+        """Check types and names."""
+        if self.query_time is not None:
+            object.__setattr__(self, "query_time", str(self.query_time))
+            parse_seconds(self.query_time)
+        check(self)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time of a query in seconds."""
+        return None if self.query_time is None else float(parse_seconds(self.query_time))
 
 
 @dataclass(frozen=True)

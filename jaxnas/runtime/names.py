@@ -62,6 +62,7 @@ ROBOT_PROXIES: tuple[ProxyName, ...] = ("grad_norm", "snip", "grasp", "fisher", 
 """The six proxies of He et al. 2024 (arXiv:2403.07591), which are the default."""
 
 Direction = Literal["maximize", "minimize"]
+OnFailure = Literal["stop", "count", "skip"]
 Init = Literal["shared", "independent"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Strategy = Literal["auto", "loop", "grouped"]

@@ -125,9 +125,9 @@ def run_search(
         return result
     if costs is None and isinstance(objective, Objective):
         costs = objective.cost
-    scores = _check_table(table)
+    scores = check_table(table)
     ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices, direction)
-    search = _SteppedSearch(method, _make_pool(method, scores, archs, ledger.prices), budget, seed, config)
+    search = SteppedSearch(method, make_pool(method, scores, archs, ledger.prices), budget, seed, config)
     prepared: set[int] = set()
     sign = sign_of(direction)
     while ledger.spent < budget and (affordable is None or not ledger.paid or affordable(ledger.mean_cost)):
@@ -139,7 +139,7 @@ def run_search(
             objective.prepare(coming)
             prepared.update(coming)
         for proposal in proposals:
-            search.record(proposal, sign * ledger.query(int(proposal.item), _to_choice(proposal)))
+            search.record(proposal, sign * ledger.query(int(proposal.item), to_choice(proposal)))
     return ledger.result(method.name, search.best_weights(), seed, method_settings(search.config))
 
 
@@ -181,11 +181,11 @@ def run_seeds(
     chosen, seeds = method.config if config is None else config, list(seeds)
     if not seeds:
         return []
-    scores = _check_table(table)
+    scores = check_table(table)
     objective = to_floats("objective", objective)
     ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices, direction) for _ in seeds]
     values = sign_of(direction) * objective.ravel(order="F")  # by item
-    pool, values = _make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
+    pool, values = make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
 
     def run(seed: int) -> tuple[History, Float[np.ndarray, " M"]]:
         key = make_key(seed)
@@ -204,12 +204,13 @@ def run_seeds(
     return results
 
 
-class _SteppedSearch:
+class SteppedSearch:
     """A search whose steps are called one by one, as its candidates are evaluated outside of a compiled program."""
 
     def __init__(
         self, method: Method[StateT, ConfigT], pool: Pool, budget: int, seed: int, config: ConfigT | None
     ) -> None:
+        """Make the state before the first proposal; arguments as for `run_search`."""
         self.method, self.pool, self.config = method, pool, method.config if config is None else config
         self.key: PRNGKeyArray = make_key(seed)
         self.state = loop.start(pool, self.key, method=method, budget=budget, config=self.config)
@@ -225,6 +226,11 @@ class _SteppedSearch:
     def record(self, proposal: Proposal, value: float) -> None:
         """Pass an objective to the method."""
         self.state = loop.record(self.state, self.pool, proposal, value, method=self.method, config=self.config)
+
+    def skip(self, item: int) -> None:
+        """Leave an item out from now on, without a query and without a value for the method."""
+        history = self.state.history._replace(queried=self.state.history.queried.at[item].set(True))
+        self.state = self.state._replace(history=history, number=self.state.number + 1)
 
     def best_weights(self) -> Float[np.ndarray, " M"]:
         """Return the best weights found so far, NaN if the method seeks none."""
@@ -253,7 +259,8 @@ def _items(proposals: Iterable[Proposal]) -> list[int]:
     return list(dict.fromkeys(int(proposal.item) for proposal in proposals))
 
 
-def _to_choice(proposal: Proposal) -> Choice:
+def to_choice(proposal: Proposal) -> Choice:
+    """Return the choice that a proposal made, in NumPy arrays."""
     phase, weights, info = Phase(int(proposal.phase)), np.asarray(proposal.weights), proposal.info
     return Choice(phase, weights, jax.tree.map(np.asarray, info))
 
@@ -266,7 +273,12 @@ def _replay(history: History, ledger: Ledger) -> None:
         ledger.query(int(history.item[row]), choice)
 
 
-def _check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
+def check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
+    """Return a score table [A M] in float64.
+
+    Raises:
+        InputError: It is not [A M], or an entry is NaN or inf.
+    """
     scores = to_floats("table", table)
     if scores.ndim != 2 or scores.size == 0:
         raise InputError(f"the score table must have the shape [architectures, proxies], got {scores.shape}")
@@ -277,9 +289,15 @@ def _check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
     return scores
 
 
-def _make_pool(
+def make_pool(
     method: Method[StateT, ConfigT], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
 ) -> Pool:
+    """Return the pool of a method on the device.
+
+    Raises:
+        InputError: The method needs architectures and there are none, their number is not that of the rows, or it
+            observes one fidelity and there are several prices.
+    """
     if len(prices) > 1 and not method.multi_fidelity:
         raise InputError(f"{method.name} observes one fidelity; give one column of the objective and no prices")
     if archs is None and method.needs_archs:

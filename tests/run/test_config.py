@@ -10,7 +10,7 @@ import pytest
 from jaxnas.errors import InputError
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, from_record, run_config
-from jaxnas.run.sections import LimitConfig, SearchConfig
+from jaxnas.run.sections import EvaluationConfig, LimitConfig, SearchConfig
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.search import PRESETS, RobotConfig
 
@@ -44,7 +44,7 @@ def test_a_record_of_flat_settings_is_read_and_written_as_it_was():
     assert config == expected
     written = json.loads(json.dumps(config.record()))
     assert {name: written[name] for name in recorded} == recorded
-    limits = {field.name for field in fields(LimitConfig)}
+    limits = {field.name for config in (LimitConfig, EvaluationConfig) for field in fields(config)}
     later = {"scoring", "minimize", "custom", "plugins", "pixels", "time", "confirm", *limits}
     assert set(written) - set(recorded) == later
 

@@ -1,0 +1,302 @@
+"""Searches whose candidates are evaluated elsewhere: ask for an architecture, tell its objective, in any process.
+
+A study is a folder, where all processes that evaluate candidates meet:
+
+    study = jaxnas.create_study("runs/mine", table, archs, budget=20)  # once
+    study = jaxnas.load_study("runs/mine")  # in every other process
+    while trial := study.ask():
+        study.tell(trial, train(trial.arch))
+    print(study.result().best)
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float, Int8
+from numpy.typing import ArrayLike
+
+from jaxnas.errors import InputError
+from jaxnas.objectives.call import OutOfTime, describe_failure, time_limit, to_objective
+from jaxnas.run.trials import Log, Trial, to_proposal
+from jaxnas.runtime.events import Listener, ignore
+from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
+from jaxnas.runtime.names import Direction
+from jaxnas.runtime.records import Record
+from jaxnas.runtime.settings import check_seed
+from jaxnas.search import SearchResult, get_method, get_preset
+from jaxnas.search.ledger import open_ledger
+from jaxnas.search.result import sign_of
+from jaxnas.search.run import SteppedSearch, check_table, make_pool, method_settings, to_choice
+
+STUDY = "study.parquet"
+
+
+class Study:
+    """A search in a folder; several processes may ask and tell at the same time.
+
+    With one process the search is that of the method's `__call__`. A pending trial counts as failed for the proposals
+    that follow, which for a surrogate is the worst value so far: a constant liar (Ginsbourger et al. 2010).
+    `create_study` and `load_study` make it.
+    """
+
+    def __init__(self, folder: Path, table: Float[np.ndarray, "A M"], archs: Sequence[str], settings: Record) -> None:
+        """Keep what is in the file of a study; `vectors` of the settings are the architectures, or None."""
+        self.folder, self.archs, self.settings = folder, list(archs), settings
+        self._method = get_method(settings["method"])
+        self._config = get_preset(settings["preset"]) if settings["method"] == "robot" else self._method.config
+        vectors = None if settings["vectors"] is None else np.array(settings["vectors"], np.int8)
+        self._pool = make_pool(self._method, table, vectors, (1,))
+        self._log, self._applied = Log(folder), list[tuple[int, float | None]]()
+        self._search = self._start()
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials so far, in the order in which they were asked for."""
+        self._log.refresh()
+        return list(self._log.trials)
+
+    def ask(self, timeout: float | None = None) -> Trial | None:
+        """Return an architecture to evaluate, None if the budget is asked for.
+
+        Args:
+          timeout: seconds after which a pending trial is given out again, as its process may have died; None never.
+        """
+        with self._log.locked():
+            pending = [trial for trial in self._log.trials if not trial.is_told]
+            if stale := [trial for trial in pending if timeout is not None and time.time() - trial.asked_at >= timeout]:
+                self._log.again(stale[0].number)
+                return self._log.trials[stale[0].number]
+            if sum(map(self._counts, self._log.trials)) >= self.settings["budget"] or len(self._log.trials) == len(
+                self.archs
+            ):
+                return None
+            self._catch_up()
+            while True:
+                (proposal,) = self._search.propose(1)
+                known = len(self._log.trials)
+                self._log.ask(proposal, self.archs[int(proposal.item)])
+                if len(self._log.trials) > known:
+                    return self._log.trials[-1]
+                self._catch_up()
+
+    def tell(self, trial: Trial | int, objective: Any = None, *, error: str = "", seconds: float = np.nan) -> None:
+        """Record the objective of a trial, or why it failed.
+
+        Args:
+          trial: a trial, or its number.
+          objective: a number, see `jaxnas.objectives.call.to_objective`; NaN or inf for a failed candidate.
+          error: why the candidate failed, in place of an objective.
+          seconds: seconds of the evaluation.
+
+        Raises:
+          InputError: there is no such trial, it was told another objective, or the objective is not a number.
+        """
+        number = trial if isinstance(trial, int) else trial.number
+        value = np.nan if error else to_objective(objective)
+        with self._log.locked():
+            if not 0 <= number < len(self._log.trials):
+                raise InputError(f"trial {number} was not asked for; there are {len(self._log.trials)}")
+            before = self._log.trials[number]
+            if not before.is_told:
+                self._log.tell(number, value, error, seconds)
+            elif not np.array_equal(before.objective, value, equal_nan=True):
+                raise InputError(
+                    f"trial {number} was told {before.objective:g} before, and now {value:g}: tell it once"
+                )
+
+    def run(
+        self,
+        objective: Callable[[str], Any],
+        *,
+        catch: type[Exception] | tuple[type[Exception], ...] = (),
+        query_time: float | None = None,
+        on_event: Listener = ignore,
+    ) -> SearchResult:
+        """Evaluate candidates in this process until the budget is spent; those pending of a killed process first.
+
+        Args:
+          objective: function of the text of an architecture.
+          catch: exceptions by which a candidate fails and the search continues; any other one stops it, after which the
+            same call resumes.
+          query_time: seconds after which a candidate fails.
+          on_event: receives a `QueryAnswered` after each candidate.
+
+        Raises:
+          InputError: what the objective returned is not a number, unless `catch` has it; or every candidate failed.
+        """
+        for trial in self.trials:
+            if not trial.is_told:
+                self._evaluate(trial, objective, catch, query_time)
+        while trial_to_run := self.ask():
+            self._evaluate(trial_to_run, objective, catch, query_time)
+            self._report(on_event)
+        return self.result()
+
+    def result(self, on_event: Listener = ignore) -> SearchResult:
+        """Return the search so far, of the trials that were told and count.
+
+        Raises:
+          InputError: no trial has a finite objective.
+        """
+        self._log.refresh()
+        self._catch_up()
+        told = [trial for trial in self._log.trials if trial.is_told and self._counts(trial)]
+        found = {trial.row: trial for trial in told}
+        budget, settings = max(len(told), 1), self.settings
+        ledger = open_ledger(
+            len(self.archs),
+            lambda row: found[row].objective,
+            budget,
+            lambda row: found[row].seconds,
+            on_event,
+            direction=settings["direction"],
+        )
+        for record in self._log.proposals:
+            if (row := int(record["ask"]["item"])) in found:
+                ledger.query(row, to_choice(to_proposal(record)))
+        weights = self._search.best_weights()
+        return ledger.result(self._method.name, weights, settings["seed"], method_settings(self._config))
+
+    def __repr__(self) -> str:
+        """Return one line with the method, and how many trials were told, failed and are pending."""
+        trials = self.trials
+        told, failed = (sum(getattr(trial, name) for trial in trials) for name in ("is_told", "failed"))
+        state = f"{told} of {self.settings['budget']} told, {failed} failed, {len(trials) - told} pending"
+        return f"<Study {self._method.name} in {self.folder}: {state}>"
+
+    def _evaluate(
+        self,
+        trial: Trial,
+        objective: Callable[[str], Any],
+        catch: type[Exception] | tuple[type[Exception], ...],
+        query_time: float | None,
+    ) -> None:
+        began = time.perf_counter()
+        caught: tuple[type[BaseException], ...] = (OutOfTime, *(catch if isinstance(catch, tuple) else (catch,)))
+        try:
+            with time_limit(query_time):
+                value = to_objective(objective(trial.arch))
+        except caught as error:
+            seconds = time.perf_counter() - began
+            return self.tell(trial, error=describe_failure(error, query_time), seconds=seconds)
+        self.tell(trial, value, seconds=time.perf_counter() - began)
+
+    def _report(self, on_event: Listener) -> None:
+        """Send the event of the last query."""
+        if on_event is not ignore and any(np.isfinite(trial.objective) for trial in self._log.trials):
+            events: list[Any] = []
+            self.result(events.append)
+            on_event(events[-1]._replace(budget=self.settings["budget"]))
+
+    def _start(self) -> SteppedSearch:
+        settings = self.settings
+        return SteppedSearch(self._method, self._pool, settings["budget"], settings["seed"], self._config)
+
+    def _counts(self, trial: Trial) -> bool:
+        return bool(self.settings["count_failures"]) or not trial.failed
+
+    def _catch_up(self) -> None:
+        """Bring the method to the state after all proposals, from the start where an earlier trial was told since."""
+        trial_of = {trial.row: trial for trial in self._log.trials}
+        rows = [int(record["ask"]["item"]) for record in self._log.proposals]
+        wanted = [(row, self._value(trial_of[row])) for row in rows]
+        if wanted[: len(self._applied)] != self._applied:
+            self._search, self._applied = self._start(), []
+        for record, (row, value) in list(zip(self._log.proposals, wanted, strict=True))[len(self._applied) :]:
+            if value is None:
+                self._search.skip(row)
+            else:
+                self._search.record(to_proposal(record), np.nan if value == -np.inf else value)
+            self._applied.append((row, value))
+
+    def _value(self, trial: Trial) -> float | None:
+        """Return what the method learns, larger is better: -inf of a pending or failed trial, None if uncounted."""
+        if not self._counts(trial):
+            return None
+        value = sign_of(self.settings["direction"]) * trial.objective
+        return value if np.isfinite(value) else -np.inf
+
+
+def create_study(
+    folder: Path | str,
+    table: ArrayLike,
+    archs: Sequence[str],
+    *,
+    budget: int,
+    method: str = "robot",
+    preset: str = "default",
+    direction: Direction = "maximize",
+    count_failures: bool = True,
+    seed: int = 0,
+    vectors: Int8[np.ndarray, "A D"] | None = None,
+) -> Study:
+    """Create a study in a folder, or open it there if it has the same settings.
+
+    Args:
+      folder: folder that all processes see.
+      table: normalised scores [A M], see `normalize`.
+      archs: text of each architecture.
+      budget: trials, T.
+      method: name of the method.
+      preset: settings of robot.
+      direction: whether a large or a small objective is good.
+      count_failures: whether a failed candidate spends the budget.
+      seed: seed of all draws.
+      vectors: vectors of the architectures, for methods that change decisions.
+
+    Raises:
+      InputError: the arguments do not fit, or the folder has another study.
+    """
+    folder, scores = Path(folder), check_table(table)
+    if len(archs) != len(scores) or len(set(archs)) < len(archs):
+        raise InputError(f"`archs` must be {len(scores)} distinct texts, as the table has rows, got {len(set(archs))}")
+    if not 1 <= budget <= len(archs):
+        raise InputError(f"`budget` must be from 1 to {len(archs)}, the number of architectures, got {budget}")
+    settings: Record = {
+        "method": get_method(method).name,
+        "preset": preset,
+        "budget": int(budget),
+        "direction": direction,
+        "count_failures": bool(count_failures),
+        "seed": check_seed(seed),
+        "vectors": None if vectors is None else np.asarray(vectors).tolist(),
+    }
+    sign_of(direction)
+    make_writable(folder)
+    study = Study(folder, scores, archs, settings)
+    if (folder / STUDY).exists():
+        known = load_study(folder)
+        check_same(folder / STUDY, {**known.settings, "vectors": None}, {**settings, "vectors": None})
+        if known.archs != study.archs or not np.array_equal(known._pool.table, study._pool.table):
+            raise InputError(f"{folder / STUDY} is of other architectures or scores: choose another folder")
+        return known
+    columns = {"arch": study.archs, **{f"score_{number}": column for number, column in enumerate(scores.T)}}
+    with atomic_write(folder / STUDY) as partial:
+        pq.write_table(pa.table(columns).replace_schema_metadata({"jaxnas.study": json.dumps(settings)}), partial)
+    return study
+
+
+def load_study(folder: Path | str) -> Study:
+    """Open the study of a folder, in any process.
+
+    Raises:
+      InputError: the folder has no study, or its file is damaged.
+    """
+    path = Path(folder, STUDY)
+    if not path.exists():
+        raise InputError(f"no study in {folder}: it has no {STUDY}; make one with `create_study`")
+    try:
+        table = pq.read_table(pa.BufferReader(read_bytes(path)))
+        settings: Record = json.loads(table.schema.metadata[b"jaxnas.study"])
+        scores = np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
+        return Study(Path(folder), scores, table["arch"].to_pylist(), settings)
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}): create the study in another folder") from error
