@@ -19,7 +19,6 @@ from jaxnas.networks.network import SearchNetwork
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.proxies.loss import cross_entropy
 from jaxnas.runtime.devices import map_on_devices
-from jaxnas.runtime.session import make_key
 
 AnyArray: TypeAlias = Any  # of JAX or NumPy, or the shape of one
 
@@ -89,6 +88,7 @@ class Stretch(NamedTuple):
       epoch: number of the epoch, from 0.
       start: first step.
       stop: step after the last.
+      key: key of the training's seed.
     """
 
     data: Labelled
@@ -96,6 +96,7 @@ class Stretch(NamedTuple):
     epoch: Int32[AnyArray, ""]
     start: Int32[AnyArray, ""]
     stop: Int32[AnyArray, ""]
+    key: PRNGKeyArray
 
 
 @lru_cache(maxsize=8)
@@ -103,7 +104,7 @@ def make_trainer(network: SearchNetwork, config: TrainingConfig, num_devices: in
     """Compile (counts [devices], (states [G], archs [G D]), stretch) -> states [G] after it.
 
     G candidates come in equal shares on each device, of which the first `count` matter. A device trains them one after
-    another, or `vmapped`: then each computes every op and keeps one.
+    another, or `vmapped`: then each computes every op and keeps one. `stretch` has the key, not `config`.
     """
 
     def train(candidate: tuple[TrainState, Int8[Array, " D"]], stretch: Stretch) -> TrainState:
@@ -119,7 +120,7 @@ def _train(
     """Return the state of one candidate after the steps of a stretch."""
     data, order, epoch = stretch.data, stretch.order, stretch.epoch
     optimizer = make_optimizer(config, config.epochs * len(order))
-    keys = jax.random.split(jax.random.fold_in(make_key(config.seed), epoch), len(order))
+    keys = jax.random.split(jax.random.fold_in(stretch.key, epoch), len(order))
 
     def step(number: Array, state: TrainState) -> TrainState:
         chosen, key = order[number], keys[number]

@@ -27,7 +27,7 @@ from jaxnas.objectives.sgd import (
 )
 from jaxnas.runtime.devices import abstract_array, partition_spec
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore
-from jaxnas.runtime.session import fixed_settings
+from jaxnas.runtime.session import fixed_settings, make_key
 
 STRETCH = 2.0  # seconds of training between two reports
 EVALUATION_BATCH = 256
@@ -85,6 +85,7 @@ class Trainer:
         mesh = Mesh(np.array(jax.local_devices()[: self.num_devices]), "candidates")
         self._split, whole = (NamedSharding(mesh, spec) for spec in (SPLIT, WHOLE))
         self.data = jax.device_put(data, whole)
+        self._key = jax.device_put(make_key(config.seed), whole)
         self.compile_seconds = 0.0
         self._stride = 1  # steps of the next stretch
 
@@ -147,8 +148,8 @@ class Trainer:
         while course.epoch < self.config.epochs and course.alive:
             began, order = time.perf_counter(), epoch_order(self.config, len(self.data.labels), course.epoch)
             stop = min(len(order), course.step + self._stride)
-            when = map(np.int32, (course.epoch, course.step, stop))
-            states = program(counts, (states, padded), Stretch(self.data, order, *when))
+            when = np.int32(course.epoch), np.int32(course.step), np.int32(stop)
+            states = program(counts, (states, padded), Stretch(self.data, order, *when, self._key))
             sums = np.asarray(states.loss)[lanes], np.asarray(states.hits)[lanes]
             pace = (time.perf_counter() - began) / (stop - course.step)
             self._stride = max(1, int(STRETCH / pace))
@@ -191,11 +192,12 @@ class Trainer:
         one = init_state(self.network, self.config, jnp.asarray(arch), self.data.images)
         states = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (self.together, *leaf.shape)), one)
         states = jax.device_put(states, self._split)
-        trainer = make_trainer(self.network, self.config, self.num_devices, self.vmapped)
+        any_seed = dataclasses.replace(self.config, seed=0)  # one program for all
+        trainer = make_trainer(self.network, any_seed, self.num_devices, self.vmapped)
         order = epoch_order(self.config, len(self.data.labels), 0)
         archs, counts = np.zeros((self.together, len(arch)), np.int8), np.zeros(self.num_devices, np.int32)
-        when = [np.int32(0)] * 3
-        program = trainer.lower(counts, (states, archs), Stretch(self.data, order, *when)).compile()
+        when = np.int32(0), np.int32(0), np.int32(0)
+        program = trainer.lower(counts, (states, archs), Stretch(self.data, order, *when, self._key)).compile()
         self.compile_seconds += time.perf_counter() - began
         return states, program
 

@@ -291,10 +291,11 @@ def test_any_altered_byte_of_a_result_is_noticed(tmp_path, data):
     place = data.draw(st.integers(content.index(b"\n") + 1, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
     (tmp_path / "record").write_bytes(content)
-    found, notes = {}, []
+    notes = []
     found = read_record(tmp_path / "record", {"seed": 0}, notes.append)
-    assert found.items() < results.items()
-    assert notes or place == len(content) - 1  # without its newline the last line counts as incomplete
+    assert found.items() <= results.items()
+    # Another white space alters nothing; without its newline the last line counts as incomplete.
+    assert notes or found == results or place == len(content) - 1
 
 
 def test_an_empty_or_cut_header_is_refused(tmp_path):
