@@ -153,7 +153,7 @@ def main() -> None:
         values = " | ".join(f"{row['difference']:.0e}" for row in group)
         lines.append(f"| {group[0]['case']} | {'trained' if group[0]['trained'] else 'untrained'} | {values} |")
     versions = {package: version(package) for package in ("jaxnas", "jax", "flax", "torch", "onnx", "onnxruntime")}
-    text = "\n".join(["# Exports", "", *__doc__.splitlines()[4:], "", *lines, ""])
+    text = "\n".join([*__doc__.splitlines()[4:], "", *lines, ""])
     save_results(RESULTS, "exports", {"versions": versions, "rows": rows}, text)
 
 
