@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from jaxnas.cli.export import export
-from jaxnas.cli.lists import data_app, list_proxies
+from jaxnas.cli.lists import data_app, list_proxies, show_cache
 from jaxnas.cli.predict import predict
 from jaxnas.cli.progress import status
 from jaxnas.cli.report import report
@@ -27,6 +27,7 @@ app = typer.Typer(
 for command in (score, search, train, predict, export, compare, report):
     app.command()(command)
 app.command("proxies")(list_proxies)
+app.command("cache")(show_cache)
 app.add_typer(data_app, name="data")
 
 

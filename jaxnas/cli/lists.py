@@ -1,4 +1,4 @@
-"""`jaxnas proxies` and `jaxnas data`."""
+"""`jaxnas proxies`, `jaxnas data` and `jaxnas cache`."""
 
 import json
 from dataclasses import dataclass
@@ -32,6 +32,37 @@ def list_proxies(output: JsonOptions) -> None:
     if not output.as_json:
         return print_proxies(lines, PROXY_SETS)
     print(*(json.dumps(line._asdict()) for line in lines), sep="\n")
+
+
+@dataclass(frozen=True)
+class CacheOptions(JsonOptions):
+    """What to do with the folder of compiled programs."""
+
+    clear: bool = setting(False, "Remove all compiled programs.")
+
+
+@takes("clear", "as_json", output=CacheOptions)
+def show_cache(output: CacheOptions) -> None:
+    """Show or clear the folder of compiled programs, which commands and Python share.
+
+    JAXNAS_CACHE=0 keeps none; JAX_COMPILATION_CACHE_DIR names another folder.
+
+    \b
+    Examples:
+      jaxnas cache
+      jaxnas cache --clear
+    """
+    from jaxnas.runtime.cache import cache_folder, clear_cache, read_cache
+
+    state = (clear_cache if output.clear else read_cache)(cache_folder())
+    if output.as_json:
+        return print(json.dumps({**state._asdict(), "folder": str(state.folder), "cleared": output.clear}))
+    what = "removed" if output.clear else "the folder holds"
+    console.print(
+        f"{state.folder}: {what} {state.programs} compiled programs ({state.size / 1e6:.1f} MB)",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 @data_app.callback(invoke_without_command=True)

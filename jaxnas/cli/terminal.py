@@ -5,10 +5,7 @@ import os
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
@@ -30,39 +27,23 @@ if TYPE_CHECKING:
 console = Console(markup=False)  # names and paths may hold brackets
 NO_BREAK = "\xa0"
 
-LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
-
 
 def configure_jax(engine: str = "local") -> None:
-    """Keep compiled programs in the user's cache folder, and make every core of a CPU a device.
+    """Keep compiled programs, see `use_cache`, and make every core of a CPU a device.
 
-    With another engine the accelerators of this process are left to the workers. The environment variables
-    JAX_COMPILATION_CACHE_DIR and JAX_NUM_CPU_DEVICES take precedence.
+    With another engine the accelerators of this process are left to the workers. The environment variable
+    JAX_NUM_CPU_DEVICES takes precedence.
     """
     import jax
 
+    from jaxnas.runtime.cache import use_cache
+
     set_flag: Callable[[str, str | int], None] = jax.config.update
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla").expanduser()
-        set_flag("jax_compilation_cache_dir", str(cache))
-        if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu"))):
-            remove_large_programs(cache)
+    use_cache()
     if engine != "local":
         set_flag("jax_platforms", "cpu")
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         set_flag("jax_num_cpu_devices", num_cores())
-
-
-def remove_large_programs(cache: Path) -> None:
-    """Remove the programs that XLA:CPU could not load again, so that they are compiled again.
-
-    Loading links their kernels one within the other, and with about a thousand its thread's stack is full (jaxlib
-    0.10.2): a process that resumes to score decoders of TransNAS-Bench-101 macro would crash.
-    """
-    for entry in cache.glob("*-cache"):
-        with suppress(OSError):  # another process may do the same
-            if entry.stat().st_size > LARGEST_PROGRAM:
-                entry.unlink()
 
 
 def _fill(text: str, indent: str = "") -> None:

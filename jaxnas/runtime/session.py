@@ -8,6 +8,7 @@ from typing import ParamSpec, SupportsIndex, TypeVar
 import jax
 from jaxtyping import PRNGKeyArray
 
+from jaxnas.runtime.cache import use_cache
 from jaxnas.runtime.settings import check_seed
 
 GENERATOR = "threefry2x32"
@@ -33,6 +34,7 @@ def fixed_settings(float64: bool | None = None) -> Iterator[None]:
     Args:
       float64: whether float64 is enabled; None leaves the session's choice, where the caller's arrays decide.
     """
+    use_cache()
     with ExitStack() as settings:
         if float64 is not None:
             settings.enter_context(jax.enable_x64(float64))

@@ -111,14 +111,6 @@ def test_memory_is_in_megabytes():
     assert measured["rss_mb"] is None or 10 < measured["rss_mb"] < 1e6
 
 
-def test_programs_too_large_to_load_are_removed(tmp_path):
-    for name, size in {"jit_small-cache": 10, "jit_large-cache": terminal.LARGEST_PROGRAM + 1}.items():
-        with (tmp_path / name).open("wb") as file:
-            file.truncate(size)
-    terminal.remove_large_programs(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["jit_small-cache"]
-
-
 def test_brackets_are_printed_as_they_are(capsys):
     """An extra or a path in brackets is not markup."""
     terminal.console.print("pip install jaxnas[plot]")
