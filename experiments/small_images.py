@@ -1,8 +1,8 @@
 """A search on few small pictures: 7 classes of 60 pictures, 16x16 RGB, in a folder, as a first user would try.
 
 The classes are gratings of seven directions with random colours, phases and noise, so that neither a colour nor a pixel
-gives the class away. Writes JSON and a table with the accuracies of the default search of 3 trainings, of the same search
-with the 6 epochs that were the default before, and of always answering the most frequent class.
+gives the class away. Writes JSON and a table with the accuracies of the default search of 3 trainings, and of the same
+search with the 6 epochs that were the default before; guessing has 14.3 %.
 """
 
 import argparse
