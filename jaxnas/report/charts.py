@@ -15,7 +15,7 @@ PHASES = dict(zip(PHASE_NAMES, PALETTE, strict=False))
 
 def progress_chart(run: Run, method: str) -> Picture:
     """Draw every query and the best so far, with a line where BO ends and the greedy phase begins."""
-    result = run.outcomes[method].result
+    result, measure = run.outcomes[method].result, run.config.measure
     rows = [row for row in run.rows() if row["method"] == method]
     best = result.best_by_spending()
     points = [{**row, "at": at} for row, at in zip(rows, result.spent.tolist(), strict=True)]
@@ -28,7 +28,7 @@ def progress_chart(run: Run, method: str) -> Picture:
     )
     low, num_below = _floor(result.objective)
     scale = alt.Scale(zero=False, domainMin=low, clamp=True) if num_below else alt.Scale(zero=False)
-    y = alt.Y("objective:Q", title="validation accuracy %", scale=scale)
+    y = alt.Y("objective:Q", title=measure, scale=scale)
     phases = {name: PHASES[name] for name in dict.fromkeys(result.phase)}
     line = (
         alt.Chart(inline(steps))
@@ -46,7 +46,7 @@ def progress_chart(run: Run, method: str) -> Picture:
             tooltip=[
                 alt.Tooltip("query:Q"),
                 alt.Tooltip("phase:N"),
-                alt.Tooltip("objective:Q", title="validation accuracy %", format=".2f"),
+                alt.Tooltip("objective:Q", title=measure, format=".2f"),
                 alt.Tooltip("seconds:Q", format=".1f"),
                 alt.Tooltip("arch:N", title="architecture"),
             ],
@@ -63,9 +63,11 @@ def progress_chart(run: Run, method: str) -> Picture:
         layers.append(label)
     finite = best[np.isfinite(best)]
     failed = f" {result.num_failed} candidates diverged." if result.num_failed else ""
+    name, _, unit = run.config.measures
+    low_and_high = " to ".join(f"{value:.2f} {unit}".rstrip() for value in (finite[0], finite[-1]))
     text = (
-        f"Best validation accuracy found by {method} after each of {result.budget} queries: from {finite[0]:.2f} % to "
-        f"{finite[-1]:.2f} %. {result.num_bo} queries are of Bayesian optimisation.{failed}"
+        f"Best {name} found by {method} after each of {result.budget} queries: from {low_and_high}. "
+        f"{result.num_bo} queries are of Bayesian optimisation.{failed}"
     )
     caption = "Each point is an architecture that was queried; the line is the best so far."
     if num_below:

@@ -145,6 +145,8 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
         "id": f"run-{number}",
         "title": f"{config.search.method} on {config.measured_on}, {config.problem.space}, seed {config.seed}",
         "selected": run.selected,
+        "measures": config.measures,
+        "measure": config.measure,
         "validation": outcome.result.best,
         "test": outcome.test_accuracy,
         "intervals": run.intervals(config.search.method),

@@ -119,6 +119,11 @@ class RunConfig:
             return "validation accuracy", "test accuracy", "%"
         return problem.column, problem.test_column, ""
 
+    @property
+    def measure(self) -> str:
+        """The name and unit of the objective, such as "validation accuracy %"."""
+        return " ".join(filter(None, self.measures[::2]))
+
     def record(self) -> Record:
         """Return the settings under their flat names as plain values, those of scoring and training one level below."""
         flat = {

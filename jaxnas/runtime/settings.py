@@ -158,7 +158,7 @@ def _of_kind(name: str, kind: object, value: Any) -> Any:
     expected, words = _KINDS[str if get_origin(kind) is Literal else kind]
     if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"`{name}` must be {words}, got {value!r:.60}")
-    return value
+    return float(value) if kind is float and isinstance(value, int) else value
 
 
 _KINDS: dict[object, tuple[tuple[type, ...], str]] = {

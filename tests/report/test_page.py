@@ -41,7 +41,7 @@ def test_a_search_on_images_names_its_classes_and_intervals(page):
     text = page.read_text()
     for part in ("classes: 2: cat, &lt;dog&gt;", "60 training, 40 validation, 20 test; 6x8x3", "Note: train longer"):
         assert part in text
-    assert len(re.findall(r"accuracy</dt><dd>[\d.]+ % \([\d.]+ to [\d.]+\)</dd>", text)) == 2
+    assert len(re.findall(r"<dt>(?:valid|test)</dt><dd>[\d.]+ \([\d.]+ to [\d.]+\)</dd>", text)) == 2
 
 
 def specs_of(text):
@@ -259,7 +259,7 @@ def test_a_table_is_sorted_by_mouse_and_by_keyboard(browser, search, page):
     open_page(browser, page)
     table = browser.find_element(By.CSS_SELECTOR, "[aria-label='Every query'] table")
     headings = table.find_elements(By.TAG_NAME, "th")
-    number = [heading.text for heading in headings].index("validation accuracy %")
+    number = [heading.text for heading in headings].index("valid")
 
     def column():
         return [
