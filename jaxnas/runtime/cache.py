@@ -32,9 +32,9 @@ class CacheState(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled programs: JAX_COMPILATION_CACHE_DIR, or jaxnas/xla in the user's cache folder."""
+    """Return the folder of programs: JAX_COMPILATION_CACHE_DIR, or jaxnas/programs in the user's cache folder."""
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    folder = chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "xla")
+    folder = chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxnas", "programs")
     return Path(folder).expanduser()
 
 
@@ -85,3 +85,4 @@ def remove_large_programs(folder: Path) -> None:
         with suppress(OSError):  # another process may do the same
             if entry.stat().st_size > LARGEST_PROGRAM:
                 entry.unlink()
+                entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").unlink()

@@ -16,3 +16,14 @@ def to_plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, member by member and entry by entry; NaN equals NaN."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_same(one[name], other[name]) for name in one)
+    if hasattr(one, "tolist") and hasattr(other, "tolist"):
+        return one.dtype == other.dtype and one.shape == other.shape and is_same(one.tolist(), other.tolist())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return bool(one == other) or (one != one and other != other)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
+from jaxnas.objectives.call import to_objective
 from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.names import Direction
 from jaxnas.runtime.settings import check_whole
@@ -86,7 +87,7 @@ class Ledger:
         fidelity, arch = divmod(item, self.num_archs)
         at = (arch, fidelity) if len(self.prices) > 1 else (arch,)
         began = time.perf_counter()
-        objective = float(self.objective(*at))
+        objective = to_objective(self.objective(*at))
         seconds = time.perf_counter() - began if self.costs is None else float(self.costs(arch))
         return Query(len(self.paid) + 1, self.budget, phase.label, arch, objective, seconds, np.nan, fidelity)
 
@@ -131,7 +132,7 @@ class Ledger:
 def open_ledger(
     num_archs: int,
     objective: ArrayLike | Callable[..., float],
-    budget: int,
+    budget: int | np.integer,
     costs: ArrayLike | Callable[[int], float] | None = None,
     on_event: Listener = ignore,
     prices: Sequence[int] | None = None,

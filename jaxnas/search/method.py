@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
@@ -61,8 +62,8 @@ class Method(Generic[StateT, ConfigT]):
         table: ArrayLike,
         objective: ArrayLike | Callable[..., float],
         *,
-        budget: int,
-        seed: int,
+        budget: int | np.integer,
+        seed: int | np.integer,
         at_once: int = 1,
         affordable: Callable[[float], bool] | None = None,
         on_query: Listener | None = None,
@@ -82,7 +83,7 @@ class Method(Generic[StateT, ConfigT]):
         table: ArrayLike,
         objective: ArrayLike,
         *,
-        budget: int,
+        budget: int | np.integer,
         seeds: Iterable[int],
         on_query: Listener | None = None,
         **options: Unpack[SearchOptions],

@@ -12,7 +12,7 @@ from jaxnas.runtime.events import QueryAnswered
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.runtime.names import Direction, names
-from jaxnas.runtime.records import Record, to_plain
+from jaxnas.runtime.records import Record, is_same, to_plain
 from jaxnas.search.history import SurrogateInfo
 
 Query = QueryAnswered  # the record of a query is the event that reports it
@@ -29,7 +29,7 @@ def sign_of(direction: Direction) -> int:
     return -1 if direction == "minimize" else 1
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class SearchResult:
     """One search: T queries of distinct architectures in the order they were paid for.
 
@@ -74,6 +74,12 @@ class SearchResult:
     spent: Int[np.ndarray, " T"]
     info: SurrogateInfo
     direction: Direction = "maximize"
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether every field has the same values; NaN equals NaN."""
+        return isinstance(other, SearchResult) and is_same(asdict(self), asdict(other))
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def best(self) -> float:

@@ -21,6 +21,7 @@ from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.host import num_cores, one_blas_thread
 from jaxnas.runtime.names import Direction
 from jaxnas.runtime.session import in_float64, make_key
+from jaxnas.runtime.settings import check_seed
 from jaxnas.search import loop
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.ledger import Choice, Ledger, open_ledger
@@ -61,8 +62,8 @@ def run_search(
     table: ArrayLike,
     objective: ArrayLike | Callable[..., float],
     *,
-    budget: int,
-    seed: int,
+    budget: int | np.integer,
+    seed: int | np.integer,
     config: ConfigT | None = None,
     on_event: Listener = ignore,
     costs: ArrayLike | Callable[[int], float] | None = None,
@@ -104,6 +105,7 @@ def run_search(
     Raises:
         InputError: Arguments do not fit each other, or every candidate failed.
     """
+    seed = check_seed(seed)
     if at_once < 1 or (at_once > 1 and (method.multi_fidelity or not callable(objective))):
         raise InputError(
             f"`at_once` must be 1, or more for a function of one fidelity, got {at_once}: give at_once=1 for an array"
@@ -127,6 +129,7 @@ def run_search(
         costs = objective.cost
     scores = check_table(table)
     ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices, direction)
+    budget = ledger.budget
     search = SteppedSearch(method, make_pool(method, scores, archs, ledger.prices), budget, seed, config)
     prepared: set[int] = set()
     sign = sign_of(direction)
@@ -148,7 +151,7 @@ def run_seeds(
     table: ArrayLike,
     objective: ArrayLike,
     *,
-    budget: int,
+    budget: int | np.integer,
     seeds: Iterable[int],
     config: ConfigT | None = None,
     on_event: Listener = ignore,
@@ -178,12 +181,13 @@ def run_seeds(
     Raises:
         InputError: Arguments do not fit each other, or every candidate of a search failed.
     """
-    chosen, seeds = method.config if config is None else config, list(seeds)
+    chosen, seeds = method.config if config is None else config, list(map(check_seed, seeds))
     if not seeds:
         return []
     scores = check_table(table)
     objective = to_floats("objective", objective)
     ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices, direction) for _ in seeds]
+    budget = ledgers[0].budget
     values = sign_of(direction) * objective.ravel(order="F")  # by item
     pool, values = make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
 
@@ -302,9 +306,13 @@ def make_pool(
         raise InputError(f"{method.name} observes one fidelity; give one column of the objective and no prices")
     if archs is None and method.needs_archs:
         raise InputError(f"{method.name} needs architectures besides scores; give their vectors as `archs`")
-    vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs, np.int8)
+    vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs)
     if vectors.ndim != 2 or len(vectors) != len(table):
         raise InputError(f"`archs` must have one vector for each of the {len(table)} rows, got shape {vectors.shape}")
+    if vectors.dtype.kind not in "iu" or vectors.min(initial=0) < 0 or vectors.max(initial=0) > 127:
+        shown = f"{vectors.min(initial=0)} to {vectors.max(initial=0)} in {vectors.dtype}"
+        raise InputError(f"`archs` must hold whole numbers from 0 to 127, the options of each decision, got {shown}")
+    vectors = vectors.astype(np.int8)
     arrays = table, vectors, np.arange(1 + vectors.max(initial=0)), np.array(prices, np.int32)
     return Pool(*in_float64(jax.device_put)(arrays))
 

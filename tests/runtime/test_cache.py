@@ -35,7 +35,7 @@ def search(home, before="", **variables):
 
 def test_python_keeps_programs_and_finds_them_in_a_copy_of_the_folder(tmp_path):
     hits, misses, folder = search(tmp_path / "one")
-    assert Path(folder) == tmp_path / "one" / "jaxnas" / "xla"
+    assert Path(folder) == tmp_path / "one" / "jaxnas" / "programs"
     assert hits == 0
     assert misses >= read_cache(Path(folder)).programs > 0
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -58,7 +58,7 @@ def test_the_folder_is_that_of_jax_or_of_the_users_cache(monkeypatch):
     assert cache_folder() == Path("/programs")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert cache_folder() == Path("/cache/jaxnas/xla")
+    assert cache_folder() == Path("/cache/jaxnas/programs")
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])
