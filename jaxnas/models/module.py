@@ -39,7 +39,7 @@ class PlainBlock(nn.Module):
     block: Block
 
     @nn.compact
-    def __call__(self, *inputs: Float[Array, "N *P C"]) -> Float[Array, "N *p O"]:
+    def __call__(self, *inputs: Float[Array, "N ..."]) -> Float[Array, "N ..."]:
         """Return the output of the last layer."""
         values = dict(zip(self.block.arguments, inputs, strict=True))
         for layer in self.block.layers:

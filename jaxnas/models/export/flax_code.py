@@ -50,7 +50,8 @@ def flax_code(model: Model) -> str:
     text += "    train: bool = False\n\n    def setup(self):\n"
     text += indent([f"self.{block.name} = {names[block.name]}(self.train)" for block in graph.blocks], 2)
     text += "\n    def __call__(self, images):\n"
-    return text + indent(["images = (images - jnp.array(MEAN)) / jnp.array(STD)", *calls(graph)], 2) + _LOADER
+    standardise = "images = (images - jnp.array([[[MEAN]]])) / jnp.array([[[STD]]])"
+    return text + indent([standardise, *calls(graph)], 2) + _LOADER
 
 
 def _class_of(block: Block, name: str) -> str:
