@@ -20,7 +20,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 CHECK_THEMSELVES = {
     *("jaxnas.networks.nasbench201", "jaxnas.networks.transnas101", "jaxnas.networks.transnas101_macro"),
     *("jaxnas.networks.declared.network", "jaxnas.networks.declared.ops"),
-    *("jaxnas.scoring.config", "jaxnas.objectives.config", "jaxnas.cli.completion"),
+    *("jaxnas.scoring.config", "jaxnas.objectives.config", "jaxnas.cli.completion", "jaxnas.cli.lists"),
     *("jaxnas.run.config", "jaxnas.run.sections", "jaxnas.search.config"),
 }
 PACKAGE = Path(__file__).parents[1] / "jaxnas"

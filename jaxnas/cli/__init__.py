@@ -10,13 +10,13 @@ import typer
 from jaxnas.cli.export import export
 from jaxnas.cli.lists import data_app, list_proxies, show_cache
 from jaxnas.cli.predict import predict
-from jaxnas.cli.progress import status
 from jaxnas.cli.report import report
 from jaxnas.cli.score import score
 from jaxnas.cli.search import compare, search
 from jaxnas.cli.terminal import console
 from jaxnas.cli.train import train
 from jaxnas.errors import InputError
+from jaxnas.runtime.bars import status
 
 # The base class of all usage errors, which Typer does not export.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])

@@ -10,10 +10,11 @@ import typer
 
 from jaxnas.cli.command import takes
 from jaxnas.cli.options import JsonOptions
-from jaxnas.cli.progress import emit, warn
+from jaxnas.cli.progress import emit
 from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import configure_jax, console
 from jaxnas.errors import InputError
+from jaxnas.runtime.bars import warn
 from jaxnas.runtime.settings import setting
 
 

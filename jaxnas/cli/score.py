@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.options import DataOptions, JsonOptions, PluginOptions, WorkerOptions
-from jaxnas.cli.progress import NullReporter, emit, progress, show_note, status, warn
+from jaxnas.cli.progress import NullReporter, emit, progress
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
 from jaxnas.errors import InputError
 from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.sections import ABOUT_PIXELS, NetworkConfig, ProblemConfig, SearchConfig
+from jaxnas.runtime.bars import show_note, status, warn
 from jaxnas.runtime.events import StageStarted
 from jaxnas.runtime.names import Task
 from jaxnas.runtime.settings import setting

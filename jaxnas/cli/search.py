@@ -16,12 +16,13 @@ from jaxnas.cli.options import (
     space_of_table,
     unknown_proxies,
 )
-from jaxnas.cli.progress import emit, progress, warn
+from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
 from jaxnas.run.sections import EvaluationConfig, LimitConfig, NetworkConfig, ProblemConfig, SearchConfig, find_method
+from jaxnas.runtime.bars import warn
 from jaxnas.runtime.events import join_listeners
 from jaxnas.runtime.names import MethodName, Tracker
 from jaxnas.runtime.settings import LAST_SEED, setting

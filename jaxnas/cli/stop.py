@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxnas.cli.progress import status
+from jaxnas.runtime.bars import status
 
 
 @contextmanager

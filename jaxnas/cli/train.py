@@ -5,13 +5,14 @@ from pathlib import Path
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.options import DataOptions, OutputOptions
-from jaxnas.cli.progress import emit, progress, warn
+from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_trained
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import RunConfig, TrainConfig
 from jaxnas.run.sections import NetworkConfig
+from jaxnas.runtime.bars import warn
 from jaxnas.runtime.names import SpaceName, names
 from jaxnas.runtime.settings import REQUIRED, setting
 

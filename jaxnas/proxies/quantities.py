@@ -56,7 +56,8 @@ class Quantities:
         float64: bool = True,
     ) -> None:
         """Keep what the quantities are functions of; nothing is computed yet."""
-        self.network, self.arch, self.batch = network, jnp.asarray(arch), jax.tree.map(jnp.asarray, batch)
+        self.network, self.arch = network, jnp.asarray(arch)
+        self.batch = Batch(jnp.asarray(batch.images), jnp.asarray(batch.labels))
         self.params = network.params_for(params, self.arch)
         self.key = make_key(0) if key is None else key
         self.float64, self._flows = float64, dict[Norm, SynapticFlow]()

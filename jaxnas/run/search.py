@@ -27,6 +27,7 @@ from jaxnas.run.run import Outcome, Run, describe_space, run_record
 from jaxnas.run.sections import ProblemConfig
 from jaxnas.run.sizes import SIZE_PROXIES, Sizes, filter_texts, sizes_of_scores, within_limits
 from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores, size_columns
+from jaxnas.runtime.bars import showing
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.places import to_path
@@ -182,6 +183,7 @@ def search_network(
     seed: int | np.integer = 0,
     workers: Workers | None = None,
     on_event: Listener = ignore,
+    progress: bool | None = None,
     events: Listener | None = None,
     archs: Sequence[str] | Int8[np.ndarray, "A D"] | None = None,
     keep: Callable[[str], object] | None = None,
@@ -200,6 +202,7 @@ def search_network(
       seed: seed of everything drawn at random.
       workers: workers that score and train in place of this process.
       on_event: receives the events of the search, see `jaxnas.runtime.events`.
+      progress: whether bars are shown; None shows them in a terminal or a notebook.
       events: deprecated name of `on_event`.
       archs: the pool, as texts or vectors of the space, in place of `pool` drawn architectures.
       keep: returns whether the architecture of a text may be in the pool.
@@ -212,34 +215,34 @@ def search_network(
     Raises:
       InputError: settings that do not fit.
     """
-    on_event = _listener(on_event, events)
-    space: SearchSpace = network.space
-    fields_of_network = describe(network)
-    size = {name: fields_of_network.get(f"network.{name}", 0) for name in ("channels", "cells_per_stage")}
-    functions = settings.get("proxies")
-    if isinstance(functions, Mapping):
-        settings["proxies"] = settings["custom"] = tuple(functions)
-    function = settings.get("objective")
-    if callable(function):
-        settings["objective"] = (getattr(function, "__name__", type(function).__name__),)
-    flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
-    config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
-    chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
-    if keep is not None:
-        chosen = chosen[filter_texts([space.format(arch) for arch in chosen], keep)]
-        on_event(Noted(f"{len(chosen):,} architectures are kept"))
-    asked, config, folder = config, _fit_budget(config, chosen), to_path(folder)
-    make_writable(folder)
-    proxies = functions if isinstance(functions, Mapping) else config.search.proxies
-    supernet = _Supernet(config, space, network, data, folder, workers, on_event, proxies)
-    chosen = supernet.limit(chosen)
-    config = _fit_budget(asked, chosen)
-    own = own_objective(config, folder, function if callable(function) else None)
-    objective, origin = own or supernet.train(chosen), keep_origin(folder, network, data)
-    run = _search(config, space, chosen, objective, partial(supernet.score, chosen), data, on_event)
-    run = run._replace(origin=origin, folder=folder)
-    run.save(folder)
-    return run
+    with showing(_listener(on_event, events), progress) as on_event:
+        space: SearchSpace = network.space
+        fields_of_network = describe(network)
+        size = {name: fields_of_network.get(f"network.{name}", 0) for name in ("channels", "cells_per_stage")}
+        functions = settings.get("proxies")
+        if isinstance(functions, Mapping):
+            settings["proxies"] = settings["custom"] = tuple(functions)
+        function = settings.get("objective")
+        if callable(function):
+            settings["objective"] = (getattr(function, "__name__", type(function).__name__),)
+        flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
+        config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
+        chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
+        if keep is not None:
+            chosen = chosen[filter_texts([space.format(arch) for arch in chosen], keep)]
+            on_event(Noted(f"{len(chosen):,} architectures are kept"))
+        asked, config, folder = config, _fit_budget(config, chosen), to_path(folder)
+        make_writable(folder)
+        proxies = functions if isinstance(functions, Mapping) else config.search.proxies
+        supernet = _Supernet(config, space, network, data, folder, workers, on_event, proxies)
+        chosen = supernet.limit(chosen)
+        config = _fit_budget(asked, chosen)
+        own = own_objective(config, folder, function if callable(function) else None)
+        objective, origin = own or supernet.train(chosen), keep_origin(folder, network, data)
+        run = _search(config, space, chosen, objective, partial(supernet.score, chosen), data, on_event)
+        run = run._replace(origin=origin, folder=folder)
+        run.save(folder)
+        return run
 
 
 def draw_pool(config: RunConfig, space: SearchSpace, table: Table | None = None) -> Int8[np.ndarray, "A D"]:

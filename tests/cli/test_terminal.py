@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from jaxnas.cli import progress, terminal
-from jaxnas.cli.pace import Jobs, make_bars, memory, pace, seconds_left, speed
+from jaxnas.runtime import bars
 from jaxnas.runtime.events import (
     Downloaded,
     Noted,
@@ -20,6 +20,7 @@ from jaxnas.runtime.events import (
     StageStarted,
     TrainingProgress,
 )
+from jaxnas.runtime.pace import Jobs, make_bars, memory, pace, seconds_left, speed
 
 WIDTH = 80
 
@@ -27,10 +28,8 @@ WIDTH = 80
 def show(monkeypatch, is_terminal):
     """Return the text of all events of a search on a console of the given kind."""
     out = io.StringIO()
-    monkeypatch.setattr(
-        progress, "status", Console(file=out, force_terminal=is_terminal, width=WIDTH, color_system=None)
-    )
-    monkeypatch.setattr(progress, "QUIET_INTERVAL", 0.0)
+    monkeypatch.setattr(bars, "status", Console(file=out, force_terminal=is_terminal, width=WIDTH, color_system=None))
+    monkeypatch.setattr(bars, "QUIET_INTERVAL", 0.0)
     with progress.progress() as report:
         report(SearchStarted("title", {}, str))  # nothing to show
         report(StageStarted("scoring"))
@@ -114,5 +113,18 @@ def test_memory_is_in_megabytes():
 def test_brackets_are_printed_as_they_are(capsys):
     """An extra or a path in brackets is not markup."""
     terminal.console.print("pip install jaxnas[plot]")
-    progress.status.print("a/[red]b")
+    bars.status.print("a/[red]b")
     assert capsys.readouterr() == ("pip install jaxnas[plot]\n", "a/[red]b\n")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_terminal", "shown"),
+    [(None, True, True), (None, False, False), (True, False, True), (False, True, False)],
+)
+def test_a_job_in_python_shows_bars_in_a_terminal(monkeypatch, wanted, is_terminal, shown):
+    out, events = io.StringIO(), []
+    monkeypatch.setattr(bars, "status", Console(file=out, force_terminal=is_terminal, width=WIDTH, color_system=None))
+    with bars.showing(events.append, wanted) as listener:
+        listener(QueryAnswered(1, 2, "bo", 3, 91.5, 0.7, 91.5))
+    assert [event.number for event in events] == [1]
+    assert ("query  1/2 (bo):  91.50" in out.getvalue()) == shown
