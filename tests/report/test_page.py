@@ -161,8 +161,9 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(search):
     )
     mixed = group_methods([search(), search(normalization="rank")])
     assert list(mixed) == ["robot, normalization minmax", "robot, normalization rank"]
-    longer = search(1, training=TrainingConfig(epochs=7, seed=1))  # the seed of a training follows that of the search
-    assert list(group_methods([search(), longer])) == ["robot, training epochs 6", "robot, training epochs 7"]
+    # The seed of a training follows that of the search.
+    short, longer = (search(seed, training=TrainingConfig(epochs=6 + seed, seed=seed)) for seed in (0, 1))
+    assert list(group_methods([short, longer])) == ["robot, training epochs 6", "robot, training epochs 7"]
 
 
 def test_the_paired_test_is_over_seeds_that_both_have(search):
