@@ -2,7 +2,9 @@
 
 import shlex
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.completion import shipped
@@ -28,6 +30,9 @@ from jaxnas.runtime.names import MethodName, Tracker
 from jaxnas.runtime.settings import LAST_SEED, setting
 from jaxnas.scoring.config import ScoringConfig
 
+if TYPE_CHECKING:
+    from jaxnas.run.run import Run
+
 SCORES = "Search among the architectures of these scores: a folder, file or address, or a shipped data set."
 
 
@@ -47,6 +52,15 @@ class SearchOutput(OutputOptions):
     )
 
 
+@dataclass(frozen=True)
+class SeedsOptions:
+    """The seeds of a search."""
+
+    seeds: int = setting(
+        1, "Search with this many seeds, from --seed on; they share the trainings.", "Budget", minimum=1
+    )
+
+
 @takes(
     *("data", "budget", "out"),
     settings=(
@@ -59,6 +73,7 @@ class SearchOutput(OutputOptions):
         only(TrainingConfig, "epochs"),
         only(RunConfig, "seed"),
     ),
+    series=SeedsOptions,
     source=ScoresOptions,
     plugins=PluginOptions,
     data=DataOptions,
@@ -68,6 +83,7 @@ class SearchOutput(OutputOptions):
 @stoppable()
 def search(
     settings: Given,
+    series: SeedsOptions,
     source: ScoresOptions,
     plugins: PluginOptions,
     data: DataOptions,
@@ -76,7 +92,8 @@ def search(
 ) -> None:
     """Find the best architecture of a pool with few trainings.
 
-    The pool is scored with zero-cost proxies; the budget goes where the proxies, weighted for this task, point.
+    The pool is scored with zero-cost proxies; the budget goes where the proxies, weighted for this task, point. With
+    --seeds and --compare several methods search with several seeds; `jaxnas compare` does so on a table alone.
 
     \b
     Examples:
@@ -85,6 +102,7 @@ def search(
       jaxnas search darts --data cifar10 --pool 300 --budget 10 --epochs 1
       jaxnas search --table nasbench201
       jaxnas search --table mine.csv --scores scores.csv --column accuracy
+      jaxnas search --seeds 8 --compare random,rea
       jaxnas search --max-params 5e4 --objective accuracy,params
       jaxnas search --scores s.csv --objective-command "./train {arch_file}"
       jaxnas search --plugin mine.py --proxies mine,snip
@@ -96,6 +114,7 @@ def search(
     from jaxnas.report.tracking import how_to_look, track
     from jaxnas.run.run import run_record
     from jaxnas.run.search import given_scores, search_images
+    from jaxnas.run.seeds import search_seeds
     from jaxnas.runtime.workers import open_workers
 
     loaded = plugins.load()
@@ -111,20 +130,31 @@ def search(
     problem = config.problem
     scores = given_scores(config, source.scores)
     refuse_idle(settings, table=table, scores=scores, own=config.own_objective)
-    folder = output.out or Path("runs", f"{problem.space}-{Path(table or problem.data).stem}-seed{config.seed}")
-    tracking = track(output.track, folder)
+    seeds = f"seed{config.seed}" if series.seeds == 1 else f"seeds{config.seed}-{config.seed + series.seeds - 1}"
+    folder = output.out or Path("runs", f"{problem.space}-{Path(table or problem.data).stem}-{seeds}")
+    listen_to = partial(track, output.track)
+    listen_to(folder)  # checks the names and the packages
     workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
     with keeping(folder), progress(output.as_json) as shown, workers as staff:
         if hardware.engine == "ray" and "at_once" not in settings and not table:
             config = replace(config, search=replace(config.search, at_once=staff.num_workers))
-        run = search_images(
-            config,
-            folder,
-            data_folder=data.data_folder,
-            scores_path=scores,
-            workers=None if hardware.engine == "local" else staff,
-            on_event=join_listeners(shown, tracking),
-        )._replace(command=this_command())
+        places = dict(data_folder=data.data_folder, scores_path=scores)
+        workers = None if hardware.engine == "local" else staff
+        if series.seeds > 1:
+            runs = search_seeds(
+                config,
+                series.seeds,
+                folder,
+                **places,
+                workers=workers,
+                on_event=shown,
+                listen_to=listen_to,
+                command=this_command(),
+            )
+            return _print_seeds(runs, folder, output)
+        listener = join_listeners(shown, listen_to(folder))
+        run = search_images(config, folder, **places, workers=workers, on_event=listener)
+        run = run._replace(command=this_command())
         run.save(folder)
     if output.as_json:
         return emit("done", out=str(folder), result=run_record(run))
@@ -133,6 +163,23 @@ def search(
     looks = [how_to_look(name, folder) for name in output.track]
     for command in (shlex.join(["jaxnas", "report", str(folder)]), *looks):
         console.print(f"look at it with: {command}", soft_wrap=True, highlight=False)
+
+
+def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
+    """Print mean, interval and paired test of each method over the seeds, and the best architecture of all."""
+    from jaxnas.report.page import group_methods
+    from jaxnas.run.method_runs import method_rows
+
+    rows = method_rows(group_methods(runs))
+    if output.as_json:
+        return emit("done", out=str(folder), result=rows)
+    console.print(comparison_table(rows))
+    best = max(runs, key=lambda run: run.outcomes[run.config.search.method].result.best)
+    console.print(f"seed {best.config.seed} has the best candidate of {best.config.search.method}:", highlight=False)
+    console.print(f"  {best.selected}", highlight=False, soft_wrap=True)
+    console.print(f"the searches are in {folder}/seed*, the trainings in {folder / 'training.jsonl'}", soft_wrap=True)
+    report = f"jaxnas report {shlex.quote(str(folder))}/seed* --out {shlex.quote(str(folder / 'report.html'))}"
+    console.print(f"look at them with: {report}", soft_wrap=True, highlight=False)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from jaxnas.runtime.files import atomic_write
 from jaxnas.runtime.records import Record
 
 EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
-NOT_OF_METHOD = ("seed", "training seed", "method", "compare", "together")  # may differ within a group of runs
+# Settings that may differ within a group of runs.
+NOT_OF_METHOD = ("seed", "training seed", "training_seed", "method", "compare", "together")
 
 
 def read_results(folder: Path | str) -> Run | MethodComparison:

@@ -54,6 +54,8 @@ class RunConfig:
       scoring: settings of the scoring of proxies.
       training: hyperparameters of the training of candidates.
       seed: seed of everything drawn at random; it replaces those of `scoring` and `training`.
+      training_seed: seed of the training of candidates in place of `seed`, so that searches of several seeds share
+        trainings; None for `seed`.
     """
 
     problem: ProblemConfig = field(default_factory=ProblemConfig)
@@ -64,6 +66,7 @@ class RunConfig:
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = setting(0, "Seed of everything drawn at random.", minimum=0, maximum=LAST_SEED)
+    training_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Check the parts together, and give them the seed."""
@@ -71,8 +74,9 @@ class RunConfig:
         for name, kind in {"scoring": ScoringConfig, "training": TrainingConfig}.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"`{name}` must be a {kind.__name__}, got {getattr(self, name)!r:.60}")
-        for part in ("scoring", "training"):
-            object.__setattr__(self, part, replace(getattr(self, part), seed=self.seed))
+        of_training = self.seed if self.training_seed is None else self.training_seed
+        for part, seed in {"scoring": self.seed, "training": of_training}.items():
+            object.__setattr__(self, part, replace(getattr(self, part), seed=seed))
         table, at_once = self.problem.table, self.search.at_once
         if self.own_objective:
             self._check_own_objective()
@@ -135,7 +139,8 @@ class RunConfig:
         }
         scoring = asdict(self.scoring)
         del scoring["seed"]
-        return {**flat, "seed": self.seed, "training": asdict(self.training), "scoring": scoring}
+        seeds = {"seed": self.seed, "training_seed": self.training_seed}
+        return {**flat, **seeds, "training": asdict(self.training), "scoring": scoring}
 
     if not TYPE_CHECKING:
 
@@ -197,7 +202,7 @@ def from_record(record: Record) -> RunConfig:
 
 def _nest(flat: Record) -> RunConfig:
     """Sort flat names into the sections of a `RunConfig`."""
-    whole = {name: flat[name] for name in ("scoring", "training", "seed") if name in flat}
+    whole = {name: flat[name] for name in ("scoring", "training", "seed", "training_seed") if name in flat}
     parts: dict[str, Record] = defaultdict(dict)
     for name, value in flat.items():
         if name in PLACES:

@@ -58,7 +58,7 @@ class Run(NamedTuple):
       space: the search space.
       scores: raw scores of the pool.
       masked: the scores that `normalize` masked.
-      outcomes: outcome by method; first that of `config.search.method`, then that of `config.search.compare`.
+      outcomes: outcome by method; first that of `config.search.method`, then those of `config.search.compare`.
       seconds: seconds by stage; tracing and compiling are a separate stage.
       environment: versions of libraries, and the device.
       command: the command line of the search, empty for a call from Python.

@@ -52,6 +52,7 @@ def search_images(
     *,
     data_folder: Path | None = None,
     scores_path: Path | str | None = None,
+    record: Path | None = None,
     workers: Workers | None = None,
     on_event: Listener = ignore,
     events: Listener | None = None,
@@ -69,6 +70,7 @@ def search_images(
         pool, with all their proxies unless `config.search.proxies` differs from the default. Of a table, the
         architectures that have both are searched. By default `config.search.pool` architectures are drawn, from the
         table if there is one, and scored; see `given_scores` for tables by name.
+      record: file of trained candidates, which searches may share; None for one in the folder.
       workers: workers that score and train in place of this process.
       on_event: receives the events of the search, see `jaxnas.runtime.events`.
       events: deprecated name of `on_event`.
@@ -99,7 +101,7 @@ def search_images(
         raise InputError("limits and fronts need --table where --scores are given: give it, or leave --scores out")
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
-    supernet = _Supernet(config, space, network, data, folder, workers, on_event, config.search.proxies)
+    supernet = _Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies)
     if scores is None:
         pool = supernet.limit(pool)
         config = _fit_budget(asked, pool)
@@ -234,7 +236,7 @@ def search_network(
         asked, config, folder = config, _fit_budget(config, chosen), to_path(folder)
         make_writable(folder)
         proxies = functions if isinstance(functions, Mapping) else config.search.proxies
-        supernet = _Supernet(config, space, network, data, folder, workers, on_event, proxies)
+        supernet = _Supernet(config, space, network, data, folder, None, workers, on_event, proxies)
         chosen = supernet.limit(chosen)
         config = _fit_budget(asked, chosen)
         own = own_objective(config, folder, function if callable(function) else None)
@@ -269,6 +271,7 @@ class _Supernet:
     network: SearchNetwork
     data: ImageData
     folder: Path
+    record: Path | None
     workers: Workers | None
     on_event: Listener
     proxies: Sequence[str] | Mapping[str, Proxy]
@@ -314,7 +317,7 @@ class _Supernet:
             pool,
             self.data,
             self.config.training,
-            self.folder / "training.jsonl",
+            self.record or self.folder / "training.jsonl",
             self.on_event,
             space=self.space,
             together=self.config.search.together,
@@ -418,7 +421,7 @@ def _run_method(
 
 
 def _methods(config: RunConfig) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(filter(None, [config.search.method, config.search.compare])))
+    return tuple(dict.fromkeys([config.search.method, *config.search.compare]))
 
 
 def check_written(config: RunConfig, space: SearchSpace) -> None:

@@ -187,7 +187,7 @@ class SearchConfig:
 
     Attributes:
       method: search method.
-      compare: a second method with the same pool and budget, or None.
+      compare: further methods with the same pool and budget.
       proxies: names of proxies or of sets.
       normalization: name of the normalisation of scores.
       preset: settings of robot.
@@ -204,8 +204,8 @@ class SearchConfig:
     """
 
     method: MethodName = setting("robot", "Search method.", lookup=find_method)
-    compare: MethodName | None = setting(
-        None, "Second method with the same pool and budget.", kind="method", lookup=find_method
+    compare: tuple[MethodName, ...] = setting(
+        (), "Comma-separated further methods with the same pool and budget.", kind="method", lookup=find_method
     )
     proxies: tuple[str, ...] = setting(
         ROBOT_PROXIES,
@@ -245,6 +245,8 @@ class SearchConfig:
         if self.time is not None:
             parse_seconds(self.time)
             object.__setattr__(self, "time", str(self.time))
+        if self.compare is None:  # in records of earlier versions
+            object.__setattr__(self, "compare", ())
         if not self.proxies:
             raise InputError(f"`proxies` must name at least one proxy: choose from {', '.join(ROBOT_PROXIES)}, ...")
         check(self)
@@ -252,6 +254,6 @@ class SearchConfig:
             raise InputError(
                 f"`confirm` must be 0, or from 2 to {self.budget - 1}, below the budget, got {self.confirm}"
             )
-        chosen = dict.fromkeys(filter(None, [*self.proxies, self.method, self.compare, self.preset]))
+        chosen = dict.fromkeys(filter(None, [*self.proxies, self.method, *self.compare, self.preset]))
         known = {*names(ProxyOrSet), *names(MethodName), *names(PresetName)}
         object.__setattr__(self, "custom", tuple(name for name in chosen if name not in known))

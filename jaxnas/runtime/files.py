@@ -54,19 +54,26 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, which is renamed to `path` when the body succeeds.
 
     The folder is created if needed. If the body fails, the temporary file is removed and an existing file is unchanged;
-    readers see the old or the complete new file.
+    readers see the old or the complete new file. A symbolic link stays, and the file that it names is replaced; into a
+    device or a pipe the complete content is written.
 
     Raises:
       InputError: for any OSError in the body (no permission, disk full, not a folder), naming `path`.
     """
     path = Path(path)
-    # The suffix stays last: numpy.savez appends .npz to a name without it.
-    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = path.resolve()
+        is_stream = target.exists() and not (target.is_file() or target.is_dir())
+        # The suffix stays last: numpy.savez appends .npz to a name without it.
+        name = f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}"
+        partial = Path(tempfile.gettempdir(), name) if is_stream else target.with_name(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
-            partial.replace(path)
+            if is_stream:
+                target.write_bytes(partial.read_bytes())
+            else:
+                partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
@@ -94,12 +101,14 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
     """
     content = io.BytesIO(read_bytes(path))
     if not zipfile.is_zipfile(content):
-        raise InputError(f"{path}: not an .npz file, or cut short; download it again")
+        raise InputError(f"{path}: not an .npz file, or cut short; give another file, or copy or download it again")
     try:
         with np.load(content, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
     except _DAMAGED as error:
-        raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); download it again") from error
+        if "allow_pickle" in str(error):
+            raise InputError(f"{path}: the .npz file holds Python objects; save arrays of numbers or text") from error
+        raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); copy or download it again") from error
 
 
 def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> object:

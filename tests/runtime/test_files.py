@@ -1,5 +1,7 @@
 import os
 import pickle
+import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -33,6 +35,30 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, failure):
         interrupted()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic_write(tmp_path / "link") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_pipe_or_a_device_receives_the_content_and_stays(tmp_path):
+    """As root, a rename would replace /dev/null by a file."""
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((tmp_path / "pipe").read_bytes)
+        with atomic_write(tmp_path / "pipe") as partial:
+            partial.write_text("content")
+        assert read.result(timeout=10) == b"content"
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with atomic_write("/dev/null") as partial:
+        partial.write_text("content")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
 
 
 def test_a_full_disk_is_an_input_error_that_names_the_path(tmp_path):
@@ -87,7 +113,7 @@ def test_a_missing_npz_and_python_objects_are_input_errors(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_npz(tmp_path / "none.npz")
     np.savez(tmp_path / "objects.npz", values=np.array([{}], object))
-    with pytest.raises(InputError, match="allow_pickle"):
+    with pytest.raises(InputError, match="holds Python objects"):
         read_npz(tmp_path / "objects.npz")
 
 

@@ -1,0 +1,71 @@
+"""The same search with several seeds, which share the trainings of candidates."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from jaxnas.errors import InputError
+from jaxnas.run.config import RunConfig
+from jaxnas.run.run import Run
+from jaxnas.run.search import search_images
+from jaxnas.runtime.events import Listener, Noted, ignore, join_listeners
+from jaxnas.runtime.settings import LAST_SEED
+from jaxnas.runtime.workers import Workers
+
+
+def search_seeds(
+    config: RunConfig,
+    num: int,
+    folder: Path,
+    *,
+    data_folder: Path | None = None,
+    scores_path: Path | str | None = None,
+    workers: Workers | None = None,
+    on_event: Listener = ignore,
+    listen_to: Callable[[Path], Listener] = lambda folder: ignore,
+    command: str = "",
+) -> list[Run]:
+    """Run a search with each of the seeds from `config.seed` on, every method on every seed.
+
+    The seed draws pool, minibatch, initial params of scoring and the search; candidates are trained with the first
+    seed, so that no architecture is trained twice: all searches share one record of trainings. Each search is saved in
+    a folder of its seed, and the same call continues.
+
+    Args:
+      config: settings of the first search.
+      num: number of seeds, at least 1.
+      folder: folder of the shared record, and of a folder for each seed.
+      data_folder: see `search_images`.
+      scores_path: see `search_images`.
+      workers: see `search_images`.
+      on_event: receives the events of all searches, and a `Noted` before each.
+      listen_to: makes a further listener of a search from its folder.
+      command: the command line, for the records of the runs.
+
+    Returns:
+      The finished searches in the order of their seeds.
+
+    Raises:
+      InputError: see `search_images`; seeds beyond the last one.
+    """
+    last = config.seed + num - 1
+    if num < 1 or last > LAST_SEED:
+        raise InputError(
+            f"`seeds` must be from 1 to {LAST_SEED + 1 - config.seed} from seed {config.seed} on, got {num}"
+        )
+    runs = []
+    for number, seed in enumerate(range(config.seed, last + 1), start=1):
+        on_event(Noted(f"seed {seed}, {number} of {num}"))
+        of_seed = folder / f"seed{seed}"
+        run = search_images(
+            replace(config, seed=seed, training_seed=config.training.seed),
+            of_seed,
+            data_folder=data_folder,
+            scores_path=scores_path,
+            record=folder / "training.jsonl",
+            workers=workers,
+            on_event=join_listeners(on_event, listen_to(of_seed)),
+        )._replace(command=command)
+        run.save(of_seed)
+        runs.append(run)
+    return runs

@@ -1,0 +1,83 @@
+"""Searches with several seeds share their trainings, and end with intervals and a paired test."""
+
+import json
+
+import pytest
+
+from jaxnas.errors import InputError
+from jaxnas.objectives.config import TrainingConfig
+from jaxnas.report.page import group_methods
+from jaxnas.run.config import run_config
+from jaxnas.run.method_runs import method_rows
+from jaxnas.run.run import load_run
+from jaxnas.run.seeds import search_seeds
+from jaxnas.runtime.events import Noted, TrainingProgress
+from jaxnas.runtime.settings import LAST_SEED
+
+CONFIG = run_config(
+    channels=2,
+    proxies="params",
+    batch_size=8,
+    pool=6,
+    budget=3,
+    method="random",
+    compare="rank_sum,single_proxy",
+    training=TrainingConfig(epochs=1, batch_size=256),
+    seed=4,
+)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """Two seeds of three methods: the runs, their folder and their events."""
+    folder, events = tmp_path_factory.mktemp("seeds"), []
+    return search_seeds(CONFIG, 2, folder, on_event=events.append), folder, events
+
+
+def test_no_architecture_is_trained_twice(searched):
+    runs, folder, events = searched
+    header, *lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    trained = [line["arch"] for line in lines]
+    assert len(trained) == len(set(trained))
+    queried = {row["arch"] for run in runs for row in run.rows()}
+    assert set(trained) == queried
+    assert header["made_with"]["seed"] == 4
+    starts = [event for event in events if isinstance(event, TrainingProgress) and event.step == event.steps]
+    assert sum(len(event.candidates) for event in starts) == len(trained)
+    assert [event.message for event in events if isinstance(event, Noted) and event.message.startswith("seed")] == [
+        "seed 4, 1 of 2",
+        "seed 5, 2 of 2",
+    ]
+
+
+def test_seeds_draw_other_pools_and_accuracies_of_an_architecture_agree(searched):
+    runs, *_ = searched
+    assert [run.config.seed for run in runs] == [4, 5]
+    assert [run.config.training.seed for run in runs] == [4, 4]
+    assert runs[0].scores.archs.tolist() != runs[1].scores.archs.tolist()
+    accuracy = {}
+    for run in runs:
+        for row in run.rows():
+            assert accuracy.setdefault(row["arch"], row["objective"]) == row["objective"]
+
+
+def test_every_method_has_every_seed_and_a_paired_test(searched):
+    runs, folder, _ = searched
+    rows = method_rows(group_methods(runs))
+    assert [(row["method"], row["seeds"]) for row in rows] == [("random", 2), ("rank_sum", 2), ("single_proxy", 2)]
+    assert [row["against_first"] is None for row in rows] == [True, False, False]
+    assert load_run(folder / "seed5").config == runs[1].config
+
+
+def test_the_same_call_trains_nothing_again(searched):
+    runs, folder, _ = searched
+    events = []
+    again = search_seeds(CONFIG, 2, folder, on_event=events.append)
+    assert not [event for event in events if isinstance(event, TrainingProgress)]
+    assert [run.selected for run in again] == [run.selected for run in runs]
+
+
+@pytest.mark.parametrize(("seed", "num"), [(0, 0), (LAST_SEED, 2)])
+def test_seeds_out_of_range_are_refused(tmp_path, seed, num):
+    with pytest.raises(InputError, match="`seeds` must be from 1 to"):
+        search_seeds(run_config(seed=seed), num, tmp_path)
