@@ -24,9 +24,7 @@ def test_every_space_has_a_network():
     assert NETWORKS.keys() == SPACES.keys()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "nasbench201" else pytest.mark.slow) for name in NETWORKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS])
 def test_every_network_passes(name):
     pixels, channels = SMALL.get(name, (64, 2))
     images = np.random.default_rng(0).normal(size=(4, pixels, pixels, 1)).astype(np.float32)

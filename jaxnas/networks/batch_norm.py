@@ -62,8 +62,8 @@ def batch_norm_layer(
     if affine:
         declare_use(module, (f"{name}_gamma", f"{name}_beta"), used)
     return BatchNorm(
-        module.param(f"{name}_gamma", nn.initializers.ones, shape) if affine else None,
-        module.param(f"{name}_beta", nn.initializers.zeros, shape) if affine else None,
+        jnp.asarray(module.param(f"{name}_gamma", nn.initializers.ones, shape)) if affine else None,
+        jnp.asarray(module.param(f"{name}_beta", nn.initializers.zeros, shape)) if affine else None,
         find_variable(module, "batch_stats", f"{name}_mean"),
         find_variable(module, "batch_stats", f"{name}_variance"),
         find_variable(module, "places", name),

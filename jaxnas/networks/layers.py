@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxnas.networks.batch_norm import (
@@ -23,6 +24,7 @@ from jaxnas.networks.batch_norm import (
 )
 from jaxnas.networks.kernels.convolution import conv, conv_upwards
 from jaxnas.networks.kernels.depthwise import depthwise
+from jaxnas.networks.network import AnyArray
 from jaxnas.networks.taps import (
     OF_LAYERS,
     Mask,
@@ -137,20 +139,23 @@ def weight_layer(
     for collection, axes in ((scales, stack), ("gates", (*stack, batch, shape[-1])), ("places", stack)):
         declare_tap(module, collection, name, axes)
     declare_use(module, (name, f"{name}_bias") if bias else (name,), used)
+    kernel = jnp.asarray(module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)))
+    of_outputs = jnp.asarray(module.param(f"{name}_bias", uniform, (*stack, shape[-1]))) if bias else None
     return WeightLayer(
-        module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)),
-        in_units(module.param(f"{name}_bias", uniform, (*stack, shape[-1])), exponent) if bias else None,
+        kernel,
+        None if of_outputs is None else in_units(of_outputs, exponent),
         find_variable(module, scales, name),
         find_variable(module, "gates", name),
         find_variable(module, "places", name),
     )
 
 
-def apply_layer(layer: WeightLayer, x: Float[Array, "N *P C"], stride: int = 1) -> Float[Array, "N *p O"]:
+def apply_layer(layer: WeightLayer, x: Float[AnyArray, "N *P C"], stride: int = 1) -> Float[Array, "N *p O"]:
     """Return gate * (scale * (x * kernel) + bias).
 
     The product is a same-padded convolution for x [N H W C], a matrix product for x [N C].
     """
+    x = jnp.asarray(x)
     return apply_taps(layer, conv(x, layer.kernel, stride) if x.ndim == 4 else x @ layer.kernel)
 
 

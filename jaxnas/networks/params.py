@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Int8, Int64, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Int64, Key, PRNGKeyArray, PyTree
 
 from jaxnas.networks.network import AnyArray, SearchNetwork
 from jaxnas.runtime.session import in_fixed_settings, make_key
@@ -102,7 +102,7 @@ def describe(network: SearchNetwork) -> dict[str, object]:
 def num_params(
     network: SearchNetwork,
     params: PyTree,
-    arch: Int8[AnyArray, " D"],
+    arch: Int[AnyArray, " D"],
     images: Float[AnyArray, "N *P H W C"] | None = None,
 ) -> Int[Array, ""]:
     """Return the number of parameters (kernels, biases, gammas, betas) that `arch` uses.
@@ -113,6 +113,6 @@ def num_params(
         arch: The architecture.
         images: See `SearchNetwork.in_use`.
     """
-    in_use = network.in_use(params, arch, images)
+    in_use = network.in_use(params, jnp.asarray(arch, jnp.int8), images)
     counts = jax.tree.map(lambda p, used: used.sum() * math.prod(p.shape[used.ndim :]), params, in_use)
     return jax.tree.reduce(jnp.add, counts)

@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.tree_util import DictKey
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int8, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int8, PRNGKeyArray, PyTree, Shaped
 
 from jaxnas.errors import InputError
 from jaxnas.networks.network import SearchNetwork
@@ -130,7 +130,7 @@ def tensor_rank(path: str, shape: tuple[int, ...]) -> int:
     return 1 if path.endswith(NOT_KERNELS) else 4 if len(shape) >= 4 else 2
 
 
-def first_entries(tree: dict[str, Array], entries: list[Entry]) -> Float[Array, " P"]:
+def first_entries(tree: dict[str, Array], entries: list[Entry]) -> Shaped[Array, " P"]:
     """Return the number at each entry."""
     return jnp.stack([tree[path][at].reshape(-1)[0] for path, at in entries])
 

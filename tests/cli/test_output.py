@@ -59,7 +59,10 @@ def may_be_long(line):
     return line.lstrip().startswith(("|", "address: ", "place: "))
 
 
-@pytest.mark.parametrize("args", [SEARCH, TRAIN, COMPARE, ["proxies"], ["data"], ["score", "--sample", "3", *SMALL]])
+SLOW = (pytest.param(SEARCH, marks=pytest.mark.slow), pytest.param(TRAIN, marks=pytest.mark.slow))
+
+
+@pytest.mark.parametrize("args", [*SLOW, COMPARE, ["proxies"], ["data"], ["score", "--sample", "3", *SMALL]])
 def test_80_columns_are_enough(run, args):
     code, out, err = run(*args)
     assert code == 0
@@ -164,6 +167,7 @@ def test_ctrl_c_while_a_program_compiles(tmp_path):
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process = subprocess.Popen([sys.executable, "-c", STOPPABLE, *args], cwd=tmp_path, env=environment, **pipes)
+    assert process.stderr.readline().startswith("each candidate trains")
     assert process.stderr.readline() == "scoring: the program compiles first\n"
     time.sleep(3)
     process.send_signal(signal.SIGINT)

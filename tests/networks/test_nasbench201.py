@@ -26,9 +26,7 @@ def make(network, images):
     variables = jax.tree.map(
         lambda leaf: rng.normal(size=leaf.shape).astype(images.dtype), {name: shapes[name] for name in COLLECTIONS}
     )
-    variables = {**variables, "batch_stats": jax.tree.map(np.abs, variables["batch_stats"])}
-    with jax.enable_x64(images.dtype == np.float64):
-        return jax.tree.map(jnp.asarray, variables)
+    return {**variables, "batch_stats": jax.tree.map(np.abs, variables["batch_stats"])}
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ SECRET = "abc/DEF@ghi+jkl="  # as real keys are
 def home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("PLACE", "there")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # JAX may have begun in this process
     monkeypatch.chdir(tmp_path)
 
 

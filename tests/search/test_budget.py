@@ -57,7 +57,7 @@ def check_best(found, values):
     assert found["num_failed"] == (~finite).sum()
 
 
-@pytest.mark.parametrize("budget", [3, A])
+@pytest.mark.parametrize("budget", [pytest.param(3, marks=pytest.mark.slow), A])
 @pytest.mark.parametrize("name", METHODS)
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(table=TABLES, objective=arrays(float, A, elements=OBJECTIVES), archs=archs(), seed=SEEDS)

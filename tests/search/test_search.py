@@ -244,7 +244,14 @@ def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective)
         np.testing.assert_array_equal(result.queries[result.num_bo :], ranking[: T - result.num_bo])
 
 
-@pytest.mark.parametrize(("acquisition", "domain"), [("ei", "cube"), ("thompson", "sphere"), ("ids", "sphere")])
+@pytest.mark.parametrize(
+    ("acquisition", "domain"),
+    [
+        ("ei", "sphere"),
+        *(pytest.param(name, "cube", marks=pytest.mark.slow) for name in ("ei", "thompson", "ids")),
+        *(pytest.param(name, "sphere", marks=pytest.mark.slow) for name in ("thompson", "ids")),
+    ],
+)
 def test_other_acquisitions_domains_and_ard(table, objective, acquisition, domain):
     config = RobotConfig(acquisition=acquisition, domain=domain, ard=True, num_candidates=64, num_ascents=2)
     result = robot(table, objective, budget=T, seed=0, config=config)

@@ -149,6 +149,7 @@ def test_a_proxy_added_later_is_scored_alone_and_nan_is_a_score(tmp_path, monkey
     assert frame.shape == table.to_pandas().shape == (6, 4)
 
 
+@pytest.mark.slow
 def test_own_functions_do_not_change_the_scores_of_proxies(tmp_path):
     archs = enumerate_archs(NASBENCH201)[:20]
     mine = {"synflow": PROXIES["synflow"], "mine": zeros}
@@ -348,6 +349,7 @@ def check_against_calm_run(folder, calm, num):
     assert not list(folder.rglob("*.damaged"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_kills", "num"), [(3, 300), pytest.param(20, 1500, marks=pytest.mark.slow)])
 def test_killed_again_and_again_it_ends_with_the_same_table(tmp_path, num_kills, num):
     moments = random.Random(num_kills)

@@ -183,6 +183,7 @@ def test_repetitions_beyond_the_choice_are_passed_by():
         assert all(np.any(leaf) == (int(path[7]) <= times) for path, leaf in own.items() if path.startswith("block2"))
 
 
+@pytest.mark.slow
 def test_contract():
     check_network(NETWORK, NETWORK.space, np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype(np.float32))
 

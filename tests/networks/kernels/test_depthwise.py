@@ -51,6 +51,7 @@ def test_equals_lax_with_its_first_derivatives(case, dtype):
     check_first_derivatives(*forms, operands(shape, size, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_to_second_order_in_both_modes(case):
     shape, size, dilation = CASES[case]

@@ -49,6 +49,9 @@ def test_derivatives_to_second_order_in_both_modes(op, operands):
     check_grads(partial(chosen, op), operands, order=2, modes=("fwd", "rev"), rtol=1e-6)
 
 
+OTHER_CAPACITIES = ((5, 5, 5, 5, 5), (0, 0, 2, 3, 1))
+
+
 def of_all(function, ops, x, k1, k3, axes):
     """Value, gradient, and the derivative of both along all operands, for each op of `ops`."""
 
@@ -61,7 +64,9 @@ def of_all(function, ops, x, k1, k3, axes):
     return jax.vmap(program, (0, *axes))(ops, x, k1, k3)
 
 
-@pytest.mark.parametrize("capacity", [None, (1, 1, 2, 3, 1), (5, 5, 5, 5, 5), (0, 0, 2, 3, 1)])
+@pytest.mark.parametrize(
+    "capacity", [None, (1, 1, 2, 3, 1), *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in OTHER_CAPACITIES)]
+)
 @pytest.mark.parametrize("axes", [(0, None, None), (None, None, None), (0, 0, 0), (None, 0, None)])
 def test_a_batch_in_groups_equals_a_loop_with_all_derivatives(axes, capacity, operands):
     rng = np.random.default_rng(1)
