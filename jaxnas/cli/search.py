@@ -138,22 +138,24 @@ def search(
     with keeping(folder), progress(output.as_json) as shown, workers as staff:
         if hardware.engine == "ray" and "at_once" not in settings and not table:
             config = replace(config, search=replace(config.search, at_once=staff.num_workers))
-        places = dict(data_folder=data.data_folder, scores_path=scores)
-        workers = None if hardware.engine == "local" else staff
+        helpers = None if hardware.engine == "local" else staff
         if series.seeds > 1:
             runs = search_seeds(
                 config,
                 series.seeds,
                 folder,
-                **places,
-                workers=workers,
+                data_folder=data.data_folder,
+                scores_path=scores,
+                workers=helpers,
                 on_event=shown,
                 listen_to=listen_to,
                 command=this_command(),
             )
             return _print_seeds(runs, folder, output)
         listener = join_listeners(shown, listen_to(folder))
-        run = search_images(config, folder, **places, workers=workers, on_event=listener)
+        run = search_images(
+            config, folder, data_folder=data.data_folder, scores_path=scores, workers=helpers, on_event=listener
+        )
         run = run._replace(command=this_command())
         run.save(folder)
     if output.as_json:
