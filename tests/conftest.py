@@ -28,7 +28,9 @@ CHECK_THEMSELVES = {
 }
 PACKAGE = Path(__file__).parents[1] / "jaxnas"
 MODULES = {".".join(("jaxnas", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in PACKAGE.rglob("*.py")}
-jaxtyping.install_import_hook(sorted(MODULES - CHECK_THEMSELVES), "beartype.beartype")
+# Proxies give an `Unfinished` in place of a number where a device has no float64, and stand-ins take their arguments.
+PROXIES = {name for name in MODULES if name.startswith("jaxnas.proxies.")}
+jaxtyping.install_import_hook(sorted(MODULES - CHECK_THEMSELVES - PROXIES), "beartype.beartype")
 
 
 @pytest.fixture

@@ -143,7 +143,8 @@ def plain_outputs(params, head, arch, images, is_macro):
 @pytest.mark.parametrize(
     ("name", "head"),
     [
-        *[("transnas101-micro", head) for head in HEADS],
+        ("transnas101-micro", "segmentation"),
+        *[pytest.param("transnas101-micro", head, marks=pytest.mark.slow) for head in HEADS if head != "segmentation"],
         *[pytest.param("transnas101-macro", head, marks=pytest.mark.slow) for head in HEADS],
     ],
 )

@@ -75,6 +75,7 @@ def multiply_adds_by_hand():
     return total
 
 
+@pytest.mark.slow
 def test_places_of_a_deep_network():
     arch = jnp.asarray(DARTS.parse(DARTS_V2))
     network = DARTSNetwork(1000, channels=48, cells_per_stage=4, stem="imagenet")
@@ -91,7 +92,9 @@ def test_places_of_a_deep_network():
     assert found == pytest.approx(multiply_adds_by_hand(), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "nasbench201")) for name in NETWORKS]
+)
 def test_every_network_has_a_thin_one(name):
     """Only shapes are needed: `linear_regions` with its images."""
     network, arch = NETWORKS[name](num_classes=3, channels=4, cells_per_stage=1), sample(get_space(name), 1, seed=0)[0]
