@@ -218,6 +218,7 @@ def _nest(flat: Record) -> RunConfig:
         scoring=_with(whole.get("scoring", ScoringConfig()), parts["scoring"]),
         training=_with(whole.get("training", TrainingConfig()), parts["training"]),
         seed=whole.get("seed", 0),
+        training_seed=whole.get("training_seed"),
     )
 
 

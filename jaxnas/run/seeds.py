@@ -28,8 +28,9 @@ def search_seeds(
     """Run a search with each of the seeds from `config.seed` on, every method on every seed.
 
     The seed draws pool, minibatch, initial params of scoring and the search; candidates are trained with the first
-    seed, so that no architecture is trained twice: all searches share one record of trainings. Each search is saved in
-    a folder of its seed, and the same call continues.
+    seed, so that all searches share one record of trainings and no query is trained twice. The architecture that a
+    search selects is trained once more for its test accuracy if another search trained it. Each search is saved in a
+    folder of its seed, and the same call continues.
 
     Args:
       config: settings of the first search.
