@@ -54,11 +54,9 @@ class SearchOutput(OutputOptions):
 
 @dataclass(frozen=True)
 class SeedsOptions:
-    """The seeds of a search."""
+    """The seeds of a search, from `--seed` on; they share the trainings."""
 
-    seeds: int = setting(
-        1, "Search with this many seeds, from --seed on; they share the trainings.", "Budget", minimum=1
-    )
+    seeds: int = setting(1, "Seeds of every method.", "Budget", minimum=1)
 
 
 @takes(
