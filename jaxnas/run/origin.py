@@ -16,6 +16,7 @@ from jaxnas.networks.declared.record import block_from_record, block_record
 from jaxnas.run.inputs import load_standardized
 from jaxnas.runtime.events import Listener
 from jaxnas.runtime.files import atomic_write, read_npz
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 
 IMAGES = "images.npz"
@@ -24,7 +25,12 @@ _HIDDEN = ("parent", "name", "capacity", "reverse", "keeps_range", "blocks")  # 
 
 
 def describe_origin(network: SearchNetwork, data: ImageData, name: str, pixels: int | None = None) -> Record:
-    """Return the network and the images of a search as plain JSON values; images have a `name` to load them by."""
+    """Return the network and the images of a search as plain JSON values; images have a `name` to load them by.
+
+    A relative path becomes an absolute one, so that the run can be trained from any folder.
+    """
+    if name not in DATASETS and to_path(name).exists():
+        name = str(to_path(name).resolve())
     images = {"name": name, "pixels": pixels, "fingerprint": _print_of(data), "file": None}
     return {"network": network_record(network), "images": images}
 
