@@ -15,30 +15,20 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Shapes and types are checked at run time, in tests alone, except where a module checks what users give it itself:
-# tests give those wrong names and types to see the error.
+# Shapes and types are checked at run time, in tests alone, except where a module checks what users give it itself, or
+# typer calls it: tests give those wrong names and types to see the error.
 CHECK_THEMSELVES = {
-    *("jaxnas.networks.nasbench201", "jaxnas.networks.transnas101", "jaxnas.networks.transnas101_macro"),
-    *("jaxnas.networks.declared.network", "jaxnas.networks.declared.ops"),
-    *("jaxnas.testing.proxies", "jaxnas.testing.networks", "jaxnas.testing.methods", "jaxnas.testing.spaces"),
-    "jaxnas.networks.kernels.dispatch",  # JAX calls its rules with values of its own types
-    *("jaxnas.scoring.config", "jaxnas.objectives.config", "jaxnas.cli.completion", "jaxnas.cli.lists"),
-    "jaxnas.cli.progress",
-    *("jaxnas.run.config", "jaxnas.run.sections", "jaxnas.search.config"),
+    *("jaxnas.scoring.config", "jaxnas.objectives.config", "jaxnas.search.config"),
+    *("jaxnas.run.config", "jaxnas.run.sections"),
+    *("jaxnas.cli.completion", "jaxnas.cli.lists", "jaxnas.cli.progress"),
 }
+# Networks take arrays of NumPy wherever flax does, and `Unfinished` stands for a number of a proxy on some devices.
+OF_MANY_FORMS = ("jaxnas.networks.", "jaxnas.proxies.", "jaxnas.testing.")
+KERNELS = {f"jaxnas.networks.kernels.{name}" for name in ("convolution", "depthwise", "pools")}
 PACKAGE = Path(__file__).parents[1] / "jaxnas"
 MODULES = {".".join(("jaxnas", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in PACKAGE.rglob("*.py")}
-# Proxies give an `Unfinished` in place of a number where a device has no float64, and stand-ins take their arguments.
-PROXIES = {name for name in MODULES if name.startswith("jaxnas.proxies.")}
-jaxtyping.install_import_hook(sorted(MODULES - CHECK_THEMSELVES - PROXIES), "beartype.beartype")
-
-
-@pytest.fixture
-def stand_ins():
-    """Check no types: the test passes objects that only look like those of the package."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+CHECKED = {name for name in MODULES - CHECK_THEMSELVES if not name.startswith(OF_MANY_FORMS)} | KERNELS
+jaxtyping.install_import_hook(sorted(CHECKED), "beartype.beartype")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -463,7 +463,7 @@ def test_regularised_swap_is_swap_times_its_factor(scores, arch):
     np.testing.assert_allclose(scores(arch)["regularised_swap"], expected, rtol=1e-12)
 
 
-def test_swap_counts_a_pattern_once(stand_ins):
+def test_swap_counts_a_pattern_once():
     x = np.random.default_rng(0).normal(size=(5, 2, 4, 3)).astype(np.float32)
     seen, unused = (x, jnp.array([True])), (x + 1, jnp.array([False]))
 
@@ -489,7 +489,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize("name", PROXIES)
-def test_needs_are_what_a_proxy_reads(stand_ins, tiny, name):
+def test_needs_are_what_a_proxy_reads(tiny, name):
     read = set()
     params, images = jax.tree.map(np.float32, (tiny[0], tiny[1].images))
 
