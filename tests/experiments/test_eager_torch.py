@@ -49,6 +49,7 @@ def test_all_architectures_equal_the_public_code(golden_folder, name, shared):
                 np.testing.assert_allclose(value, expected, rtol=1e-9, err_msg=f"{proxy} of {name}/{id}")
 
 
+@pytest.mark.slow
 def test_all_proxies_equal_ours_with_several_cells_per_stage():
     """Without dead edges: convolutions of zeros have scores of rounding noise."""
     network = NASBench201Network(num_classes=7, channels=4, cells_per_stage=2)

@@ -101,7 +101,10 @@ def plain_logits(params, arch, images, num_cells, stem):
     return last.mean((2, 3)) @ params["classifier"] + params["classifier_bias"][None]
 
 
-@pytest.mark.parametrize(("stem", "num_cells", "pixels"), [("cifar", 1, 8), ("cifar", 4, 9), ("imagenet", 2, 32)])
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in (("cifar", 4, 9), ("imagenet", 2, 32))]
+
+
+@pytest.mark.parametrize(("stem", "num_cells", "pixels"), [("cifar", 1, 8), *SLOW])
 def test_equals_the_plain_loop(stem, num_cells, pixels):
     """Also with sides that are odd, and with cells in a scan."""
     with jax.enable_x64(True):
@@ -118,6 +121,7 @@ def test_equals_the_plain_loop(stem, num_cells, pixels):
             np.testing.assert_allclose(apply({"params": params}, images, arch), expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "pixels", "count"),
     [

@@ -75,6 +75,7 @@ def test_all_architectures_in_float64(golden_folder, score, name):
     check_float64(golden_folder, score, name, ids)
 
 
+@pytest.mark.slow
 def test_full_size_logits_and_synflow(golden_folder):
     score = golden.compile_proxies(golden.NETWORKS["full"], np.float64, {"synflow": golden.SIX["synflow"]})
     check_float64(golden_folder, score, "full/w0", ["a02", "a07"])

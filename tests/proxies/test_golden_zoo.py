@@ -59,6 +59,7 @@ def test_all_architectures(golden_folder, name):
     check(golden_folder, name, ids)
 
 
+@pytest.mark.slow
 def test_sizes_at_full_size(golden_folder):
     check(golden_folder, "full/w0", ["a01", "a02", "a07", "a12"], ("flops", "params", "l2_norm"))
 

@@ -248,6 +248,7 @@ def test_errors_of_the_command(args, message, tmp_path):
     assert "Traceback" not in told.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux shows them")
 def test_a_running_cluster_is_joined_with_a_warning(tmp_path):
     """A cluster that another process started, which listens where others can reach it."""
