@@ -25,7 +25,7 @@ from zoo import RESULTS, load_zoo, sample_cells
 
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import expand_names
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.scoring.engine import ScoringConfig, iter_scores
 from jaxnas.spaces import NASBENCH201, to_index
 from jaxnas.store.store import make_environment

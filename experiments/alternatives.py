@@ -28,7 +28,7 @@ from jaxnas import Quantities
 from jaxnas.cli.progress import progress
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, Batch, Proxy, draws, orient, passes
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.runtime.events import StageStarted
 from jaxnas.spaces import NASBENCH201
 from jaxnas.table.evaluation import spearman

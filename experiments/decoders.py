@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 import jaxnas
 from jaxnas.proxies import Quantities
 from jaxnas.report import save_results
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.runtime.host import num_cores
 from jaxnas.scoring.engine import ScoringConfig
 from jaxnas.store.store import make_environment

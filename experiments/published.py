@@ -40,7 +40,7 @@ from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, Batch, passes
 from jaxnas.proxies.loss import loss_of
 from jaxnas.report import save_results
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.runtime.events import StageStarted
 from jaxnas.spaces import NASBENCH201, enumerate_archs
 from jaxnas.store.store import make_environment

@@ -41,7 +41,7 @@ import jaxnas
 from jaxnas.networks import NASBench201Network
 from jaxnas.networks.declared.network import Conv, DeclaredNetwork, choice
 from jaxnas.report import save_results
-from jaxnas.run.search import load_standardized, make_network
+from jaxnas.run.inputs import load_standardized, make_network
 from jaxnas.runtime.host import num_cores
 from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig
 from jaxnas.spaces import NASBENCH201, enumerate_archs, from_index

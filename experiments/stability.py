@@ -26,7 +26,7 @@ from jaxnas import ScoringConfig
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import EXACT, PROXIES
 from jaxnas.report import save_results
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.spaces import NASBENCH201
 from jaxnas.store.store import make_environment
 

@@ -36,7 +36,7 @@ import jaxnas
 from jaxnas.networks import NASBench201Network, init_variables
 from jaxnas.proxies import expand_names
 from jaxnas.report import save_results
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.runtime.host import num_cores
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig, iter_scores

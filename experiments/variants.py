@@ -26,7 +26,7 @@ from jaxnas import ScoringConfig
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.data.images import ImageData
 from jaxnas.report import save_results
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import NASBENCH201, to_index
 from jaxnas.store.store import make_environment, make_provenance

@@ -21,7 +21,7 @@ import jaxnas
 from jaxnas.cli.progress import progress
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.proxies import PROXIES, ROBOT_PROXIES, expand_names
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.runtime.events import StageStarted
 from jaxnas.spaces import NASBENCH201, enumerate_archs, to_index
 from jaxnas.store.folders import open_folder

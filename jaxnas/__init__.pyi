@@ -30,9 +30,9 @@ from .proxies import Quantities as Quantities
 from .report import read_results as read_results
 from .report import write_report as write_report
 from .run.comparison import load_comparison as load_comparison
+from .run.load import load_run as load_run
 from .run.plugins import load_plugin as load_plugin
 from .run.run import Run as Run
-from .run.run import load_run as load_run
 from .run.search import search_network as search_network
 from .run.study import create_study as create_study
 from .run.study import load_study as load_study

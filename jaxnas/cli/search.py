@@ -110,7 +110,7 @@ def search(
     configure_jax(hardware.engine)
     from jaxnas.proxies import expand_names
     from jaxnas.report.tracking import how_to_look, track
-    from jaxnas.run.run import run_record
+    from jaxnas.run.record import run_record
     from jaxnas.run.search import given_scores, search_images
     from jaxnas.run.seeds import search_seeds
     from jaxnas.runtime.workers import open_workers

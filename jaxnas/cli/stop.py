@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxnas.runtime.bars import status
+from jaxnas.runtime.places import without_secrets
 
 
 @contextmanager
@@ -59,18 +60,12 @@ def keeping(place: Path | str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        from jaxnas.runtime.places import without_secrets
-
         raise KeyboardInterrupt(without_secrets(str(place))) from stopped
 
 
 def this_command() -> str:
     """Return the command line without the secrets of its addresses."""
     arguments = sys.argv[1:]
-    if not any("://" in argument for argument in arguments):
-        return shlex.join(["jaxnas", *arguments])
-    from jaxnas.runtime.places import without_secrets
-
     shown = [without_secrets(argument) if "://" in argument else argument for argument in arguments]
     note = "" if shown == arguments else "  (add the credentials and options of its addresses, which are left out here)"
     return shlex.join(["jaxnas", *shown]) + note

@@ -107,7 +107,7 @@ def train(
 
 def _check_space(chosen: ArchOptions) -> None:
     """Raise an InputError for a space that is not that of the search."""
-    from jaxnas.run.run import load_selected
+    from jaxnas.run.load import load_selected
 
     searched = load_selected(chosen.arch).space
     if chosen.name_of_space not in ("", searched):

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxnas.errors import InputError
 
-AnyArray: TypeAlias = Array | np.ndarray
+AnyArray: TypeAlias = Array | np.ndarray  # what users pass where a JAX array is used
 
 
 class Batch(NamedTuple):

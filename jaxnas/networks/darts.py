@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.networks.blocks import ConvNorm, classify
 from jaxnas.networks.darts_cell import GenotypeCell, State, scan_equal_cells
 from jaxnas.networks.layers import (
@@ -24,7 +25,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.network import AnyArray, SearchNetwork
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.darts import CELLS, DARTS, NODES
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.networks.batch_norm import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_MOMENTUM,
@@ -24,7 +25,6 @@ from jaxnas.networks.batch_norm import (
 )
 from jaxnas.networks.kernels.convolution import conv, conv_upwards
 from jaxnas.networks.kernels.depthwise import depthwise
-from jaxnas.networks.network import AnyArray
 from jaxnas.networks.taps import (
     OF_LAYERS,
     Mask,

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
 from jaxnas.networks.blocks import ConvNorm, classify
 from jaxnas.networks.cell import CellConfig, scan_cells
@@ -24,7 +25,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.network import AnyArray, SearchNetwork
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 

@@ -6,15 +6,14 @@ from typing import ClassVar, Literal, TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int8, PyTree
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
 from jaxnas.spaces import SearchSpace
 
 Norm: TypeAlias = Literal["all", "reduction", "none"]
 Capacity: TypeAlias = tuple[tuple[int, ...], ...] | None
-AnyArray: TypeAlias = Array | np.ndarray  # what users pass to a call
 
 
 class SearchNetwork(nn.Module, kw_only=True):

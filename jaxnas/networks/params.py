@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int64, Key, PRNGKeyArray, PyTree
 
-from jaxnas.networks.network import AnyArray, SearchNetwork
+from jaxnas.data.batch import AnyArray
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.runtime.session import in_fixed_settings, make_key
 
 Variables: TypeAlias = dict[str, PyTree]  # by the name of the collection

@@ -7,12 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
 from jaxnas.networks.blocks import ConvNorm
 from jaxnas.networks.cell import CellConfig, ReducingCell, scan_cells
 from jaxnas.networks.heads import HEADS, NUM_PIECES, Head
 from jaxnas.networks.layers import end_of_block, rescaled, start_exponent
-from jaxnas.networks.network import AnyArray, SearchNetwork
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.transnas101 import OP_NAMES, TRANSNAS101_MICRO
 
 

@@ -9,9 +9,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, Int32, PyTree
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.networks.heads import HEADS
 from jaxnas.networks.layers import OF_LAYERS, RunMode, rescaled, start_exponent
-from jaxnas.networks.network import AnyArray, SearchNetwork
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.networks.skeleton import PLAIN, Frame, SkeletonBlock, pack
 from jaxnas.networks.skeleton_head import SkeletonHead
 from jaxnas.networks.transnas101 import Stem, example_images, merge_pieces

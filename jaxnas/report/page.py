@@ -14,8 +14,9 @@ import numpy as np
 from jaxnas.errors import InputError
 from jaxnas.report.cells import draw_arch
 from jaxnas.run.comparison import COMPARISON, load_comparison
+from jaxnas.run.load import load_run
 from jaxnas.run.method_runs import MethodComparison, MethodRuns, method_rows
-from jaxnas.run.run import Run, load_run
+from jaxnas.run.run import Run
 from jaxnas.runtime.files import atomic_write
 from jaxnas.runtime.records import Record
 

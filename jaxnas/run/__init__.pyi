@@ -6,13 +6,13 @@ from .config import CompareConfig as CompareConfig
 from .config import RunConfig as RunConfig
 from .config import TrainConfig as TrainConfig
 from .config import run_config as run_config
+from .load import load_run as load_run
+from .load import load_selected as load_selected
 from .method_runs import MethodComparison as MethodComparison
 from .method_runs import MethodRuns as MethodRuns
+from .record import run_record as run_record
 from .run import Outcome as Outcome
 from .run import Run as Run
-from .run import load_run as load_run
-from .run import load_selected as load_selected
-from .run import run_record as run_record
 from .search import search_images as search_images
 from .search import search_network as search_network
 from .sections import NetworkConfig as NetworkConfig

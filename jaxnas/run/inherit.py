@@ -14,8 +14,8 @@ from jaxnas.objectives.fit import small_batch
 from jaxnas.objectives.recipes import get_recipe
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.inputs import load_standardized
+from jaxnas.run.load import Selected, load_selected, refusing_damage
 from jaxnas.run.origin import load_origin_images, network_from_record
-from jaxnas.run.run import Selected, load_selected, refusing_damage
 from jaxnas.runtime.events import Listener
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record

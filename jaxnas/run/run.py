@@ -1,30 +1,28 @@
 """A finished search, and the files of its folder."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 
 from jaxnas.errors import InputError
-from jaxnas.run.advice import ImageSummary, read_summary
-from jaxnas.run.config import RunConfig, from_record
+from jaxnas.run.advice import ImageSummary
+from jaxnas.run.config import RunConfig
 from jaxnas.run.sizes import front
-from jaxnas.runtime.files import atomic_write, read_bytes
+from jaxnas.runtime.files import atomic_write
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record, to_plain
+from jaxnas.runtime.records import Record
 from jaxnas.search import SearchResult
-from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
-from jaxnas.spaces.ids import IDS, id_space
+from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store.scores import Environment, Scores
-from jaxnas.store.store import read_score_table, read_scores, write_scores
+from jaxnas.store.store import write_scores
 from jaxnas.table.evaluation import wilson_interval
 from jaxnas.table.normalize import TableReport
 
@@ -196,6 +194,8 @@ class Run(NamedTuple):
 
     def save(self, folder: Path | str) -> None:
         """Write pool.parquet, queries.parquet and result.json, each atomically; `load_run` reads them."""
+        from jaxnas.run.record import run_record
+
         folder = to_path(folder)
         write_scores(folder / POOL, self.scores, self.space)
         with atomic_write(folder / "queries.parquet") as partial:
@@ -223,195 +223,3 @@ class Run(NamedTuple):
         accuracies = ", ".join(f"{name} {value:{form}} {unit}".rstrip() for name, value in found.items())
         num_queries = len(outcome.result.queries)
         return f"{self.config.search.method} on {self.config.measured_on}, {num_queries} queries, {accuracies}"
-
-
-def run_record(run: Run) -> Record:
-    """Return everything about a run except its scores as plain JSON values, None for NaN."""
-    return {
-        "command": run.command,
-        "config": run.config.record(),
-        "environment": run.environment,
-        "seconds": {stage: round(seconds, 3) for stage, seconds in run.seconds.items()},
-        "pool": len(run.scores.archs),
-        "space": describe_space(run.space),
-        "scores": run.scores.provenance,
-        "masked": {name: column.tolist() for name, column in run.masked._asdict().items()},
-        "origin": run.origin,
-        "images": run.images and run.images._asdict(),
-        "notes": list(run.notes),
-        "sizes": _size_record(run),
-        **_front_record(run),
-        "outcomes": {
-            method: {
-                **outcome.result.to_dict(),
-                "selected": run.space.format(run.scores.archs[outcome.result.selected]),
-                "test_accuracy": outcome.test_accuracy if np.isfinite(outcome.test_accuracy) else None,
-                "confirmed": {
-                    run.space.format(run.scores.archs[row]): value if np.isfinite(value) else None
-                    for row, value in outcome.confirmed.items()
-                },
-                "intervals": {name: list(bounds) for name, bounds in run.intervals(method).items()},
-            }
-            for method, outcome in run.outcomes.items()
-        },
-    }
-
-
-def _size_record(run: Run) -> Record:
-    """Return the sizes of the queried architectures, and their rows in the pool."""
-    if not run.sizes:
-        return {}
-    rows = np.unique(np.concatenate([outcome.result.queries for outcome in run.outcomes.values()]))
-    return {"rows": rows.tolist(), **{name: to_plain(size[rows]) for name, size in run.sizes.items()}}
-
-
-def _read_sizes(record: Record, num_archs: int) -> dict[str, Float[np.ndarray, " A"]]:
-    """Return what `_size_record` wrote; NaN for architectures that were not queried."""
-    sizes = {name: np.full(num_archs, np.nan) for name in record if name != "rows"}
-    for name, size in sizes.items():
-        size[record["rows"]] = np.array(record[name], float)
-    return sizes
-
-
-def _front_record(run: Run) -> Record:
-    """Return the front of each method, if the settings trade objectives off."""
-    if len(run.config.limits.objective) == 1:
-        return {}
-    fronts = {method: run.front(method) for method in run.outcomes}
-    return {"fronts": {method: {"rows": rows, "hypervolume": volume} for method, (rows, volume) in fronts.items()}}
-
-
-def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
-    """Read the run whose files are in a folder.
-
-    Args:
-      folder: folder that `Run.save`, `search_network` or `jaxnas search` wrote.
-      space: the search space, needed for a custom space with a custom index order.
-
-    Raises:
-      InputError: the folder has no finished search, or a file that is damaged or does not fit the others.
-    """
-    folder = to_path(folder)
-    record = _read_record(folder)
-    with refusing_damage(folder):
-        space = space or _recorded_space(record["space"], folder)
-        scores = read_scores(folder / POOL, space=space)
-        row_of = {text: row for row, text in enumerate(map(space.format, scores.archs))}
-        return Run(
-            config=from_record(record["config"]),
-            space=space,
-            scores=scores,
-            masked=TableReport(**{name: np.array(column) for name, column in record["masked"].items()}),
-            outcomes={method: _read_outcome(outcome, row_of) for method, outcome in record["outcomes"].items()},
-            seconds={stage: float(seconds) for stage, seconds in record["seconds"].items()},
-            environment=cast(Environment, dict(record["environment"])),
-            command=str(record["command"]),
-            origin=record.get("origin"),
-            folder=folder,
-            images=read_summary(record.get("images")),
-            notes=tuple(map(str, record.get("notes", ()))),
-            sizes=_read_sizes(record.get("sizes", {}), len(scores.archs)),
-        )
-
-
-class Selected(NamedTuple):
-    """What a final training takes from a search.
-
-    Attributes:
-      space: name of the search space.
-      arch: the selected architecture, as text.
-      config: settings of the search.
-      origin: see `Run`.
-    """
-
-    space: str
-    arch: str
-    config: Record
-    origin: Record | None
-
-
-def load_selected(folder: Path | str) -> Selected:
-    """Read the selected architecture of a finished search, and what it was made of, from its result.json alone.
-
-    Raises:
-      InputError: the folder has no finished search, or its result.json is damaged.
-    """
-    folder = to_path(folder)
-    record = _read_record(folder)
-    with refusing_damage(folder):
-        first: Record = next(iter(record["outcomes"].values()), {})
-        config = dict(record["config"])
-        return Selected(str(config["space"]), str(first["selected"]), config, record.get("origin"))
-
-
-def _read_record(folder: Path) -> Record:
-    if not (folder / RESULT).exists():
-        raise InputError(f"no finished search in {folder}: it has no {RESULT}")
-    content = read_bytes(folder / RESULT)
-    with refusing_damage(folder):
-        return dict(json.loads(content).items())
-
-
-@contextmanager
-def refusing_damage(folder: Path) -> Iterator[None]:
-    """Turn what unexpected content of result.json raises into an InputError that names the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
-        raise InputError(f"{folder / RESULT} is damaged or not of a search ({problem}): search again") from error
-
-
-def _read_outcome(outcome: Record, row_of: dict[str, int]) -> Outcome:
-    values = {**outcome, "selected": row_of[outcome["selected"]]}
-    test = values.pop("test_accuracy")
-    values.pop("intervals", None)  # follow from the rest
-    confirmed = values.pop("confirmed", {})
-    rows = {row_of[arch]: np.nan if value is None else float(value) for arch, value in confirmed.items()}
-    return Outcome(SearchResult.from_dict(values), np.nan if test is None else float(test), rows)
-
-
-def describe_space(space: SearchSpace) -> Record:
-    """Return what is needed of a space to read its architectures back, as plain JSON values."""
-    return {
-        "name": space.name,
-        "op_names": list(map(str, space.op_names)),
-        "num_choices": list(map(int, space.num_choices)),
-        "has_order": space.index_order is not None,
-    }
-
-
-def _recorded_space(described: Record, folder: Path) -> SearchSpace:
-    """Return the space of that name; of a custom one a space that knows the architectures of the pool alone."""
-    name = described["name"]
-    if name == IDS:
-        return id_space(read_score_table(folder / POOL)["arch"].to_pylist())
-    if name in SPACES:
-        return SPACES[name]
-    if described["has_order"]:
-        raise InputError(f"{folder} is of {name!r}, a custom space with a custom index order; give `space`")
-    return _space_of_pool(described, folder)
-
-
-def _space_of_pool(described: Record, folder: Path) -> SearchSpace:
-    table = read_score_table(folder / POOL)
-    texts = dict(zip(table["index"].to_pylist(), table["arch"].to_pylist(), strict=True))
-    indices = {text: index for index, text in texts.items()}
-
-    def parse(text: str) -> Int8[np.ndarray, " D"]:
-        if text not in indices:
-            raise InputError(f"architecture {text!r:.80} is not in the pool of {folder}, and its space is unknown")
-        return from_index(space, np.array(indices[text]))
-
-    space = SearchSpace(
-        described["name"],
-        tuple(described["op_names"]),
-        tuple(described["num_choices"]),
-        parse=parse,
-        format=lambda arch: texts[int(to_index(space, arch[None])[0])],
-        canonicalize=lambda archs: check_archs(space, archs),
-        network_class=lambda archs: to_index(space, archs),
-    )
-    return space

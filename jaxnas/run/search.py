@@ -1,47 +1,38 @@
 """A search from images or a table to the selected architecture: draw a pool, score, normalise, search, test."""
 
-import json
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int8
+from jaxtyping import Int8
 
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.tabular import Table, TabularObjective, load_ids, tabular_objective
-from jaxnas.objectives.training import TrainingConfig, TrainingObjective
-from jaxnas.proxies import Proxy, orient
-from jaxnas.run.advice import ImageSummary, advise, summarize_images
+from jaxnas.objectives.training import TrainingConfig
 from jaxnas.run.config import TIMED_BUDGET, RunConfig, run_config
-from jaxnas.run.ending import TimeLimit, confirm, num_to_search
-from jaxnas.run.inputs import load_pool_scores, load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_pool_scores, load_standardized, make_network
 from jaxnas.run.origin import describe_origin, keep_origin
 from jaxnas.run.own import OwnObjective, own_objective
-from jaxnas.run.run import Outcome, Run, describe_space, run_record
+from jaxnas.run.pipeline import methods_of, search_pool
+from jaxnas.run.run import Run
 from jaxnas.run.sections import ProblemConfig
-from jaxnas.run.sizes import SIZE_PROXIES, Sizes, filter_texts, sizes_of_scores, within_limits
+from jaxnas.run.sizes import SIZE_PROXIES, filter_texts, sizes_of_scores, within_limits
+from jaxnas.run.supernet import Supernet
 from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores, size_columns
 from jaxnas.runtime.bars import showing
-from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted, ignore
+from jaxnas.runtime.events import Listener, Noted, ignore
 from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record, to_plain
-from jaxnas.runtime.timing import Stopwatch
+from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import Workers
-from jaxnas.scoring.engine import DEFAULT_PROXIES, get_proxies
-from jaxnas.search import SearchResult, get_method, get_preset
-from jaxnas.search.run import method_settings
+from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SearchSpace, check_archs, get_space, sample
 from jaxnas.spaces.ids import IDS, id_space
-from jaxnas.store.scores import Scores
-from jaxnas.store.store import collect_scores, make_environment, score_to_store
-from jaxnas.table.normalize import normalize
 
 SIZES = tuple(proxy for proxy, _ in SIZE_PROXIES.values())
 
@@ -101,17 +92,17 @@ def search_images(
         raise InputError("limits and fronts need --table where --scores are given: give it, or leave --scores out")
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
-    supernet = _Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies)
+    supernet = Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies)
     if scores is None:
         pool = supernet.limit(pool)
         config = _fit_budget(asked, pool)
     looked_up = None if table is None else _looked_up(config, space, pool, table)
     objective = own or looked_up or supernet.train(pool)
     if scores is None:
-        run = _search(config, space, pool, objective, partial(supernet.score, pool), data, on_event)
+        run = search_pool(config, space, pool, objective, partial(supernet.score, pool), data, on_event)
     else:
         sizes = sizes_of_scores(scores)
-        run = _search(config, space, pool, objective, lambda: (scores, sizes), data, on_event)
+        run = search_pool(config, space, pool, objective, lambda: (scores, sizes), data, on_event)
     origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
     return run._replace(origin=origin)
 
@@ -140,15 +131,14 @@ def _search_tables(
     problem = config.problem
     columns = problem.column, problem.test_column
     found = look_up(problem.space, table, columns, scores, _chosen_proxies(config), data_folder, config.limits)
-    if missing := [name for name in config.limits.objective[1:] if name not in found.sizes]:
-        raise InputError(f"the objective {missing[0]} needs a column of that name in {table} or {scores}")
-    check_methods(found.space, _methods(config))
+    _check_front(config, found.sizes, f"{table} or {scores}")
+    check_methods(found.space, methods_of(config))
     config = _fit_budget(config, found.scores.archs)
     make_writable(folder)
     for note in found.notes:
         on_event(Noted(note))
     pool, known = found.scores.archs, (found.scores, found.sizes)
-    return _search(config, found.space, pool, found.objective, lambda: known, None, on_event)
+    return search_pool(config, found.space, pool, found.objective, lambda: known, None, on_event)
 
 
 def _search_scores(config: RunConfig, path: Path | str, own: OwnObjective, on_event: Listener) -> Run:
@@ -157,7 +147,7 @@ def _search_scores(config: RunConfig, path: Path | str, own: OwnObjective, on_ev
     space = id_space(load_ids(path)) if name == IDS else get_space(name)
     scores = load_pool_scores(space, path, _chosen_proxies(config))
     sizes = size_columns(path, space, scores.archs, config.limits.latency_column)
-    check_methods(space, _methods(config))
+    check_methods(space, methods_of(config))
     if config.limits.limited:
         within, note = within_limits(config.limits, sizes)
         on_event(Noted(note))
@@ -166,12 +156,11 @@ def _search_scores(config: RunConfig, path: Path | str, own: OwnObjective, on_ev
         archs = np.stack([space.parse(text) for text in texts])
         scores = scores._replace(archs=archs, values=scores.values[within])
         sizes = {size: values[within] for size, values in sizes.items()}
-    if missing := [size for size in config.limits.objective[1:] if size not in sizes]:
-        raise InputError(f"the objective {missing[0]} needs a column of that name in {path}")
+    _check_front(config, sizes, str(path))
     config = _fit_budget(config, scores.archs)
     make_writable(own.folder)
     on_event(Noted(f"{len(scores.archs):,} architectures; proxies {', '.join(scores.proxies)} of {path}"))
-    return _search(config, space, scores.archs, own, lambda: (scores, sizes), None, on_event)
+    return search_pool(config, space, scores.archs, own, lambda: (scores, sizes), None, on_event)
 
 
 def search_network(
@@ -236,12 +225,12 @@ def search_network(
         asked, config, folder = config, _fit_budget(config, chosen), to_path(folder)
         make_writable(folder)
         proxies = functions if isinstance(functions, Mapping) else config.search.proxies
-        supernet = _Supernet(config, space, network, data, folder, None, workers, on_event, proxies)
+        supernet = Supernet(config, space, network, data, folder, None, workers, on_event, proxies)
         chosen = supernet.limit(chosen)
         config = _fit_budget(asked, chosen)
         own = own_objective(config, folder, function if callable(function) else None)
         objective, origin = own or supernet.train(chosen), keep_origin(folder, network, data)
-        run = _search(config, space, chosen, objective, partial(supernet.score, chosen), data, on_event)
+        run = search_pool(config, space, chosen, objective, partial(supernet.score, chosen), data, on_event)
         run = run._replace(origin=origin, folder=folder)
         run.save(folder)
         return run
@@ -262,185 +251,14 @@ def _to_vectors(space: SearchSpace, archs: Sequence[str] | Int8[np.ndarray, "A D
     return check_archs(space, vectors[np.sort(first)])
 
 
-@dataclass(frozen=True)
-class _Supernet:
-    """The network and images by which a search scores and trains, and where it keeps the outcome."""
-
-    config: RunConfig
-    space: SearchSpace
-    network: SearchNetwork
-    data: ImageData
-    folder: Path
-    record: Path | None
-    workers: Workers | None
-    on_event: Listener
-    proxies: Sequence[str] | Mapping[str, Proxy]
-
-    def limit(self, pool: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "a D"]:
-        """Return the architectures of the pool that are within the limits of the settings."""
-        limits = self.config.limits
-        if limits.max_latency is not None or "latency" in limits.objective:
-            raise InputError("latency is read of a column: give --table, --scores and --latency-column")
-        if limits.limited:
-            within, note = within_limits(limits, sizes_of_scores(self._store(pool, SIZES)))
-            self.on_event(Noted(note))
-            pool = pool[within]
-        return pool
-
-    def score(self, pool: Int8[np.ndarray, "A D"]) -> tuple[Scores, Sizes]:
-        """Score the pool into the store of the folder, together with its sizes, which share the compiled program."""
-        self.on_event(StageStarted("scoring"))
-        functions = get_proxies(self.proxies)
-        scores = self._store(pool, {**get_proxies(SIZES), **functions})
-        chosen = [scores.proxies.index(name) for name in functions]
-        sizes = collect_scores(self.folder / "scores", self.space, pool, SIZES)
-        return scores._replace(values=scores.values[:, chosen], proxies=tuple(functions)), sizes_of_scores(sizes)
-
-    def _store(self, pool: Int8[np.ndarray, "A D"], proxies: Sequence[str] | Mapping[str, Proxy]) -> Scores:
-        return score_to_store(
-            self.folder / "scores",
-            self.space,
-            self.network,
-            pool,
-            make_batch(self.data, self.config.search.batch_size, self.config.seed),
-            proxies,
-            self.config.scoring,
-            data_name=self.config.problem.data,
-            workers=self.workers,
-            on_event=self.on_event,
-        )
-
-    def train(self, pool: Int8[np.ndarray, "A D"]) -> TrainingObjective:
-        """Return the objective that trains candidates of the pool."""
-        return TrainingObjective(
-            self.network,
-            pool,
-            self.data,
-            self.config.training,
-            self.record or self.folder / "training.jsonl",
-            self.on_event,
-            space=self.space,
-            together=self.config.search.together,
-            workers=self.workers,
-        )
-
-
-def _search(
-    config: RunConfig,
-    space: SearchSpace,
-    pool: Int8[np.ndarray, "A D"],
-    objective: TrainingObjective | TabularObjective | OwnObjective,
-    score: Callable[[], tuple[Scores, Sizes]],
-    data: ImageData | None,
-    on_event: Listener,
-) -> Run:
-    """Score the pool, normalise the scores, run each method on them, and test what it selects.
-
-    The objective was made before scoring, which may take hours, so that settings that do not fit are refused at once.
-    """
-    check_written(config, space)
-    if isinstance(objective, TrainingObjective) and config.training != objective.config:
-        config = replace(config, training=objective.config)
-        on_event(Noted(objective.schedule))
-    on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row])))
-    watch, began = Stopwatch(), time.perf_counter()
-    with watch.stage("scoring"):
-        scores, sizes = score()
-        table, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
-    results: dict[str, SearchResult] = {}
-    confirmed: dict[str, dict[int, float]] = {}
-    for method in _methods(config):
-        on_event(StageStarted(method))
-        with watch.stage("searching"):
-            limit = TimeLimit(config.search, began, share=len(_methods(config)) - len(results))
-            if isinstance(objective, OwnObjective):
-                results[method] = objective.run(method, config, space, pool, table, on_event)
-            else:
-                results[method] = _run_method(method, config, pool, table, objective, limit, on_event)
-            limit.tell(len(results[method].queries), on_event)
-    if isinstance(objective, TrainingObjective) and config.search.confirm:
-        with watch.stage("confirming"):
-            again = objective.from_another_seed()
-            for method, result in results.items():
-                confirmed[method], selected = confirm(result, again, config.search.confirm)
-                results[method] = replace(result, selected=selected)
-    if isinstance(objective, TrainingObjective):
-        watch.seconds["training"] = objective.seconds_trained
-        watch.seconds["searching"] = max(0.0, watch.seconds["searching"] - objective.seconds_trained)  # two clocks
-    with watch.stage("testing"):  # the test images are not touched before
-        outcomes = {
-            method: Outcome(result, objective.test_accuracy(result.selected), confirmed.get(method, {}))
-            for method, result in results.items()
-        }
-    environment = make_environment(sum(watch.seconds.values()))
-    images, notes = _look_at_images(data, objective, outcomes)
-    for message in notes:
-        on_event(Noted(message, is_warning=True))
-    run = Run(config, space, scores, masked, outcomes, watch.seconds, environment, images=images, notes=notes)
-    run = run._replace(sizes=sizes)
-    on_event(SearchFinished(run_record(run)))
-    return run
-
-
-def _look_at_images(
-    data: ImageData | None, objective: TrainingObjective | TabularObjective | OwnObjective, outcomes: dict[str, Outcome]
-) -> tuple[ImageSummary | None, tuple[str, ...]]:
-    """Summarise the images, and say what to change if the best candidate of all methods has not learned them."""
-    if data is None:
-        return None, ()
-    if not isinstance(objective, TrainingObjective):
-        return summarize_images(data, None), ()
-    images = summarize_images(data, objective)
-    best = max((outcome.result for outcome in outcomes.values()), key=lambda result: result.best)
-    return images, advise(images, best.best, objective.result(best.selected).loss, objective.config.epochs)
-
-
-def _run_method(
-    method: str,
-    config: RunConfig,
-    pool: Int8[np.ndarray, "A D"],
-    table: Float[np.ndarray, "A M"],
-    objective: TrainingObjective | TabularObjective,
-    limit: Callable[[float], bool],
-    on_event: Listener,
-) -> SearchResult:
-    """Run a method: look-ups are an array, which the jitted loop takes, training is a function of the row."""
-    return get_method(method)(
-        table,
-        objective if isinstance(objective, TrainingObjective) else objective.values,
-        budget=num_to_search(config.search),
-        seed=config.seed,
-        config=get_preset(config.search.preset) if method == "robot" else None,
-        on_event=on_event,
-        costs=objective.cost if isinstance(objective, TrainingObjective) else None,
-        archs=pool,
-        at_once=config.search.at_once,
-        affordable=limit,
-        direction=config.problem.direction,
-    )
-
-
-def _methods(config: RunConfig) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([config.search.method, *config.search.compare]))
-
-
-def check_written(config: RunConfig, space: SearchSpace) -> None:
-    """Check, before long work, that what `Run.save` writes can be written as JSON.
-
-    Raises:
-      InputError: the settings of a method or the description of the space cannot.
-    """
-    methods = [method_settings(get_method(name).config) for name in _methods(config)]
-    try:
-        json.dumps([config.record(), describe_space(space), to_plain(methods)], allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the settings of the search cannot be written as JSON ({error}): give plain values"
-        ) from error
-
-
 def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A D"], table: Table) -> TabularObjective:
     return tabular_objective(table, space, pool, config.problem.column, config.problem.test_column)
+
+
+def _check_front(config: RunConfig, sizes: Sizes, source: str) -> None:
+    """Check that every size that the objectives trade off is known."""
+    if missing := [name for name in config.limits.objective[1:] if name not in sizes]:
+        raise InputError(f"the objective {missing[0]} needs a column of that name in {source}")
 
 
 def _fit_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> RunConfig:
@@ -456,10 +274,6 @@ def _fit_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> RunConfig:
 def _chosen_proxies(config: RunConfig) -> tuple[str, ...]:
     """Return the proxies to read of given scores; empty, which reads all, where the choice is the default."""
     return () if config.search.proxies == DEFAULT_PROXIES else config.search.proxies
-
-
-def _title(config: RunConfig) -> str:
-    return f"{config.search.method}-{config.problem.space}-{Path(config.measured_on).name}-seed{config.seed}"
 
 
 def _listener(on_event: Listener, events: Listener | None) -> Listener:

@@ -23,7 +23,7 @@ from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.inherit import Inherited, inherit
 from jaxnas.run.inputs import load_standardized
-from jaxnas.run.run import load_selected
+from jaxnas.run.load import load_selected
 from jaxnas.run.trained import TrainedArch, save_trained
 from jaxnas.runtime.events import Listener, Noted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable

@@ -9,8 +9,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int8, PyTree
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.networks import SearchNetwork
-from jaxnas.networks.network import AnyArray
 from jaxnas.spaces import SearchSpace, sample
 from jaxnas.testing.rules import NUM_ARCHS, require, tolerance_of, traced
 

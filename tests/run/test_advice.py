@@ -1,4 +1,4 @@
-"""What is said of a result that is no better than guessing, and what a run keeps of its images."""
+"""Advice on a result that is no better than guessing, and the summary of the images that a run keeps."""
 
 import json
 import math

@@ -13,7 +13,8 @@ from jaxnas.report import save_comparison
 from jaxnas.run.advice import ImageSummary
 from jaxnas.run.comparison import compare_methods, load_comparison
 from jaxnas.run.config import CompareConfig, run_config
-from jaxnas.run.run import Outcome, Run, load_run, load_selected
+from jaxnas.run.load import load_run, load_selected
+from jaxnas.run.run import Outcome, Run
 from jaxnas.runtime.frames import html_table, to_pandas
 from jaxnas.search import SearchResult, random_search
 from jaxnas.spaces import NASBENCH201, sample, to_index

@@ -7,8 +7,8 @@ import jaxnas
 from jaxnas.errors import InputError
 from jaxnas.run.comparison import compare_methods
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
-from jaxnas.run.inputs import make_batch
-from jaxnas.run.search import load_pool_scores, search_images, search_network
+from jaxnas.run.inputs import load_pool_scores, make_batch
+from jaxnas.run.search import search_images, search_network
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.run.train import train_arch, train_config
 from jaxnas.scoring.engine import DEFAULT_PROXIES

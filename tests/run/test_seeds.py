@@ -8,8 +8,8 @@ from jaxnas.errors import InputError
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.report.page import group_methods
 from jaxnas.run.config import run_config
+from jaxnas.run.load import load_run
 from jaxnas.run.method_runs import method_rows
-from jaxnas.run.run import load_run
 from jaxnas.run.seeds import search_seeds
 from jaxnas.runtime.events import Noted, TrainingProgress
 from jaxnas.runtime.settings import LAST_SEED

@@ -19,7 +19,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks import NASBench201Network
 from jaxnas.run.comparison import compare_methods
 from jaxnas.run.config import CompareConfig
-from jaxnas.run.search import load_standardized, make_batch
+from jaxnas.run.inputs import load_standardized, make_batch
 from jaxnas.runtime.ray_workers import RETRIES
 from jaxnas.runtime.workers import LocalWorkers, open_workers
 from jaxnas.search import robot

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 import jaxnas
 from jaxnas.data.tasks import TASKS
 from jaxnas.errors import InputError
-from jaxnas.run.search import load_standardized, make_batch, make_network
+from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import NASBENCH201, enumerate_archs, get_space
 from jaxnas.store.shipped import shipped_scores

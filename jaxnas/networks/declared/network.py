@@ -20,12 +20,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
+from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
 from jaxnas.networks.declared.flow import BlockFlow, Part, part_name
 from jaxnas.networks.declared.ops import Choose, Conv, Dense, Pool, Skip, Zero, choice
 from jaxnas.networks.layers import apply_layer, global_average
-from jaxnas.networks.network import AnyArray, SearchNetwork
+from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 

@@ -1,0 +1,88 @@
+"""The network and images of a search: they score its pool and train its candidates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int8
+
+from jaxnas.data.images import ImageData
+from jaxnas.errors import InputError
+from jaxnas.networks import SearchNetwork
+from jaxnas.objectives.training import TrainingObjective
+from jaxnas.proxies import Proxy
+from jaxnas.run.config import RunConfig
+from jaxnas.run.inputs import make_batch
+from jaxnas.run.sizes import SIZE_PROXIES, Sizes, sizes_of_scores, within_limits
+from jaxnas.runtime.events import Listener, Noted, StageStarted
+from jaxnas.runtime.workers import Workers
+from jaxnas.scoring.engine import get_proxies
+from jaxnas.spaces import SearchSpace
+from jaxnas.store.scores import Scores
+from jaxnas.store.store import collect_scores, score_to_store
+
+SIZES = tuple(proxy for proxy, _ in SIZE_PROXIES.values())
+
+
+@dataclass(frozen=True)
+class Supernet:
+    """The network and images by which a search scores and trains, and where it keeps the outcome."""
+
+    config: RunConfig
+    space: SearchSpace
+    network: SearchNetwork
+    data: ImageData
+    folder: Path
+    record: Path | None
+    workers: Workers | None
+    on_event: Listener
+    proxies: Sequence[str] | Mapping[str, Proxy]
+
+    def limit(self, pool: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "a D"]:
+        """Return the architectures of the pool that are within the limits of the settings."""
+        limits = self.config.limits
+        if limits.max_latency is not None or "latency" in limits.objective:
+            raise InputError("latency is read of a column: give --table, --scores and --latency-column")
+        if limits.limited:
+            within, note = within_limits(limits, sizes_of_scores(self._store(pool, SIZES)))
+            self.on_event(Noted(note))
+            pool = pool[within]
+        return pool
+
+    def score(self, pool: Int8[np.ndarray, "A D"]) -> tuple[Scores, Sizes]:
+        """Score the pool into the store of the folder, together with its sizes, which share the compiled program."""
+        self.on_event(StageStarted("scoring"))
+        functions = get_proxies(self.proxies)
+        scores = self._store(pool, {**get_proxies(SIZES), **functions})
+        chosen = [scores.proxies.index(name) for name in functions]
+        sizes = collect_scores(self.folder / "scores", self.space, pool, SIZES)
+        return scores._replace(values=scores.values[:, chosen], proxies=tuple(functions)), sizes_of_scores(sizes)
+
+    def _store(self, pool: Int8[np.ndarray, "A D"], proxies: Sequence[str] | Mapping[str, Proxy]) -> Scores:
+        return score_to_store(
+            self.folder / "scores",
+            self.space,
+            self.network,
+            pool,
+            make_batch(self.data, self.config.search.batch_size, self.config.seed),
+            proxies,
+            self.config.scoring,
+            data_name=self.config.problem.data,
+            workers=self.workers,
+            on_event=self.on_event,
+        )
+
+    def train(self, pool: Int8[np.ndarray, "A D"]) -> TrainingObjective:
+        """Return the objective that trains candidates of the pool."""
+        return TrainingObjective(
+            self.network,
+            pool,
+            self.data,
+            self.config.training,
+            self.record or self.folder / "training.jsonl",
+            self.on_event,
+            space=self.space,
+            together=self.config.search.together,
+            workers=self.workers,
+        )
