@@ -1,5 +1,6 @@
 """The command `jaxnas` parses, calls the library, shows progress and prints."""
 
+import errno
 import sys
 from contextlib import suppress
 from importlib.metadata import version
@@ -20,6 +21,8 @@ from jaxnas.runtime.bars import status
 
 # The base class of all usage errors, which Typer does not export.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to a stream raises
 
 app = typer.Typer(
     pretty_exceptions_enable=False, rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]}
@@ -52,8 +55,10 @@ def main() -> None:
         leave(2)
     except BrokenPipeError:  # the reader of stdout has seen enough
         sys.exit(1)
-    except OSError as error:  # of a stream: files are read and written by functions that raise InputError
-        _print_error(f"cannot write to {error.filename or 'standard output'}: {error.strerror or error}")
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:  # not of a stream, but of a function of the user's
+            raise
+        _print_error(f"cannot write to standard output: {error.strerror}")
         sys.exit(2)
     sys.exit(code)  # None, or the code of a typer.Exit
 

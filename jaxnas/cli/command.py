@@ -12,7 +12,7 @@ import typer
 
 from jaxnas.cli.completion import one_of, some_of
 from jaxnas.errors import InputError
-from jaxnas.runtime.names import PLUGIN_GROUP, names
+from jaxnas.runtime.names import PLUGIN_GROUP, names, split_names
 from jaxnas.runtime.places import expand, to_path
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Panel, Setting, check_names, check_range, choices, settings_of, types_of
@@ -176,7 +176,7 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
         raise InputError(f"`{parameter.flag}` must not be empty, got {value!r}: give a value, or leave it out")
     read = to_path if parameter.kind is Path else expand if parameter.about.place else str
     if get_origin(parameter.kind) is tuple:
-        parts = tuple(part.strip() for part in str(value).split(",") if part.strip())
+        parts = split_names(str(value))
         is_whole = get_args(parameter.kind)[0] is int
         value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else tuple(map(read, parts))
     elif isinstance(value, str):

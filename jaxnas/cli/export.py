@@ -12,6 +12,7 @@ from jaxnas.cli.progress import emit
 from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import configure_jax, console
 from jaxnas.runtime.names import ExportName
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.settings import REQUIRED, setting
 
 
@@ -27,7 +28,7 @@ class FormatOptions:
 class ExportOutput(JsonOptions):
     """The folder of an export, and the form of what is printed."""
 
-    out: Path | None = setting(None, "Folder to write.", "Output", shown="a folder in RUN that is called as the format")
+    out: Path | None = setting(None, "Folder to write.", "Output", shown="a folder of RUN named after the format")
 
 
 @takes("to", "out", chosen=FormatOptions, data=DataOptions, output=ExportOutput)
@@ -38,7 +39,7 @@ def export(
     data: DataOptions,
     output: ExportOutput,
 ) -> None:
-    """Write the selected network alone in a format that other programs read, with the same outputs.
+    """Write the selected network alone in a format that other programs read, with its outputs.
 
     flax and torch are readable code and a file of tensors; onnx needs the extra `export`. The network takes images in
     [0, 1] and standardises them.
@@ -53,6 +54,7 @@ def export(
     from jaxnas.models.files import load_model
     from jaxnas.run.train import untrained_model
 
+    run = to_path(run)
     model = untrained_model(run, data_folder=data.data_folder) if chosen.untrained else load_model(run)
     paths = export_model(model, chosen.to, output.out or run / chosen.to)
     if output.as_json:

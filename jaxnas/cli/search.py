@@ -169,12 +169,14 @@ def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
     """Print mean, interval and paired test of each method over the seeds, and the best architecture of all."""
     from jaxnas.report.page import group_methods
     from jaxnas.run.method_runs import method_rows
+    from jaxnas.search.result import sign_of
 
     rows = method_rows(group_methods(runs))
     if output.as_json:
         return emit("done", out=str(folder), result=rows)
     console.print(comparison_table(rows))
-    best = max(runs, key=lambda run: run.outcomes[run.config.search.method].result.best)
+    found = {run.config.seed: run.outcomes[run.config.search.method].result for run in runs}
+    best = max(runs, key=lambda run: sign_of(run.config.problem.direction) * found[run.config.seed].best)
     console.print(f"seed {best.config.seed} has the best candidate of {best.config.search.method}:", highlight=False)
     console.print(f"  {best.selected}", highlight=False, soft_wrap=True)
     console.print(f"the searches are in {folder}/seed*, the trainings in {folder / 'training.jsonl'}", soft_wrap=True)

@@ -18,7 +18,7 @@ from jaxnas.runtime.places import without_secrets
 def stoppable() -> Iterator[None]:
     """End the command at Ctrl-C or SIGTERM in the body with one line that names the command to resume with.
 
-    The exit code is 130 or 143, as of a shell.
+    The exit code is 130 or 143, as in a shell.
 
     JAX has a callback in Python's garbage collector, where an exception is lost: a Ctrl-C there is repeated a moment
     later.

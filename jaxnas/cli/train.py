@@ -81,7 +81,8 @@ def train(
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
     """
     configure_jax()
-    from jaxnas.run.train import TRAINED, train_arch, train_config, train_run
+    from jaxnas.models.files import TRAINED
+    from jaxnas.run.train import train_arch, train_config, train_run
     from jaxnas.run.trained import save_trained, trained_record
 
     config = None

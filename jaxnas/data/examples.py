@@ -114,8 +114,8 @@ def _choose_form(sizes: Counter[Form], pixels: int | None) -> Form:
     if pixels is not None:
         return Form(pixels, pixels, channels)
     found = {form[:2] for form in sizes}
-    if len(found) == 1 and max(*found) and max(max(found)) <= LARGEST_KEPT:
-        return Form(*next(iter(found)), channels)
+    if len(found) == 1 and max(size := found.pop()) <= LARGEST_KEPT:
+        return Form(*size, channels)
     return Form(DEFAULT_PIXELS, DEFAULT_PIXELS, channels)
 
 

@@ -22,7 +22,7 @@ FORMS = (
 )
 LISTS = (".csv", ".tsv", ".parquet")
 _TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
-_SUBSETS = {**dict.fromkeys(_TRAIN, "train"), **dict.fromkeys(_VAL, "val"), **dict.fromkeys(_TEST, "test")}
+SUBSETS = {**dict.fromkeys(_TRAIN, "train"), **dict.fromkeys(_VAL, "val"), **dict.fromkeys(_TEST, "test")}
 _PICTURE = ("image", "img", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
 _LABEL = ("label", "labels", "class", "category", "target", "y", "fine_label")
 _SUBSET = ("split", "subset", "set", "partition")
@@ -54,9 +54,9 @@ def list_folder(folder: Path) -> Listing:
     subfolders = _subfolders(folder)
     by_name = {subfolder.name.lower(): subfolder for subfolder in subfolders}
     if any(name in _TRAIN for name in by_name) and any(_subfolders(one) for one in subfolders):
-        if other := [one.name for name, one in by_name.items() if name not in _SUBSETS]:
+        if other := [one.name for name, one in by_name.items() if name not in SUBSETS]:
             raise InputError(f"{folder}: the folder {other[0]!r} is next to train and not val or test: move it away")
-        subsets = {_SUBSETS[name]: one for name, one in by_name.items() if _subfolders(one)}
+        subsets = {SUBSETS[name]: one for name, one in by_name.items() if _subfolders(one)}
     elif any(_pictures(one) for one in subfolders):
         subsets = {"train": folder}
     else:
@@ -69,7 +69,7 @@ def list_folder(folder: Path) -> Listing:
         for one in sorted(folders, key=lambda one: names.index(one.name))
         for path in _pictures(one)
     ]
-    return Listing(_split(labelled), names)
+    return Listing(split_subsets(labelled), names)
 
 
 def list_file(path: Path) -> Listing:
@@ -98,17 +98,18 @@ def _list_tables(paths: Sequence[Path]) -> Listing:
     for path in paths:
         columns, names, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
         picture, label = find_column("pictures", columns, path), find_column("labels", columns, path)
-        subset = next((name for name in columns if name.lower() in _SUBSET), None)
+        subset = next((name for name in columns if name.strip().lower() in _SUBSET), None)
+        own = _subset_of(path) if len(paths) > 1 else "train"  # a single list has all, whatever its folder is called
         for number, row in enumerate(rows, start=1):
             where, source = _picture_of(row[picture], path, number)
-            part = str(row[subset]).lower() if subset else _subset_of(path)
-            if part not in _SUBSETS:
+            part = str(row[subset]).strip().lower() if subset else own
+            if part not in SUBSETS:
                 raise InputError(f"{path}, row {number}: {subset} must be train, val or test, got {part!r}")
-            labelled.append((_SUBSETS[part], Example(where, source, _label_of(row[label], bool(names)))))
-    return Listing(_split(labelled), names)
+            labelled.append((SUBSETS[part], Example(where, source, _label_of(row[label], bool(names)))))
+    return Listing(split_subsets(labelled), names)
 
 
-def _split(labelled: Iterable[tuple[str, Example]]) -> list[Example]:
+def split_subsets(labelled: Iterable[tuple[str, Example]]) -> list[Example]:
     """Return the examples with their subset: val is test where there is no test set."""
     examples: dict[str, list[Example]] = defaultdict(list)
     for subset, example in labelled:
@@ -137,7 +138,7 @@ def _natural(text: str) -> tuple[int, str]:
 def _subset_of(path: Path) -> str:
     """Return the subset that the name of a file begins with, or that its folder is called; else "train"."""
     candidates = (path.stem.lower().replace("_", "-").partition("-")[0], path.parent.name.lower())
-    return next((name for name in candidates if name in _SUBSETS), "train")
+    return next((name for name in candidates if name in SUBSETS), "train")
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[str], Rows]:
@@ -161,8 +162,7 @@ def _read_parquet(path: Path) -> tuple[list[str], list[str], Rows]:
     except (OSError, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: unreadable Parquet file ({reason})") from error
-    label = next((name for name in table.column_names if name.lower() in _LABEL), "")
-    names = list(map(str, features.get(label, {}).get("names", [])))
+    names = list(map(str, features.get(find_column("labels", table.column_names, path), {}).get("names", [])))
     return table.column_names, names, (row for batch in table.to_batches(256) for row in batch.to_pylist())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from jaxnas.errors import InputError
+from jaxnas.runtime.settings import check_whole
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no format that runs another program
@@ -100,7 +100,7 @@ def decode(source: Source, form: Form) -> Float32[np.ndarray, "H W C"]:
 
 
 def resize_pixels(images: Float32[np.ndarray, "N H W C"], pixels: int) -> Float32[np.ndarray, "N pixels pixels C"]:
-    """Resize images of any number of channels to `pixels` x `pixels`, by area or bilinearly as pictures are."""
+    """Resize images of any number of channels to `pixels` x `pixels`: by area where they shrink, else bilinearly."""
     form = Form(pixels, pixels, images.shape[-1])
     return np.stack([_resize_floats(image, form) for image in images])
 
@@ -179,5 +179,5 @@ def _checked_array(array: np.ndarray) -> Float32[np.ndarray, "H W C"]:
 
 def check_pixels(pixels: int | None) -> None:
     """Raise InputError unless `pixels` is None or a possible side of an image."""
-    if pixels is not None and not 1 <= pixels <= 4096:
-        raise InputError(f"`pixels` must be from 1 to 4096, got {pixels}")
+    if pixels is not None:
+        check_whole("pixels", pixels, 1, 4096)

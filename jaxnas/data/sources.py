@@ -1,18 +1,15 @@
 """Image sets from objects of other libraries, which are known by what they can do and are not imported."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from jaxnas.data.examples import Example, assemble, warn_of_skipped
 from jaxnas.data.images import ImageData
-from jaxnas.data.listings import find_column
+from jaxnas.data.listings import SUBSETS, find_column, split_subsets
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener
-
-_TESTS = ("test", "validation", "val", "valid")  # the first of them in a dictionary of data sets is the test set
 
 
 def from_dataset(
@@ -31,9 +28,10 @@ def from_dataset(
     number or a text. `from_arrays` is for images that are one array.
 
     Args:
-      train: a torch `Dataset` or `DataLoader`; a `datasets.Dataset`, or a dictionary of them by train and test, or
-        validation; or an iterable of pairs, such as a list or `zip(images, labels)`. The order of a shuffled loader
-        decides which images are test images.
+      train: a torch `Dataset` or `DataLoader`; a `datasets.Dataset`; a dictionary of such by train, validation and
+        test; or an iterable of pairs, such as a list or `zip(images, labels)`. A validation set joins the training
+        images, or is the test set where test is missing or has no labels. The order of a shuffled loader decides which
+        images are test images.
       test: the test images in the same form; None moves every fifth image of each class to the test set.
       name: name for messages and provenance.
       class_names: the names of classes 0 to K - 1; default: those of `train.classes` or `train.features`, else the
@@ -44,14 +42,19 @@ def from_dataset(
     Raises:
       InputError: an element is not a pair, no image can be read, a class has none, or there are fewer than two classes.
     """
-    if isinstance(train, Mapping):
-        parts = dict(train)
-        if "train" not in parts:
-            raise InputError(f"{name}: no data set 'train' in the dictionary; it has {', '.join(map(str, parts))}")
-        train = parts["train"]
-        test = next((parts[part] for part in _TESTS if part in parts), None) if test is None else test
-    examples = chain(_examples(train, name, is_test=False), () if test is None else _examples(test, name, is_test=True))
-    return assemble(examples, name, class_names or _class_names(train), pixels, on_event)
+    parts = dict(train) if isinstance(train, Mapping) else {"train": train}
+    if "train" not in parts:
+        raise InputError(f"{name}: no data set 'train' in the dictionary; it has {', '.join(map(str, parts))}")
+    if test is not None:
+        parts["test"] = test
+    names = class_names or _class_names(parts["train"])
+    labelled = [
+        (SUBSETS[part], example)
+        for part, source in parts.items()
+        if part in SUBSETS
+        for example in _examples(source, name, part, bool(names))
+    ]
+    return assemble(split_subsets(labelled), name, names, pixels, on_event)
 
 
 def _class_names(source: Any) -> Sequence[str]:
@@ -65,12 +68,12 @@ def _class_names(source: Any) -> Sequence[str]:
     return list(getattr(features[find_column("labels", features)], "names", None) or ())
 
 
-def _examples(source: Any, name: str, *, is_test: bool) -> Iterator[Example]:
+def _examples(source: Any, name: str, part: str, is_number: bool) -> Iterator[Example]:
     number = 0
     for element in _elements(source, name):
         for image, label in _pairs(element, name, number):
-            where = str(image) if isinstance(image, str) else f"{'test ' if is_test else ''}image {number}"
-            yield Example(where, _as_picture(image), _as_label(label), is_test)
+            where = str(image) if isinstance(image, str) else f"{'' if part == 'train' else f'{part} '}image {number}"
+            yield Example(where, _as_picture(image), _as_label(label, is_number))
             number += 1
 
 
@@ -105,8 +108,8 @@ def _as_picture(image: Any) -> Any:
     return np.moveaxis(array, 0, -1) if channels_first or (array.ndim == 3 and hasattr(image, "detach")) else array
 
 
-def _as_label(label: Any) -> Hashable:
-    """Return a whole number, a text, or None for a label that is missing, which the hub writes as -1."""
+def _as_label(label: Any, is_number: bool) -> Hashable:
+    """Return a whole number, a text, or None for a label that is missing: -1 where labels number known classes."""
     if isinstance(label, bytes):
         return label.decode()
     if isinstance(label, str) or label is None:
@@ -114,4 +117,5 @@ def _as_label(label: Any) -> Hashable:
     value = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
     if value.size != 1 or value.dtype.kind not in "iub":
         return str(label)
-    return None if int(value.item()) == -1 else int(value.item())
+    number = int(value.item())
+    return None if is_number and number == -1 else number

@@ -1,7 +1,7 @@
 """Builds a `Graph` block by block, and drops what does not reach the output."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -16,8 +16,8 @@ Variables: TypeAlias = dict[str, dict[str, dict[str, dict[str, np.ndarray]]]]  #
 class Tensors(NamedTuple):
     """Params and running statistics of a part of a network, in NumPy arrays."""
 
-    params: Mapping[str, Any]
-    stats: Mapping[str, Any]
+    params: Mapping[str, PyTree]
+    stats: Mapping[str, PyTree]
 
     def part(self, name: str) -> "Tensors":
         """Return the tensors of a submodule."""
@@ -29,8 +29,8 @@ class Tensors(NamedTuple):
 
     def at(self, *index: int) -> "Tensors":
         """Return the tensors of one of the layers that are stacked in the first axes."""
-        pick: PyTree = jax.tree.map(lambda leaf: leaf[index], tuple(self))
-        return Tensors(*pick)
+        picked: Tensors = jax.tree.map(lambda leaf: leaf[index], self)
+        return picked
 
 
 class GraphBuilder:

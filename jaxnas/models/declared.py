@@ -1,10 +1,9 @@
 """The graph of a declared network under one architecture: its channels are those that the architecture chose."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Int8, PyTree
 
 from jaxnas.errors import InputError
 from jaxnas.models.builder import BlockBuilder, GraphBuilder, Tensors, Value
@@ -92,7 +91,7 @@ class _Flow:
     def live_tensors(self, name: str, num_inputs: int, width: int | None) -> Tensors:
         """Return the tensors of the layer called `name`, cut to these input and output channels; None leaves all."""
 
-        def cut(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        def cut(tree: Mapping[str, PyTree]) -> dict[str, np.ndarray]:
             ends = tuple(f"{name}_{end}" for end in ("bias", "norm_gamma", "norm_beta", "norm_mean", "norm_variance"))
             found = {path: np.asarray(tree[path])[..., :width] for path in ends if path in tree}
             return {name: np.asarray(tree[name])[..., :num_inputs, :width], **found} if name in tree else found

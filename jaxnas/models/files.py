@@ -4,11 +4,10 @@ import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
@@ -19,10 +18,14 @@ from jaxnas.models.graph import graph_from_record
 from jaxnas.models.model import Model
 from jaxnas.models.module import PlainNetwork
 from jaxnas.runtime.files import atomic_write, read_bytes
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
+from jaxnas.runtime.session import fixed_settings, make_key
 
 FORMAT = 1
 DESCRIPTION = "model.json"
+MODEL = "model"  # folder of a model in that of a training
+TRAINED = "trained"  # folder of a training in that of a search
 _PACKAGES = ("jaxnas", "jax", "flax", "numpy", "safetensors")
 
 
@@ -34,7 +37,7 @@ def save_model(model: Model, folder: Path | str) -> None:
     Raises:
       InputError: the folder cannot be written into.
     """
-    folder = Path(folder)
+    folder = to_path(folder)
     content = tensor_bytes(flatten(model.variables))
     name = f"model-{_digest(content)}.safetensors"
     with atomic_write(folder / name) as partial:
@@ -87,8 +90,8 @@ def find_model(folder: Path | str) -> Path:
     Raises:
       InputError: none of them has.
     """
-    folder = Path(folder)
-    for found in (folder, folder / "model", folder / "trained" / "model"):
+    folder = to_path(folder)
+    for found in (folder, folder / MODEL, folder / TRAINED / MODEL):
         if (found / DESCRIPTION).exists():
             return found
     hint = f"train it first: jaxnas train {folder}" if (folder / "result.json").exists() else "give a folder of a model"
@@ -97,7 +100,7 @@ def find_model(folder: Path | str) -> Path:
 
 def flatten(variables: Variables) -> dict[str, np.ndarray]:
     """Return the tensors by path, such as "params/stem/conv1/kernel"."""
-    return {path: np.ascontiguousarray(leaf) for path, leaf in _by_path(variables).items()}
+    return {path: np.ascontiguousarray(leaf) for path, leaf in flatten_dict(variables, sep="/").items()}
 
 
 def _read_variables(path: Path) -> Variables:
@@ -105,35 +108,27 @@ def _read_variables(path: Path) -> Variables:
     content = read_bytes(path)
     if path.name != f"model-{_digest(content)}.safetensors":
         raise InputError(f"{path} is damaged: its content does not match its name; save the model again")
-    variables: Variables = {"params": {}, "batch_stats": {}}
     try:
-        for name, tensor in read_tensors(content).items():
-            collection, block, layer, kind = name.split("/")
-            variables[collection].setdefault(block, {}).setdefault(layer, {})[kind] = tensor
+        tensors: Variables = unflatten_dict(read_tensors(content), sep="/")
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}): save the model again") from error
-    return variables
+    return {"params": {}, "batch_stats": {}} | tensors
 
 
 def _check_tensors(model: Model, path: Path) -> None:
     """Check that the tensors have the shapes that the graph needs, and the logits one number for each class."""
     images = jax.ShapeDtypeStruct((1, *model.image_shape), np.float32)
-    with jax.enable_x64(False):
-        logits, variables = jax.eval_shape(PlainNetwork(model.graph).init_with_output, jax.random.key(0), images)
+    with fixed_settings(float64=False):
+        logits, variables = jax.eval_shape(PlainNetwork(model.graph).init_with_output, make_key(0), images)
     wanted, found = (
-        {path: leaf.shape for path, leaf in _by_path(tree).items()} for tree in (variables, model.variables)
+        {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+        for tree in (variables, model.variables)
     )
     if differing := sorted(name for name in wanted | found if wanted.get(name) != found.get(name)):
         name = differing[0]
         raise InputError(f"{path}: tensor {name} must have shape {wanted.get(name)}, got {found.get(name)}")
     if logits.shape != (1, len(model.class_names)):
         raise InputError(f"{path}: {len(model.class_names)} class names for {logits.shape[-1]} outputs")
-
-
-def _by_path(variables: PyTree) -> dict[str, Any]:
-    """Return arrays, or their shapes alone, by the keys that lead to them."""
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
 
 
 def _digest(content: bytes) -> str:

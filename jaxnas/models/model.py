@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +27,7 @@ from jaxnas.networks import (
     TransNAS101MicroNetwork,
 )
 from jaxnas.runtime.records import Record
+from jaxnas.runtime.session import fixed_settings
 
 BUILDERS: dict[type[SearchNetwork], Callable[..., None]] = {
     NASBench201Network: build_nasbench201,
@@ -38,10 +38,10 @@ BUILDERS: dict[type[SearchNetwork], Callable[..., None]] = {
 }
 """By the class of a network: adds the blocks of one of its architectures to a graph."""
 
-_BATCH = 256  # images of one call, the last filled up
+BATCH = 256  # images of one call, the last filled up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """One network with its tensors, standardisation and class names; without the ops that were not chosen.
 
@@ -110,13 +110,14 @@ class Model:
     def logits(self, images: ArrayLike) -> Float32[np.ndarray, "N K"]:
         """Return the outputs of the network in float32; see `predict` for the arguments."""
         checked = self.check_images(images)
-        outputs = []
-        with jax.enable_x64(False), jax.default_matmul_precision("float32"):
-            for start in range(0, len(checked), _BATCH):
-                chunk = checked[start : start + _BATCH]
-                size = len(chunk) if len(checked) <= _BATCH else _BATCH
+        module, outputs = self.flax_module, []
+        with fixed_settings(float64=False), jax.default_matmul_precision("float32"):
+            variables = jax.device_put(self.variables)
+            for start in range(0, len(checked), BATCH):
+                chunk = checked[start : start + BATCH]
+                size = len(chunk) if len(checked) <= BATCH else BATCH
                 filled = np.pad(chunk, ((0, size - len(chunk)), (0, 0), (0, 0), (0, 0)))
-                outputs.append(np.asarray(_apply(self.flax_module, self.variables, jnp.asarray(filled)))[: len(chunk)])
+                outputs.append(np.asarray(_apply(module, variables, filled))[: len(chunk)])
         return np.concatenate(outputs) if outputs else np.zeros((0, len(self.class_names)), np.float32)
 
     def save(self, folder: Path | str) -> None:
@@ -135,12 +136,12 @@ class Model:
         is_row = self.image_shape[:2] == (1, 1)
         if is_row and values.ndim == 2:
             values = values[:, None, None]
-        if values.ndim == 3:
+        elif values.ndim == 3:
             values = values[..., None]
         if values.shape[1:] != self.image_shape or values.dtype.kind not in "uif":
             shown = ", ".join(map(str, self.image_shape))
             raise InputError(f"images must be numbers [N, {shown}], got {values.dtype} of shape {values.shape}")
-        if values.dtype == np.uint8:
+        if values.dtype == np.uint8 and not is_row:
             scaled: np.ndarray = values / np.float32(255)
             return scaled
         low, high = (values.min(), values.max()) if values.size else (0, 0)
@@ -159,7 +160,7 @@ def _apply(module: PlainNetwork, variables: PyTree, images: Float[Array, "N H W 
 def make_model(
     network: SearchNetwork,
     arch: Int8[np.ndarray, " D"],
-    variables: Mapping[str, Any],
+    variables: Mapping[str, PyTree],
     image_shape: tuple[int, ...],
     *,
     mean: Float32[np.ndarray, " C"] | None = None,

@@ -9,9 +9,8 @@ import numpy as np
 
 from jaxnas.data.pictures import ENDINGS, Form, UnreadableError, decode
 from jaxnas.errors import InputError
-from jaxnas.models.model import Model
-
-_AT_ONCE = 256  # pictures in memory
+from jaxnas.models.model import BATCH, Model
+from jaxnas.runtime.places import to_path
 
 
 class Prediction(NamedTuple):
@@ -39,7 +38,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
       InputError: a path does not exist, or a folder has no pictures.
     """
     files: list[Path] = []
-    for path in paths:
+    for path in map(to_path, paths):
         if not path.exists():
             raise InputError(f"no picture {path}: correct the path")
         inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in ENDINGS) if path.is_dir() else [path]
@@ -58,15 +57,16 @@ def predict_files(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:
     if model.image_shape[-1] not in (1, 3):
         raise InputError(f"the model takes {model.image_shape[-1]} channels, pictures have 1 or 3: use Model.predict")
     form = Form(*model.image_shape)
-    left = iter(files)
-    while group := list(islice(left, _AT_ONCE)):
-        images, problems = np.zeros((len(group), *form), np.float32), dict[int, str]()
+    left, size = iter(files), 0
+    while group := list(islice(left, BATCH)):
+        size = max(size, len(group))  # the last group is filled up, so that it needs no program of its own
+        images, problems = np.zeros((size, *form), np.float32), dict[int, str]()
         for number, file in enumerate(group):
             try:
                 images[number] = decode(file, form)
             except UnreadableError as error:
                 problems[number] = str(error)
-        for number, (file, row) in enumerate(zip(group, model.predict_proba(images), strict=True)):
+        for number, (file, row) in enumerate(zip(group, model.predict_proba(images), strict=False)):
             if number in problems:
                 yield Prediction(file, "", 0.0, (), problems[number])
             else:

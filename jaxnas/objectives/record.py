@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, Noted, ignore
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, to_plain
 
 
 class Trained(NamedTuple):
@@ -66,7 +66,7 @@ def read_record(path: Path, header: Mapping[str, object], on_event: Listener = i
 
 
 def _line(arch: str, result: Trained) -> Record:
-    values = {"arch": arch} | {key: value if math.isfinite(value) else None for key, value in result._asdict().items()}
+    values: Record = {"arch": arch, **{key: to_plain(value) for key, value in result._asdict().items()}}
     return values | {"check": _checksum(values)}
 
 

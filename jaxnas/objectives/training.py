@@ -33,6 +33,7 @@ from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.session import fixed_settings, in_fixed_settings
+from jaxnas.runtime.settings import LAST_SEED
 from jaxnas.runtime.workers import Workers
 from jaxnas.spaces import SearchSpace, check_archs
 
@@ -171,7 +172,7 @@ class TrainingObjective:
             self.network,
             self.archs,
             self._data,
-            dataclasses.replace(self.config, seed=self.config.seed + 1),
+            dataclasses.replace(self.config, seed=(self.config.seed + 1) % (LAST_SEED + 1)),
             record,
             self.on_event,
             space=self._space,

@@ -12,7 +12,7 @@ from jaxnas.networks.params import describe
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.fit import small_batch
 from jaxnas.objectives.recipes import get_recipe
-from jaxnas.run.config import TrainConfig
+from jaxnas.run.config import TrainConfig, from_record
 from jaxnas.run.inputs import load_standardized
 from jaxnas.run.load import Selected, load_selected, refusing_damage
 from jaxnas.run.origin import load_origin_images, network_from_record
@@ -93,6 +93,10 @@ def _images(
                 return load_origin_images(selected.origin["images"], folder, data_folder, on_event)
         if selected.config.get("table") is not None:
             raise InputError(f"the search in {folder} looked accuracies up: give the data to train on")
+        with refusing_damage(folder):
+            own = from_record(selected.config).own_objective
+        if own:
+            raise InputError(f"the search in {folder} evaluated {own}, your objective: give the data to train on")
         data = str(selected.config["data"])
     images = load_standardized(data, data_folder, on_event=on_event) if isinstance(data, str) else data
     if selected.origin is not None and images.name != selected.origin["images"]["name"]:

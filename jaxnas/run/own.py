@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int8
@@ -29,7 +28,7 @@ class OwnObjective:
       known: objectives by architecture, which a second method does not evaluate again.
     """
 
-    function: Callable[[str], Any]
+    function: Callable[[str], object]
     folder: Path
     known: dict[str, float] = field(default_factory=dict)
 
@@ -75,7 +74,7 @@ class OwnObjective:
         """Return NaN: what the user measures has no test."""
         return np.nan
 
-    def _evaluate(self, arch: str) -> Any:
+    def _evaluate(self, arch: str) -> object:
         return self.known[arch] if arch in self.known else self.function(arch)
 
     def _limit(self, config: RunConfig) -> float | None:
@@ -83,7 +82,9 @@ class OwnObjective:
         return None if config.evaluation.objective_command is not None else config.evaluation.seconds
 
 
-def own_objective(config: RunConfig, folder: Path, function: Callable[[str], Any] | None = None) -> OwnObjective | None:
+def own_objective(
+    config: RunConfig, folder: Path, function: Callable[[str], object] | None = None
+) -> OwnObjective | None:
     """Return the objective of the settings, or of a function; None where candidates are trained or looked up.
 
     Raises:

@@ -22,7 +22,7 @@ from jaxnas.run.record import describe_space, run_record
 from jaxnas.run.run import Outcome, Run
 from jaxnas.run.sizes import Sizes
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted
-from jaxnas.runtime.records import to_plain
+from jaxnas.runtime.records import Record, to_plain
 from jaxnas.runtime.timing import Stopwatch
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.search.run import method_settings
@@ -40,6 +40,7 @@ def search_pool(
     score: Callable[[], tuple[Scores, Sizes]],
     data: ImageData | None,
     on_event: Listener,
+    origin: Record | None = None,
 ) -> Run:
     """Score the pool, normalise the scores, run each method on them, and test what it selects.
 
@@ -49,7 +50,7 @@ def search_pool(
     if isinstance(objective, TrainingObjective) and config.training != objective.config:
         config = replace(config, training=objective.config)
         on_event(Noted(objective.schedule))
-    on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row])))
+    on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row]), config.measures[2]))
     watch, began = Stopwatch(), time.perf_counter()
     with watch.stage("scoring"):
         scores, sizes = score()
@@ -83,8 +84,19 @@ def search_pool(
     images, notes = _look_at_images(data, objective, outcomes)
     for message in notes:
         on_event(Noted(message, is_warning=True))
-    run = Run(config, space, scores, masked, outcomes, watch.seconds, environment, images=images, notes=notes)
-    run = run._replace(sizes=sizes)
+    run = Run(
+        config,
+        space,
+        scores,
+        masked,
+        outcomes,
+        watch.seconds,
+        environment,
+        origin=origin,
+        images=images,
+        notes=notes,
+        sizes=sizes,
+    )
     on_event(SearchFinished(run_record(run)))
     return run
 

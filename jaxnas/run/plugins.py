@@ -18,7 +18,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from jaxnas.errors import InputError
 from jaxnas.networks import CUSTOM_NETWORKS, DeclaredNetwork, SearchNetwork
@@ -31,6 +31,8 @@ from jaxnas.search import METHODS, Method
 from jaxnas.spaces import SPACES
 
 _sources: dict[tuple[int, str], str] = {}  # the plugin of each entry, which a changed file of that name may replace
+LoadedT = TypeVar("LoadedT")
+Addition: TypeAlias = tuple[MutableMapping[str, Any], str, object]  # a registry, whose entries have its own type
 KINDS = ("PROXIES", "SPACES", "METHODS", "OBJECTIVES")
 
 
@@ -84,7 +86,7 @@ def load_installed_plugins() -> tuple[str, ...]:
     return tuple(dict.fromkeys(described))
 
 
-def _run(load: Callable[[], Any], source: str) -> Any:
+def _run(load: Callable[[], LoadedT], source: str) -> LoadedT:
     """Run the code of a plugin; what it raises is an error of the plugin."""
     try:
         return load()
@@ -98,7 +100,7 @@ def _add(module: ModuleType, source: str) -> None:
     found = {kind: getattr(module, kind) for kind in KINDS if hasattr(module, kind)}
     if not found:
         raise InputError(f"plugin {source} defines none of {', '.join(KINDS)}: define one, a dictionary by name")
-    additions: list[tuple[MutableMapping[str, Any], str, object]] = []
+    additions: list[Addition] = []
     for kind, entries in found.items():
         if not isinstance(entries, Mapping):
             raise InputError(f"plugin {source}: {kind} must be a dictionary by name, got {type(entries).__name__}")
@@ -106,28 +108,26 @@ def _add(module: ModuleType, source: str) -> None:
             additions += _CHECKS[kind](name, entry, f"plugin {source}: {kind}[{name!r}]")
     for known, name, entry in additions:
         is_new = known.get(name, entry) is entry or _sources.get((id(known), name)) == source
-        if name in PROXY_SETS or not is_new:
+        if name in PROXY_SETS or not is_new or (known is OBJECTIVES and name == "accuracy"):
             raise InputError(f"plugin {source}: there is a {name!r} already; give it another name")
     for known, name, entry in additions:
         known[name] = entry
         _sources[id(known), name] = source
 
 
-def _function(
-    known: MutableMapping[str, Any], name: object, entry: object, place: str
-) -> list[tuple[Any, str, object]]:
+def _function(known: MutableMapping[str, Any], name: object, entry: object, place: str) -> list[Addition]:
     if not callable(entry):
         raise InputError(f"{place} must be a function, got {type(entry).__name__}")
     return [(known, _name(name, place), entry)]
 
 
-def _method(name: object, entry: object, place: str) -> list[tuple[Any, str, object]]:
+def _method(name: object, entry: object, place: str) -> list[Addition]:
     if not isinstance(entry, Method) or entry.name != name:
         raise InputError(f"{place} must be a jaxnas.search.Method of that name, got {entry!r:.60}")
     return [(METHODS, _name(name, place), entry)]
 
 
-def _space(name: object, entry: object, place: str) -> list[tuple[Any, str, object]]:
+def _space(name: object, entry: object, place: str) -> list[Addition]:
     text = _name(name, place)
     build: object = entry if callable(entry) else partial(_declare, text, tuple(_blocks(entry, place)))
     network = build(10)  # type: ignore[operator]  # a partial, or callable
@@ -154,7 +154,7 @@ def _name(name: object, place: str) -> str:
     return name
 
 
-_CHECKS: dict[str, Callable[[object, object, str], list[tuple[Any, str, object]]]] = {
+_CHECKS: dict[str, Callable[[object, object, str], list[Addition]]] = {
     "PROXIES": partial(_function, PROXIES),
     "SPACES": _space,
     "METHODS": _method,

@@ -61,7 +61,7 @@ class Run(NamedTuple):
       environment: versions of libraries, and the device.
       command: the command line of the search, empty for a call from Python.
       origin: the network and the images of the search, see `jaxnas.run.origin`; None where nothing was trained.
-      folder: folder of the files of the run, None until `save`.
+      folder: folder of the files of the run, None unless `search_network` or `load_run` made it.
       images: description of the image set; None where accuracies and scores are looked up.
       notes: what to change where the result is poor, one line each.
       sizes: sizes of the pool by name, see `jaxnas.run.sizes`; NaN where one is unknown.

@@ -14,14 +14,14 @@ from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.tabular import Table, TabularObjective, load_ids, tabular_objective
 from jaxnas.objectives.training import TrainingConfig
-from jaxnas.run.config import TIMED_BUDGET, RunConfig, run_config
+from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.inputs import load_pool_scores, load_standardized, make_network
 from jaxnas.run.origin import describe_origin, keep_origin
 from jaxnas.run.own import OwnObjective, own_objective
 from jaxnas.run.pipeline import methods_of, search_pool
 from jaxnas.run.run import Run
 from jaxnas.run.sections import ProblemConfig
-from jaxnas.run.sizes import SIZE_PROXIES, filter_texts, sizes_of_scores, within_limits
+from jaxnas.run.sizes import Sizes, filter_texts, sizes_of_scores, within_limits
 from jaxnas.run.supernet import Supernet
 from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores, size_columns
 from jaxnas.runtime.bars import showing
@@ -33,8 +33,6 @@ from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SearchSpace, check_archs, get_space, sample
 from jaxnas.spaces.ids import IDS, id_space
-
-SIZES = tuple(proxy for proxy, _ in SIZE_PROXIES.values())
 
 
 def search_images(
@@ -86,25 +84,21 @@ def search_images(
     scores = None if scores_path is None else load_pool_scores(problem.space, scores_path, _chosen_proxies(config))
     table = None if problem.table is None else load_accuracies(problem.table, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
-    asked, config = config, _fit_budget(config, pool)
-    make_writable(folder)
+    config = _fit_budget(config, pool)
     if scores is not None and (config.limits.limited or len(config.limits.objective) > 1):
         raise InputError("limits and fronts need --table where --scores are given: give it, or leave --scores out")
+    make_writable(folder)
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
     supernet = Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies)
     if scores is None:
         pool = supernet.limit(pool)
-        config = _fit_budget(asked, pool)
+        config = _fit_budget(config, pool)
     looked_up = None if table is None else _looked_up(config, space, pool, table)
     objective = own or looked_up or supernet.train(pool)
-    if scores is None:
-        run = search_pool(config, space, pool, objective, partial(supernet.score, pool), data, on_event)
-    else:
-        sizes = sizes_of_scores(scores)
-        run = search_pool(config, space, pool, objective, lambda: (scores, sizes), data, on_event)
+    score = partial(supernet.score, pool) if scores is None else lambda: (scores, sizes_of_scores(scores))
     origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
-    return run._replace(origin=origin)
+    return search_pool(config, space, pool, objective, score, data, on_event, origin)
 
 
 def given_scores(config: RunConfig, scores: Path | str | None) -> Path | str | None:
@@ -215,23 +209,24 @@ def search_network(
             settings["proxies"] = settings["custom"] = tuple(functions)
         function = settings.get("objective")
         if callable(function):
-            settings["objective"] = (getattr(function, "__name__", type(function).__name__),)
+            name = getattr(function, "__name__", type(function).__name__)
+            settings["objective"] = ("objective" if name == "accuracy" else name,)  # accuracy stands for training
         flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
         config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
         chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
         if keep is not None:
             chosen = chosen[filter_texts([space.format(arch) for arch in chosen], keep)]
             on_event(Noted(f"{len(chosen):,} architectures are kept"))
-        asked, config, folder = config, _fit_budget(config, chosen), to_path(folder)
+        config, folder = _fit_budget(config, chosen), to_path(folder)
         make_writable(folder)
         proxies = functions if isinstance(functions, Mapping) else config.search.proxies
         supernet = Supernet(config, space, network, data, folder, None, workers, on_event, proxies)
         chosen = supernet.limit(chosen)
-        config = _fit_budget(asked, chosen)
+        config = _fit_budget(config, chosen)
         own = own_objective(config, folder, function if callable(function) else None)
         objective, origin = own or supernet.train(chosen), keep_origin(folder, network, data)
-        run = search_pool(config, space, chosen, objective, partial(supernet.score, chosen), data, on_event)
-        run = run._replace(origin=origin, folder=folder)
+        score = partial(supernet.score, chosen)
+        run = search_pool(config, space, chosen, objective, score, data, on_event, origin)._replace(folder=folder)
         run.save(folder)
         return run
 
@@ -246,9 +241,11 @@ def draw_pool(config: RunConfig, space: SearchSpace, table: Table | None = None)
 
 def _to_vectors(space: SearchSpace, archs: Sequence[str] | Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "a D"]:
     """Return distinct architectures, given as texts or vectors, as vectors."""
-    vectors = np.stack([space.parse(arch) if isinstance(arch, str) else arch for arch in archs])
-    _, first = np.unique(check_archs(space, vectors), axis=0, return_index=True)
-    return check_archs(space, vectors[np.sort(first)])
+    if not len(archs):
+        raise InputError("`archs` must have at least one architecture, got none: leave it out to draw a pool")
+    vectors = check_archs(space, np.stack([space.parse(arch) if isinstance(arch, str) else arch for arch in archs]))
+    _, first = np.unique(vectors, axis=0, return_index=True)
+    return vectors[np.sort(first)]
 
 
 def _looked_up(config: RunConfig, space: SearchSpace, pool: Int8[np.ndarray, "A D"], table: Table) -> TabularObjective:
@@ -262,9 +259,9 @@ def _check_front(config: RunConfig, sizes: Sizes, source: str) -> None:
 
 
 def _fit_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> RunConfig:
-    """Check that the pool has as many architectures as the budget; one that a limit of time stands for shrinks."""
+    """Check that the pool has as many architectures as the budget; with a limit of time the budget is a bound."""
     search = config.search
-    if search.time is not None and search.budget == TIMED_BUDGET:
+    if search.time is not None:
         return replace(config, search=replace(search, budget=min(search.budget, len(pool))))
     if search.budget > len(pool):
         raise InputError(f"`budget` must be from 1 to {len(pool)}, the architectures of the pool, got {search.budget}")

@@ -162,7 +162,7 @@ class EvaluationConfig:
         None, 'Command that evaluates a candidate, such as "python train.py {arch_file}"; its last line is a number.'
     )
     on_failure: OnFailure = setting(
-        "stop", "What a candidate does that fails: stop the search, count as a query, or not."
+        "stop", "What a failed candidate does: stop the search, count as a query, or be skipped."
     )
     query_time: str | None = setting(
         None, "Time after which a candidate fails, such as 30m.", "Budget", shown="no limit"

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from jaxnas.errors import InputError
 from jaxnas.run.config import RunConfig
 from jaxnas.run.run import Run
 from jaxnas.run.search import search_images
 from jaxnas.runtime.events import Listener, Noted, ignore, join_listeners
-from jaxnas.runtime.settings import LAST_SEED
+from jaxnas.runtime.settings import LAST_SEED, check_whole
 from jaxnas.runtime.workers import Workers
 
 
@@ -29,8 +28,8 @@ def search_seeds(
 
     The seed draws pool, minibatch, initial params of scoring and the search; candidates are trained with the first
     seed, so that all searches share one record of trainings and no query is trained twice. The architecture that a
-    search selects is trained once more for its test accuracy if another search trained it. Each search is saved in a
-    folder of its seed, and the same call continues.
+    search selects is trained once more for its test accuracy if another search trained it. An objective of the user's
+    is evaluated for each seed. Each search is saved in a folder of its seed, and the same call continues.
 
     Args:
       config: settings of the first search.
@@ -49,13 +48,9 @@ def search_seeds(
     Raises:
       InputError: see `search_images`; seeds beyond the last one.
     """
-    last = config.seed + num - 1
-    if num < 1 or last > LAST_SEED:
-        raise InputError(
-            f"`seeds` must be from 1 to {LAST_SEED + 1 - config.seed} from seed {config.seed} on, got {num}"
-        )
+    num = check_whole("seeds", num, 1, LAST_SEED + 1 - config.seed, f" from seed {config.seed} on")
     runs = []
-    for number, seed in enumerate(range(config.seed, last + 1), start=1):
+    for number, seed in enumerate(range(config.seed, config.seed + num), start=1):
         on_event(Noted(f"seed {seed}, {number} of {num}"))
         of_seed = folder / f"seed{seed}"
         run = search_images(

@@ -19,6 +19,8 @@ Sizes: TypeAlias = Mapping[str, Float[np.ndarray, " A"]]
 SIZE_PROXIES = {"params": ("params", 1e6), "flops": ("flops", 1e6), "depth": ("num_layers", 1.0)}
 """The proxy of each size, and the size in which it counts."""
 
+PROXIES_OF_SIZES = tuple(proxy for proxy, _ in SIZE_PROXIES.values())
+
 
 def sizes_of_scores(scores: Scores) -> dict[str, Float[np.ndarray, " A"]]:
     """Return the sizes that scores of jaxnas contain."""
@@ -76,7 +78,7 @@ def front(result: SearchResult, sizes: Sizes, names: tuple[str, ...]) -> tuple[I
 
     Args:
       result: a search.
-      sizes: sizes of the pool; all are to be small.
+      sizes: sizes of the pool; smaller is better.
       names: the sizes that are objectives.
 
     Returns:
@@ -87,5 +89,7 @@ def front(result: SearchResult, sizes: Sizes, names: tuple[str, ...]) -> tuple[I
         *(-np.asarray(sizes[name])[result.queries] for name in names),
     ]
     points = np.stack(values, axis=1)
+    if not np.isfinite(points).all(axis=1).any():  # no queried architecture has all of them
+        return np.zeros(0, np.intp), 0.0
     on_front = np.flatnonzero(pareto_front(points))
     return on_front[np.argsort(-points[on_front, 0], kind="stable")], hypervolume(points)

@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +23,14 @@ from numpy.typing import ArrayLike
 from jaxnas.errors import InputError
 from jaxnas.objectives.call import OutOfTime, describe_failure, time_limit, to_objective
 from jaxnas.run.trials import Log, Trial, to_proposal
-from jaxnas.runtime.events import Listener, ignore
+from jaxnas.runtime.events import Event, Listener, QueryAnswered, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
 from jaxnas.runtime.names import Direction
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
-from jaxnas.runtime.settings import check_seed
+from jaxnas.runtime.settings import check_seed, check_whole
 from jaxnas.search import SearchResult, get_method, get_preset
-from jaxnas.search.ledger import open_ledger
+from jaxnas.search.ledger import Ledger, open_ledger
 from jaxnas.search.result import sign_of
 from jaxnas.search.run import SteppedSearch, check_table, make_pool, method_settings, to_choice
 
@@ -62,7 +62,7 @@ class Study:
         return list(self._log.trials)
 
     def ask(self, timeout: float | None = None) -> Trial | None:
-        """Return an architecture to evaluate, None if the budget is asked for.
+        """Return an architecture to evaluate, None once the whole budget has been asked for.
 
         Args:
           timeout: seconds after which a pending trial is given out again, as its process may have died; None never.
@@ -85,7 +85,7 @@ class Study:
                     return self._log.trials[-1]
                 self._catch_up()
 
-    def tell(self, trial: Trial | int, objective: Any = None, *, error: str = "", seconds: float = np.nan) -> None:
+    def tell(self, trial: Trial | int, objective: object = None, *, error: str = "", seconds: float = np.nan) -> None:
         """Record the objective of a trial, or why it failed.
 
         Args:
@@ -112,7 +112,7 @@ class Study:
 
     def run(
         self,
-        objective: Callable[[str], Any],
+        objective: Callable[[str], object],
         *,
         catch: type[Exception] | tuple[type[Exception], ...] = (),
         query_time: float | None = None,
@@ -133,35 +133,41 @@ class Study:
         for trial in self.trials:
             if not trial.is_told:
                 self._evaluate(trial, objective, catch, query_time)
+                self._report(trial, on_event)
         while trial_to_run := self.ask():
             self._evaluate(trial_to_run, objective, catch, query_time)
-            self._report(on_event)
+            self._report(trial_to_run, on_event)
         return self.result()
 
-    def result(self, on_event: Listener = ignore) -> SearchResult:
+    def result(self) -> SearchResult:
         """Return the search so far, of the trials that were told and count.
 
         Raises:
           InputError: no trial has a finite objective.
         """
+        ledger = self._ledger(ignore)
+        weights = self._search.best_weights()
+        return ledger.result(self._method.name, weights, self.settings["seed"], method_settings(self._config))
+
+    def _ledger(self, on_event: Listener) -> Ledger:
+        """Return the ledger of the trials that were told and count, in the order in which the method proposed them."""
         self._log.refresh()
         self._catch_up()
         told = [trial for trial in self._log.trials if trial.is_told and self._counts(trial)]
         found = {trial.row: trial for trial in told}
-        budget, settings = max(len(told), 1), self.settings
+        budget = max(len(told), 1)
         ledger = open_ledger(
             len(self.archs),
             lambda row: found[row].objective,
             budget,
             lambda row: found[row].seconds,
             on_event,
-            direction=settings["direction"],
+            direction=self.settings["direction"],
         )
         for record in self._log.proposals:
             if (row := int(record["ask"]["item"])) in found:
                 ledger.query(row, to_choice(to_proposal(record)))
-        weights = self._search.best_weights()
-        return ledger.result(self._method.name, weights, settings["seed"], method_settings(self._config))
+        return ledger
 
     def __repr__(self) -> str:
         """Return one line with the method, and how many trials were told, failed and are pending."""
@@ -173,7 +179,7 @@ class Study:
     def _evaluate(
         self,
         trial: Trial,
-        objective: Callable[[str], Any],
+        objective: Callable[[str], object],
         catch: type[Exception] | tuple[type[Exception], ...],
         query_time: float | None,
     ) -> None:
@@ -187,12 +193,16 @@ class Study:
             return self.tell(trial, error=describe_failure(error, query_time), seconds=seconds)
         self.tell(trial, value, seconds=time.perf_counter() - began)
 
-    def _report(self, on_event: Listener) -> None:
-        """Send the event of the last query."""
-        if on_event is not ignore and any(np.isfinite(trial.objective) for trial in self._log.trials):
-            events: list[Any] = []
-            self.result(events.append)
-            on_event(events[-1]._replace(budget=self.settings["budget"]))
+    def _report(self, trial: Trial, on_event: Listener) -> None:
+        """Send the event of a trial, unless it does not count."""
+        if on_event is ignore:
+            return
+
+        def send(event: Event) -> None:
+            if isinstance(event, QueryAnswered) and event.arch == trial.row:
+                on_event(event._replace(budget=self.settings["budget"]))
+
+        self._ledger(send)
 
     def _start(self) -> SteppedSearch:
         settings = self.settings
@@ -228,12 +238,12 @@ def create_study(
     table: ArrayLike,
     archs: Sequence[str],
     *,
-    budget: int,
+    budget: int | np.integer,
     method: str = "robot",
     preset: str = "default",
     direction: Direction = "maximize",
     count_failures: bool = True,
-    seed: int = 0,
+    seed: int | np.integer = 0,
     vectors: Int8[np.ndarray, "A D"] | None = None,
 ) -> Study:
     """Create a study in a folder, or open it there if it has the same settings.
@@ -253,15 +263,13 @@ def create_study(
     Raises:
       InputError: the arguments do not fit, or the folder has another study.
     """
-    folder, scores = Path(folder), check_table(table)
+    folder, scores = to_path(folder), check_table(table)
     if len(archs) != len(scores) or len(set(archs)) < len(archs):
         raise InputError(f"`archs` must be {len(scores)} distinct texts, as the table has rows, got {len(set(archs))}")
-    if not 1 <= budget <= len(archs):
-        raise InputError(f"`budget` must be from 1 to {len(archs)}, the number of architectures, got {budget}")
     settings: Record = {
         "method": get_method(method).name,
         "preset": preset,
-        "budget": int(budget),
+        "budget": check_whole("budget", budget, 1, len(archs), ", the number of architectures"),
         "direction": direction,
         "count_failures": bool(count_failures),
         "seed": check_seed(seed),
@@ -288,14 +296,14 @@ def load_study(folder: Path | str) -> Study:
     Raises:
       InputError: the folder has no study, or its file is damaged.
     """
-    path = Path(folder, STUDY)
+    path = to_path(folder) / STUDY
     if not path.exists():
         raise InputError(f"no study in {folder}: it has no {STUDY}; make one with `create_study`")
     try:
         table = pq.read_table(pa.BufferReader(read_bytes(path)))
         settings: Record = json.loads(table.schema.metadata[b"jaxnas.study"])
         scores = np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
-        return Study(Path(folder), scores, table["arch"].to_pylist(), settings)
+        return Study(path.parent, scores, table["arch"].to_pylist(), settings)
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:

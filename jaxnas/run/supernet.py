@@ -14,15 +14,13 @@ from jaxnas.objectives.training import TrainingObjective
 from jaxnas.proxies import Proxy
 from jaxnas.run.config import RunConfig
 from jaxnas.run.inputs import make_batch
-from jaxnas.run.sizes import SIZE_PROXIES, Sizes, sizes_of_scores, within_limits
+from jaxnas.run.sizes import PROXIES_OF_SIZES, Sizes, sizes_of_scores, within_limits
 from jaxnas.runtime.events import Listener, Noted, StageStarted
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import get_proxies
 from jaxnas.spaces import SearchSpace
 from jaxnas.store.scores import Scores
-from jaxnas.store.store import collect_scores, score_to_store
-
-SIZES = tuple(proxy for proxy, _ in SIZE_PROXIES.values())
+from jaxnas.store.store import score_to_store
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Supernet:
         if limits.max_latency is not None or "latency" in limits.objective:
             raise InputError("latency is read of a column: give --table, --scores and --latency-column")
         if limits.limited:
-            within, note = within_limits(limits, sizes_of_scores(self._store(pool, SIZES)))
+            within, note = within_limits(limits, sizes_of_scores(self._store(pool, PROXIES_OF_SIZES)))
             self.on_event(Noted(note))
             pool = pool[within]
         return pool
@@ -54,10 +52,9 @@ class Supernet:
         """Score the pool into the store of the folder, together with its sizes, which share the compiled program."""
         self.on_event(StageStarted("scoring"))
         functions = get_proxies(self.proxies)
-        scores = self._store(pool, {**get_proxies(SIZES), **functions})
+        scores = self._store(pool, {**get_proxies(PROXIES_OF_SIZES), **functions})
         chosen = [scores.proxies.index(name) for name in functions]
-        sizes = collect_scores(self.folder / "scores", self.space, pool, SIZES)
-        return scores._replace(values=scores.values[:, chosen], proxies=tuple(functions)), sizes_of_scores(sizes)
+        return scores._replace(values=scores.values[:, chosen], proxies=tuple(functions)), sizes_of_scores(scores)
 
     def _store(self, pool: Int8[np.ndarray, "A D"], proxies: Sequence[str] | Mapping[str, Proxy]) -> Scores:
         return score_to_store(

@@ -20,7 +20,7 @@ from jaxnas.objectives.tabular import (
 )
 from jaxnas.run.inputs import is_table, load_pool_scores
 from jaxnas.run.sections import SIZE_NAMES, LimitConfig
-from jaxnas.run.sizes import SIZE_PROXIES, Sizes, sizes_of_scores, within_limits
+from jaxnas.run.sizes import PROXIES_OF_SIZES, SIZE_PROXIES, Sizes, sizes_of_scores, within_limits
 from jaxnas.search import get_method
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, enumerate_archs, get_space
 from jaxnas.spaces.ids import IDS, id_space
@@ -107,7 +107,7 @@ def look_up(
       scores: a store or a file, or the name of shipped scores.
       proxies: names of columns of the scores; empty for all.
       folder: the data folder, see `jaxnas.data_folder`.
-      limits: limits of architectures, by columns called like the sizes.
+      limits: limits of architectures, whose columns have the names of the sizes.
 
     Returns:
       The architectures in the order of the scores. Those without an objective or beyond a limit are left out.
@@ -167,7 +167,7 @@ def size_columns(
 ) -> dict[str, Float[np.ndarray, " A"]]:
     """Return the sizes of architectures that columns of scores contain, whichever proxies are read of them."""
     is_own = is_table(Path(scores))
-    columns = (*SIZE_NAMES[:3], latency) if is_own else tuple(proxy for proxy, _ in SIZE_PROXIES.values())
+    columns = (*SIZE_PROXIES, latency) if is_own else PROXIES_OF_SIZES
     found: dict[str, Float[np.ndarray, " A"]] = {}
     for column in columns:
         try:

@@ -12,6 +12,7 @@ from jaxtyping import Int8
 
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
+from jaxnas.models.files import TRAINED
 from jaxnas.models.model import Model, make_model
 from jaxnas.networks import NETWORKS, SearchNetwork, init_variables, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
@@ -27,10 +28,9 @@ from jaxnas.run.load import load_selected
 from jaxnas.run.trained import TrainedArch, save_trained
 from jaxnas.runtime.events import Listener, Noted, StageStarted, ignore
 from jaxnas.runtime.files import make_writable
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.spaces import SPACES, get_space
-
-TRAINED = "trained"  # the folder of a training in that of its search
 
 
 def train_config(
@@ -132,7 +132,7 @@ def train_run(
       InputError: settings that do not fit, or a search of which network or images cannot be read back.
     """
     job = inherit(folder, data=data, network=network, data_folder=data_folder, on_event=on_event, **settings)
-    return train_job(job, Path(out or Path(folder, TRAINED)), on_event=on_event)
+    return train_job(job, to_path(out or to_path(folder) / TRAINED), on_event=on_event)
 
 
 def untrained_model(folder: Path | str, *, data_folder: Path | None = None) -> Model:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxnas.models.files import MODEL
 from jaxnas.models.model import Model
 from jaxnas.run.config import TrainConfig
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.store.store import make_environment
-
-MODEL = "model"  # the folder of the model in that of a training
 
 
 class TrainedArch(NamedTuple):
@@ -56,6 +56,6 @@ def trained_record(trained: TrainedArch) -> Record:
 def save_trained(folder: Path | str, trained: TrainedArch) -> None:
     """Write result.json of one trained architecture (`trained_record`), and its model into the subfolder `model`."""
     if trained.model is not None:
-        trained.model.save(Path(folder) / MODEL)
-    with atomic_write(Path(folder) / "result.json") as partial:
+        trained.model.save(to_path(folder) / MODEL)
+    with atomic_write(to_path(folder) / "result.json") as partial:
         partial.write_text(json.dumps(trained_record(trained), indent=1, allow_nan=False) + "\n")

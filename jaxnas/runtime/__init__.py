@@ -1,1 +1,1 @@
-"""Support of computations: processes and workers, cores, files, numeric precision, timing."""
+"""Support of computations: processes and workers, cores, files and paths, settings of JAX, progress, timing."""

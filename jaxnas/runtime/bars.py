@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Unpack
@@ -57,12 +57,6 @@ def steps_of(at: TrainingProgress) -> tuple[int, int, float | None]:
     return done, total, (total - done) / at.seconds_left if at.seconds_left else None
 
 
-def is_percentage(settings: Mapping[str, object]) -> bool:
-    """Return whether the objective of a search is an accuracy in percent, by the flat names of its settings."""
-    own = settings.get("objective_command") or tuple(settings.get("objective", ("accuracy",)))[:1] != ("accuracy",)  # type: ignore[arg-type]
-    return settings.get("table") in (None, "nasbench201") and not own
-
-
 class BarReporter:
     """Shows bars in a terminal, else a line at most every ten seconds; queries always get a line."""
 
@@ -80,8 +74,8 @@ class BarReporter:
     def __call__(self, event: Event) -> None:
         """Show what happened."""
         match event:
-            case SearchStarted(settings=settings):
-                self.unit = " %" if is_percentage(settings) else ""
+            case SearchStarted(settings=settings, unit=unit):
+                self.unit = f" {unit}" if unit else ""
                 self.end = time.monotonic() + parse_seconds(str(limit)) if (limit := settings.get("time")) else math.inf
             case StageStarted(stage):
                 self._start(stage)

@@ -32,11 +32,13 @@ class SearchStarted(NamedTuple):
       title: method, space, data and seed in one short word.
       settings: flat names and values of the run's configuration, as JSON has them.
       format_arch: the text of an architecture from its row in the pool.
+      unit: unit of the objective, "%" or an empty text.
     """
 
     title: str
     settings: Mapping[str, object]
     format_arch: Callable[[int], str]
+    unit: str = "%"
 
 
 class StageStarted(NamedTuple):
@@ -163,7 +165,7 @@ class SearchFinished(NamedTuple):
     """A search has its result.
 
     Attributes:
-      record: the content of result.json, see `jaxnas.run.run_record`.
+      record: the content of result.json except the command, see `jaxnas.run.run_record`.
     """
 
     record: Record

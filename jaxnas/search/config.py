@@ -1,4 +1,4 @@
-"""Hyperparameters of the methods that have a surrogate: frozen configurations, imported without JAX."""
+"""Hyperparameters of the methods that have a surrogate: frozen configurations."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

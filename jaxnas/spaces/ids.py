@@ -1,7 +1,6 @@
 """The space of architectures that are known by an id alone: any texts, without decisions that could be changed."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from jaxtyping import Int8, Int64
@@ -49,7 +48,8 @@ def id_space(ids: Sequence[str]) -> SearchSpace:
     def format_id(arch: Int8[np.ndarray, " D"]) -> str:
         return ids[int(to_index(space, np.asarray(arch)[None])[0])]
 
-    space = SearchSpace(IDS, (), shape, parse, format_id, check, index, partial(np.arange, len(ids)))
+    numbers = np.arange(len(ids))  # made once: every look-up asks for the order
+    space = SearchSpace(IDS, (), shape, parse, format_id, check, index, lambda: numbers)
     return space
 
 

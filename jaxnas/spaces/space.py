@@ -182,7 +182,7 @@ def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndar
     NumPy's may change between versions.
 
     Raises:
-        InputError: `num` is not from 1 to the size of the space.
+        InputError: `num` is not from 1 to the size of the space, or the seed is out of range.
     """
     num = check_whole("num", num, 1, space.size, f", the architectures of space {space.name!r}")
     return from_index(space, np.array(random.Random(check_seed(seed)).sample(range(space.size), num)))

@@ -31,12 +31,13 @@ def parse_micro(text: str) -> Int8[np.ndarray, "6"]:
     Raises:
         InputError: The text has another form, or an op is outside 0 to 3.
     """
-    if not re.fullmatch(MICRO_SKELETON + "-[0-3]_[0-3]{2}_[0-3]{3}", tidy(text), re.ASCII):
+    plain = tidy(text)
+    if not re.fullmatch(MICRO_SKELETON + "-[0-3]_[0-3]{2}_[0-3]{3}", plain, re.ASCII):
         raise InputError(
             f"architecture {text!r:.80} is not a TransNAS-Bench-101 micro cell; "
             f"write it like '{MICRO_SKELETON}-3_33_333', ops 0 to {len(OP_NAMES) - 1}"
         )
-    return np.array([int(digit) for digit in tidy(text)[len(MICRO_SKELETON) + 1 :] if digit != "_"], np.int8)
+    return np.array([int(digit) for digit in plain[len(MICRO_SKELETON) + 1 :] if digit != "_"], np.int8)
 
 
 def format_micro(arch: Int8[np.ndarray, "6"]) -> str:
@@ -77,12 +78,13 @@ def parse_macro(text: str) -> Int8[np.ndarray, "6"]:
     Raises:
         InputError: The text has another form, or the skeleton is outside the space.
     """
-    if not re.fullmatch("64-[1-4]+-basic", tidy(text), re.ASCII):
+    plain = tidy(text)
+    if not re.fullmatch("64-[1-4]+-basic", plain, re.ASCII):
         raise InputError(
             f"architecture {text!r:.80} is not a TransNAS-Bench-101 macro skeleton; "
             "write it like '64-1423-basic', 4 to 6 modules 1 to 4"
         )
-    modules = [int(digit) for digit in tidy(text).split("-")[1]]
+    modules = [int(digit) for digit in plain.split("-")[1]]
     arch = np.zeros((1, max(NUM_MODULES)), np.int8)
     if len(modules) <= arch.shape[1]:
         arch[0, : len(modules)] = modules

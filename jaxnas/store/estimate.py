@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int, Int8, PyTree
 
-from jaxnas.data.batch import Batch
+from jaxnas.data.batch import Batch, to_batch
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import Quantities, flops, passes_of
 from jaxnas.runtime.devices import abstract_array
@@ -107,7 +107,7 @@ def estimate(
     Raises:
       InputError: an argument does not fit, or the store has other settings; see `fill_store`.
     """
-    functions, devices = get_proxies(proxies), devices or jax.device_count()
+    functions, devices, batch = get_proxies(proxies), devices or jax.device_count(), to_batch(batch)
     index, first = np.unique(to_index(space, archs), return_index=True)
     archs = archs[first]
     provenance = make_provenance(space, network, data_name, batch, config)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int, Int8
 
-from jaxnas.data.batch import Batch
+from jaxnas.data.batch import Batch, to_batch
 from jaxnas.data.images import fingerprint
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import describe
@@ -29,6 +29,7 @@ from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
 from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import is_address, without_secrets
+from jaxnas.runtime.session import fixed_settings
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
 from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoredChunks, check_batch, get_proxies, iter_scores
@@ -237,7 +238,9 @@ def fill_store(
     for name, function in functions.items():
         if name in KEYS or PROXIES.get(name, function) is not function:
             raise InputError(f"{name!r} is a reserved name in a store; give the proxy another name")
-    check_batch(network, batch)
+    batch = to_batch(batch)
+    with fixed_settings():
+        check_batch(network, batch)
     provenance = make_provenance(space, network, data_name, batch, config)
     index, first = np.unique(to_index(space, archs), return_index=True)
 

@@ -238,7 +238,7 @@ def _over_rankings(
 
 
 def _finite_vector(name: str, values: Numbers) -> Float[np.ndarray, " S"]:
-    vector = to_floats("values", values)
+    vector = to_floats(name, values)
     if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
         num_bad = (~np.isfinite(vector)).sum()
         raise InputError(

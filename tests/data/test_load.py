@@ -369,3 +369,26 @@ def test_a_real_data_set_of_the_hub(tmp_path):
     for data in (from_dataset(dataset), load(tmp_path / "train.parquet")[0]):
         np.testing.assert_allclose(data.train_images, expected.train_images, atol=1e-6)
         assert data.class_names == CLASSES
+
+
+def test_a_list_is_read_whatever_its_folder_is_called_and_with_spaces(tmp_path):
+    write_classes(tmp_path / "dev" / "files", 3)
+    rows = [f"files/{name}/{n}.png, {name}, {'Test' if n == 2 else 'train'} " for name in CLASSES for n in range(3)]
+    (tmp_path / "dev" / "labels.csv").write_text("\n".join(["path, label, split", *rows]))
+    data, _ = load(tmp_path / "dev" / "labels.csv")
+    assert (len(data.train_labels), len(data.test_labels)) == (6, 3)
+
+
+def test_minus_one_is_a_class_unless_labels_number_known_ones():
+    signs = [(picture(number), 2 * (number % 2) - 1) for number in range(20)]
+    assert from_dataset(signs).class_names == ("-1", "1")
+    assert from_dataset([*PAIRS, (picture(99), -1)], class_names="abc").num_classes == 3
+
+
+def test_a_dictionary_is_split_as_the_files_of_the_same_data_set():
+    train, more = ([(picture(100 * part + n), n % 3) for n in range(15)] for part in (1, 2))
+    unlabelled = [(picture(300 + n), -1) for n in range(3)]
+    joined = from_dataset({"train": train, "validation": more, "test": more[:6]}, class_names="abc")
+    assert (len(joined.train_labels), len(joined.test_labels)) == (30, 6)
+    valid = from_dataset({"train": train, "validation": more, "test": unlabelled}, class_names="abc")
+    assert (len(valid.train_labels), len(valid.test_labels)) == (15, 15)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,15 @@ def test_networks_without_a_description_are_refused(case, change, message):
     _, _, (network, variables, _, arch) = case
     with pytest.raises(InputError, match=message):
         make_model(network.clone(**change), arch, variables, (9, 9, 3))
+
+
+def test_rows_of_bytes_are_features_and_not_pixels(case):
+    """Training takes them as they are; pixels are divided by 255."""
+    graph = case[0].graph._replace(image_shape=(1, 1, 5))
+    model = replace(case[0], graph=graph)
+    rows = np.array([[0, 1, 2, 250, 255]], np.uint8)
+    np.testing.assert_array_equal(model.check_images(rows), rows.astype(np.float32)[:, None, None])
+
+
+def test_two_models_are_compared_by_identity_and_can_be_kept_in_sets(case):
+    assert len({case[0], case[0], replace(case[0])}) == 2

@@ -112,3 +112,18 @@ def test_a_function_evaluates_the_candidates_of_a_network(tmp_path):
     assert repr(run).startswith("<Run random on digits, 9 queries, digits 4:")
     jaxnas.search_network(TinyNetwork(), data, tmp_path, **settings)
     assert len(asked) == 9
+
+
+def test_a_function_of_any_name_evaluates_the_candidates(tmp_path):
+    """`accuracy` stands for training in the settings."""
+
+    def accuracy(arch):
+        return float(arch.count("2"))
+
+    data = jaxnas.from_arrays(np.random.default_rng(0).random((30, 4, 4, 2), np.float32), np.arange(30) % 3)
+    options = dict(method="random", proxies="params", pool=5, budget=3, batch_size=8, objective=accuracy)
+    run = jaxnas.search_network(TinyNetwork(), jaxnas.standardize(data), tmp_path, **options)
+    assert [row["objective"] for row in run.rows()] == [accuracy(row["arch"]) for row in run.rows()]
+    assert not (tmp_path / "training.jsonl").exists()
+    with pytest.raises(InputError, match="`archs` must have at least one architecture"):
+        jaxnas.search_network(TinyNetwork(), jaxnas.standardize(data), tmp_path, archs=[], **options)

@@ -10,7 +10,7 @@ from jaxnas.errors import InputError
 from jaxnas.run.config import run_config
 from jaxnas.run.search import search_images
 from jaxnas.run.sections import LimitConfig
-from jaxnas.run.sizes import within_limits
+from jaxnas.run.sizes import front, within_limits
 from jaxnas.runtime.events import Noted
 from tests.tiny import TINY, TinyNetwork
 
@@ -103,3 +103,10 @@ def test_a_pool_of_a_network_is_filtered_by_its_sizes(tmp_path):
     assert dict(zip(texts, run.sizes["params"], strict=True)) == params
     assert run.size.keys() == {"params", "flops", "depth"}
     assert run.scores.proxies == ("l2_norm",)
+
+
+def test_a_size_that_no_queried_architecture_has_gives_an_empty_front():
+    """The finished search can then be written."""
+    result = jaxnas.METHODS["random"](np.eye(4), np.arange(4.0), budget=2, seed=0)
+    queries, volume = front(result, {"latency": np.full(4, np.nan)}, ("latency",))
+    assert (queries.tolist(), volume) == ([], 0.0)

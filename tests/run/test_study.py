@@ -151,3 +151,26 @@ def test_the_log_is_plain_json(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     assert [next(iter(line)) for line in lines] == ["ask", "tell"] * 2
     assert jaxnas.load_study(tmp_path).result().num_failed == 0
+
+
+def test_each_candidate_that_counts_gives_one_event(tmp_path):
+    """Also one that was pending as its process was killed, and not the one before in place of a failure."""
+
+    def fail_for_the_third(arch):
+        if arch == third.arch:
+            raise OSError("no memory")
+        return value_of(arch)
+
+    study, events = study_in(tmp_path, count_failures=False), []
+    first, _, third = study.ask(), study.ask(), study.ask()
+    study.tell(first, value_of(first.arch))
+    result = study.run(fail_for_the_third, catch=OSError, on_event=events.append)
+    assert sorted(event.arch for event in events) == sorted(set(result.queries.tolist()) - {first.row})
+    assert {event.budget for event in events} == {6}
+    assert all(event.objective == VALUES[event.arch] for event in events)
+
+
+def test_numbers_of_numpy_are_budgets_and_seeds(tmp_path):
+    settings = study_in(tmp_path, budget=np.int64(4), seed=np.uint8(3)).settings
+    assert (settings["budget"], settings["seed"]) == (4, 3)
+    assert load_study(tmp_path).settings["budget"] == 4

@@ -67,6 +67,8 @@ def test_without_secrets_of_a_key_with_slash_and_at():
         ["search", "--plugin", "~/none.py"],
         ["train", "~/none"],
         ["compare", "--scores", "~/none.parquet"],
+        ["export", "~/none", "--to", "torch"],
+        ["predict", "~/none", "x.png"],
     ],
 )
 def test_every_option_and_argument_that_names_a_place_expands_it(args, monkeypatch, capsys):

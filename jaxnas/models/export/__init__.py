@@ -1,4 +1,4 @@
-"""Exports of a model: files that compute the same outputs in other people's code, without jaxnas."""
+"""Exports of a model: files that compute its outputs, up to rounding, in other people's code, without jaxnas."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,7 @@ from jaxnas.models.export.onnx_file import write_onnx
 from jaxnas.models.export.stablehlo import write_stablehlo
 from jaxnas.models.export.torch_code import write_torch
 from jaxnas.models.model import Model
+from jaxnas.runtime.places import to_path
 
 EXPORTS: dict[str, Callable[[Model, Path], list[Path]]] = {
     "flax": write_flax,
@@ -35,4 +36,4 @@ def export_model(model: Model, to: str, folder: Path | str) -> list[Path]:
     """
     if to not in EXPORTS:
         raise unknown_name("export", to, EXPORTS)
-    return EXPORTS[to](model, Path(folder))
+    return EXPORTS[to](model, to_path(folder))

@@ -2,11 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save as tensor_bytes
 
 from jaxnas.models.graph import Block, Graph, Layer, Shape
 from jaxnas.models.model import Model
+from jaxnas.runtime.files import atomic_write
 
 Expression = Callable[[Layer, Sequence[str]], str]
 
@@ -79,3 +84,13 @@ def shown(shape: Shape, *, channels_first: bool) -> str:
 def indent(lines: Sequence[str], depth: int) -> str:
     """Return lines, each `depth` levels deep and ended."""
     return "".join(f"{'    ' * depth}{line}\n" for line in lines)
+
+
+def write_module(folder: Path, code: str, tensors: Mapping[str, np.ndarray]) -> list[Path]:
+    """Write model.py and model.safetensors, which the code reads; return their paths."""
+    paths = folder / "model.py", folder / "model.safetensors"
+    with atomic_write(paths[1]) as partial:
+        partial.write_bytes(tensor_bytes(dict(tensors)))
+    with atomic_write(paths[0]) as partial:
+        partial.write_text(code)
+    return list(paths)

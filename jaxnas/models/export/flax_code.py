@@ -3,13 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.numpy import save as tensor_bytes
-
-from jaxnas.models.export.code import calls, distinct_blocks, heading, indent, name_classes, shown, statements, terms
+from jaxnas.models.export.code import (
+    calls,
+    distinct_blocks,
+    heading,
+    indent,
+    name_classes,
+    shown,
+    statements,
+    terms,
+    write_module,
+)
 from jaxnas.models.files import flatten
 from jaxnas.models.graph import Block, Layer
 from jaxnas.models.model import Model
-from jaxnas.runtime.files import atomic_write
 
 _LOADER = '''
 
@@ -25,12 +32,7 @@ def load_variables(path=Path(__file__).with_name("model.safetensors")):
 
 def write_flax(model: Model, folder: Path) -> list[Path]:
     """Write model.py, which needs flax and safetensors alone, and model.safetensors; return their paths."""
-    code, tensors = folder / "model.py", folder / "model.safetensors"
-    with atomic_write(tensors) as partial:
-        partial.write_bytes(tensor_bytes(flatten(model.variables)))
-    with atomic_write(code) as partial:
-        partial.write_text(flax_code(model))
-    return [code, tensors]
+    return write_module(folder, flax_code(model), flatten(model.variables))
 
 
 def flax_code(model: Model) -> str:

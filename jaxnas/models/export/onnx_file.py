@@ -71,8 +71,8 @@ class _OnnxGraph:
 
     def __init__(self) -> None:
         """Start without any."""
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
 
     def tensor(self, name: str, values: np.ndarray) -> str:
         """Add a constant tensor."""
@@ -82,7 +82,7 @@ class _OnnxGraph:
         return name
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add a node called as its output."""
+        """Add a node with the name of its output."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))

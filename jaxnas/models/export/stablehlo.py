@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxnas.models.model import Model
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.session import fixed_settings
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -29,10 +30,9 @@ def export_stablehlo(model: Model) -> jax.export.Exported:
     module, variables = model.flax_module, model.variables
 
     def network(images: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
-        with jax.default_matmul_precision("float32"):
-            return jnp.asarray(module.apply(variables, images))
+        return jnp.asarray(module.apply(variables, images))
 
     (batch,) = jax.export.symbolic_shape("N")
-    with jax.enable_x64(False):
+    with fixed_settings(float64=False), jax.default_matmul_precision("float32"):
         images = jax.ShapeDtypeStruct((batch, *model.image_shape), jnp.float32)
         return jax.export.export(jax.jit(network), platforms=PLATFORMS)(images)

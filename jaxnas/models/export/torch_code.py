@@ -4,12 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save as tensor_bytes
 
-from jaxnas.models.export.code import calls, distinct_blocks, heading, indent, name_classes, shown, statements, terms
+from jaxnas.models.export.code import (
+    calls,
+    distinct_blocks,
+    heading,
+    indent,
+    name_classes,
+    shown,
+    statements,
+    terms,
+    write_module,
+)
 from jaxnas.models.graph import Block, Layer, Shape
 from jaxnas.models.model import Model
-from jaxnas.runtime.files import atomic_write
 
 _LOADER = '''
 
@@ -23,12 +31,7 @@ def load_model(path=Path(__file__).with_name("model.safetensors")):
 
 def write_torch(model: Model, folder: Path) -> list[Path]:
     """Write model.py, which needs torch and safetensors alone, and model.safetensors; return their paths."""
-    code, tensors = folder / "model.py", folder / "model.safetensors"
-    with atomic_write(tensors) as partial:
-        partial.write_bytes(tensor_bytes(torch_tensors(model)))
-    with atomic_write(code) as partial:
-        partial.write_text(torch_code(model))
-    return [code, tensors]
+    return write_module(folder, torch_code(model), torch_tensors(model))
 
 
 def torch_tensors(model: Model) -> dict[str, np.ndarray]:
