@@ -174,7 +174,7 @@ def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
     rows = method_rows(group_methods(runs))
     if output.as_json:
         return emit("done", out=str(folder), result=rows)
-    console.print(comparison_table(rows))
+    console.print(comparison_table(rows, runs[0].config.reported or runs[0].config.measured))
     found = {run.config.seed: run.outcomes[run.config.search.method].result for run in runs}
     best = max(runs, key=lambda run: sign_of(run.config.problem.direction) * found[run.config.seed].best)
     console.print(f"seed {best.config.seed} has the best candidate of {best.config.search.method}:", highlight=False)
@@ -256,7 +256,7 @@ def compare(
         picture = save_comparison(folder, comparison)
     if output.as_json:
         return emit("done", out=str(folder), result=comparison.rows())
-    console.print(comparison_table(comparison.rows()))
+    console.print(comparison_table(comparison.rows(), config.reported or config.measured))
     files = "comparison.json and comparison.png are" if picture else "comparison.json is"
     hint = "" if picture else "; install jaxnas[plot] for the picture"
     console.print(f"{files} in {folder}{hint}", soft_wrap=True, highlight=False)

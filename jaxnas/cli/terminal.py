@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxnas.runtime.host import num_cores
+from jaxnas.runtime.measures import ACCURACY, TEST_ACCURACY, Measure
 from jaxnas.runtime.records import Record
 
 if TYPE_CHECKING:
@@ -106,21 +107,20 @@ def print_run(run: "Run") -> None:
         result = outcome.result
         console.print(f"{method}: {len(result.queries)} queries, T0 = {result.num_bo}", style="bold", highlight=False)
         chosen = [row for row in rows if row["method"] == method]
-        console.print(_query_table(chosen, result, run.config.measures))
+        console.print(_query_table(chosen, result, run.config.measured))
     _print_weights(run)
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
         console.print(f"{method} selects", highlight=False)
         console.print(f"  {selected}", highlight=False, soft_wrap=True)
-        console.print(
-            f"  {_measured(outcome, run.config.measures, run.intervals(method))}", highlight=False, soft_wrap=True
-        )
+        measured = ", ".join(f"{name} {text}" for name, text in run.measured(method))
+        console.print(f"  {measured}", highlight=False, soft_wrap=True)
         if size := _size_of(run, outcome.result.selected):
             console.print(f"  {size}", highlight=False)
         if outcome.confirmed:
             _fill_with("  trained from two seeds:", _twice_trained(run, outcome))
         if outcome.result.num_failed:
-            console.print(f"  {outcome.result.num_failed} candidates diverged in training", highlight=False)
+            console.print(f"  {outcome.result.num_failed} candidates {run.config.measured.failed}", highlight=False)
     _print_fronts(run)
     times = [f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items()]
     _fill_with(f"{len(run.scores.archs)} architectures;", times)
@@ -139,42 +139,33 @@ def _print_fronts(run: "Run") -> None:
         console.print(f"{method}: front of {len(rows)} architectures, hypervolume {volume:.3f}", highlight=False)
         for row in rows:
             sizes = ", ".join(f"{name} {row[name]:,.10g}" for name in names)
-            console.print(f"  {row['objective']:.6g}, {sizes}: {row['arch']}", highlight=False, soft_wrap=True)
-
-
-def _measured(outcome: "Outcome", measures: tuple[str, str, str], intervals: Mapping[str, tuple[float, float]]) -> str:
-    """Return objective and test accuracy in words, under the names of the columns of a table, with their intervals."""
-    validation, test, unit = measures
-    values = {validation: outcome.result.best, **({test: outcome.test_accuracy} if test else {})}
-    bounds = {f"{name} accuracy": f" ({low:.1f} to {high:.1f})" for name, (low, high) in intervals.items()}
-    return ", ".join(
-        f"{name} {value:.2f} %{bounds.get(name, '')}" if unit else f"{name} {value:.6g}"
-        for name, value in values.items()
-    )
+            objective = run.config.measured.show(row["objective"])
+            console.print(f"  {objective}, {sizes}: {row['arch']}", highlight=False, soft_wrap=True)
 
 
 def _twice_trained(run: "Run", outcome: "Outcome") -> Iterator[str]:
     """Yield the candidates that were confirmed, by index in the space, with their two validation accuracies."""
     from jaxnas.spaces import to_index
 
+    measure = run.config.measured
     first = dict(zip(outcome.result.queries.tolist(), outcome.result.objective.tolist(), strict=True))
     for row, second in outcome.confirmed.items():
         number = int(to_index(run.space, run.scores.archs[[row]])[0])
-        yield f"{number} {first[row]:.2f} and {second:.2f} %"
+        yield f"{number} {measure.number(first[row])} and {measure.show(second)}"
 
 
-def _query_table(rows: Sequence[Record], result: "SearchResult", measures: tuple[str, str, str]) -> Table:
+def _query_table(rows: Sequence[Record], result: "SearchResult", measure: Measure) -> Table:
     """Tabulate one line per query; architectures too long for a line are named by their index in the space."""
     fits = max(len(row["arch"]) for row in rows) <= console.width - 40
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    objective, unit = ("val. acc. %", "%") if measures[2] else (measures[0], "")
+    objective = "val. acc. %" if measure == ACCURACY else measure.title
     for name in ("query", "phase", objective, "seconds", "architecture" if fits else "index"):
         table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", no_wrap=True)
     for row in rows:
-        accuracy = f"{row['objective']:{'.2f' if unit else '.6g'}}" if math.isfinite(row["objective"]) else "diverged"
+        value = measure.number(row["objective"], measure.failed)
         cost = f"{row['seconds']:.1f}" if math.isfinite(row["seconds"]) else "-"
         chosen = result.queries[row["query"] - 1] == result.selected
-        cells = (str(row["query"]), row["phase"], accuracy, cost, row["arch"] if fits else str(row["index"]))
+        cells = (str(row["query"]), row["phase"], value, cost, row["arch"] if fits else str(row["index"]))
         table.add_row(*cells, style="green" if chosen else None)
     return table
 
@@ -182,10 +173,12 @@ def _query_table(rows: Sequence[Record], result: "SearchResult", measures: tuple
 def print_trained(trained: "TrainedArch") -> None:
     """Print the architecture, its size, loss and accuracy of the last epoch, and its test accuracy."""
     console.print(trained.config.arch, highlight=False, soft_wrap=True)
-    last = f"loss {trained.loss[-1]:.3f}, training accuracy {trained.accuracy[-1]:.2f} %"
+    last = f"loss {trained.loss[-1]:.3f}, training accuracy {ACCURACY.show(trained.accuracy[-1])}"
     epochs = f"{len(trained.loss)} of {trained.config.training.epochs} epochs"
     console.print(f"  {trained.num_params:,} parameters; {epochs}, {last}", highlight=False, soft_wrap=True)
-    tested = f"test accuracy {trained.test_accuracy:.2f} %" if math.isfinite(trained.test_accuracy) else "diverged"
+    tested = "diverged"
+    if math.isfinite(trained.test_accuracy):
+        tested = f"test accuracy {TEST_ACCURACY.show(trained.test_accuracy)}"
     console.print(f"  {tested}; trained for {trained.seconds:.1f} s", highlight=False)
 
 
@@ -204,20 +197,20 @@ def _print_weights(run: "Run") -> None:
         _fill_with("scores that are NaN or inf:", parts)
 
 
-def comparison_table(rows: Sequence[Record]) -> Table:
+def comparison_table(rows: Sequence[Record], measure: Measure) -> Table:
     """Tabulate for each method mean, deviation and interval over seeds, T0, and the paired test against the first."""
-    table = Table(title=f"{rows[0]['seeds']} seeds, accuracy in %", box=SIMPLE)
-    for name in ("method", "accuracy", "95 % interval", "T0", "vs first", "p"):
+    table = Table(title=f"{rows[0]['seeds']} seeds, {measure.title}", box=SIMPLE)
+    for name in ("method", "mean+-std", "95 % interval", "T0", "vs first", "p"):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for row in rows:
         low, high = row["interval"]
         against = row["against_first"]
         table.add_row(
             row["method"],
-            f"{row['mean']:.2f}+-{row['std']:.2f}",
-            f"{low:.2f} to {high:.2f}",
+            f"{measure.number(row['mean'])}+-{measure.number(row['std'])}",
+            f"{measure.number(low)} to {measure.number(high)}",
             f"{row['T0']:.1f}" if row["T0"] else "-",
-            f"{against['difference']:+.2f}" if against else "-",
+            f"{against['difference']:+{measure.digits}}" if against else "-",
             f"{against['p_value']:.2g}" if against else "-",
         )
     return table

@@ -8,6 +8,7 @@ from jaxnas.report.picture import PALETTE, Picture, colour_scale, diverging_scal
 from jaxnas.report.score_charts import agreement_chart, distribution_chart, scatter_chart
 from jaxnas.run.method_runs import MethodRuns
 from jaxnas.run.run import Run
+from jaxnas.runtime.measures import Measure
 
 PHASE_NAMES = ("bo", "greedy", "evolution", "policy", "neighbour", "random", "promotion", "density")
 PHASES = dict(zip(PHASE_NAMES, PALETTE, strict=False))
@@ -15,7 +16,7 @@ PHASES = dict(zip(PHASE_NAMES, PALETTE, strict=False))
 
 def progress_chart(run: Run, method: str) -> Picture:
     """Draw every query and the best so far, with a line where BO ends and the greedy phase begins."""
-    result, measure = run.outcomes[method].result, run.config.measure
+    result, measure = run.outcomes[method].result, run.config.measured
     rows = [row for row in run.rows() if row["method"] == method]
     best = result.best_by_spending()
     points = [{**row, "at": at} for row, at in zip(rows, result.spent.tolist(), strict=True)]
@@ -26,9 +27,15 @@ def progress_chart(run: Run, method: str) -> Picture:
         axis=alt.Axis(tickMinStep=1),
         scale=alt.Scale(domain=[0.5, result.budget + 0.5], nice=False),
     )
-    low, num_below = _floor(result.objective)
-    scale = alt.Scale(zero=False, domainMin=low, clamp=True) if num_below else alt.Scale(zero=False)
-    y = alt.Y("objective:Q", title=measure, scale=scale)
+    maximizes = result.direction == "maximize"
+    bound, num_outside = _bound(result.objective, maximizes)
+    if not num_outside:
+        scale = alt.Scale(zero=False)
+    elif maximizes:
+        scale = alt.Scale(zero=False, clamp=True, domainMin=bound)
+    else:
+        scale = alt.Scale(zero=False, clamp=True, domainMax=bound)
+    y = alt.Y("objective:Q", title=measure.title, scale=scale)
     phases = {name: PHASES[name] for name in dict.fromkeys(result.phase)}
     line = (
         alt.Chart(inline(steps))
@@ -46,7 +53,7 @@ def progress_chart(run: Run, method: str) -> Picture:
             tooltip=[
                 alt.Tooltip("query:Q"),
                 alt.Tooltip("phase:N"),
-                alt.Tooltip("objective:Q", title=measure, format=".2f"),
+                alt.Tooltip("objective:Q", title=measure.title, format=measure.digits),
                 alt.Tooltip("seconds:Q", format=".1f"),
                 alt.Tooltip("arch:N", title="architecture"),
             ],
@@ -62,33 +69,34 @@ def progress_chart(run: Run, method: str) -> Picture:
         )
         layers.append(label)
     finite = best[np.isfinite(best)]
-    failed = f" {result.num_failed} candidates diverged." if result.num_failed else ""
-    name, _, unit = run.config.measures
-    low_and_high = " to ".join(f"{value:.2f} {unit}".rstrip() for value in (finite[0], finite[-1]))
+    failed = f" {result.num_failed} candidates {measure.failed}." if result.num_failed else ""
+    first_and_last = " to ".join(map(measure.show, (finite[0], finite[-1])))
     text = (
-        f"Best {name} found by {method} after each of {result.budget} queries: from {low_and_high}. "
+        f"Best {measure.name} found by {method} after each of {result.budget} queries: from {first_and_last}. "
         f"{result.num_bo} queries are of Bayesian optimisation.{failed}"
     )
     caption = "Each point is an architecture that was queried; the line is the best so far."
-    if num_below:
-        caption += f" Below the axis, drawn on its lower edge: {num_below}."
+    if num_outside:
+        side = "Below the axis, drawn on its lower" if maximizes else "Above the axis, drawn on its upper"
+        caption += f" {side} edge: {num_outside}."
     return picture(f"Best found against queries: {method}", caption, text, alt.layer(*layers))
 
 
-def _floor(objective: Float[np.ndarray, " T"]) -> tuple[float, int]:
-    """Return the start of the axis, which leaves out few failures, and the number of values below it."""
-    finite = objective[np.isfinite(objective)]
+def _bound(objective: Float[np.ndarray, " T"], maximizes: bool) -> tuple[float, int]:
+    """Return the end of the axis on the bad side, which leaves out few failures, and the number of values beyond."""
+    sign = 1 if maximizes else -1
+    finite = sign * objective[np.isfinite(objective)]
     quarter = np.quantile(finite, 0.25)
     low = float(np.floor(quarter - 2 * (finite.max() - quarter)))
-    return low, int((finite < low).sum())
+    return sign * low, int((finite < low).sum())
 
 
-def curves_chart(groups: dict[str, MethodRuns]) -> Picture:
+def curves_chart(groups: dict[str, MethodRuns], measure: Measure) -> Picture:
     """Draw the best found against queries: mean over seeds, with a band of one deviation."""
     rows, ends = [], []
     for name, runs in groups.items():
         mean, deviation = np.nanmean(runs.best, axis=0), np.nanstd(runs.best, axis=0)
-        ends.append(f"{name} {mean[-1]:.2f} % over {len(runs.seeds)} seeds")
+        ends.append(f"{name} {measure.show(mean[-1])} over {len(runs.seeds)} seeds")
         rows += [
             {"method": name, "at": at, "mean": middle, "low": middle - spread, "high": middle + spread}
             for at, (middle, spread) in enumerate(zip(mean, deviation, strict=True), start=1)
@@ -104,8 +112,10 @@ def curves_chart(groups: dict[str, MethodRuns]) -> Picture:
         ),
     )
     scale = alt.Scale(zero=False)
-    band = base.mark_area(opacity=0.15).encode(alt.Y("low:Q", scale=scale, title="best found, %"), alt.Y2("high:Q"))
-    tooltip = ["method:N", alt.Tooltip("at:Q", title="queries"), alt.Tooltip("mean:Q", format=".2f")]
+    band = base.mark_area(opacity=0.15).encode(
+        alt.Y("low:Q", scale=scale, title=f"best {measure.title}"), alt.Y2("high:Q")
+    )
+    tooltip = ["method:N", alt.Tooltip("at:Q", title="queries"), alt.Tooltip("mean:Q", format=measure.digits)]
     line = base.mark_line(strokeWidth=2).encode(alt.Y("mean:Q", scale=scale))
     touch = base.mark_point(size=60, opacity=0).encode(alt.Y("mean:Q", scale=scale), tooltip=tooltip)
     text = f"Best found, mean over seeds, at the end: {'; '.join(ends)}."

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from jaxnas.run.load import load_run
 from jaxnas.run.method_runs import MethodComparison, MethodRuns, method_rows
 from jaxnas.run.run import Run
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.measures import OBJECTIVE, Measure
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 
@@ -68,7 +69,7 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
     runs = [found for found in results if isinstance(found, Run)]
     groups = group_methods(results)
     several = len(results) > 1 or len(groups) > 1
-    curves = [curves_chart(groups)] if several else []
+    curves = [curves_chart(groups, _shared(found.config.measured for found in results))] if several else []
     charts = [run_charts(run) for run in runs]
     sections = [_section(run, number, shown) for number, (run, shown) in enumerate(zip(runs, charts, strict=True))]
     pictures = [*curves, *chain.from_iterable(charts)]
@@ -76,13 +77,12 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
     names = {id(shown): name for name, shown in zip(specs, pictures, strict=True)}
     folder = files("jaxnas.report")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda value: f"{value:.2f}" if value is not None and np.isfinite(value) else "-"
-    environment.filters["interval"] = lambda bounds: f" ({bounds[0]:.1f} to {bounds[1]:.1f})" if bounds else ""
     environment.filters["chart"] = lambda shown: names[id(shown)]
     return environment.from_string(folder.joinpath("page.html").read_text("utf-8")).render(
         title=_title(results),
         curves=curves,
         rows=method_rows(groups) if several else [],
+        measure=_shared(found.config.reported or found.config.measured for found in results),
         sections=sections,
         comparisons=[_settings(found) for found in results if isinstance(found, MethodComparison)],
         style=folder.joinpath("page.css").read_text("utf-8"),
@@ -118,6 +118,12 @@ def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, Method
     return groups
 
 
+def _shared(measures: Iterable[Measure]) -> Measure:
+    """Return the measure of all results, or a general one where they differ."""
+    different = set(measures)
+    return different.pop() if len(different) == 1 else OBJECTIVE
+
+
 def _flat(found: Run | MethodComparison) -> Record:
     """Return the flat configuration, with the parts for scoring and training as prefixes of names."""
     config = found.config.record() if isinstance(found, Run) else asdict(found.config)
@@ -148,11 +154,8 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
         "id": f"run-{number}",
         "title": f"{config.search.method} on {config.measured_on}, {config.problem.space}, seed {config.seed}",
         "selected": run.selected,
-        "measures": config.measures,
-        "measure": config.measure,
-        "validation": outcome.result.best,
-        "test": outcome.test_accuracy,
-        "intervals": run.intervals(config.search.method),
+        "measure": config.measured,
+        "measured": run.measured(),
         "notes": run.notes,
         "facts": [
             ("queries", f"{len(outcome.result.queries)}, of which {outcome.result.num_bo} by Bayesian optimisation"),
@@ -196,7 +199,8 @@ def _tradeoff(run: Run) -> list[tuple[str, str]]:
     if names := run.config.limits.objective[1:]:
         rows, volume = run.front()
         points = "; ".join(
-            f"{row['objective']:.6g} at {', '.join(f'{row[n]:,.10g} {n}' for n in names)}" for row in rows
+            f"{run.config.measured.show(row['objective'])} at {', '.join(f'{row[n]:,.10g} {n}' for n in names)}"
+            for row in rows
         )
         facts.append((f"front, hypervolume {volume:.3f}", points))
     return facts

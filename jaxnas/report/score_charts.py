@@ -16,7 +16,7 @@ COMBINED = "combined, with the weights found"
 
 def agreement_chart(run: Run) -> Picture:
     """Draw Spearman's correlation of all proxies over the pool, and with the accuracies of what was queried."""
-    names = list(run.scores.proxies)
+    names, measure = list(run.scores.proxies), run.config.measured
     values = orient(run.scores.values, names)
     archs, accuracy = _observed(run)
     rows = [
@@ -25,24 +25,25 @@ def agreement_chart(run: Run) -> Picture:
         for j, b in enumerate(names)
     ]
     measured = [_rank_correlation(values[archs, column], accuracy) for column in range(len(names))]
-    about = {"a": "validation accuracy", "over": f"{len(archs)} queried"}
+    about = {"a": measure.name, "over": f"{len(archs)} queried"}
     rows += [{**about, "b": name, "rho": rho} for name, rho in zip(names, measured, strict=True)]
     chart = (
         alt.Chart(inline(rows))
         .mark_rect()
         .encode(
             alt.X("b:N", sort=names, title=None, axis=alt.Axis(labelAngle=-40)),
-            alt.Y("a:N", sort=[*names, "validation accuracy"], title=None),
+            alt.Y("a:N", sort=[*names, measure.name], title=None),
             alt.Color("rho:Q", scale=diverging_scale(), legend=alt.Legend(title="Spearman", gradientLength=160)),
             tooltip=["a:N", "b:N", alt.Tooltip("rho:Q", format="+.2f", title="Spearman"), "over:N"],
         )
     )
     listed = ", ".join(f"{name} {rho:+.2f}" for name, rho in zip(names, measured, strict=True) if np.isfinite(rho))
-    text = f"Rank correlation of each proxy with the validation accuracy of {len(archs)} queried: {listed or 'none'}."
+    text = f"Rank correlation of each proxy with the {measure.name} of {len(archs)} queried: {listed or 'none'}."
+    wanted = "The search minimises, so that a good proxy has -1 there." if run.config.problem.minimize else ""
     caption = (
-        "Spearman's rank correlation over the pool; in the last row with the validation accuracy of the architectures "
-        "that were queried, which are not a random sample. Proxies count so that higher is better."
-    )
+        f"Spearman's rank correlation over the pool; in the last row with the {measure.name} of the architectures "
+        f"that were queried, which are not a random sample. Proxies count so that higher is better. {wanted}"
+    ).rstrip()
     return picture("Proxies against each other", caption, text, chart, 26 * (len(names) + 1))
 
 
@@ -66,7 +67,8 @@ def _rank_correlation(first: Float[np.ndarray, " A"], second: Float[np.ndarray, 
 def scatter_chart(run: Run) -> Picture:
     """Draw the rank in the pool by a proxy, chosen on the page, against the accuracy of what was queried."""
     table, names = _table(run)
-    archs, accuracy = _observed(run)
+    measure = run.config.measured
+    archs, objective = _observed(run)
     rank = (
         100
         * np.stack([np.searchsorted(np.sort(column), column) for column in table.T], axis=1)
@@ -76,31 +78,31 @@ def scatter_chart(run: Run) -> Picture:
     rows = [
         {
             "arch": run.space.format(run.scores.archs[arch]),
-            "accuracy": value,
+            "objective": value,
             "ranks": dict(zip(names, rank[arch], strict=True)),
             "scores": dict(zip(names, scores[arch], strict=True)),
         }
-        for arch, value in zip(archs, accuracy, strict=True)
+        for arch, value in zip(archs, objective, strict=True)
     ]
-    choice = _choice("of_accuracy", names)
+    choice = _choice("of_objective", names)
     chart = (
         alt.Chart(inline(rows))
         .add_params(choice)
-        .transform_calculate(rank="datum.ranks[of_accuracy]", score="datum.scores[of_accuracy]")
+        .transform_calculate(rank="datum.ranks[of_objective]", score="datum.scores[of_objective]")
         .mark_point(filled=True, size=70, color=PALETTE[0], opacity=0.85)
         .encode(
             alt.X("rank:Q", title="rank in the pool by this proxy, %", scale=alt.Scale(domain=[0, 100])),
-            alt.Y("accuracy:Q", title="validation accuracy %", scale=alt.Scale(zero=False)),
+            alt.Y("objective:Q", title=measure.title, scale=alt.Scale(zero=False)),
             tooltip=[
-                alt.Tooltip("accuracy:Q", title="validation accuracy %", format=".2f"),
+                alt.Tooltip("objective:Q", title=measure.title, format=measure.digits),
                 alt.Tooltip("score:Q", title="score", format=".4g"),
                 alt.Tooltip("arch:N", title="architecture"),
             ],
         )
     )
-    text = f"Validation accuracy of {len(archs)} queried architectures against their rank by {names[0]}."
+    text = f"{measure.title} of {len(archs)} queried architectures against their rank by {names[0]}."
     caption = "How well a proxy predicted what was measured: 100 % is the best of the pool by it."
-    return picture("Proxies against validation accuracy", caption, text, chart)
+    return picture(f"Proxies against {measure.name}", caption, text, chart)
 
 
 def combined_scores(run: Run) -> Float[np.ndarray, " A"] | None:

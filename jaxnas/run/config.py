@@ -31,6 +31,7 @@ from jaxnas.run.sections import (
     SearchConfig,
     find_preset,
 )
+from jaxnas.runtime.measures import ACCURACY, TEST_ACCURACY, Measure
 from jaxnas.runtime.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import LAST_SEED, check, setting
@@ -114,19 +115,25 @@ class RunConfig:
         return f"{Path(problem.table).stem} ({problem.column})" if problem.table else problem.data
 
     @property
-    def measures(self) -> tuple[str, str, str]:
-        """The words for the objective and for what is reported at the end, and their unit: "" or "%"."""
-        problem = self.problem
+    def measured(self) -> Measure:
+        """What the search maximises or minimises."""
         if self.own_objective:
-            return self.own_objective, "", ""
-        if problem.table in (None, "nasbench201"):
-            return "validation accuracy", "test accuracy", "%"
-        return problem.column, problem.test_column, ""
+            return Measure(self.own_objective)
+        return ACCURACY if self._has_accuracies else Measure(self.problem.column)
 
     @property
-    def measure(self) -> str:
-        """The name and unit of the objective, such as "validation accuracy %"."""
-        return " ".join(filter(None, self.measures[::2]))
+    def reported(self) -> Measure | None:
+        """What is reported of the selected architecture at the end; None where nothing is."""
+        column = self.problem.test_column
+        if self.own_objective:
+            return None
+        if self._has_accuracies:
+            return TEST_ACCURACY
+        return Measure(column) if column else None
+
+    @property
+    def _has_accuracies(self) -> bool:
+        return self.problem.table in (None, "nasbench201")
 
     def record(self) -> Record:
         """Return the settings under their flat names as plain values, those of scoring and training one level below."""
@@ -258,6 +265,18 @@ class CompareConfig:
     )
     test_column: str = setting("robot_c10_test", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
     budget: int = setting(20, "Architectures to look up.", "Budget")
+
+    @property
+    def measured(self) -> Measure:
+        """What the methods maximise."""
+        return ACCURACY if self.table == "nasbench201" else Measure(self.column)
+
+    @property
+    def reported(self) -> Measure | None:
+        """What is reported of the selected architectures; None where nothing is."""
+        if not self.test_column:
+            return None
+        return TEST_ACCURACY if self.table == "nasbench201" else Measure(self.test_column)
 
     def __post_init__(self) -> None:
         """Check names and numbers."""

@@ -13,7 +13,7 @@ from jaxnas.table.evaluation import bootstrap_interval, compare
 
 
 class MethodRuns(NamedTuple):
-    """One method over S seeds; accuracies in percent.
+    """One method over S seeds; accuracies are in percent.
 
     Attributes:
       method: name of the method.
@@ -66,15 +66,19 @@ class MethodComparison(NamedTuple):
 
     def __repr__(self) -> str:
         """Return one line: number of seeds, mean and deviation of every method."""
-        means = ", ".join(f"{row['method']} {row['mean']:.2f}+-{row['std']:.2f} %" for row in self.rows())
+        measure = self.config.reported or self.config.measured
+        means = ", ".join(
+            f"{row['method']} {measure.number(row['mean'])}+-{measure.show(row['std'])}" for row in self.rows()
+        )
         return f"<MethodComparison of {self._seeds()} seeds: {means}>"
 
     def _repr_html_(self) -> str:
+        measure = self.config.reported or self.config.measured
         rows = [
             {
                 "method": row["method"],
-                "accuracy %": f"{row['mean']:.2f}+-{row['std']:.2f}",
-                "95 % interval": "{:.2f} to {:.2f}".format(*row["interval"]),
+                measure.title: f"{measure.number(row['mean'])}+-{measure.number(row['std'])}",
+                "95 % interval": " to ".join(map(measure.number, row["interval"])),
                 "T0": row["T0"],
                 "vs first": row["against_first"]["difference"] if row["against_first"] else np.nan,
                 "p": row["against_first"]["p_value"] if row["against_first"] else np.nan,

@@ -50,7 +50,7 @@ def search_pool(
     if isinstance(objective, TrainingObjective) and config.training != objective.config:
         config = replace(config, training=objective.config)
         on_event(Noted(objective.schedule))
-    on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row]), config.measures[2]))
+    on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row]), config.measured))
     watch, began = Stopwatch(), time.perf_counter()
     with watch.stage("scoring"):
         scores, sizes = score()

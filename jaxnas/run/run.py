@@ -125,6 +125,22 @@ class Run(NamedTuple):
             )
         return self.folder
 
+    def measured(self, method: str = "") -> list[tuple[str, str]]:
+        """Return what was measured of the architecture that a method selects: names, and values with their intervals.
+
+        Args:
+          method: the method; by default that of the settings.
+        """
+        method = method or self.config.search.method
+        outcome, intervals = self.outcomes[method], self.intervals(method)
+        values = {"validation": (self.config.measured, outcome.result.best)}
+        if self.config.reported:
+            values["test"] = (self.config.reported, outcome.test_accuracy)
+        return [
+            (measure.name, measure.show(value) + _interval(intervals.get(part)))
+            for part, (measure, value) in values.items()
+        ]
+
     def intervals(self, method: str) -> dict[str, tuple[float, float]]:
         """Return Wilson's 95 % intervals of the method's validation and test accuracy, percent, of those measured here.
 
@@ -216,10 +232,14 @@ class Run(NamedTuple):
 
     def _title(self) -> str:
         outcome = self.outcomes[self.config.search.method]
-        validation, test, unit = self.config.measures
-        found = {validation.removesuffix(" accuracy"): outcome.result.best}
-        found |= {test.removesuffix(" accuracy"): outcome.test_accuracy} if test else {}
-        form = ".2f" if unit else ".6g"
-        accuracies = ", ".join(f"{name} {value:{form}} {unit}".rstrip() for name, value in found.items())
+        found = {self.config.measured: outcome.result.best}
+        found |= {self.config.reported: outcome.test_accuracy} if self.config.reported else {}
+        accuracies = ", ".join(
+            f"{measure.name.removesuffix(' accuracy')} {measure.show(value)}" for measure, value in found.items()
+        )
         num_queries = len(outcome.result.queries)
         return f"{self.config.search.method} on {self.config.measured_on}, {num_queries} queries, {accuracies}"
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return f" ({bounds[0]:.1f} to {bounds[1]:.1f})" if bounds else ""

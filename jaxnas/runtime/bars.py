@@ -24,13 +24,13 @@ from jaxnas.runtime.events import (
     TrainingProgress,
     join_listeners,
 )
+from jaxnas.runtime.measures import ACCURACY
 from jaxnas.runtime.pace import UNKNOWN, Jobs, TaskFields, make_bars, memory, pace
 from jaxnas.runtime.settings import parse_seconds
 
 status = Console(stderr=True, markup=False)
 
 QUIET_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
-FAILED = "diverged, the search continues"
 
 
 def warn(message: str) -> None:
@@ -69,13 +69,13 @@ class BarReporter:
         self.last_line = self.started = time.monotonic()
         self.cost = 0.0  # seconds of the queries so far
         self.end = math.inf  # of the time that the search may take
-        self.unit = " %"  # of the objective
+        self.measure = ACCURACY
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
         match event:
-            case SearchStarted(settings=settings, unit=unit):
-                self.unit = f" {unit}" if unit else ""
+            case SearchStarted(settings=settings, measure=measure):
+                self.measure = measure
                 self.end = time.monotonic() + parse_seconds(str(limit)) if (limit := settings.get("time")) else math.inf
             case StageStarted(stage):
                 self._start(stage)
@@ -149,11 +149,10 @@ class BarReporter:
 
     def _answer(self, query: QueryAnswered) -> None:
         self._stop_waiting()
-        form = ".2f" if self.unit else ".6g"
-        outcome = f"{query.objective:6{form}}{self.unit}" if math.isfinite(query.objective) else FAILED
+        outcome = self.measure.show(query.objective, f"{self.measure.failed}, the search continues")
         cost = f"   {query.cost:.1f} s" if math.isfinite(query.cost) else ""
-        best = f"best {query.best:{form}}{self.unit}"
-        line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome}   {best}{cost}"
+        best = f"best {self.measure.show(query.best)}"
+        line = f"query {query.number:2d}/{query.budget} ({query.phase}): {outcome:>8}   {best}{cost}"
         if math.isfinite(query.cost) and query.number < query.budget:
             self.cost = self.cost + query.cost if query.number > 1 else query.cost
             left = min((query.budget - query.number) * self.cost / query.number, self.end - time.monotonic())

@@ -18,6 +18,7 @@ job, whose finished work is kept.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from jaxnas.runtime.measures import ACCURACY, Measure
 from jaxnas.runtime.records import Record
 
 if TYPE_CHECKING:  # the command line reads this module before it imports NumPy
@@ -32,13 +33,13 @@ class SearchStarted(NamedTuple):
       title: method, space, data and seed in one short word.
       settings: flat names and values of the run's configuration, as JSON has them.
       format_arch: the text of an architecture from its row in the pool.
-      unit: unit of the objective, "%" or an empty text.
+      measure: what the search maximises or minimises, and how it is shown.
     """
 
     title: str
     settings: Mapping[str, object]
     format_arch: Callable[[int], str]
-    unit: str = "%"
+    measure: Measure = ACCURACY
 
 
 class StageStarted(NamedTuple):

@@ -1,5 +1,6 @@
 """The report as a file and in a real browser: it loads without errors, and hovering and sorting work."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -70,7 +71,7 @@ def test_charts_show_the_numbers_of_the_run(search):
     assert rho["snip", "synflow"] == pytest.approx(float(spearman(values[both, 0], values[both, 1])), rel=1e-4)
     table, _ = normalize(values)
     combined = combine(table, result.weights)
-    points = {row["arch"]: row for row in data_of(charts["Proxies against validation accuracy"].spec, "ranks")}
+    points = {row["arch"]: row for row in data_of(charts["Proxies against valid"].spec, "ranks")}
     for row, arch in zip(run.rows(), result.queries, strict=True):
         below = 100 * (combined < combined[arch]).sum() / (len(combined) - 1)
         assert points[row["arch"]]["ranks"][COMBINED] == pytest.approx(below, rel=1e-4)
@@ -80,6 +81,25 @@ def test_charts_show_the_numbers_of_the_run(search):
         row["weight"] for row in data_of(charts["Weights of the proxies"].spec, "weight") if row["query"] == "found"
     ]
     np.testing.assert_allclose(found, result.weights, rtol=1e-5, atol=1e-6)
+
+
+def test_a_search_that_minimises_is_shown_in_its_own_unit(search):
+    """The axis leaves out failures above it, and nothing is called an accuracy."""
+    run = search(method="random", minimize=True)
+    result = run.outcomes["random"].result
+    worst = result.objective.copy()
+    worst[int(np.argmax(worst))] = 1e6
+    outcome = run.outcomes["random"]._replace(result=dataclasses.replace(result, objective=worst))
+    charts = {shown.title: shown for shown in run_charts(run._replace(outcomes={"random": outcome}))}
+    progress = charts["Best found against queries: random"]
+    assert "Above the axis, drawn on its upper edge: 1." in progress.caption
+    (domain,) = re.findall(r'"domainMax": ([\d.]+)', json.dumps(progress.spec["layer"][1]))
+    assert np.sort(worst)[-2] <= float(domain) < 1e6
+    assert f"to {result.best:.6g}. " in progress.text
+    assert "Proxies against valid" in charts
+    text = json.dumps([(shown.spec, shown.text, shown.caption) for shown in charts.values()])
+    assert "ccuracy" not in text
+    assert "The search minimises" in charts["Proxies against each other"].caption
 
 
 def test_the_surrogate_is_shown_at_each_query_that_it_chose(search):
@@ -268,7 +288,7 @@ def test_a_table_is_sorted_by_mouse_and_by_keyboard(browser, search, page):
             for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")
         ]
 
-    asked = sorted(round(row["objective"], 2) for row in search(compare="random").rows())
+    asked = sorted(float(f"{row['objective']:.6g}") for row in search(compare="random").rows())
     headings[number].find_element(By.TAG_NAME, "button").click()
     assert column() == asked
     assert headings[number].get_attribute("aria-sort") == "ascending"
