@@ -1,7 +1,13 @@
-"""The one exception for bad input, and the wording that every unknown name gets."""
+"""The one exception for bad input, the wording that every unknown name gets, and other exceptions in one line."""
 
 import difflib
 from collections.abc import Iterable
+
+
+def first_line(error: BaseException, nothing: str = "") -> str:
+    """Return the first line of an exception; without any, `nothing`, by default the name of its class."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else nothing or type(error).__name__
 
 
 class InputError(ValueError):

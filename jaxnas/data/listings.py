@@ -6,15 +6,16 @@ import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxnas.data.examples import Example
 from jaxnas.data.pictures import ENDINGS
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.files import read_bytes
+from jaxnas.runtime.records import Record
 
 FORMS = (
     "a folder with a subfolder of pictures for each class, also below train, val and test; a CSV or Parquet file of "
@@ -27,7 +28,7 @@ _PICTURE = ("image", "img", "path", "file", "filename", "file_name", "filepath",
 _LABEL = ("label", "labels", "class", "category", "target", "y", "fine_label")
 _SUBSET = ("split", "subset", "set", "partition")
 
-Rows: TypeAlias = Iterator[Mapping[str, Any]]
+Rows: TypeAlias = Iterator[Mapping[str, object]]
 
 
 class Listing(NamedTuple):
@@ -160,13 +161,13 @@ def _read_parquet(path: Path) -> tuple[list[str], list[str], Rows]:
             wanted = [name for name in schema.names if name.strip().lower() in (*_PICTURE, *_LABEL, *_SUBSET)]
             table = file.read(columns=wanted)
     except (OSError, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(f"{path}: unreadable Parquet file ({reason})") from error
     names = list(map(str, features.get(find_column("labels", table.column_names, path), {}).get("names", [])))
     return table.column_names, names, (row for batch in table.to_batches(256) for row in batch.to_pylist())
 
 
-def _features(schema: pa.Schema) -> dict[str, Any]:
+def _features(schema: pa.Schema) -> dict[str, Record]:
     """Return what the Hugging Face hub's metadata say of the columns; nothing where there are none."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]

@@ -8,13 +8,14 @@ averaged over areas, pictures that grow are interpolated bilinearly; both ignore
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from os import PathLike
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from jaxnas.errors import first_line
 from jaxnas.runtime.settings import check_whole
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -36,7 +37,8 @@ _DAMAGED = (
     ValueError,
 )
 
-Source: TypeAlias = Path | bytes | Any  # a file, its content, a Pillow image, or an array [H W] or [H W C]
+File: TypeAlias = str | PathLike[str] | bytes | Image.Image  # a path, the content of a file, or an open one
+Source: TypeAlias = File | np.ndarray  # an array [H W] or [H W C]
 
 
 class Form(NamedTuple):
@@ -106,7 +108,7 @@ def resize_pixels(images: Float32[np.ndarray, "N H W C"], pixels: int) -> Float3
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Image.Image]:
+def _opened(source: File) -> Iterator[Image.Image]:
     """Open a file, or take a Pillow image; errors of the body are those of a damaged picture."""
     try:
         if isinstance(source, Image.Image):
@@ -119,7 +121,7 @@ def _opened(source: Source) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise UnreadableError("not a picture, or damaged") from None
     except _DAMAGED as error:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise UnreadableError(reason) from error
 
 

@@ -1,20 +1,32 @@
 """Image sets from objects of other libraries, which are known by what they can do and are not imported."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from os import PathLike
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from PIL import Image
 
 from jaxnas.data.examples import Example, assemble, warn_of_skipped
 from jaxnas.data.images import ImageData
 from jaxnas.data.listings import SUBSETS, find_column, split_subsets
+from jaxnas.data.pictures import Source
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener
 
 
+@runtime_checkable
+class _Indexed(Protocol):
+    """A data set of PyTorch, which need not be iterable, nor end."""
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+    def __len__(self) -> int: ...
+
+
 def from_dataset(
-    train: Any,
-    test: Any = None,
+    train: object,
+    test: object = None,
     *,
     name: str = "dataset",
     class_names: Sequence[str] = (),
@@ -57,7 +69,7 @@ def from_dataset(
     return assemble(split_subsets(labelled), name, names, pixels, on_event)
 
 
-def _class_names(source: Any) -> Sequence[str]:
+def _class_names(source: object) -> Sequence[str]:
     """Return the names of classes that a data set knows: torchvision's `classes`, or the hub's `features`."""
     classes = getattr(source, "classes", None) or getattr(getattr(source, "dataset", None), "classes", None)
     if classes:
@@ -68,7 +80,7 @@ def _class_names(source: Any) -> Sequence[str]:
     return list(getattr(features[find_column("labels", features)], "names", None) or ())
 
 
-def _examples(source: Any, name: str, part: str, is_number: bool) -> Iterator[Example]:
+def _examples(source: object, name: str, part: str, is_number: bool) -> Iterator[Example]:
     number = 0
     for element in _elements(source, name):
         for image, label in _pairs(element, name, number):
@@ -77,16 +89,16 @@ def _examples(source: Any, name: str, part: str, is_number: bool) -> Iterator[Ex
             number += 1
 
 
-def _elements(source: Any, name: str) -> Iterable[Any]:
-    """Return the elements of a source; PyTorch's data sets need not be iterable, nor end."""
+def _elements(source: object, name: str) -> Iterable[object]:
+    """Return the elements of a source."""
     if isinstance(source, Iterable):
         return source
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+    if isinstance(source, _Indexed):
         return (source[index] for index in range(len(source)))
     raise InputError(f"{name}: {type(source).__name__} is not an iterable of (image, label) or a data set")
 
 
-def _pairs(element: Any, name: str, number: int) -> Iterable[tuple[Any, Any]]:
+def _pairs(element: object, name: str, number: int) -> Iterable[tuple[object, object]]:
     """Return the image and the label of an element, or all of a batch."""
     if isinstance(element, Mapping):
         image, label = (element[find_column(what, element)] for what in ("pictures", "labels"))
@@ -99,16 +111,16 @@ def _pairs(element: Any, name: str, number: int) -> Iterable[tuple[Any, Any]]:
     return [(image, label)]
 
 
-def _as_picture(image: Any) -> Any:
+def _as_picture(image: object) -> Source:
     """Return what `jaxnas.data.pictures` takes: arrays become NumPy arrays with the channels last."""
-    if isinstance(image, str | bytes) or hasattr(image, "getexif") or hasattr(image, "__fspath__"):
+    if isinstance(image, str | bytes | PathLike | Image.Image):
         return image
     array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4)
     return np.moveaxis(array, 0, -1) if channels_first or (array.ndim == 3 and hasattr(image, "detach")) else array
 
 
-def _as_label(label: Any, is_number: bool) -> Hashable:
+def _as_label(label: object, is_number: bool) -> Hashable:
     """Return a whole number, a text, or None for a label that is missing: -1 where labels number known classes."""
     if isinstance(label, bytes):
         return label.decode()

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.models.builder import Variables
 from jaxnas.models.graph import graph_from_record
 from jaxnas.models.model import Model
@@ -79,7 +79,7 @@ def load_model(folder: Path | str) -> Model:
     except InputError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = first_line(error)
         raise InputError(f"{path} is damaged or not of a model ({problem:.100}): save the model again") from error
     return model
 

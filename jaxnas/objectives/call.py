@@ -11,16 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 
 
 class OutOfTime(BaseException):
     """A call took longer than its limit. It is no `Exception`, so that no `except Exception` of the call stops it."""
 
 
-def to_objective(value: Any) -> float:
+def to_objective(value: object) -> float:
     """Return the number that an objective returned.
 
     A number of Python or NumPy, an array or tensor with one entry of any library, and a list, tuple or dictionary with
@@ -32,8 +31,9 @@ def to_objective(value: Any) -> float:
     found = value
     while isinstance(found, list | tuple | Mapping) and len(found) == 1:
         found = next(iter(found.values())) if isinstance(found, Mapping) else found[0]
-    if getattr(found, "size", None) == 1 or getattr(found, "ndim", None) == 0 or hasattr(found, "numel"):
-        with suppress(ValueError, RuntimeError, AttributeError):  # the check below refuses what has no single number
+    is_single = getattr(found, "size", None) == 1 or getattr(found, "ndim", None) == 0 or hasattr(found, "numel")
+    if is_single and hasattr(found, "item"):
+        with suppress(ValueError, RuntimeError):  # the check below refuses what has no single number
             found = found.item()
     if isinstance(found, bool) or not isinstance(found, int | float):
         shown = " ".join(f"{value!r:.80}".split())
@@ -138,4 +138,4 @@ def describe_failure(error: BaseException, seconds: float | None) -> str:
             if seconds is not None and math.isfinite(seconds)
             else "OutOfTime"
         )
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['no details'])[0]}"[:300]
+    return f"{type(error).__name__}: {first_line(error, 'no details')}"[:300]

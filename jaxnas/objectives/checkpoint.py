@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.files import check_same
 from jaxnas.runtime.records import Record
 
@@ -94,7 +94,7 @@ class Checkpoints:
         except InputError:
             raise
         except (OSError, LookupError, TypeError, ValueError) as error:
-            problem = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            problem = first_line(error)[:200]
             raise InputError(
                 f"checkpoint {self.folder} is damaged ({problem}); delete the folder to train from the start"
             ) from error

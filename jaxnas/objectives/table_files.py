@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +12,10 @@ import pyarrow.csv
 import pyarrow.parquet
 from jaxtyping import Float64
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.files import read_bytes, read_npz, read_pickle
 
-Column: TypeAlias = list[Any] | np.ndarray  # as read, before it is checked
+Column: TypeAlias = list[object] | np.ndarray  # as read, before it is checked
 
 PICKLES = (".p", ".pkl", ".pickle")
 ENDINGS = (".csv", ".tsv", ".parquet", ".npz", *PICKLES)
@@ -138,7 +138,7 @@ def _read_parquet(path: Path, arch_column: str) -> TableFile:
 def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, InputError):
         return error
-    problem = (str(error).splitlines() or [type(error).__name__])[0]
+    problem = first_line(error)
     return InputError(f"{path}: cannot be read as a table ({problem})")
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.config import TrainingConfig
@@ -37,6 +37,7 @@ from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import LAST_SEED, check, setting
 from jaxnas.scoring.config import ScoringConfig
 
+PartT = TypeVar("PartT")
 TIMED_BUDGET = 200  # architectures that a search with a limit of time may train, unless a budget is given
 
 
@@ -229,7 +230,7 @@ def _nest(flat: Record) -> RunConfig:
     )
 
 
-def _with(part: Any, changes: Record) -> Any:
+def _with(part: PartT, changes: Record) -> PartT:
     """Return a configuration with changed fields; anything else unchanged, as `RunConfig` refuses it."""
     return replace(part, **changes) if is_dataclass(part) and not isinstance(part, type) else part
 

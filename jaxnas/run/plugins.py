@@ -20,8 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.networks import CUSTOM_NETWORKS, DeclaredNetwork, SearchNetwork
+from jaxnas.networks.declared.flow import Part
 from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.proxies import PROXIES, PROXY_SETS
 from jaxnas.runtime.files import read_bytes
@@ -91,7 +92,7 @@ def _run(load: Callable[[], LoadedT], source: str) -> LoadedT:
     try:
         return load()
     except Exception as error:
-        problem = (str(error).splitlines() or ["no details"])[0]
+        problem = first_line(error, "no details")
         raise InputError(f"plugin {source} cannot be loaded ({type(error).__name__}: {problem})") from error
 
 
@@ -138,11 +139,11 @@ def _space(name: object, entry: object, place: str) -> list[Addition]:
     return [(SPACES, text, network.space), (CUSTOM_NETWORKS, text, build)]
 
 
-def _declare(name: str, blocks: tuple[Any, ...], num_classes: int) -> SearchNetwork:
+def _declare(name: str, blocks: tuple[Part, ...], num_classes: int) -> SearchNetwork:
     return DeclaredNetwork(name, blocks, num_classes=num_classes)
 
 
-def _blocks(entry: object, place: str) -> tuple[Any, ...]:
+def _blocks(entry: object, place: str) -> tuple[Part, ...]:
     if not isinstance(entry, list | tuple):
         raise InputError(f"{place} must be blocks or a function of the number of classes, got {type(entry).__name__}")
     return tuple(entry)

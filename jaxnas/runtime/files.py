@@ -12,11 +12,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 
 # What pickle and NumPy raise on damaged bytes: their documentation leaves the list open, fuzzing gave these.
 _DAMAGED = (
@@ -108,7 +108,7 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
     except _DAMAGED as error:
         if "allow_pickle" in str(error):
             raise InputError(f"{path}: the .npz file holds Python objects; save arrays of numbers or text") from error
-        raise InputError(f"{path}: corrupt .npz file ({_first_line(error)}); copy or download it again") from error
+        raise InputError(f"{path}: corrupt .npz file ({first_line(error)}); copy or download it again") from error
 
 
 def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> object:
@@ -128,11 +128,7 @@ def read_pickle(content: bytes, source: Path | str, *, arrays: bool = False) -> 
     try:
         return (_ArrayUnpickler if arrays else _ScalarUnpickler)(io.BytesIO(content), encoding="bytes").load()
     except _DAMAGED as error:
-        raise InputError(f"{source}: unreadable or unsafe pickle ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{source}: unreadable or unsafe pickle ({first_line(error)})") from error
 
 
 def _refuse(wish: str) -> pickle.UnpicklingError:
@@ -161,8 +157,10 @@ class _DType:
 class _Bytes(np.ndarray):
     """Stands in for the empty array that NumPy's _reconstruct makes; __setstate__ then fills it with bytes."""
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: tuple[object, ...]) -> None:
         _, shape, dtype, fortran, data = state
+        if not (isinstance(shape, tuple) and isinstance(dtype, _DType) and isinstance(data, bytes)):
+            raise _refuse("an array without shape, dtype and bytes")
         if dtype.dtype != np.uint8 or fortran:
             raise _refuse("an array that is not uint8 in C order")
         values = np.frombuffer(data, np.uint8).reshape(shape)

@@ -3,13 +3,18 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from jaxnas.errors import InputError
 
-Frame: TypeAlias = Any  # a pandas.DataFrame; pandas is an extra, and its types are not always there
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    Frame: TypeAlias = DataFrame
+else:
+    Frame = object  # pandas is an extra
 
 
 def to_pandas(columns: Mapping[str, object]) -> Frame:

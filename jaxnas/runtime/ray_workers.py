@@ -12,22 +12,27 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import jax
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.host import num_cores
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.workers import ItemT, ResultT, SharedCall, SharedT
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    Reference: TypeAlias = ObjectRef[object]
+else:
+    Reference = object  # Ray is an extra
 
 AHEAD = 2  # items given out for each worker, so that none waits for the driver
 RETRIES = 4  # of an item whose worker died
 LOOPBACK = "127.0.0.1"
 TOKEN = Path("~/.ray/auth_token")  # where Ray keeps its token
 PATIENCE = 10  # seconds for a cluster to answer
-
-Reference: TypeAlias = Any  # a ray.ObjectRef; ray is an extra, and its types are not always there
 
 
 class RayWorkers:
@@ -60,6 +65,7 @@ class RayWorkers:
         """See `Workers.map`."""
         import ray
 
+        shared = cast(Reference, call.handle)
         run = ray.remote(max_retries=RETRIES, **self._needs)(_call)
         waiting = enumerate(items)
         running: dict[Reference, int] = {}
@@ -67,11 +73,11 @@ class RayWorkers:
             while True:
                 while len(running) < AHEAD * self.num_workers and (following := next(waiting, None)):
                     number, item = following
-                    running[run.remote([call.handle], item)] = number
+                    running[run.remote([shared], item)] = number
                 if not running:
                     return
                 (done, *_), _ = ray.wait(list(running), num_returns=1)
-                yield running.pop(done), _result(done)
+                yield running.pop(done), cast(ResultT, _result(done))
         finally:
             for left in running:
                 ray.cancel(left, force=True)
@@ -102,7 +108,7 @@ def open_cluster(address: str | None, num_workers: int | None, warn: Callable[[s
             ray.init(**cluster, runtime_env={"env_vars": variables}, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"no Ray cluster could be used at {address or 'this machine'} ({_first_line(error)}): see `ray start`"
+            f"no Ray cluster could be used at {address or 'this machine'} ({first_line(error)}): see `ray start`"
         ) from error
     try:
         host = ray.get_runtime_context().gcs_address.rpartition(":")[0]
@@ -142,7 +148,7 @@ def _resources() -> dict[str, float]:
     return resources()
 
 
-def _result(reference: Reference) -> Any:
+def _result(reference: Reference) -> object:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -155,13 +161,9 @@ def _result(reference: Reference) -> Any:
     except RayError as error:
         raise InputError(
             f"workers died {RETRIES + 1} times of the same piece of work ({type(error).__name__}: "
-            f"{_first_line(error)}): give them more memory, or fewer of them with --workers, and run the same command "
+            f"{first_line(error)}): give them more memory, or fewer of them with --workers, and run the same command "
             "again, which resumes"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 # The function and the argument that were shared last, with what they keep, such as compiled programs.

@@ -1,7 +1,7 @@
 """Records of names and plain values, as JSON files, events and tables hold them; this module does not import NumPy."""
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 Record: TypeAlias = dict[str, Any]
 """Names and plain values: numbers, texts, None, and lists and records of these; their reader knows and checks them."""
@@ -18,11 +18,24 @@ def to_plain(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def is_same(one: Any, other: Any) -> bool:
+@runtime_checkable
+class _Array(Protocol):
+    """What NumPy, JAX and PyTorch have in common; NumPy is not imported here."""
+
+    @property
+    def dtype(self) -> object: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def tolist(self) -> object: ...
+
+
+def is_same(one: object, other: object) -> bool:
     """Return whether two values are equal, member by member and entry by entry; NaN equals NaN."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(is_same(one[name], other[name]) for name in one)
-    if hasattr(one, "tolist") and hasattr(other, "tolist"):
+    if isinstance(one, _Array) and isinstance(other, _Array):
         return one.dtype == other.dtype and one.shape == other.shape and is_same(one.tolist(), other.tolist())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(is_same, one, other))

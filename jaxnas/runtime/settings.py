@@ -124,7 +124,7 @@ def check(config: object) -> None:
         check_range(name, about, value)
 
 
-def check_kinds(config: Any) -> None:
+def check_kinds(config: object) -> None:
     """Check that every field of a dataclass has a value of its type, and replace numbers of NumPy by those of Python.
 
     What a configuration holds is then written as JSON, and read back equal. A path is a text, a list a tuple; None
@@ -140,7 +140,7 @@ def check_kinds(config: Any) -> None:
             object.__setattr__(config, name, found)
 
 
-def _of_kind(name: str, kind: object, value: Any) -> Any:
+def _of_kind(name: str, kind: object, value: object) -> object:
     """Return a value as a plain one of a type that JSON has; unchanged if the type is none of these."""
     if value is None or not (kind in _KINDS or get_origin(kind) in (tuple, Literal)):
         return value
@@ -180,13 +180,13 @@ def check_names(name: str, about: Setting, value: object, known: tuple[str, ...]
             raise unknown_name(about.kind or name, str(member), known)
 
 
-def check_range(name: str, about: Setting, value: Any) -> None:
+def check_range(name: str, about: Setting, value: object) -> None:
     """Check that a number is neither below the least value nor above the largest.
 
     Raises:
       InputError: it is.
     """
-    if value is None:
+    if not isinstance(value, int | float):
         return
     least, largest = about.minimum, about.maximum
     if (least is not None and not value >= least) or (largest is not None and not value <= largest):

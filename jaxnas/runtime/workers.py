@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.names import Engine, names
@@ -24,7 +24,7 @@ class SharedCall(Generic[ItemT, ResultT]):
       handle: a function for `LocalWorkers`, a reference for `RayWorkers`.
     """
 
-    handle: Any
+    handle: object
 
 
 @runtime_checkable
@@ -58,8 +58,9 @@ class LocalWorkers:
 
     def map(self, call: SharedCall[ItemT, ResultT], items: Iterable[ItemT]) -> Iterator[tuple[int, ResultT]]:
         """See `Workers.map`."""
+        function = cast(Callable[[ItemT], ResultT], call.handle)
         for number, item in enumerate(items):
-            yield number, call.handle(item)
+            yield number, function(item)
 
 
 def open_workers(

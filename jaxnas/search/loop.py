@@ -6,12 +6,12 @@ the same result.
 
 import warnings
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxnas.runtime.session import in_float64
 from jaxnas.search.history import History, Phase, Proposal, extend, new_history, no_info
@@ -31,7 +31,7 @@ class SearchState(NamedTuple):
         number: The number of proposals so far [].
     """
 
-    method: Any  # beartype does not know generic NamedTuples
+    method: PyTree  # beartype does not know generic NamedTuples
     history: History
     number: Int[Array, ""]
 

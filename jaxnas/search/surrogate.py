@@ -16,11 +16,17 @@ import math
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+if TYPE_CHECKING:
+    from gpjax import Dataset
+    from gpjax.gps import ConjugateModel, ExactPosterior
+else:  # the types cannot be named without importing gpjax
+    ConjugateModel = Dataset = ExactPosterior = object
 
 KERNELS = {"matern52": "Matern52", "matern32": "Matern32", "rbf": "RBF"}  # classes of gpjax.kernels
 FAR = 1e9  # coordinate of padding rows: their covariance with anything in [-1, 1]^M underflows to exactly 0
@@ -33,8 +39,6 @@ NUM_LINE_SEARCH_STEPS = 20  # at most in one iteration
 GRADIENT_TOLERANCE = 1e-4  # nats per unit of log l at which L-BFGS ends
 NUM_FEATURES = 200
 
-Model = Any  # gpjax.gps.ConjugateModel: the type cannot be named without importing gpjax
-Data = Any  # gpjax.Dataset
 Bracket = tuple[Float[Array, ""], ...]  # low, high, inner low, inner high, losses at the inner two
 
 
@@ -52,7 +56,7 @@ class Surrogate(NamedTuple):
         noise: Noise variance of the standardised objective.
     """
 
-    posterior: Any
+    posterior: ExactPosterior
     whitening: Float[Array, "T T"]
     lengthscale: Float[Array, " L"]
     log_evidence: Float[Array, ""]
@@ -154,7 +158,7 @@ def _gpjax() -> ModuleType:
     return module
 
 
-def _pad(weights: Float[Array, "T M"], targets: Float[Array, " T"], used: Bool[Array, " T"]) -> Data:
+def _pad(weights: Float[Array, "T M"], targets: Float[Array, " T"], used: Bool[Array, " T"]) -> Dataset:
     """Return data whose unused rows are far from all other rows, with target 0."""
     far = FAR * jnp.arange(1, len(used) + 1, dtype=weights.dtype)
     inputs = jnp.where(used[:, None], weights, far[:, None])
@@ -166,7 +170,9 @@ def _padding_evidence(used: Bool[Array, " T"], noise: float) -> Float[Array, ""]
     return -0.5 * math.log(2 * math.pi * (1 + noise)) * jnp.sum(~used)
 
 
-def _build(lengthscale: Float[Array, ""] | Float[Array, " M"], *, num_proxies: int, kernel: str, noise: float) -> Model:
+def _build(
+    lengthscale: Float[Array, ""] | Float[Array, " M"], *, num_proxies: int, kernel: str, noise: float
+) -> ConjugateModel:
     """Return the joint model of function and observations, with one lengthscale for all proxies or one for each."""
     gpx = _gpjax()
     covariance = getattr(gpx.kernels, KERNELS[kernel])(lengthscale=gpx.parameters.Real(lengthscale), n_dims=num_proxies)
@@ -209,7 +215,7 @@ def _fit_isotropic(loss: Callable[[Float[Array, ""]], Float[Array, ""]]) -> Floa
 
 
 def _fit_ard(
-    loss: Callable[[Float[Array, " M"]], Float[Array, ""]], start: Float[Array, " M"], data: Data
+    loss: Callable[[Float[Array, " M"]], Float[Array, ""]], start: Float[Array, " M"], data: Dataset
 ) -> Float[Array, " M"]:
     """Return the log l of a local minimum of the loss, by L-BFGS from `start`; its loss is at most that of `start`."""
     gpx = _gpjax()

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from pyarrow import ArrowInvalid, fs
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.places import expand, is_address, without_secrets
 
@@ -219,7 +219,7 @@ class RemoteFolder:
         try:
             yield
         except kinds as error:
-            problem = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
+            problem = without_secrets(first_line(error))
             raise InputError(f"cannot {verb} {self.shown}{'/' if name else ''}{name}: {problem}") from error
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.events import Listener, PartDamaged
 from jaxnas.runtime.files import check_same
 from jaxnas.store.folders import Folder
@@ -198,7 +198,7 @@ def _load(folder: Folder) -> tuple[dict[str, Part], dict[str, str]]:
                 raise
             return None  # another process has just set it aside
         except (pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            return (str(error).splitlines() or [type(error).__name__])[0]
+            return first_line(error)
 
     names = [name for name in folder.names("parts") if name.endswith(".parquet")]
     with ThreadPoolExecutor(READERS) as pool:

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int, Int8
 
 from jaxnas.data.batch import Batch, to_batch
 from jaxnas.data.images import fingerprint
-from jaxnas.errors import InputError, unknown_name
+from jaxnas.errors import InputError, first_line, unknown_name
 from jaxnas.networks import describe
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
@@ -353,7 +353,7 @@ def _read_file(path: Path | str) -> pa.Table:
         table.validate(full=True)
         return table
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = first_line(error)
         raise InputError(f"{shown} is not a score file that can be read ({problem}); write it again") from error
 
 

@@ -1,15 +1,17 @@
 """The blocks of a declared network as plain JSON values, and back."""
 
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import TypeAlias
 
 from jaxnas.errors import InputError
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
-from jaxnas.networks.declared.ops import Choice, Choose, Conv, Dense, Pool, Skip, Zero
+from jaxnas.networks.declared.ops import Block, Choice, Choose, Conv, Dense, Pool, Skip, Zero
 from jaxnas.runtime.records import Record
 
-_MAKERS: dict[str, Callable[..., Any]] = {
+Written: TypeAlias = Block | Choice
+
+_MAKERS: dict[str, Callable[..., Written]] = {
     "Choice": lambda options: Choice(tuple(options)),
     "Choose": lambda ops: Choose(*ops),
     "Residual": lambda blocks: Residual(*blocks),
@@ -19,19 +21,20 @@ _MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def block_record(block: Any) -> Record:  # a dataclass
+def block_record(block: object) -> Record:
     """Return a block as its class, called "block", and its fields.
 
     Raises:
         InputError: The class is not jaxnas's.
     """
     name = type(block).__name__
-    if name not in _MAKERS or not type(block).__module__.startswith(f"{__package__}."):
+    is_known = name in _MAKERS and type(block).__module__.startswith(f"{__package__}.")
+    if not is_known or not is_dataclass(block) or isinstance(block, type):
         raise InputError(f"{name} is not a block of jaxnas: it cannot be written down")
     return {"block": name, **{field.name: _plain(getattr(block, field.name)) for field in fields(block)}}
 
 
-def block_from_record(record: Record) -> Any:  # one of the classes of blocks
+def block_from_record(record: Record) -> Written:
     """Read back what `block_record` returned, also through JSON.
 
     Raises:
@@ -41,13 +44,15 @@ def block_from_record(record: Record) -> Any:  # one of the classes of blocks
     return _MAKERS[record["block"]](**{name: _made(value) for name, value in record.items() if name != "block"})
 
 
-def _plain(value: Any) -> Any:  # a field: a number, a text, None, a block or a tuple of them
+def _plain(value: object) -> object:
+    """Return a field as plain values: it is a number, a text, None, a block, or a tuple of these."""
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return value if value is None or isinstance(value, int | str) else block_record(value)
 
 
-def _made(value: Any) -> Any:  # see `_plain`
+def _made(value: object) -> object:
+    """Return the field that `_plain` returned."""
     if isinstance(value, list):
         return tuple(_made(one) for one in value)
     return block_from_record(value) if isinstance(value, dict) else value
