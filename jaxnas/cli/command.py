@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
-from functools import wraps
+from functools import cache, wraps
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -101,6 +101,7 @@ def takes(
     return decorate
 
 
+@cache
 def has_plugins() -> bool:
     """Return whether installed packages have plugins of jaxnas."""
     return bool(entry_points(group=PLUGIN_GROUP))

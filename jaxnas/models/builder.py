@@ -78,11 +78,11 @@ class BlockBuilder:
 
     def conv(self, x: Value, tensors: Tensors, name: str, stride: int = 1, dilation: int = 1) -> Value:
         """Add the convolution called `name`, same-padded; depthwise where the kernel has one input channel of many."""
-        kernel = np.asarray(tensors.params[name])
-        bias = tensors.params.get(f"{name}_bias")
+        params = _kernel_and_bias(tensors, name)
+        kernel = params["kernel"]
         height, width, channels = self.shape(x)
         shape = (-(-height // stride), -(-width // stride), kernel.shape[-1])
-        if self._is_zeros(x) and bias is None:
+        if self._is_zeros(x) and "bias" not in params:
             return self.zeros(x, shape)
         settings = dict(
             features=kernel.shape[-1],
@@ -90,15 +90,15 @@ class BlockBuilder:
             stride=stride,
             dilation=dilation,
             groups=channels // kernel.shape[-2],
-            bias=int(bias is not None),
+            bias=int("bias" in params),
         )
-        return self._add("conv", (x,), shape, {"kernel": kernel} | ({} if bias is None else {"bias": bias}), **settings)
+        return self._add("conv", (x,), shape, params, **settings)
 
     def dense(self, x: Value, tensors: Tensors, name: str) -> Value:
         """Add the linear layer called `name` on the last axis, which must be the only one."""
-        kernel, bias = np.asarray(tensors.params[name]), tensors.params[f"{name}_bias"]
-        shape = kernel.shape[-1:]
-        return self._add("dense", (x,), shape, {"kernel": kernel, "bias": bias}, features=shape[0], bias=1)
+        params = _kernel_and_bias(tensors, name)
+        shape = params["kernel"].shape[-1:]
+        return self._add("dense", (x,), shape, params, features=shape[0], bias=int("bias" in params))
 
     def norm(self, x: Value, tensors: Tensors, name: str) -> Value:
         """Add the batch normalisation called `name`, with its running statistics."""
@@ -194,3 +194,9 @@ class BlockBuilder:
             return self._drafts.index(draft)
         self._drafts.append(draft)
         return len(self._drafts) - 1
+
+
+def _kernel_and_bias(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
+    """Return the tensors of the layer called `name`, which may have no bias."""
+    paths = {"kernel": name, "bias": f"{name}_bias"}
+    return {kind: np.asarray(tensors.params[path]) for kind, path in paths.items() if path in tensors.params}

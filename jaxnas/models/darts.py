@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int8
 
 from jaxnas.models.builder import BlockBuilder, GraphBuilder, Tensors, Value
-from jaxnas.models.spaces import add_conv_norm
+from jaxnas.models.spaces import add_classifier, add_conv_norm, add_halving_stem
 from jaxnas.networks import DARTSNetwork
 from jaxnas.networks.darts_cell import CONVOLUTIONS
 from jaxnas.spaces.darts import CELLS, NODES, OP_NAMES, PAIRS
@@ -27,8 +27,7 @@ def build_darts(graph: GraphBuilder, network: DARTSNetwork, tensors: Tensors, ar
             part = tensors.part(name) if name in tensors.params else tensors.part(f"stage{stage}").at(cell - separate)
             out = _add_cell(graph, name, (before, last), decisions["normal"], part, halves_first)
             before, last, halves_first = last, out, False
-    block = graph.begin("classifier", last)
-    block.end(block.dense(block.mean(0), tensors, "classifier"))
+    add_classifier(graph, last, tensors, "classifier")
 
 
 def _add_stem(graph: GraphBuilder, network: DARTSNetwork, tensors: Tensors) -> tuple[str, str]:
@@ -38,8 +37,7 @@ def _add_stem(graph: GraphBuilder, network: DARTSNetwork, tensors: Tensors) -> t
         x = block.end(add_conv_norm(block, 0, tensors.part("stem")))
         return x, x
     block = graph.begin("stem1", "images")
-    middle = block.relu(add_conv_norm(block, 0, tensors.part("stem1"), stride=2))
-    first = block.end(add_conv_norm(block, middle, tensors.part("stem2"), stride=2))
+    first = block.end(add_halving_stem(block, tensors.part("stem1"), tensors.part("stem2")))
     block = graph.begin("stem2", first)
     return first, block.end(add_conv_norm(block, block.relu(0), tensors.part("stem3"), stride=2))
 

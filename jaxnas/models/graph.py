@@ -51,6 +51,11 @@ class Layer(NamedTuple):
         """Return the setting of that name."""
         return dict(self.settings)[name]
 
+    @property
+    def margin(self) -> int:
+        """Pixels of zeros on each side of the image of a convolution, which keep its size at stride 1."""
+        return self.setting("dilation") * (self.setting("size") // 2)
+
 
 class Block(NamedTuple):
     """Layers with one output, that of the last layer.

@@ -49,12 +49,11 @@ class PlainBlock(nn.Module):
 
 def _conv(layer: Layer, x: Array) -> Array:
     size, stride, dilation = (layer.setting(name) for name in ("size", "stride", "dilation"))
-    margin = dilation * (size // 2)
     convolution = nn.Conv(
         layer.setting("features"),
         (size, size),
         strides=stride,
-        padding=margin,
+        padding=layer.margin,
         kernel_dilation=dilation,
         feature_group_count=layer.setting("groups"),
         use_bias=bool(layer.setting("bias")),

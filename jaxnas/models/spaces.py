@@ -1,5 +1,6 @@
 """The graphs of networks of NAS-Bench-201 and TransNAS-Bench-101 under one architecture."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -51,8 +52,7 @@ def build_transnas101_micro(
         for cell in range(num_modules * network.cells_per_stage - 1):
             block = graph.begin(f"stage{stage}_cell{cell + 1}", x)
             x = block.end(_add_cell(block, ops, tensors.part(f"stage{stage}").at(cell)))
-    block = graph.begin("classifier", x)
-    block.end(block.dense(block.mean(0), tensors.part("head"), "linear"))
+    add_classifier(graph, x, tensors.part("head"), "linear")
 
 
 def build_transnas101_macro(
@@ -73,13 +73,24 @@ def build_transnas101_macro(
                 block = graph.begin(f"block{number}", x)
                 output, width = _add_skeleton_block(block, int(kind) if place == 0 else 1, width, layers)
                 x = block.end(output)
-    block = graph.begin("classifier", x)
-    block.end(block.dense(block.mean(0), tensors.part("head"), f"linear{width}"))
+    add_classifier(graph, x, tensors.part("head"), f"linear{width}")
 
 
 def add_conv_norm(block: BlockBuilder, x: Value, tensors: Tensors, stride: int = 1) -> Value:
     """Add the convolution and the normalisation of a `ConvNorm`."""
     return block.norm(block.conv(x, tensors, "conv", stride), tensors, "norm")
+
+
+def add_halving_stem(block: BlockBuilder, first: Tensors, second: Tensors) -> Value:
+    """Add two `ConvNorm` with a ReLU between them, each of which halves the images."""
+    middle = block.relu(add_conv_norm(block, 0, first, stride=2))
+    return add_conv_norm(block, middle, second, stride=2)
+
+
+def add_classifier(graph: GraphBuilder, x: str, tensors: Tensors, name: str) -> None:
+    """Add the mean over pixels and the linear layer called `name`."""
+    block = graph.begin("classifier", x)
+    block.end(block.dense(block.mean(0), tensors, name))
 
 
 def _add_reduction(graph: GraphBuilder, x: str, name: str, tensors: Tensors) -> str:
@@ -92,12 +103,17 @@ def _add_reduction(graph: GraphBuilder, x: str, name: str, tensors: Tensors) -> 
 
 def _add_cell(block: BlockBuilder, ops: list[str], tensors: Tensors) -> Value:
     """Add a cell that keeps the shape."""
+    return _add_nodes(block, lambda edge, x: _add_edge(block, ops[edge], x, tensors.at(edge)))
+
+
+def _add_nodes(block: BlockBuilder, add_edge: Callable[[int, Value], Value]) -> Value:
+    """Add the nodes of a cell, each the sum of its edges, which a function adds by number and input."""
     terms: list[list[Value]] = [[], [], []]
     nodes: list[Value] = [0]
     for edge, (source, target) in enumerate(EDGES):
         if len(nodes) <= source:
             nodes.append(block.add(*terms[source - 1]))
-        terms[target - 1].append(_add_edge(block, ops[edge], nodes[source], tensors.at(edge)))
+        terms[target - 1].append(add_edge(edge, nodes[source]))
     return block.add(*terms[-1])
 
 
@@ -112,21 +128,17 @@ def _add_edge(block: BlockBuilder, op: str, x: Value, tensors: Tensors) -> Value
 
 def _add_reducing_cell(block: BlockBuilder, ops: list[str], channels: int, tensors: Tensors) -> Value:
     """Add a cell whose edges from its input halve the image."""
-    terms: list[list[Value]] = [[], [], []]
-    nodes: list[Value] = [0]
     height, width, _ = block.shape(0)
     half = (-(-height // 2), -(-width // 2), channels)
-    for edge, (source, target) in enumerate(EDGES):
-        if len(nodes) <= source:
-            nodes.append(block.add(*terms[source - 1]))
+
+    def add_edge(edge: int, x: Value) -> Value:
         if edge in INNER:
-            out = _add_edge(block, ops[edge], nodes[source], tensors.at(INNER.index(edge)))
-        elif ops[edge] == "none":
-            out = block.zeros(0, half)
-        else:
-            out = _add_entry(block, ops[edge], tensors.at(ENTRIES.index(edge)))
-        terms[target - 1].append(out)
-    return block.add(*terms[-1])
+            return _add_edge(block, ops[edge], x, tensors.at(INNER.index(edge)))
+        if ops[edge] == "none":
+            return block.zeros(0, half)
+        return _add_entry(block, ops[edge], tensors.at(ENTRIES.index(edge)))
+
+    return _add_nodes(block, add_edge)
 
 
 def _add_entry(block: BlockBuilder, op: str, tensors: Tensors) -> Value:
@@ -142,8 +154,7 @@ def _add_entry(block: BlockBuilder, op: str, tensors: Tensors) -> Value:
 def _add_stem(graph: GraphBuilder, tensors: Tensors) -> str:
     """Add the stem of TransNAS-Bench-101."""
     block = graph.begin("stem", "images")
-    x = add_conv_norm(block, 0, tensors.part("first"), stride=2)
-    return block.end(add_conv_norm(block, block.relu(x), tensors.part("second"), stride=2))
+    return block.end(add_halving_stem(block, tensors.part("first"), tensors.part("second")))
 
 
 def _add_skeleton_block(block: BlockBuilder, kind: int, width: int, tensors: Tensors) -> tuple[Value, int]:

@@ -93,11 +93,17 @@ def _init_for_keys(
 _HIDDEN_FIELDS = ("parent", "name", "capacity", "reverse", "keeps_range")  # of flax, and those that decide speed alone
 
 
+def fields_of(network: SearchNetwork) -> dict[str, object]:
+    """Return the fields of a network that decide its numbers, by name."""
+    names = [field.name for field in dataclasses.fields(network) if field.name not in _HIDDEN_FIELDS]
+    return {name: getattr(network, name) for name in names}
+
+
 def describe(network: SearchNetwork) -> dict[str, object]:
     """Return the class and the fields of the network by name, for records of the settings of a result."""
-    names = [field.name for field in dataclasses.fields(network) if field.name not in _HIDDEN_FIELDS]
-    names.sort(key="norm".__eq__)  # last, as it was before it became a field of the base class
-    return {"network": type(network).__name__, **{f"network.{name}": getattr(network, name) for name in names}}
+    fields = fields_of(network)
+    fields["norm"] = fields.pop("norm")  # last, as it was before it became a field of the base class
+    return {"network": type(network).__name__, **{f"network.{name}": value for name, value in fields.items()}}
 
 
 def num_params(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxnas.data.images import ImageData, fingerprint
 from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, DeclaredNetwork, SearchNetwork
 from jaxnas.networks.declared.record import block_from_record, block_record
+from jaxnas.networks.params import fields_of
 from jaxnas.run.inputs import load_standardized
 from jaxnas.runtime.events import Listener
 from jaxnas.runtime.files import atomic_write, read_npz
@@ -21,7 +21,6 @@ from jaxnas.runtime.records import Record
 
 IMAGES = "images.npz"
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-_HIDDEN = ("parent", "name", "capacity", "reverse", "keeps_range", "blocks")  # of flax, speed alone, or written apart
 
 
 def describe_origin(network: SearchNetwork, data: ImageData, name: str, pixels: int | None = None) -> Record:
@@ -76,8 +75,7 @@ def network_record(network: SearchNetwork) -> Record | None:
     kind = type(network)
     if kind is not DeclaredNetwork and kind not in NETWORKS.values():
         return None
-    record: Record = {"class": kind.__name__}
-    record |= {field.name: getattr(network, field.name) for field in fields(network) if field.name not in _HIDDEN}
+    record: Record = {"class": kind.__name__, **fields_of(network)}
     if isinstance(network, DeclaredNetwork):
         try:
             record["blocks"] = [block_record(block) for block in network.blocks]

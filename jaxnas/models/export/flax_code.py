@@ -17,6 +17,7 @@ from jaxnas.models.export.code import (
 from jaxnas.models.files import flatten
 from jaxnas.models.graph import Block, Layer
 from jaxnas.models.model import Model
+from jaxnas.networks.layers import BATCH_NORM_EPSILON
 
 _LOADER = '''
 
@@ -45,7 +46,7 @@ def flax_code(model: Model) -> str:
     )
     text += "from safetensors.flax import load_file\n\n"
     text += f"CLASSES = {list(graph.class_names)!r}\nMEAN = [{terms(graph.mean)}]\nSTD = [{terms(graph.std)}]\n"
-    text += "\nNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)\n"
+    text += f"\nNorm = partial(nn.BatchNorm, momentum=0.9, epsilon={BATCH_NORM_EPSILON:g})\n"
     for block in distinct_blocks(graph):
         text += _class_of(block, names[block.name])
     text += '\n\nclass Network(nn.Module):\n    """The whole network; `train` normalises by the minibatch."""\n\n'
@@ -74,7 +75,8 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         affine = "" if layer.setting("affine") else "use_scale=False, use_bias=False, "
         return f"Norm(not self.train, {affine}{name})({x})"
     if layer.op == "dense":
-        return f"nn.Dense({layer.setting('features')}, {name})({x})"
+        rest = name if layer.setting("bias") else f"use_bias=False, {name}"
+        return f"nn.Dense({layer.setting('features')}, {rest})({x})"
     if layer.op == "zeros":
         return f"jnp.zeros(({x}.shape[0], {', '.join(map(str, layer.shape))}))"
     if layer.op in ("avg_pool", "max_pool"):
@@ -94,7 +96,7 @@ def _conv(layer: Layer) -> str:
     size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
     options = {
         "strides": (stride, 1),
-        "padding": (dilation * (size // 2), None),
+        "padding": (layer.margin, None),
         "kernel_dilation": (dilation, 1),
         "feature_group_count": (groups, 1),
         "use_bias": (bool(layer.setting("bias")), True),

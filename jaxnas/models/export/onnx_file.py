@@ -111,7 +111,7 @@ class _OnnxGraph:
             given = [self.tensor(f"{name}.{kind}", order[kind]) for kind in ("scale", "bias", "mean", "var")]
             return self.node("BatchNormalization", [*inputs, *given], name, epsilon=BATCH_NORM_EPSILON)
         if layer.op == "dense":
-            given = [self.tensor(f"{name}.{kind}", tensors[kind]) for kind in ("kernel", "bias")]
+            given = [self.tensor(f"{name}.{kind}", tensors[kind]) for kind in ("kernel", "bias") if kind in tensors]
             return self.node("Gemm", [*inputs, *given], name)
         if layer.op in ("avg_pool", "max_pool"):
             stride = layer.setting("stride")
@@ -143,7 +143,7 @@ class _OnnxGraph:
             kernel_shape=[size, size],
             strides=[stride, stride],
             dilations=[dilation, dilation],
-            pads=[dilation * (size // 2)] * 4,
+            pads=[layer.margin] * 4,
             group=groups,
         )
 

@@ -91,8 +91,7 @@ def _declare(layer: Layer, channels: int) -> str:
     if layer.op != "conv":
         return ""
     size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
-    margin = dilation * (size // 2)
-    options = {"stride": (stride, 1), "padding": (margin, 0), "dilation": (dilation, 1), "groups": (groups, 1)}
+    options = {"stride": (stride, 1), "padding": (layer.margin, 0), "dilation": (dilation, 1), "groups": (groups, 1)}
     text = f"nn.Conv2d({channels}, {layer.setting('features')}, {size}"
     text += "".join(f", {name}={value}" for name, (value, default) in options.items() if value != default)
     return text + (")" if layer.setting("bias") else ", bias=False)")
