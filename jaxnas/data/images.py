@@ -134,7 +134,7 @@ def split_validation(
         raise InputError(
             f"class {counts.argmin()} of {data.name} has {counts.min()} training images, but a split needs 2 of each"
         )
-    taken = np.clip(np.rint(fraction * counts), 1, counts - 1)
+    taken = np.array([num_validation(count, fraction) for count in counts.tolist()])
     order = np.random.default_rng(check_seed(seed)).permutation(len(data.train_labels))
     chosen = rank_in_class(data.train_labels, order) < taken[data.train_labels]
     rest = data._replace(train_images=data.train_images[~chosen], train_labels=data.train_labels[~chosen])
@@ -176,6 +176,11 @@ def fingerprint(*arrays: Shaped[np.ndarray | jax.Array, "..."]) -> str:
         digest.update(f"{values.dtype.str}{values.shape}".encode())
         digest.update(values.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()[:16]
+
+
+def num_validation(count: int, fraction: float) -> int:
+    """Return how many of the images of a class `split_validation` takes."""
+    return max(1, min(round(fraction * count), count - 1))
 
 
 def rank_in_class(labels: Int32[np.ndarray, " N"], order: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:

@@ -1,5 +1,6 @@
 """Loading image sets by name, from files and from folders."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -88,19 +89,22 @@ def _load_path(path: Path, pixels: int | None, on_event: Listener | None) -> Ima
 
 def _from_file(name: str, path: Path) -> ImageData:
     """Read a set of arrays, which may have no test images."""
-    if path.suffix.lower() == ".npz":
-        arrays = read_npz(path)
-        whole = next((keys for keys in _WHOLE if all(key in arrays for key in keys)), None)
-        if whole and not any(key in arrays for key in ("x_train", "train_images")):
-            return from_arrays(*(arrays[key] for key in whole), name=name)
-    return check_arrays(name, _read_arrays(path), path)
+    if is_cifar(path):
+        return check_arrays(name, read_cifar(path), path)
+    arrays = read_npz(path)
+    whole = next((keys for keys in _WHOLE if all(key in arrays for key in keys)), None)
+    if whole and not any(key in arrays for key in ("x_train", "train_images")):
+        return from_arrays(*(arrays[key] for key in whole), name=name)
+    return check_arrays(name, _split(arrays, path), path)
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return training images and labels, test images and labels, as they are in the file."""
-    if is_cifar(path):
-        return read_cifar(path)
-    arrays = read_npz(path)
+    return read_cifar(path) if is_cifar(path) else _split(read_npz(path), path)
+
+
+def _split(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return training images and labels, test images and labels, known by the names of the arrays."""
     started = [keys for keys in _SPLIT if keys[0] in arrays] or _SPLIT[:1]
     keys = next((keys for keys in started if keys[2] in arrays), started[0])
     if missing := [key for key in keys if key not in arrays]:

@@ -1,22 +1,14 @@
-"""Objectives that are called: what they may return, a time limit for each call, and commands of the shell."""
+"""Objectives that are called: what they may return, how their failures are described, and commands as objectives."""
 
 import math
-import os
 import shlex
-import signal
-import subprocess
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from jaxnas.errors import InputError, first_line
-
-
-class OutOfTime(BaseException):
-    """A call took longer than its limit. It is no `Exception`, so that no `except Exception` of the call stops it."""
+from jaxnas.runtime.calls import CommandFailed, OutOfTime, run_command
 
 
 def to_objective(value: object) -> float:
@@ -39,38 +31,6 @@ def to_objective(value: object) -> float:
         shown = " ".join(f"{value!r:.80}".split())
         raise InputError(f"an objective must return one number, got {shown} ({type(value).__name__})")
     return float(found)
-
-
-@contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise `OutOfTime` in the body after so many seconds; None for no limit.
-
-    The limit is a signal to the main thread: code that holds the interpreter, such as one long call into a library,
-    ends first.
-
-    Raises:
-      InputError: a limit outside of the main thread, or on a system without such signals.
-    """
-    if seconds is None:
-        yield
-        return
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        raise InputError("a time limit of a query needs the main thread of a Unix system: leave it out")
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise OutOfTime
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-class CommandFailed(Exception):
-    """A command ended with another exit status than 0, without a number, or after its time limit."""
 
 
 def command_objective(command: str, seconds: float | None = None) -> Callable[[str], float]:
@@ -98,28 +58,9 @@ def command_objective(command: str, seconds: float | None = None) -> Callable[[s
             path = Path(folder, "arch.txt")
             path.write_text(f"{arch}\n")
             arguments = [word.replace("{arch_file}", str(path)).replace("{arch}", arch) for word in words]
-            return _last_number(_run(arguments, seconds))
+            return _last_number(run_command(arguments, seconds))
 
     return objective
-
-
-def _run(arguments: list[str], seconds: float | None) -> str:
-    """Return what a program prints; kill it with its children if it takes too long, or if this process is stopped."""
-    try:
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    except OSError as error:
-        raise InputError(f"cannot run {arguments[0]!r}: {error.strerror or error}") from error
-    try:
-        out, _ = process.communicate(timeout=seconds)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise CommandFailed(f"took longer than {seconds:g} s") from error
-        raise
-    if process.returncode:
-        raise CommandFailed(f"ended with exit status {process.returncode}")
-    return out
 
 
 def _last_number(out: str) -> float:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from jaxnas.data.images import num_validation
 from jaxnas.objectives.config import TrainingConfig
 
 MIN_EPOCHS = 6
@@ -35,11 +36,6 @@ def fit_to_images(config: TrainingConfig, counts: Sequence[int]) -> TrainingConf
     steps = max(1, images // batch_size)
     epochs = config.epochs or max(MIN_EPOCHS, math.ceil((100 + 10 * len(counts)) / steps))
     return replace(config, validation_fraction=share, batch_size=batch_size, epochs=epochs)
-
-
-def num_validation(count: int, fraction: float) -> int:
-    """Return how many of the images of a class `split_validation` takes."""
-    return max(1, min(round(fraction * count), count - 1))
 
 
 def small_batch(images: int) -> int:

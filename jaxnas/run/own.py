@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int8
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.objectives.call import CommandFailed, command_objective
+from jaxnas.objectives.call import command_objective
 from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.run.config import RunConfig
 from jaxnas.run.study import create_study
+from jaxnas.runtime.calls import CommandFailed
 from jaxnas.runtime.events import Listener
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SearchSpace

@@ -21,8 +21,9 @@ from jaxtyping import Float, Int8
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
-from jaxnas.objectives.call import OutOfTime, describe_failure, time_limit, to_objective
+from jaxnas.objectives.call import describe_failure, to_objective
 from jaxnas.run.trials import Log, Trial, to_proposal
+from jaxnas.runtime.calls import OutOfTime, time_limit
 from jaxnas.runtime.events import Event, Listener, QueryAnswered, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
 from jaxnas.runtime.names import Direction
