@@ -1,11 +1,13 @@
 """The minibatch that proxies are computed on."""
 
+import warnings
 from typing import NamedTuple, TypeAlias, cast
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnas.data.images import TO_CHANNELS_LAST, looks_channels_first
 from jaxnas.errors import InputError
 
 AnyArray: TypeAlias = Array | np.ndarray  # what users pass where a JAX array is used
@@ -26,12 +28,20 @@ class Batch(NamedTuple):
 def to_batch(batch: Batch) -> Batch:
     """Return a batch of arrays from arrays, lists, series or tensors; arrays of float32 and int32 are unchanged.
 
+    Images that look like [N C H W] are warned of.
+
     Raises:
       InputError: images or labels are not arrays of numbers or are masked, or images are whole numbers.
     """
     images, labels = (_to_array(name, values) for name, values in zip(Batch._fields, batch, strict=True))
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(f"images of a batch must be floats, got {images.dtype}: divide by 255 and standardize them")
+    if looks_channels_first(images.shape):
+        warnings.warn(
+            f"images of a batch must be [N, H, W, C], and {list(images.shape)} look like [N, C, H, W]: transpose them "
+            f"by {TO_CHANNELS_LAST}",
+            stacklevel=3,
+        )
     if images.dtype.itemsize < 4:  # float16, bfloat16
         images = images.astype(np.float32)
     if labels.dtype.kind in "iub" and labels.dtype != np.int32:

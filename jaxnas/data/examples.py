@@ -85,7 +85,7 @@ def assemble(
     _check_classes(labels, names, name)
     images, tests = np.stack([image for _, image in pairs]), np.array([example.is_test for example, _ in pairs])
     test = (images[tests], labels[tests]) if tests.any() else (None, None)
-    data = from_arrays(images[~tests], labels[~tests], *test, name=name, class_names=names)
+    data = from_arrays(images[~tests], labels[~tests], *test, name=name, class_names=names, channels_first=False)
     on_event(Noted(_describe(data, chosen, sizes)))
     return data
 

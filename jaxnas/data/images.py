@@ -12,7 +12,9 @@ from jaxtyping import Float32, Int, Int32, Shaped
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
-from jaxnas.runtime.settings import check_seed
+from jaxnas.runtime.settings import Whole, check_seed, check_whole
+
+TO_CHANNELS_LAST = "images.transpose(0, 2, 3, 1)"
 
 
 class ImageData(NamedTuple):
@@ -49,6 +51,7 @@ def from_arrays(
     *,
     name: str = "arrays",
     class_names: Sequence[str] = (),
+    channels_first: bool | None = None,
 ) -> ImageData:
     """Make a labelled image set from arrays: images of any size, or rows of features, which become images of one pixel.
 
@@ -59,11 +62,17 @@ def from_arrays(
       y_test: test labels [N_test]; None together with `x_test`.
       name: name for messages and provenance.
       class_names: the names of classes 0 to K - 1; by default their numbers.
+      channels_first: whether images are [N C H W], as PyTorch has them. None refuses images that look so: with 1 to 4
+        rows of larger sides. False takes such images as [N H W C].
 
     Raises:
       InputError: an array has another shape or dtype, or values out of range; the message names what was expected.
     """
     given = [None if array is None else np.asarray(array) for array in (x_train, y_train, x_test, y_test)]
+    for number in (0, 2):
+        images = given[number]
+        if images is not None and images.ndim == 4:
+            given[number] = channels_last(images, name, channels_first)
     arrays = [np.zeros(0) if array is None else array for array in given]
     if (given[2] is None) != (given[3] is None):
         raise InputError(f"{name}: `x_test` and `y_test` must be given together, or neither of them")
@@ -77,6 +86,25 @@ def from_arrays(
     return check_arrays(
         name, (_as_pixels(arrays[0], name), arrays[1], _as_pixels(arrays[2], name), arrays[3]), name, class_names
     )
+
+
+def looks_channels_first(shape: tuple[int, ...]) -> bool:
+    """Return whether images of this shape are rather [N C H W] than [N H W C]: 1 to 4 rows, of larger sides."""
+    return len(shape) == 4 and 1 <= shape[1] <= 4 < min(shape[2:])
+
+
+def channels_last(images: np.ndarray, source: Path | str, channels_first: bool | None = None) -> np.ndarray:
+    """Return images [N H W C].
+
+    Raises:
+      InputError: they look like [N C H W], and `channels_first` does not say what they are.
+    """
+    if channels_first is None and looks_channels_first(images.shape):
+        raise InputError(
+            f"{source}: images must be [N, H, W, C], and {list(images.shape)} look like [N, C, H, W]: transpose them "
+            f"by {TO_CHANNELS_LAST}, or call `from_arrays` with channels_first=True, or False if they are [N, H, W, C]"
+        )
+    return np.moveaxis(images, 1, -1) if channels_first else images
 
 
 class Rows(NamedTuple):
@@ -112,7 +140,7 @@ def standardize(data: ImageData) -> ImageData:
 
 
 def split_validation(
-    data: ImageData, fraction: float, seed: int
+    data: ImageData, fraction: float, seed: Whole
 ) -> tuple[ImageData, Float32[np.ndarray, "V H W C"], Int32[np.ndarray, " V"]]:
     """Split a share of each class off the training images for validation; the test set is unchanged.
 
@@ -142,7 +170,7 @@ def split_validation(
 
 
 def minibatch(
-    data: ImageData, size: int, seed: int
+    data: ImageData, size: Whole, seed: Whole
 ) -> tuple[Float32[np.ndarray, "size H W C"], Int32[np.ndarray, " size"]]:
     """Draw `size` different training images and their labels.
 
@@ -151,14 +179,10 @@ def minibatch(
     Raises:
       InputError: `size` is below 2 or above the number of training images.
     """
-    if not 2 <= size <= len(data.train_images):
-        raise InputError(
-            f"the size of a minibatch must be from 2 to {len(data.train_images)}, the training images of {data.name}, "
-            f"got {size}"
-        )
+    count = check_whole("size", size, 2, len(data.train_images), f", the training images of {data.name}")
     order = np.random.default_rng(check_seed(seed)).permutation(len(data.train_labels))
     rank = rank_in_class(data.train_labels, order)
-    chosen = order[np.argsort(rank[order], kind="stable")][:size]
+    chosen = order[np.argsort(rank[order], kind="stable")][:count]
     return data.train_images[chosen], data.train_labels[chosen]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxnas.data.catalogue import DATASETS, data_folder, find_data
 from jaxnas.data.cifar import is_cifar, read_cifar
-from jaxnas.data.images import ImageData, check_arrays, from_arrays, rank_in_class
+from jaxnas.data.images import ImageData, channels_last, check_arrays, from_arrays, rank_in_class
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.events import Listener, Noted
 from jaxnas.runtime.files import read_npz
@@ -109,7 +109,8 @@ def _split(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np
     keys = next((keys for keys in started if keys[2] in arrays), started[0])
     if missing := [key for key in keys if key not in arrays]:
         raise InputError(f"{path}: no array {missing[0]!r}; it has {', '.join(arrays) or 'none'}")
-    return arrays[keys[0]], arrays[keys[1]], arrays[keys[2]], arrays[keys[3]]
+    images = [channels_last(arrays[key], path) if arrays[key].ndim == 4 else arrays[key] for key in keys[::2]]
+    return images[0], arrays[keys[1]], images[1], arrays[keys[3]]
 
 
 def _resized(data: ImageData, pixels: int | None, on_event: Listener | None) -> ImageData:

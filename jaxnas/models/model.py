@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int8, Int32, PyTree
 from numpy.typing import ArrayLike
 
+from jaxnas.data.images import TO_CHANNELS_LAST
 from jaxnas.errors import InputError
 from jaxnas.models.builder import GraphBuilder, Tensors, Variables
 from jaxnas.models.darts import build_darts
@@ -140,7 +141,9 @@ class Model:
             values = values[..., None]
         if values.shape[1:] != self.image_shape or values.dtype.kind not in "uif":
             shown = ", ".join(map(str, self.image_shape))
-            raise InputError(f"images must be numbers [N, {shown}], got {values.dtype} of shape {values.shape}")
+            turned = values.ndim == 4 and (*values.shape[2:], values.shape[1]) == self.image_shape
+            hint = f": transpose them by {TO_CHANNELS_LAST}" if turned else ""
+            raise InputError(f"images must be numbers [N, {shown}], got {values.dtype} of shape {values.shape}{hint}")
         if values.dtype == np.uint8 and not is_row:
             scaled: np.ndarray = values / np.float32(255)
             return scaled

@@ -18,9 +18,10 @@ from jaxnas.objectives.tabular import load_table
 from jaxnas.proxies import expand_names
 from jaxnas.run.sections import SearchConfig
 from jaxnas.runtime.events import Listener
+from jaxnas.runtime.places import without_secrets
 from jaxnas.runtime.records import Record
 from jaxnas.scoring.engine import DEFAULT_PROXIES
-from jaxnas.spaces import SPACES, SearchSpace, get_space
+from jaxnas.spaces import SPACES, SearchSpace, equal_rows, get_space
 from jaxnas.store.scores import Scores
 from jaxnas.store.shipped import load_scores, shipped_scores
 from jaxnas.store.store import read_scores
@@ -80,10 +81,23 @@ def load_pool_scores(
       without: columns that are left out of the default, such as the objective in the same file.
 
     Raises:
-      InputError: the file cannot be read, or has no such column.
+      InputError: the file cannot be read, has no such column, or has an architecture twice.
     """
-    path, proxies = Path(scores), expand_names(proxies)
     space = get_space(space) if isinstance(space, str) else space
+    found = _read_pool_scores(space, scores, proxies, without)
+    if rows := equal_rows(found.archs):
+        first, second = (row + 1 for row in rows)
+        arch = space.format(found.archs[rows[0]])
+        raise InputError(
+            f"{without_secrets(str(scores))}, rows {first} and {second}: both are of architecture {arch}; keep one"
+        )
+    return found
+
+
+def _read_pool_scores(
+    space: SearchSpace, scores: Path | str, proxies: tuple[str, ...], without: tuple[str, ...]
+) -> Scores:
+    path, proxies = Path(scores), expand_names(proxies)
     if not path.exists() and (space.name, str(scores)) in shipped_scores():
         return load_scores(space.name, str(scores), proxies or DEFAULT_PROXIES)
     if not is_table(path):

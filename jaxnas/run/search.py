@@ -12,7 +12,7 @@ from jaxtyping import Int8
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
-from jaxnas.objectives.tabular import Table, TabularObjective, load_ids, tabular_objective
+from jaxnas.objectives.tabular import Table, TabularObjective, align, load_ids, tabular_objective
 from jaxnas.objectives.training import TrainingConfig
 from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.inputs import load_pool_scores, load_standardized, make_network
@@ -23,12 +23,20 @@ from jaxnas.run.run import Run
 from jaxnas.run.sections import ProblemConfig
 from jaxnas.run.sizes import Sizes, filter_texts, sizes_of_scores, within_limits
 from jaxnas.run.supernet import Supernet
-from jaxnas.run.tables import check_methods, load_accuracies, look_up, matching_scores, size_columns
+from jaxnas.run.tables import (
+    check_methods,
+    leave_out_unmeasured,
+    load_accuracies,
+    look_up,
+    matching_scores,
+    size_columns,
+)
 from jaxnas.runtime.bars import showing
 from jaxnas.runtime.events import Listener, Noted, ignore
 from jaxnas.runtime.files import make_writable
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
+from jaxnas.runtime.settings import Whole
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SearchSpace, check_archs, get_space, sample
@@ -82,12 +90,14 @@ def search_images(
         raise InputError(f"the architectures of table {problem.table} are of no known space: give --scores for them")
     space = get_space(problem.space)
     scores = None if scores_path is None else load_pool_scores(problem.space, scores_path, _chosen_proxies(config))
-    table = None if problem.table is None else load_accuracies(problem.table, space, data_folder)
+    table, unmeasured = _load_measured(config, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
     config = _fit_budget(config, pool)
     if scores is not None and (config.limits.limited or len(config.limits.objective) > 1):
         raise InputError("limits and fronts need --table where --scores are given: give it, or leave --scores out")
     make_writable(folder)
+    for note in unmeasured:
+        on_event(Noted(note))
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
     supernet = Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies)
@@ -99,6 +109,17 @@ def search_images(
     score = partial(supernet.score, pool) if scores is None else lambda: (scores, sizes_of_scores(scores))
     origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
     return search_pool(config, space, pool, objective, score, data, on_event, origin)
+
+
+def _load_measured(
+    config: RunConfig, space: SearchSpace, data_folder: Path | None
+) -> tuple[Table | None, tuple[str, ...]]:
+    """Return the architectures of the table that have an objective, and lines on the others; None without a table."""
+    if config.problem.table is None:
+        return None, ()
+    table = load_accuracies(config.problem.table, space, data_folder)
+    align(table, space, table.archs, config.problem.column)  # the column is known, the architectures are distinct
+    return leave_out_unmeasured(table, config.problem.column)
 
 
 def given_scores(config: RunConfig, scores: Path | str | None) -> Path | str | None:
@@ -162,10 +183,10 @@ def search_network(
     data: ImageData,
     folder: Path | str,
     *,
-    pool: int | np.integer = 1000,
-    budget: int | np.integer | None = None,
+    pool: Whole = 1000,
+    budget: Whole | None = None,
     training: TrainingConfig | None = None,
-    seed: int | np.integer = 0,
+    seed: Whole = 0,
     workers: Workers | None = None,
     on_event: Listener = ignore,
     progress: bool | None = None,

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import SupportsFloat
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_b
 from jaxnas.runtime.names import Direction
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
-from jaxnas.runtime.settings import check_seed, check_whole
+from jaxnas.runtime.settings import LAST_SEED, Whole, check_seed, check_whole
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.search.ledger import Ledger, open_ledger
 from jaxnas.search.result import sign_of
@@ -62,7 +63,7 @@ class Study:
         self._log.refresh()
         return list(self._log.trials)
 
-    def ask(self, timeout: float | None = None) -> Trial | None:
+    def ask(self, timeout: SupportsFloat | None = None) -> Trial | None:
         """Return an architecture to evaluate, None once the whole budget has been asked for.
 
         Args:
@@ -70,7 +71,9 @@ class Study:
         """
         with self._log.locked():
             pending = [trial for trial in self._log.trials if not trial.is_told]
-            if stale := [trial for trial in pending if timeout is not None and time.time() - trial.asked_at >= timeout]:
+            if stale := [
+                trial for trial in pending if timeout is not None and time.time() - trial.asked_at >= float(timeout)
+            ]:
                 self._log.again(stale[0].number)
                 return self._log.trials[stale[0].number]
             if sum(map(self._counts, self._log.trials)) >= self.settings["budget"] or len(self._log.trials) == len(
@@ -86,7 +89,9 @@ class Study:
                     return self._log.trials[-1]
                 self._catch_up()
 
-    def tell(self, trial: Trial | int, objective: object = None, *, error: str = "", seconds: float = np.nan) -> None:
+    def tell(
+        self, trial: Trial | Whole, objective: object = None, *, error: str = "", seconds: SupportsFloat = np.nan
+    ) -> None:
         """Record the objective of a trial, or why it failed.
 
         Args:
@@ -98,14 +103,14 @@ class Study:
         Raises:
           InputError: there is no such trial, it was told another objective, or the objective is not a number.
         """
-        number = trial if isinstance(trial, int) else trial.number
         value = np.nan if error else to_objective(objective)
         with self._log.locked():
-            if not 0 <= number < len(self._log.trials):
+            number = trial.number if isinstance(trial, Trial) else check_whole("trial", trial, 0, LAST_SEED)
+            if number >= len(self._log.trials):
                 raise InputError(f"trial {number} was not asked for; there are {len(self._log.trials)}")
             before = self._log.trials[number]
             if not before.is_told:
-                self._log.tell(number, value, error, seconds)
+                self._log.tell(number, value, error, float(seconds))
             elif not np.array_equal(before.objective, value, equal_nan=True):
                 raise InputError(
                     f"trial {number} was told {before.objective:g} before, and now {value:g}: tell it once"
@@ -239,12 +244,12 @@ def create_study(
     table: ArrayLike,
     archs: Sequence[str],
     *,
-    budget: int | np.integer,
+    budget: Whole,
     method: str = "robot",
     preset: str = "default",
     direction: Direction = "maximize",
     count_failures: bool = True,
-    seed: int | np.integer = 0,
+    seed: Whole = 0,
     vectors: Int8[np.ndarray, "A D"] | None = None,
 ) -> Study:
     """Create a study in a folder, or open it there if it has the same settings.

@@ -110,7 +110,8 @@ def look_up(
       limits: limits of architectures, whose columns have the names of the sizes.
 
     Returns:
-      The architectures in the order of the scores. Those without an objective or beyond a limit are left out.
+      The architectures in the order of the scores. Those without an objective or beyond a limit are left out; an
+      objective of inf is a failed evaluation, which stays.
 
     Raises:
       InputError: a file cannot be read, a column is unknown, or no architecture has both.
@@ -128,8 +129,8 @@ def look_up(
             f"{first!r:.80}, that of the table {other!r:.80}"
         )
     values = align(accuracies, within, found.archs[shared], column)
-    measured = np.isfinite(values)
-    if not measured.any():
+    measured = ~np.isnan(values)
+    if not np.isfinite(values).any():
         raise InputError(f"column {column!r} of {table} has no finite value for the {len(values)} scored architectures")
     shared[shared] = measured
     notes = _notes(accuracies, found, (str(table), str(scores)), columns, shared, int((~measured).sum()))
@@ -184,6 +185,21 @@ def size_columns(
 def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:
     """Read NAS-Bench-201's accuracies by name, or a table in a file."""
     return load_nasbench201(folder) if table == "nasbench201" else load_table(table, space)
+
+
+def leave_out_unmeasured(table: Table, column: str) -> tuple[Table, tuple[str, ...]]:
+    """Return the rows of a table that have a value in the column, and a line on the others.
+
+    A cell that is empty, NA or NaN is an architecture that was not measured: a search cannot pay for it. A cell that
+    is inf is one whose evaluation failed: it costs a query, and is never selected.
+    """
+    values = table.columns.get(column)
+    if values is None or not np.isnan(values).any():
+        return table, ()
+    kept = ~np.isnan(values)
+    columns = {name: measured[kept] for name, measured in table.columns.items()}
+    note = f"architectures left out: {int((~kept).sum()):,} without {column}"
+    return Table(table.archs[kept], columns, table.texts), (note,)
 
 
 def check_methods(space: SearchSpace, methods: Sequence[str]) -> None:

@@ -9,7 +9,19 @@ import types
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
 from pathlib import PurePath
-from typing import Any, Literal, NamedTuple, SupportsIndex, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    SupportsFloat,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.runtime.names import names, split_names
@@ -19,6 +31,10 @@ Panel = Literal["What", "Budget", "Data", "Hardware", "Output"]
 REQUIRED: Any = MISSING  # the default of a field without a default
 KEY = "setting"
 LAST_SEED = 2**32 - 1  # JAX would take larger seeds modulo 2^32
+
+
+Whole: TypeAlias = SupportsIndex | SupportsFloat
+"""A whole number of Python, NumPy or JAX; functions that take one check it by `check_whole`."""
 
 
 class Setting(NamedTuple):
@@ -155,6 +171,8 @@ def _of_kind(name: str, kind: object, value: object) -> object:
             raise InputError(f"`{name}` must be a tuple, got {value!r:.60}")
         members = get_args(kind)
         return tuple(_of_kind(name, members[0] if len(members) == 2 else None, member) for member in value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
     expected, words = _KINDS[str if get_origin(kind) is Literal else kind]
     if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"`{name}` must be {words}, got {value!r:.60}")
@@ -207,10 +225,12 @@ def check_whole(name: str, value: object, least: int, largest: int, meaning: str
     Raises:
       InputError: it is of another type, not whole, or out of the range.
     """
-    shown = f"from {least} to {largest}{meaning}, got {value!r}"
+    shown = f"from {least} to {largest}{meaning}, got {value!r:.60}"
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    if isinstance(value, bool) or getattr(value, "ndim", None) or not isinstance(value, SupportsIndex):
         raise InputError(f"`{name}` must be a whole number {shown}")
     number = operator.index(value)
     if not least <= number <= largest:

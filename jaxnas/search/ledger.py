@@ -1,7 +1,7 @@
 """The bookkeeping of a search: every query is paid for once, reported and kept in order."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,10 +13,12 @@ from jaxnas.errors import InputError
 from jaxnas.objectives.call import to_objective
 from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.names import Direction
-from jaxnas.runtime.settings import check_whole
+from jaxnas.runtime.settings import Whole, check_whole
 from jaxnas.search.history import Phase, SurrogateInfo
 from jaxnas.search.result import Query, SearchResult, sign_of
 from jaxnas.table.missing import to_floats
+
+LAST_PRICE = 2**31 - 1  # prices are int32 in a compiled search
 
 
 class Choice(NamedTuple):
@@ -51,6 +53,7 @@ class Ledger:
         choices: The choice of each.
         spent: Queries' worth of the budget spent so far.
         best: The best query with a finite objective so far.
+        known: Objectives by architecture that were paid for before and are not evaluated again; of one fidelity.
     """
 
     objective: Callable[..., float]
@@ -64,6 +67,7 @@ class Ledger:
     choices: dict[int, Choice] = field(default_factory=dict)
     spent: int = 0
     best: Query | None = None
+    known: Mapping[int, float] = field(default_factory=dict)
 
     def query(self, item: int, choice: Choice) -> float:
         """Return the objective of an item, which is evaluated and paid for if this is its first query."""
@@ -85,11 +89,24 @@ class Ledger:
 
     def _evaluate(self, item: int, phase: Phase) -> Query:
         fidelity, arch = divmod(item, self.num_archs)
+        if arch in self.known:
+            objective, seconds = self.known[arch], np.nan
+        else:
+            objective, seconds = self._call(arch, fidelity)
+        return Query(len(self.paid) + 1, self.budget, phase.label, arch, objective, seconds, np.nan, fidelity)
+
+    def _call(self, arch: int, fidelity: int) -> tuple[float, float]:
+        """Return objective and seconds of an architecture; an exception names what is paid for already."""
         at = (arch, fidelity) if len(self.prices) > 1 else (arch,)
         began = time.perf_counter()
-        objective = to_objective(self.objective(*at))
-        seconds = time.perf_counter() - began if self.costs is None else float(self.costs(arch))
-        return Query(len(self.paid) + 1, self.budget, phase.label, arch, objective, seconds, np.nan, fidelity)
+        try:
+            objective = to_objective(self.objective(*at))
+            return objective, time.perf_counter() - began if self.costs is None else float(self.costs(arch))
+        except BaseException as error:
+            if self.paid and len(self.prices) == 1:
+                found = {query.arch: query.objective for query in self.paid.values()}
+                error.add_note(f"jaxnas: {len(found)} objectives are paid for; go on from them with known={found}")
+            raise
 
     def _merit(self, query: Query) -> tuple[int, float]:
         return query.fidelity, sign_of(self.direction) * query.objective
@@ -129,13 +146,32 @@ class Ledger:
         )
 
 
+def check_known(
+    known: Mapping[Whole, object] | None, num_archs: int, prices: Sequence[Whole] | None
+) -> dict[int, float]:
+    """Return known objectives with ints and floats of Python.
+
+    Raises:
+        InputError: There are several fidelities, an index is not one of the rows or comes twice, or a value is not one
+            number.
+    """
+    if not known:
+        return {}
+    if prices is not None and len(prices) > 1:
+        raise InputError("`known` is for an objective of one fidelity: leave it out, or leave `prices` out")
+    rows = [check_whole("known", row, 0, num_archs - 1, ", the rows of the score table") for row in known]
+    if len(set(rows)) < len(rows):
+        raise InputError(f"`known` must have each row once, got {', '.join(map(str, known))}")
+    return dict(zip(rows, map(to_objective, known.values()), strict=True))
+
+
 def open_ledger(
     num_archs: int,
     objective: ArrayLike | Callable[..., float],
-    budget: int | np.integer,
+    budget: Whole,
     costs: ArrayLike | Callable[[int], float] | None = None,
     on_event: Listener = ignore,
-    prices: Sequence[int] | None = None,
+    prices: Sequence[Whole] | None = None,
     direction: Direction = "maximize",
 ) -> Ledger:
     """Check the budget, the prices and the objective of a search, and return its empty ledger.
@@ -146,11 +182,9 @@ def open_ledger(
         InputError: The budget is outside 1 to A, the prices do not rise from 1, the objective or the costs do not have
             A entries, the objective has no finite value, or the direction is unknown.
     """
-    prices = tuple(prices or (1,))
+    prices = _check_prices(prices)
     sign_of(direction)
     budget = check_whole("budget", budget, 1, num_archs, ", the number of architectures")
-    if prices[0] != 1 or any(price != int(price) for price in prices) or list(prices) != sorted(set(prices)):
-        raise InputError(f"`prices` of the fidelities must be whole numbers that rise from 1, got {prices}")
     if callable(objective):
         evaluate = objective
     else:
@@ -163,6 +197,16 @@ def open_ledger(
     if costs is not None and not callable(costs):
         costs = _column("costs", costs, (num_archs,)).__getitem__
     return Ledger(evaluate, costs, num_archs, budget, prices, on_event, direction)
+
+
+def _check_prices(prices: Sequence[Whole] | None) -> tuple[int, ...]:
+    """Return the prices as ints; one of 1 by default."""
+    if prices is None or not len(prices):
+        return (1,)
+    found = tuple(check_whole("prices", price, 1, LAST_PRICE) for price in prices)
+    if found[0] != 1 or list(found) != sorted(set(found)):
+        raise InputError(f"`prices` of the fidelities must be whole numbers that rise from 1, got {found}")
+    return found
 
 
 def _column(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Float[np.ndarray, "A ..."]:

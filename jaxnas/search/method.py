@@ -1,16 +1,16 @@
 """The interface of search methods: three pure functions, and the calls that run them."""
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack
 
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from jaxnas.runtime.events import Listener
 from jaxnas.runtime.names import Direction
+from jaxnas.runtime.settings import Whole
 from jaxnas.search.history import History, Proposal
 from jaxnas.search.pool import Pool
 from jaxnas.search.result import SearchResult
@@ -26,7 +26,7 @@ class SearchOptions(TypedDict, total=False):
     on_event: Listener
     costs: ArrayLike | Callable[[int], float] | None
     archs: ArrayLike | None
-    prices: Sequence[int] | None
+    prices: Sequence[Whole] | None
     direction: Direction
 
 
@@ -62,10 +62,11 @@ class Method(Generic[StateT, ConfigT]):
         table: ArrayLike,
         objective: ArrayLike | Callable[..., float],
         *,
-        budget: int | np.integer,
-        seed: int | np.integer,
-        at_once: int = 1,
+        budget: Whole,
+        seed: Whole,
+        at_once: Whole = 1,
         affordable: Callable[[float], bool] | None = None,
+        known: Mapping[Whole, object] | None = None,
         on_query: Listener | None = None,
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
@@ -75,7 +76,15 @@ class Method(Generic[StateT, ConfigT]):
         if on_query is not None:
             options["on_event"] = _renamed(on_query)
         return run_search(
-            self, table, objective, budget=budget, seed=seed, at_once=at_once, affordable=affordable, **options
+            self,
+            table,
+            objective,
+            budget=budget,
+            seed=seed,
+            at_once=at_once,
+            affordable=affordable,
+            known=known,
+            **options,
         )
 
     def run_seeds(
@@ -83,8 +92,8 @@ class Method(Generic[StateT, ConfigT]):
         table: ArrayLike,
         objective: ArrayLike,
         *,
-        budget: int | np.integer,
-        seeds: Iterable[int],
+        budget: Whole,
+        seeds: Iterable[Whole],
         on_query: Listener | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[SearchResult]:

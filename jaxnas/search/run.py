@@ -5,7 +5,7 @@ in kind and number, and a batched LAPACK call can hang on CPUs (see `bo`). On a 
 called one by one, with the same result.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -21,13 +21,14 @@ from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.host import num_cores, one_blas_thread
 from jaxnas.runtime.names import Direction
 from jaxnas.runtime.session import in_float64, make_key
-from jaxnas.runtime.settings import check_seed
+from jaxnas.runtime.settings import LAST_SEED, Whole, check_seed, check_whole
 from jaxnas.search import loop
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
-from jaxnas.search.ledger import Choice, Ledger, open_ledger
+from jaxnas.search.ledger import Choice, Ledger, check_known, open_ledger
 from jaxnas.search.method import ConfigT, Method, StateT
 from jaxnas.search.pool import Pool
 from jaxnas.search.result import SearchResult, sign_of
+from jaxnas.spaces import equal_rows
 from jaxnas.table.missing import to_floats
 
 FORESEEABLE = (Phase.RANDOM, Phase.GREEDY)  # phases whose next query does not depend on the objective of the last one
@@ -62,16 +63,17 @@ def run_search(
     table: ArrayLike,
     objective: ArrayLike | Callable[..., float],
     *,
-    budget: int | np.integer,
-    seed: int | np.integer,
+    budget: Whole,
+    seed: Whole,
     config: ConfigT | None = None,
     on_event: Listener = ignore,
     costs: ArrayLike | Callable[[int], float] | None = None,
     archs: ArrayLike | None = None,
-    prices: Sequence[int] | None = None,
-    at_once: int = 1,
+    prices: Sequence[Whole] | None = None,
+    at_once: Whole = 1,
     affordable: Callable[[float], bool] | None = None,
     direction: Direction = "maximize",
+    known: Mapping[Whole, object] | None = None,
 ) -> SearchResult:
     """Run one search: pay for T distinct queries and select the best of them.
 
@@ -97,6 +99,9 @@ def run_search(
         affordable: Whether another query may begin, from the mean seconds of those before, for a function of the
             index; the first always may. None: all may.
         direction: Whether a large or a small objective is good.
+        known: Objectives by index that an earlier call paid for, for a function of one fidelity. They are taken where
+            the method asks for them, as queries of unknown cost: a search that an exception of the function ended
+            continues where it was.
 
     Returns:
         The search: exactly T distinct queries, or T queries' worth of them where prices differ; fewer if `affordable`
@@ -105,12 +110,14 @@ def run_search(
     Raises:
         InputError: Arguments do not fit each other, or every candidate failed.
     """
-    seed = check_seed(seed)
-    if at_once < 1 or (at_once > 1 and (method.multi_fidelity or not callable(objective))):
+    seed, at_once = check_seed(seed), check_whole("at_once", at_once, 1, LAST_SEED)
+    if at_once > 1 and (method.multi_fidelity or not callable(objective)):
         raise InputError(
             f"`at_once` must be 1, or more for a function of one fidelity, got {at_once}: give at_once=1 for an array"
         )
     if not callable(objective):
+        if known:
+            raise InputError("`known` is for an objective that is a function: leave it out for an array, which has all")
         (result,) = run_seeds(
             method,
             table,
@@ -128,10 +135,11 @@ def run_search(
     if costs is None and isinstance(objective, Objective):
         costs = objective.cost
     scores = check_table(table)
+    found = check_known(known, len(scores), prices)
     ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices, direction)
-    budget = ledger.budget
+    ledger.known, budget = found, ledger.budget
     search = SteppedSearch(method, make_pool(method, scores, archs, ledger.prices), budget, seed, config)
-    prepared: set[int] = set()
+    prepared: set[int] = {*found}
     sign = sign_of(direction)
     while ledger.spent < budget and (affordable is None or not ledger.paid or affordable(ledger.mean_cost)):
         left = budget - ledger.spent
@@ -139,7 +147,7 @@ def run_search(
         if isinstance(objective, Objective) and not (method.multi_fidelity or prepared.issuperset(_items(proposals))):
             foreseen = search.foresee(min(objective.together, left))
             coming = _items(proposals if len(proposals) >= len(foreseen) else foreseen)
-            objective.prepare(coming)
+            objective.prepare([item for item in coming if item not in found])
             prepared.update(coming)
         for proposal in proposals:
             search.record(proposal, sign * ledger.query(int(proposal.item), to_choice(proposal)))
@@ -151,13 +159,13 @@ def run_seeds(
     table: ArrayLike,
     objective: ArrayLike,
     *,
-    budget: int | np.integer,
-    seeds: Iterable[int],
+    budget: Whole,
+    seeds: Iterable[Whole],
     config: ConfigT | None = None,
     on_event: Listener = ignore,
     costs: ArrayLike | Callable[[int], float] | None = None,
     archs: ArrayLike | None = None,
-    prices: Sequence[int] | None = None,
+    prices: Sequence[Whole] | None = None,
     direction: Direction = "maximize",
 ) -> list[SearchResult]:
     """Run a search for each seed on an objective array: one compiled program, seeds side by side on threads.
@@ -181,12 +189,12 @@ def run_seeds(
     Raises:
         InputError: Arguments do not fit each other, or every candidate of a search failed.
     """
-    chosen, seeds = method.config if config is None else config, list(map(check_seed, seeds))
-    if not seeds:
+    chosen, numbers = method.config if config is None else config, list(map(check_seed, seeds))
+    if not numbers:
         return []
     scores = check_table(table)
     objective = to_floats("objective", objective)
-    ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices, direction) for _ in seeds]
+    ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices, direction) for _ in numbers]
     budget = ledgers[0].budget
     values = sign_of(direction) * objective.ravel(order="F")  # by item
     pool, values = make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
@@ -200,7 +208,7 @@ def run_seeds(
     results, threads = [], ThreadPoolExecutor(num_cores())
     try:
         with one_blas_thread():
-            for ledger, seed, (history, weights) in zip(ledgers, seeds, threads.map(run, seeds), strict=True):
+            for ledger, seed, (history, weights) in zip(ledgers, numbers, threads.map(run, numbers), strict=True):
                 _replay(history, ledger)
                 results.append(ledger.result(method.name, weights, seed, method_settings(chosen)))
     finally:  # after Ctrl-C too: wait neither for the program that runs nor for the seeds that have not begun
@@ -309,6 +317,8 @@ def make_pool(
     vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs)
     if vectors.ndim != 2 or len(vectors) != len(table):
         raise InputError(f"`archs` must have one vector for each of the {len(table)} rows, got shape {vectors.shape}")
+    if (rows := equal_rows(vectors)) and vectors.shape[1]:
+        raise InputError(f"`archs` must be distinct, got the same architecture in rows {rows[0]} and {rows[1]}")
     if vectors.dtype.kind not in "iu" or vectors.min(initial=0) < 0 or vectors.max(initial=0) > 127:
         shown = f"{vectors.min(initial=0)} to {vectors.max(initial=0)} in {vectors.dtype}"
         raise InputError(f"`archs` must hold whole numbers from 0 to 127, the options of each decision, got {shown}")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_bytes
-from jaxnas.runtime.settings import check_seed, check_whole
+from jaxnas.runtime.settings import Whole, check_seed, check_whole
 
 Unchecked: TypeAlias = np.ndarray | Array | Sequence[object] | int  # integers, which are checked
 
@@ -102,6 +102,13 @@ def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]
     return archs.astype(np.int8, copy=False)
 
 
+def equal_rows(archs: Int[np.ndarray, "A D"]) -> tuple[int, int] | None:
+    """Return the first row that repeats an earlier one, after that earlier row; None if all rows differ."""
+    _, first, inverse = np.unique(archs, axis=0, return_index=True, return_inverse=True)
+    repeated = np.flatnonzero(first[inverse] != np.arange(len(archs)))
+    return (int(first[inverse[repeated[0]]]), int(repeated[0])) if len(repeated) else None
+
+
 def to_index(space: SearchSpace, archs: Unchecked) -> Int64[np.ndarray, " A"]:
     """Return the index in 0..size - 1 of each architecture [A D], in the order of the benchmark where it has one.
 
@@ -175,7 +182,7 @@ def tidy(text: str) -> str:
     return plain.strip()
 
 
-def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndarray, "num D"]:
+def sample(space: SearchSpace, num: Whole, seed: Whole) -> Int8[np.ndarray, "num D"]:
     """Draw `num` distinct architectures [num D], uniformly and in random order; equal seeds give equal draws.
 
     Time and memory grow with `num`, not with the size of the space. Python's generator is used, because the streams of
@@ -184,8 +191,8 @@ def sample(space: SearchSpace, num: int, seed: int | np.integer) -> Int8[np.ndar
     Raises:
         InputError: `num` is not from 1 to the size of the space, or the seed is out of range.
     """
-    num = check_whole("num", num, 1, space.size, f", the architectures of space {space.name!r}")
-    return from_index(space, np.array(random.Random(check_seed(seed)).sample(range(space.size), num)))
+    count = check_whole("num", num, 1, space.size, f", the architectures of space {space.name!r}")
+    return from_index(space, np.array(random.Random(check_seed(seed)).sample(range(space.size), count)))
 
 
 def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray, " D"]) -> Int8[Array, " D"]:

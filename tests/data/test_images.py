@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import python2_pickle
 
+from jaxnas.data.batch import Batch, to_batch
 from jaxnas.data.catalogue import DATASETS
 from jaxnas.data.images import (
     ImageData,
@@ -362,7 +363,7 @@ def test_minibatch_depends_on_its_seed_alone():
 
 @pytest.mark.parametrize("size", [-1, 0, 1, 62])
 def test_minibatch_refuses_a_size_outside(size):
-    with pytest.raises(InputError, match=f"minibatch must be from 2 to 61, .*, got {size}"):
+    with pytest.raises(InputError, match=f"`size` must be from 2 to 61, the training images of toy, got {size}"):
         minibatch(toy([40, 20, 1]), size, seed=0)
 
 
@@ -398,3 +399,40 @@ def test_resize_keeps_what_is_linear():
     assert large.shape == (1, 16, 16, 1)
     np.testing.assert_allclose(np.diff(large[0, 1:-1, 0, 0]), 0.5, rtol=1e-5)
     np.testing.assert_array_equal(resize(ramp, 8), ramp)
+
+
+PIXELS = np.random.default_rng(0).random((10, 3, 8, 6), np.float32)
+CLASSES = np.arange(10) % 2
+
+
+@pytest.mark.parametrize("shape", [(10, 3, 8, 6), (10, 1, 28, 28), (10, 4, 5, 5), (10, 2, 64, 64)])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_images_that_look_channels_first_are_refused_with_the_transpose(shape, kind, tmp_path):
+    images = np.ones(shape, kind)
+    message = r"look like \[N, C, H, W\]: transpose them by images.transpose\(0, 2, 3, 1\)"
+    with pytest.raises(InputError, match=message):
+        from_arrays(images, CLASSES)
+    with pytest.raises(InputError, match=message):
+        from_arrays(images.transpose(0, 2, 3, 1), CLASSES, images, CLASSES)
+    for number, names in enumerate([("x", "y"), ("x_train", "y_train", "x_test", "y_test"), ("images", "labels")]):
+        path = tmp_path / f"{number}.npz"
+        np.savez(path, **{name: CLASSES if name[0] in "yl" or name.endswith("labels") else images for name in names})
+        with pytest.raises(InputError, match=message):
+            load_images(path)
+    with pytest.warns(UserWarning, match=message):
+        to_batch(Batch(images.astype(np.float32), CLASSES))
+    assert from_arrays(images.transpose(0, 2, 3, 1), CLASSES).train_images.shape[1:] == (*shape[2:], shape[1])
+
+
+def test_channels_first_moves_the_channels_or_keeps_few_rows():
+    moved = from_arrays(PIXELS, CLASSES, PIXELS, CLASSES, channels_first=True)
+    same = from_arrays(PIXELS.transpose(0, 2, 3, 1), CLASSES, PIXELS.transpose(0, 2, 3, 1), CLASSES)
+    np.testing.assert_array_equal(moved.train_images, same.train_images)
+    np.testing.assert_array_equal(moved.test_images, same.test_images)
+    assert from_arrays(PIXELS, CLASSES, channels_first=False).train_images.shape[1:] == (3, 8, 6)
+
+
+@pytest.mark.parametrize("shape", [(10, 8, 8, 1), (10, 4, 4, 3), (10, 1, 1, 30), (10, 3, 3, 8), (10, 5, 4, 3)])
+def test_images_and_features_of_usual_layout_are_taken(shape):
+    assert from_arrays(np.ones(shape), CLASSES).train_images.shape[1:] == shape[1:]
+    assert from_arrays(np.ones((10, 64)), CLASSES).train_images.shape[1:] == (1, 1, 64)

@@ -5,10 +5,13 @@ import pytest
 
 import jaxnas
 from jaxnas.errors import InputError
-from jaxnas.run.config import run_config
+from jaxnas.run.comparison import compare_methods
+from jaxnas.run.config import CompareConfig, run_config
 from jaxnas.run.search import given_scores, search_images
-from jaxnas.run.tables import guess_space, look_up, matching_scores
+from jaxnas.run.tables import guess_space, leave_out_unmeasured, look_up, matching_scores
 from jaxnas.runtime.events import Noted
+from jaxnas.store.scores import Scores
+from jaxnas.store.store import write_scores
 
 NB201 = [jaxnas.NASBENCH201.format(arch) for arch in jaxnas.sample(jaxnas.NASBENCH201, 3, seed=0)]
 
@@ -94,6 +97,76 @@ def test_a_table_by_name_takes_the_scores_of_its_images():
         matching_scores("nasbench201", "im120_val_12")
     other = run_config("nasbench201", table="nasbench201", column="c10_valid_val_12", data="cifar10")
     assert given_scores(other, None) is None  # images that the caller chose are scored
+
+
+def write_twice(folder, ending):
+    """Write scores of NASBENCH201 architectures, the second of which comes again in row 4."""
+    texts = [*NB201, NB201[1]]
+    path = folder / f"twice{ending}"
+    if ending == ".csv":
+        path.write_text("\n".join(["arch,up,acc", *(f"{text},{i},{i}" for i, text in enumerate(texts))]))
+    else:
+        archs = np.stack([jaxnas.NASBENCH201.parse(text) for text in texts])
+        write_scores(path, Scores(archs, np.arange(4.0)[:, None], ("up",), {"space": "nasbench201"}, {}))
+    return str(path)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    "flat", [dict(objective_command="echo {arch}"), dict(table="once.csv", column="acc")], ids=["own", "table"]
+)
+def test_an_architecture_that_comes_twice_in_scores_is_refused_and_named(files, ending, flat):
+    (files / "once.csv").write_text("\n".join(["arch,acc", *(f"{text},{i}" for i, text in enumerate(NB201))]))
+    config = run_config("nasbench201", budget=4, method="random", **flat)
+    with pytest.raises(InputError, match=rf"twice{ending}, rows 2 and 4: both are of architecture \|.*; keep one"):
+        search_images(config, files / "run", scores_path=write_twice(files, ending))
+    assert not (files / "run").exists()
+
+
+def test_an_architecture_that_comes_twice_in_a_table_or_a_comparison_is_refused(files):
+    twice = write_twice(files, ".csv")
+    with pytest.raises(InputError, match=r"the table has architecture \|.* more than once; keep one row"):
+        search_images(run_config("nasbench201", table=twice, column="acc", budget=2), files / "run")
+    with pytest.raises(InputError, match="rows 2 and 4"):
+        compare_methods("random", CompareConfig(table=twice, scores=twice, column="acc"), range(1), files / "run")
+    ids = files / "ids.csv"
+    ids.write_text("arch,up,acc\na,1,1\nb,2,2\na,3,3\n")
+    with pytest.raises(InputError, match="rows 1 and 3: both are of architecture 'a'"):
+        look_up("ids", str(ids), ("acc", ""), str(ids))
+
+
+@pytest.mark.parametrize("cell", ["", "NA", "nan", "None"])
+def test_a_row_without_a_value_is_left_out_and_a_failed_one_stays(files, cell):
+    values = ["7", cell, "inf"]
+    table, scores = files / "some.csv", files / "all.csv"
+    table.write_text("\n".join(["arch,acc", *(",".join(row) for row in zip(NB201, values, strict=True))]))
+    scores.write_text("\n".join(["arch,up", *(f"{text},{i}" for i, text in enumerate(NB201))]))
+    whole = jaxnas.load_table(table, jaxnas.NASBENCH201)
+    measured, notes = leave_out_unmeasured(whole, "acc")
+    assert [jaxnas.NASBENCH201.format(arch) for arch in measured.archs] == [NB201[0], NB201[2]]
+    assert notes == ("architectures left out: 1 without acc",)
+    assert leave_out_unmeasured(measured, "acc") == (measured, ())
+    found = look_up("nasbench201", str(table), ("acc", ""), str(scores))
+    np.testing.assert_array_equal(found.objective.values, [7, np.inf])
+    assert found.notes[1] == "architectures left out: 1 without acc"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [""])
+def test_an_architecture_without_a_value_is_not_drawn_and_a_failed_one_costs_a_query(files, cell):
+    values = ["7", cell, "inf"]
+    table = files / "some.csv"
+    table.write_text("\n".join(["arch,acc", *(",".join(row) for row in zip(NB201, values, strict=True))]))
+    notes = []
+    listen = lambda event: notes.append(event.message) if isinstance(event, Noted) else None  # noqa: E731
+    flat = dict(table=str(table), column="acc", method="random", proxies=("params",), channels=2, batch_size=4)
+    run = search_images(run_config("nasbench201", budget=2, **flat), files / "run", on_event=listen)
+    result = run.outcomes["random"].result
+    assert {row["arch"] for row in run.rows()} == {NB201[0], NB201[2]}
+    assert (run.selected, result.num_failed) == (NB201[0], 1)
+    assert "architectures left out: 1 without acc" in notes
+    with pytest.raises(InputError, match="`budget` must be from 1 to 2, the architectures of the pool"):
+        search_images(run_config("nasbench201", budget=3, **flat), files / "other")
 
 
 @pytest.mark.data

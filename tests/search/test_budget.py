@@ -20,10 +20,9 @@ SEEDS = st.integers(0, 2**31 - 1)
 
 @st.composite
 def archs(draw):
-    """Draw vectors that may repeat; the first has the last option, so that all pools have as many options."""
-    vectors = draw(arrays(np.int8, (A, D), elements=st.integers(0, OPTIONS - 1)))
-    vectors[0, 0] = OPTIONS - 1
-    return vectors
+    """Draw distinct vectors; the first has the last options, so that all pools have as many options."""
+    numbers = draw(st.lists(st.integers(0, OPTIONS**D - 2), min_size=A - 1, max_size=A - 1, unique=True))
+    return np.stack(np.unravel_index([OPTIONS**D - 1, *numbers], (OPTIONS,) * D), axis=1).astype(np.int8)
 
 
 def run(name, table, objective, **given):
