@@ -26,7 +26,8 @@ from jaxnas.runtime.events import StageStarted
 from jaxnas.spaces import NASBENCH201, enumerate_archs, to_index
 from jaxnas.store.folders import open_folder
 from jaxnas.store.parts import write_part
-from jaxnas.store.store import read_score_table, read_scores, score_to_store, write_scores
+from jaxnas.store.store import score_to_store
+from jaxnas.store.tables import read_score_table, read_scores, write_scores
 
 RESULTS = Path(__file__).parent / "results"
 

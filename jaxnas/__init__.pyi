@@ -54,10 +54,10 @@ from .spaces import sample as sample
 from .spaces import to_index as to_index
 from .store.scores import Scores as Scores
 from .store.shipped import load_scores as load_scores
-from .store.store import read_score_table as read_score_table
-from .store.store import read_scores as read_scores
 from .store.store import score_to_store as score_to_store
-from .store.store import write_scores as write_scores
+from .store.tables import read_score_table as read_score_table
+from .store.tables import read_scores as read_scores
+from .store.tables import write_scores as write_scores
 from .table.normalize import combine as combine
 from .table.normalize import normalize as normalize
 

@@ -15,7 +15,8 @@ from jaxnas.errors import InputError
 from jaxnas.networks import NASBench201Network
 from jaxnas.store.folders import open_folder
 from jaxnas.store.parts import write_part
-from jaxnas.store.store import read_score_table, score_to_store
+from jaxnas.store.store import score_to_store
+from jaxnas.store.tables import read_score_table
 
 PACKAGE = Path(jaxnas.__file__).parent
 RUNS_CODE = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

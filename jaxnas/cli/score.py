@@ -209,7 +209,8 @@ def _fill(job: ScoringJob, data_name: str, hardware: WorkerOptions, output: Scor
     from jaxnas.runtime.timing import Stopwatch
     from jaxnas.runtime.workers import open_workers
     from jaxnas.store.folders import file_in
-    from jaxnas.store.store import collect_scores, fill_store, read_score_table, write_score_table
+    from jaxnas.store.store import collect_scores, fill_store
+    from jaxnas.store.tables import read_score_table, write_score_table
 
     watch = Stopwatch()
     with (

@@ -24,7 +24,7 @@ from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SPACES, SearchSpace, equal_rows, get_space
 from jaxnas.store.scores import Scores
 from jaxnas.store.shipped import load_scores, shipped_scores
-from jaxnas.store.store import read_scores
+from jaxnas.store.tables import read_scores
 
 
 def load_standardized(

@@ -20,7 +20,7 @@ from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
 from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Environment
-from jaxnas.store.store import read_score_table, read_scores
+from jaxnas.store.tables import read_score_table, read_scores
 from jaxnas.table.normalize import TableReport
 
 

@@ -22,7 +22,7 @@ from jaxnas.runtime.records import Record
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store.scores import Environment, Scores
-from jaxnas.store.store import write_scores
+from jaxnas.store.tables import write_scores
 from jaxnas.table.evaluation import wilson_interval
 from jaxnas.table.normalize import TableReport
 

@@ -9,8 +9,8 @@ from .store import collect_scores as collect_scores
 from .store import fill_store as fill_store
 from .store import make_environment as make_environment
 from .store import make_provenance as make_provenance
-from .store import read_score_table as read_score_table
-from .store import read_scores as read_scores
 from .store import score_to_store as score_to_store
-from .store import write_score_table as write_score_table
-from .store import write_scores as write_scores
+from .tables import read_score_table as read_score_table
+from .tables import read_scores as read_scores
+from .tables import write_score_table as write_score_table
+from .tables import write_scores as write_scores

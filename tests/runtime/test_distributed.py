@@ -13,7 +13,7 @@ import pytest
 
 from jaxnas.errors import InputError
 from jaxnas.runtime import distributed
-from jaxnas.store.store import read_scores
+from jaxnas.store.tables import read_scores
 
 SMALL = ("--sample", "30", "--channels", "2", "--proxies", "grad_norm,synflow")
 

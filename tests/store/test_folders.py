@@ -23,7 +23,7 @@ from jaxnas.errors import InputError
 from jaxnas.runtime.places import without_secrets
 from jaxnas.store.folders import LocalFolder, RemoteFolder, file_in, open_folder
 from jaxnas.store.parts import open_parts, read_parts
-from jaxnas.store.store import read_score_table, read_scores, write_score_table
+from jaxnas.store.tables import read_score_table, read_scores, write_score_table
 from tests.integration import require
 from tests.store.test_store import NASBENCH201, calls_of, same, sample, score
 

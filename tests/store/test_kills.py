@@ -19,7 +19,8 @@ from jaxnas.runtime.events import PartDamaged
 from jaxnas.spaces import NASBENCH201, sample, to_index
 from jaxnas.store.folders import open_folder
 from jaxnas.store.parts import merge_environments, read_parts, with_header, write_part
-from jaxnas.store.store import fill_store, read_score_table
+from jaxnas.store.store import fill_store
+from jaxnas.store.tables import read_score_table
 from tests.store.test_store import BATCH, NETWORK
 
 ARCHS = sample(NASBENCH201, 9, seed=0)

@@ -23,16 +23,8 @@ from jaxnas.scoring.engine import ScoringConfig
 from jaxnas.spaces import NASBENCH201, enumerate_archs, sample
 from jaxnas.store.folders import STALE, open_folder
 from jaxnas.store.parts import open_parts
-from jaxnas.store.store import (
-    Scores,
-    make_environment,
-    make_provenance,
-    read_score_table,
-    read_scores,
-    score_to_store,
-    write_score_table,
-    write_scores,
-)
+from jaxnas.store.store import Scores, make_environment, make_provenance, score_to_store
+from jaxnas.store.tables import read_score_table, read_scores, write_score_table, write_scores
 
 NETWORK = NASBench201Network(num_classes=4, channels=2, cells_per_stage=1)
 BATCH = Batch(jnp.linspace(-1, 1, 8 * 8 * 8).reshape(8, 8, 8, 1), jnp.arange(8) % 4)

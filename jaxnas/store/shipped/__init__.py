@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxnas.errors import InputError
 from jaxnas.store.scores import Scores
-from jaxnas.store.store import read_scores
+from jaxnas.store.tables import read_scores
 
 _FOLDER = Path(__file__).parent
 
