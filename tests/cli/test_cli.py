@@ -389,7 +389,11 @@ def test_data_lists_every_set(run):
         (["search", "--scores", "cifar10", "--pool", "9"], "--pool has no effect where scores are given (cifar10)"),
         (["search", "--column", "val"], "--column has no effect where candidates are trained: give --table"),
         (["search", "--scores", "none.parquet"], "no score file none.parquet"),
-        (["search", "--proxies", "grasp", "--pool", "1", "--budget", "1"], "no proxy can rank the 1 architectures"),
+        pytest.param(
+            ["search", "--proxies", "grasp", "--pool", "1", "--budget", "1"],
+            "no proxy can rank the 1 architectures",
+            marks=pytest.mark.slow,  # scores it first
+        ),
         ([*COMPARE, "--methods", "robot,reaa"], "unknown method 'reaa': did you mean 'rea'?"),
         ([*COMPARE, "--methods", ""], "`--methods` must not be empty, got ''"),
         ([*COMPARE, "--budget", "31"], "`budget` must be from 1 to 30, the number of architectures, got 31"),

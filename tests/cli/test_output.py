@@ -59,10 +59,10 @@ def may_be_long(line):
     return line.lstrip().startswith(("|", "address: ", "place: "))
 
 
-SLOW = (pytest.param(SEARCH, marks=pytest.mark.slow), pytest.param(TRAIN, marks=pytest.mark.slow))
+SLOW = [pytest.param(args, marks=pytest.mark.slow) for args in (SEARCH, TRAIN, ["score", "--sample", "3", *SMALL])]
 
 
-@pytest.mark.parametrize("args", [*SLOW, COMPARE, ["proxies"], ["data"], ["score", "--sample", "3", *SMALL]])
+@pytest.mark.parametrize("args", [*SLOW, COMPARE, ["proxies"], ["data"]])
 def test_80_columns_are_enough(run, args):
     code, out, err = run(*args)
     assert code == 0
@@ -78,6 +78,7 @@ def events(out):
     return [event for event in found if event.get("event") != "note"]
 
 
+@pytest.mark.slow
 def test_json_of_a_search(run, folder):
     code, out, _ = run(*SEARCH[:-1], "json", "--json")
     assert code == 0
@@ -94,6 +95,7 @@ def test_json_of_a_search(run, folder):
     assert last["result"]["command"] == shlex.join(["jaxnas", *SEARCH[:-1], "json", "--json"])
 
 
+@pytest.mark.slow
 def test_json_of_the_others(run, folder):
     code, out, _ = run(*COMPARE[:-1], "d", "--json")
     first, *_, last = events(out)

@@ -61,9 +61,8 @@ def flow_program(network, names, pixels, dtype):
     return run
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "nasbench201")) for name in NETWORKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_float32_is_enough(name):
     """Also with tensors 2^10 times as large, where the flow leaves the range of float32."""
     network, pixels = NETWORKS[name]

@@ -93,6 +93,7 @@ def test_every_detailed_architecture_is_among_those_compared(golden_folder):
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.slow
 def test_all_architectures_in_float32(golden_folder, score_float32, smallest_activation, name):
     """Within FLOAT32, three times what float32 moves in the public code, or 1 % where a ReLU's sign is rounding.
 

@@ -52,7 +52,7 @@ def check(folder, name, ids, proxies=COLUMNS):
                 assert id in DEGENERATE
 
 
-@pytest.mark.parametrize("name", ["small/w0", "small/w1"])
+@pytest.mark.parametrize("name", [pytest.param("small/w0", marks=pytest.mark.slow), "small/w1"])
 def test_all_architectures(golden_folder, name):
     ids = golden.load_values(golden_folder)[name]
     assert len(ids) == 26
@@ -89,6 +89,7 @@ def given_noise(folder):
     return Given
 
 
+@pytest.mark.slow
 def test_zen(golden_folder):
     score = golden.compile_proxies(
         golden.NETWORKS["small"], np.float64, {"zen": PROXIES["zen"]}, given_noise(golden_folder)

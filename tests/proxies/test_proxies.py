@@ -23,7 +23,8 @@ def assert_equal(scores, expected, rtol=1e-9, names=ROBOT_PROXIES):
         np.testing.assert_allclose(scores[name], expected[name], rtol=rtol, err_msg=name)
 
 
-@pytest.mark.parametrize("arch", [MIXED, pytest.param(TWO_PATHS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [MIXED, TWO_PATHS])
 def test_equal_to_second_definitions(score, params, batch, arch):
     with jax.enable_x64(True):
         expected = oracles.proxies(params, arch, batch)

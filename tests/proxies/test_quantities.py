@@ -91,6 +91,7 @@ def test_curvature_is_the_whole_hessian_between_weights_and_gradient(case, ours)
     np.testing.assert_allclose(ours["curvature"], flat @ hessian @ gradient, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_float32_leaves_out_of_the_curvature_what_is_of_the_order_of_epsilon(case, monkeypatch):
     """The stem is normalised: L depends on its scale only through epsilon, which is visible only in float64."""
 

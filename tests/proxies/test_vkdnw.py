@@ -72,7 +72,9 @@ def case(params, batch):
         return q, np.asarray(jax.jit(logits)(nested)), jacobian
 
 
-@pytest.mark.parametrize("most", [128, 20], ids=["all tensors", "the first twenty"])
+@pytest.mark.parametrize(
+    "most", [pytest.param(128, marks=pytest.mark.slow), 20], ids=["all tensors", "the first twenty"]
+)
 def test_equal_to_the_whole_jacobian(case, monkeypatch, most):
     q, logits, jacobian = case
     monkeypatch.setattr(ntk, "_MOST_TENSORS", most)
@@ -89,6 +91,7 @@ def test_root_of_many_classes_has_the_right_expectation():
         np.testing.assert_allclose(root.T @ root, np.diag(shares) - np.outer(shares, shares), atol=1e-15)
 
 
+@pytest.mark.slow
 def test_many_classes_are_estimated_without_bias(case, monkeypatch):
     """With a bound of 4 classes ten are many: the mean of 40 estimates of J'(diag p - pp')J is nearly exact."""
     q, logits, jacobian = case

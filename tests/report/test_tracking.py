@@ -60,6 +60,7 @@ def followed(tmp_path_factory):
     return folder, runs, told
 
 
+@pytest.mark.slow
 def test_both_trackers_log_every_query(followed):
     folder, (run, again), told = followed
     assert again.selected == run.selected

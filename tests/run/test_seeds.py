@@ -34,6 +34,7 @@ def searched(tmp_path_factory):
     return search_seeds(CONFIG, 2, folder, on_event=events.append), folder, events
 
 
+@pytest.mark.slow
 def test_no_architecture_is_trained_twice(searched):
     runs, folder, events = searched
     header, *lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
@@ -51,6 +52,7 @@ def test_no_architecture_is_trained_twice(searched):
     ]
 
 
+@pytest.mark.slow
 def test_seeds_draw_other_pools_and_accuracies_of_an_architecture_agree(searched):
     runs, *_ = searched
     assert [run.config.seed for run in runs] == [4, 5]
@@ -62,6 +64,7 @@ def test_seeds_draw_other_pools_and_accuracies_of_an_architecture_agree(searched
             assert accuracy.setdefault(row["arch"], row["objective"]) == row["objective"]
 
 
+@pytest.mark.slow
 def test_every_method_has_every_seed_and_a_paired_test(searched):
     runs, folder, _ = searched
     rows = method_rows(group_methods(runs))
@@ -70,6 +73,7 @@ def test_every_method_has_every_seed_and_a_paired_test(searched):
     assert load_run(folder / "seed5").config == runs[1].config
 
 
+@pytest.mark.slow
 def test_the_same_call_queries_the_record_alone(searched):
     runs, folder, _ = searched
     before = (folder / "training.jsonl").read_bytes()

@@ -58,7 +58,8 @@ def check_same_table(path, expected):
         np.testing.assert_array_equal(table[name].to_numpy(), expected[name].to_numpy())
 
 
-@pytest.mark.parametrize("num", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [2, 4])
 def test_a_job_writes_the_table_of_one_process(tmp_path, single, num):
     told = finish(start((*SMALL, "--out", "scores"), tmp_path, num, free_port()))
     assert [code for code, _, _ in told] == [0] * num, told

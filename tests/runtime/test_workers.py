@@ -124,6 +124,7 @@ def test_all_sockets_are_bound_to_the_loopback_interface(workers):
     assert not {address: command for address, command in found.items() if address not in loopback}
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_this_process(workers, digits, tmp_path):
     batch, names = make_batch(digits, 8, 0), ("snip", "synflow")
     given = (NASBENCH201, NETWORK, np.concatenate([ARCHS, ARCHS[:2]]), batch, names)
@@ -234,11 +235,16 @@ def test_the_command_survives_the_death_of_a_worker(tmp_path):
         (["--engine", "rey"], "unknown engine 'rey': did you mean 'ray'?"),
         (["--workers", "2"], "for --engine ray: leave them out"),
         (["--engine", "ray", "--process-id", "0"], "starts its processes by itself; leave --coordinator"),
-        (
+        pytest.param(
             ["--engine", "ray", "--address", "nowhere"],
             "no Ray cluster could be used at nowhere (give HOST:PORT, or auto)",
+            marks=pytest.mark.slow,
         ),
-        (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster could be used at 127.0.0.1:1"),
+        pytest.param(
+            ["--engine", "ray", "--address", "127.0.0.1:1"],
+            "no Ray cluster could be used at 127.0.0.1:1",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_errors_of_the_command(args, message, tmp_path):

@@ -42,7 +42,8 @@ def scores(batch, archs):
     )
 
 
-@pytest.mark.parametrize("proxies", [OTHERS, pytest.param(DEFAULT_PROXIES, marks=pytest.mark.slow)], ids=["few", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("proxies", [OTHERS, DEFAULT_PROXIES], ids=["few", "all"])
 def test_scores_are_those_of_the_proxies_called_one_by_one(proxies, scores, batch, archs):
     params = init_variables(NETWORK, (8, 8, 1), 6, seed=3)["params"]
 
@@ -81,7 +82,8 @@ def test_scores_do_not_depend_on_chunk_size(chunk_size, batch, archs):
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
 
 
-@pytest.mark.parametrize("init", [pytest.param("shared", marks=pytest.mark.slow), "independent"])
+@pytest.mark.slow
+@pytest.mark.parametrize("init", ["shared", "independent"])
 def test_scores_do_not_depend_on_order_or_company_and_come_from_the_seed(init, batch, archs):
     def score(archs, seed=1):
         return score_archs(NETWORK, archs, batch, ("snip",), ScoringConfig(seed=seed, init=init))
@@ -115,6 +117,7 @@ def test_spaces_without_an_architecture_of_zeros_take_params_for_each():
     assert np.isfinite(norms).all()
 
 
+@pytest.mark.slow
 def test_one_of_each_class_is_scored_and_the_others_take_its_score(batch):
     """A dead edge, and a chain of skips with a convolution in any position, are the same network."""
     texts = [

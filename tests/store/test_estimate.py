@@ -40,6 +40,7 @@ def test_the_whole_space_on_many_devices(tmp_path):
     assert (again.seconds, again.parts, again.throughput, again.throughput_from) == (None, None, None, "unknown")
 
 
+@pytest.mark.slow
 def test_what_a_store_knows_and_how_fast_it_was(tmp_path):
     archs = sample(NASBENCH201, 30, seed=0)
     given = (NASBENCH201, NETWORK, archs[:20], BATCH, NAMES)

@@ -216,6 +216,7 @@ def test_a_damaged_part_is_named_set_aside_and_scored_again(tmp_path, every_chun
     assert calls_of(tmp_path / "s") == ([(12, 12)], [])
 
 
+@pytest.mark.slow
 def test_parts_of_other_origin_are_set_aside(tmp_path, special):
     score(tmp_path / "s")
     score(tmp_path / "other", config=ScoringConfig(seed=1))
@@ -357,6 +358,7 @@ def test_killed_again_and_again_it_ends_with_the_same_table(tmp_path, num_kills,
     check_against_calm_run(tmp_path / "killed", tmp_path / "calm", num)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_store(tmp_path):
     processes = [start_child(tmp_path / "shared", 0.0, 300, step) for step in (1, -1)]
     for process in processes:

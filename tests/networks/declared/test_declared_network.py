@@ -188,6 +188,7 @@ def test_contract():
     check_network(NETWORK, NETWORK.space, np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_search_of_rows_from_end_to_end(tmp_path):
     """What an architecture does not have stays 0 in training; a second call goes on with nothing left to do."""
     rng = np.random.default_rng(0)
