@@ -10,7 +10,7 @@ from jaxnas.runtime.settings import settings_of
 from jaxnas.scoring.config import ScoringConfig
 
 _SCORING = ("pool", "batch_size", *(one.name for one in fields(ScoringConfig) if one.name != "seed"))
-_TRAINING = ("epochs", "time", "confirm", "together", "at_once")
+_TRAINING = ("epochs", "folds", "time", "confirm", "together", "at_once")
 _IMAGES = ("data", "pixels", *(one.name for one in fields(NetworkConfig)))
 _OWN = ("on_failure", "query_time")
 _TABLE = ("column", "test_column", "minimize", "latency_column")

@@ -68,7 +68,7 @@ class SeedsOptions:
         EvaluationConfig,
         NetworkConfig,
         ScoringConfig,
-        only(TrainingConfig, "epochs"),
+        only(TrainingConfig, "epochs", "folds"),
         only(RunConfig, "seed"),
     ),
     series=SeedsOptions,

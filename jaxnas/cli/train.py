@@ -14,7 +14,9 @@ from jaxnas.run.config import RunConfig, TrainConfig
 from jaxnas.run.sections import NetworkConfig
 from jaxnas.runtime.bars import warn
 from jaxnas.runtime.names import SpaceName, names
-from jaxnas.runtime.settings import REQUIRED, setting
+from jaxnas.runtime.settings import REQUIRED, setting, settings_of
+
+_HYPERPARAMETERS = tuple(name for name in settings_of(TrainingConfig) if name != "folds")  # all images train
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class ArchOptions:
     chosen=ArchOptions,
     images=(only(TrainConfig, "data"),),
     network=(NetworkConfig,),
-    training=(TrainingConfig, only(RunConfig, "seed")),
+    training=(only(TrainingConfig, *_HYPERPARAMETERS), only(RunConfig, "seed")),
     data=DataOptions,
     output=OutputOptions,
 )

@@ -169,6 +169,27 @@ def split_validation(
     return rest, data.train_images[chosen], data.train_labels[chosen]
 
 
+def stratified_folds(labels: Int32[np.ndarray, " N"], folds: int, seed: int) -> Int[np.ndarray, " N"]:
+    """Draw the fold of each image, 0 to `folds` - 1.
+
+    The counts of a class in the folds differ by at most 1, and so do the sizes of the folds.
+
+    Raises:
+      InputError: there are fewer than two folds or fewer images than folds, or a class has a single image, without
+        which a network would be trained.
+    """
+    if not 2 <= folds <= len(labels):
+        raise InputError(f"the number of folds must be from 2 to {len(labels)}, the training images, got {folds}")
+    counts = np.bincount(labels)
+    if (counts == 1).any():
+        raise InputError(f"class {(counts == 1).argmax()} has 1 training image, but folds need 2 of each")
+    order = np.random.default_rng(check_seed(seed)).permutation(len(labels))
+    dealt = order[np.argsort(labels[order], kind="stable")]  # by class, each in the order of the draw
+    fold = np.empty(len(labels), np.intp)
+    fold[dealt] = np.arange(len(labels)) % folds
+    return fold
+
+
 def minibatch(
     data: ImageData, size: Whole, seed: Whole
 ) -> tuple[Float32[np.ndarray, "size H W C"], Int32[np.ndarray, " size"]]:

@@ -16,21 +16,24 @@ from jaxnas.runtime.session import fixed_settings
 from jaxnas.spaces import SearchSpace
 
 
-def check_fit(network: SearchNetwork, data: ImageData, config: TrainingConfig, num_decisions: int) -> None:
+def check_fit(
+    network: SearchNetwork, data: ImageData, config: TrainingConfig, num_decisions: int, num_images: int
+) -> None:
     """Check that images, classes and batch size fit the network.
 
     Args:
       network: the network.
-      data: image set without the validation images.
+      data: image set.
       config: hyperparameters.
       num_decisions: number of decisions of an architecture, D.
+      num_images: images that a training uses.
 
     Raises:
       InputError: one of them does not fit.
     """
-    if config.batch_size > len(data.train_labels):
+    if config.batch_size > num_images:
         raise InputError(
-            f"training `batch_size` must be from 2 to {len(data.train_labels)}, the images of {data.name} to train on, "
+            f"training `batch_size` must be from 2 to {num_images}, the images of {data.name} to train on, "
             f"got {config.batch_size}"
         )
     if config.drop_path and not network.drops_paths:
@@ -56,7 +59,10 @@ def check_fit(network: SearchNetwork, data: ImageData, config: TrainingConfig, n
 def describe_training(
     space: SearchSpace, network: SearchNetwork, data: ImageData, config: TrainingConfig
 ) -> dict[str, object]:
-    """Return all settings that a result depends on except the architecture, as plain JSON values."""
+    """Return all settings that a result depends on except the architecture, as plain JSON values.
+
+    One fold is left out, as earlier versions had no other.
+    """
     description = {
         "jaxnas": version("jaxnas"),
         "space": space.name,
@@ -64,5 +70,7 @@ def describe_training(
         "data": fingerprint(data.train_images, data.train_labels),
         **dataclasses.asdict(config),
     }
+    if config.folds <= 1:
+        del description["folds"]
     as_read_back: dict[str, object] = json.loads(json.dumps(description, default=repr))
     return as_read_back

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jaxnas.errors import InputError
 from jaxnas.runtime.settings import check_kinds, check_seed, setting
 
+_FOLDS = "fitted to the data: 3 for few images, else 1"
 _EPOCHS = "fitted to the data; as published with `train` and --preset paper"
 
 
@@ -31,6 +32,8 @@ class TrainingConfig:
       auxiliary_weight: factor of the loss of the second head, for networks that have one.
       validation_fraction: share of the training images of each class that is used for validation; 0 fits it to the
         data.
+      folds: trainings of a candidate, each validated by another of so many equal parts of the images; 1 is one training
+        and one validation set. 0 fits it to the data.
       seed: seed of the initial parameters, the order of images and everything else drawn at random.
     """
 
@@ -57,6 +60,9 @@ class TrainingConfig:
         0.0, "Weight of the loss of the second head.", "Budget", shown="of the recipe; of darts 0.4"
     )
     validation_fraction: float = 0.0
+    folds: int = setting(
+        0, "Trainings of a candidate, each validated by another part of the images.", "Budget", shown=_FOLDS
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,6 +74,7 @@ class TrainingConfig:
                 self.batch_size == 0 or self.batch_size >= 2,
                 "at least 2, which batch normalisation needs, or 0 to fit it to the data",
             ),
+            "folds": (self.folds >= 0, "at least 1, or 0 to fit them to the data"),
             "validation_fraction": (0 <= self.validation_fraction < 1, "between 0 and 1, or 0 to fit it to the data"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
             "final_learning_rate": (0 <= self.final_learning_rate <= self.learning_rate, "from 0 to learning_rate"),
@@ -83,4 +90,9 @@ class TrainingConfig:
         for name, (fits, rule) in rules.items():
             if not fits:
                 raise InputError(f"training `{name}` must be {rule}, got {getattr(self, name)}")
+        if self.folds > 1 and self.validation_fraction not in (0, 1 / self.folds):
+            raise InputError(
+                f"training `validation_fraction` must be left out with `folds` = {self.folds}, of which each is the "
+                f"validation set once, got {self.validation_fraction}"
+            )
         check_seed(self.seed, "training seed")

@@ -79,12 +79,26 @@ def init_state(
     return TrainState(params, batch_stats, make_optimizer(config, 1).init(params), jnp.zeros(()), jnp.zeros(()))
 
 
+class Candidate(NamedTuple):
+    """One training: a candidate, or one of its folds.
+
+    Attributes:
+      state: its state.
+      arch: its architecture.
+      images: the images that it trains on, of which the order of an epoch names the places; None for all of the data.
+    """
+
+    state: TrainState
+    arch: Int8[AnyArray, " D"]
+    images: Int32[AnyArray, " I"] | None = None
+
+
 class Stretch(NamedTuple):
     """A range of steps of an epoch, the same for all candidates that are trained together.
 
     Attributes:
-      data: training images.
-      order: images of each minibatch of the epoch.
+      data: images.
+      order: places of the images of each minibatch of the epoch, among the images that a candidate trains on.
       epoch: number of the epoch, from 0.
       start: first step.
       stop: step after the last.
@@ -101,29 +115,27 @@ class Stretch(NamedTuple):
 
 @lru_cache(maxsize=8)
 def make_trainer(network: SearchNetwork, config: TrainingConfig, num_devices: int, vmapped: bool) -> jax.stages.Wrapped:
-    """Compile (counts [devices], (states [G], archs [G D]), stretch) -> states [G] after it.
+    """Compile (counts [devices], candidates [G], stretch) -> states [G] after it.
 
     G candidates come in equal shares on each device, of which the first `count` matter. A device trains them one after
     another, or `vmapped`: then each computes every op and keeps one. `stretch` has the key, not `config`.
     """
 
-    def train(candidate: tuple[TrainState, Int8[Array, " D"]], stretch: Stretch) -> TrainState:
-        return _train(network, config, *candidate, stretch)
+    def train(candidate: Candidate, stretch: Stretch) -> TrainState:
+        return _train(network, config, candidate, stretch)
 
     mesh = Mesh(np.array(jax.local_devices()[:num_devices]), "candidates")
     return map_on_devices(train, mesh, vmapped=vmapped)
 
 
-def _train(
-    network: SearchNetwork, config: TrainingConfig, state: TrainState, arch: Int8[Array, " D"], stretch: Stretch
-) -> TrainState:
+def _train(network: SearchNetwork, config: TrainingConfig, candidate: Candidate, stretch: Stretch) -> TrainState:
     """Return the state of one candidate after the steps of a stretch."""
-    data, order, epoch = stretch.data, stretch.order, stretch.epoch
+    (state, arch, own), (data, order, epoch) = candidate, stretch[:3]
     optimizer = make_optimizer(config, config.epochs * len(order))
     keys = jax.random.split(jax.random.fold_in(stretch.key, epoch), len(order))
 
     def step(number: Array, state: TrainState) -> TrainState:
-        chosen, key = order[number], keys[number]
+        chosen, key = order[number] if own is None else own[order[number]], keys[number]
         images, labels = augment(config, key, data.images[chosen]), data.labels[chosen]
         drop_path = config.drop_path * epoch / config.epochs if config.drop_path else None
         loss = partial(_loss, network, config, arch, Labelled(images, labels), state.batch_stats, drop_path, key)

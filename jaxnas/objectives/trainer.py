@@ -17,6 +17,7 @@ from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.sgd import (
+    Candidate,
     Labelled,
     Stretch,
     TrainState,
@@ -59,8 +60,9 @@ class Trainer:
     Args:
       network: the network, see `TrainingObjective`.
       config: hyperparameters, without a 0 that `jaxnas.objectives.fit` would replace.
-      data: training images.
+      data: images, all of them to train on, or those that `fit` chooses from.
       num_decisions: number of decisions of an architecture, D.
+      num_images: images that a candidate trains on, I, where `fit` chooses them; None for all.
       together: candidates that are trained at once.
       num_devices: devices that train; by default all of this process, at most one for each candidate.
       vmapped: whether a device trains its share under `vmap` instead of one after another; by default on accelerators.
@@ -73,6 +75,7 @@ class Trainer:
         data: Labelled,
         num_decisions: int,
         *,
+        num_images: int | None = None,
         together: int = 1,
         num_devices: int | None = None,
         vmapped: bool | None = None,
@@ -85,6 +88,7 @@ class Trainer:
         mesh = Mesh(np.array(jax.local_devices()[: self.num_devices]), "candidates")
         self._split, whole = (NamedSharding(mesh, spec) for spec in (SPLIT, WHOLE))
         self.data = jax.device_put(data, whole)
+        self._chooses, self._num_images = num_images is not None, num_images or len(data.labels)
         self._key = jax.device_put(make_key(config.seed), whole)
         self.compile_seconds = 0.0
         self._stride = 1  # steps of the next stretch
@@ -100,6 +104,7 @@ class Trainer:
         on_event: Listener = ignore,
         checkpoints: Checkpoints | None = None,
         made_with: Mapping[str, object] | None = None,
+        images: Int32[np.ndarray, "n I"] | None = None,
     ) -> Fitted:
         """Train n candidates, from the last checkpoint if there is one.
 
@@ -110,29 +115,35 @@ class Trainer:
           on_event: receives a `TrainingProgress` every few seconds and after each epoch.
           checkpoints: checkpoints of the state; None for no checkpoints.
           made_with: settings that the training depends on, as plain JSON values.
+          images: the images that each candidate trains on; None with a trainer on all.
 
         Raises:
           InputError: the checkpoint is damaged, or made with other settings than `made_with`.
         """
         with fixed_settings(float64=False):
-            fitted: Fitted = self._fit(np.asarray(archs, np.int8), on_event, checkpoints, dict(made_with or {}))
+            archs = np.asarray(archs, np.int8)
+            fitted: Fitted = self._fit(archs, images, on_event, checkpoints, dict(made_with or {}))
             return fitted
 
-    def accuracy(self, state: TrainState, arch: Int8[np.ndarray, " D"], data: Sequence[Labelled]) -> float:
+    def accuracy(
+        self, states: Sequence[TrainState], arch: Int8[np.ndarray, " D"], data: Sequence[Sequence[Labelled]]
+    ) -> float:
         """Return the percentage of images classified correctly with running statistics, NaN if a logit is not finite.
 
         Args:
-          state: the trained state of one candidate.
+          states: the trained states of one candidate, one for each fold.
           arch: the architecture of the candidate.
-          data: chunks of images, see `chunks`.
+          data: for each state the chunks of images that it classifies, see `chunks`.
         """
+        pairs = [(state, chunk) for state, part in zip(states, data, strict=True) for chunk in part]
         with fixed_settings(float64=False):
-            hits = sum(float(self._count(state, arch, chunk)) for chunk in data)
-        return 100 * hits / sum(int((chunk.labels >= 0).sum()) for chunk in data)
+            hits = sum(float(self._count(state, arch, chunk)) for state, chunk in pairs)
+        return 100 * hits / sum(int((chunk.labels >= 0).sum()) for _, chunk in pairs)
 
     def _fit(
         self,
         archs: Int8[np.ndarray, "n D"],
+        images: Int32[np.ndarray, "n I"] | None,
         on_event: Listener,
         checkpoints: Checkpoints | None,
         made_with: Mapping[str, object],
@@ -140,16 +151,19 @@ class Trainer:
         first, program = self._programs
         lanes = np.array([i % self.num_devices * self.share + i // self.num_devices for i in range(len(archs))])
         counts = np.bincount(lanes // self.share, minlength=self.num_devices).astype(np.int32)
-        padded = np.zeros((self.together, archs.shape[1]), np.int8)
+        padded, chosen = self._lanes()
         padded[lanes] = archs
+        if chosen is not None:
+            chosen[lanes] = images
         states, course, kept = self._fit_params(first, padded), Course(), time.monotonic()
         if checkpoints and (restored := checkpoints.restore(_take(states, lanes), made_with)):
             states, course = self._put(states, lanes, restored[0]), Course(**restored[1])
         while course.epoch < self.config.epochs and course.alive:
-            began, order = time.perf_counter(), epoch_order(self.config, len(self.data.labels), course.epoch)
+            began, order = time.perf_counter(), epoch_order(self.config, self._num_images, course.epoch)
             stop = min(len(order), course.step + self._stride)
             when = np.int32(course.epoch), np.int32(course.step), np.int32(stop)
-            states = program(counts, (states, padded), Stretch(self.data, order, *when, self._key))
+            candidates = Candidate(states, padded, chosen)
+            states = program(counts, candidates, Stretch(self.data, order, *when, self._key))
             sums = np.asarray(states.loss)[lanes], np.asarray(states.hits)[lanes]
             pace = (time.perf_counter() - began) / (stop - course.step)
             self._stride = max(1, int(STRETCH / pace))
@@ -165,6 +179,11 @@ class Trainer:
         stacked = _take(states, lanes)
         separate = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(lanes))]
         return Fitted(separate, np.array(course.loss), np.array(course.accuracy), course.seconds)
+
+    def _lanes(self) -> tuple[Int8[np.ndarray, "G D"], Int32[np.ndarray, "G I"] | None]:
+        """Return architectures and images of all lanes, zeros."""
+        images = np.zeros((self.together, self._num_images), np.int32) if self._chooses else None
+        return np.zeros((self.together, self.num_decisions), np.int8), images
 
     def _put(self, states: TrainState, lanes: Int[np.ndarray, " n"], restored: TrainState) -> TrainState:
         """Return the states with the restored ones in the lanes of their candidates."""
@@ -194,10 +213,10 @@ class Trainer:
         states = jax.device_put(states, self._split)
         any_seed = dataclasses.replace(self.config, seed=0)  # one program for all
         trainer = make_trainer(self.network, any_seed, self.num_devices, self.vmapped)
-        order = epoch_order(self.config, len(self.data.labels), 0)
-        archs, counts = np.zeros((self.together, len(arch)), np.int8), np.zeros(self.num_devices, np.int32)
+        order = epoch_order(self.config, self._num_images, 0)
+        candidates, counts = Candidate(states, *self._lanes()), np.zeros(self.num_devices, np.int32)
         when = np.int32(0), np.int32(0), np.int32(0)
-        program = trainer.lower(counts, (states, archs), Stretch(self.data, order, *when, self._key)).compile()
+        program = trainer.lower(counts, candidates, Stretch(self.data, order, *when, self._key)).compile()
         self.compile_seconds += time.perf_counter() - began
         return states, program
 

@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Float, Int8, Int32
 
-from jaxnas.data.images import ImageData, split_validation
+from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
@@ -28,7 +28,8 @@ from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.fit import fit_to_images
 from jaxnas.objectives.record import Trained, read_record, write_record
-from jaxnas.objectives.sgd import Labelled, TrainState
+from jaxnas.objectives.sgd import TrainState
+from jaxnas.objectives.split import split_images
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
 from jaxnas.runtime.places import to_path
@@ -39,6 +40,8 @@ from jaxnas.spaces import SearchSpace, check_archs
 
 __all__ = ["TrainingConfig", "TrainingObjective"]
 
+States: TypeAlias = tuple[TrainState, ...]  # of one candidate, one for each fold
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,8 +50,10 @@ class TrainingObjective:
 
     It has all that `jaxnas.search.Objective` lists, so that a search trains several candidates together.
 
-    Validation images are split off the training images; the test images are used by `test_accuracy` alone. A candidate
-    whose loss or logits stop being finite has diverged: it is given up at that epoch, and its accuracies are NaN.
+    Validation images are split off the training images; the test images are used by `test_accuracy` alone. With
+    `config.folds` = k each candidate is trained k times, together, and its validation accuracy is the share of all
+    training images that the training without them classifies correctly. A candidate whose loss or logits stop being
+    finite has diverged: it is given up at that epoch, and its accuracies are NaN.
 
     Args:
       network: called as network.apply(variables, images, arch, train=...), keeps running statistics in `batch_stats`.
@@ -88,26 +93,33 @@ class TrainingObjective:
         self._data, self._together = data, together
         self._space = space or network.space
         self.archs = check_archs(self._space, archs)
-        rest, *validation = split_validation(data, self.config.validation_fraction, self.config.seed)
-        check_fit(network, rest, self.config, len(self._space.num_choices))
+        self._split = split_images(data, self.config)
+        num_decisions, num_training = len(self._space.num_choices), self._split.num_training
+        check_fit(network, data, self.config, num_decisions, num_training)
         if together is not None and together < 1:
             raise InputError(f"`together` must be at least 1, got {together}")
-        train = Labelled(rest.train_images, rest.train_labels)
         self._workers, self._job = workers, None
         if workers is not None:
             path = None if record is None else to_path(record).resolve()
             self._job = workers.share(_work, _Job(network, self.archs, data, self.config, self._space, path))
-        num_lanes = 1 if workers else together or jax.local_device_count()
-        self._trainer = Trainer(self.network, self.config, train, len(self._space.num_choices), together=num_lanes)
-        self.validation_labels, self._num_training = validation[1], len(train.labels)
-        self._validation, self._test = chunks(*validation), (data.test_images, data.test_labels)
+        num_candidates = 1 if workers else together or jax.local_device_count()
+        self._trainer = Trainer(
+            self.network,
+            self.config,
+            self._split.data,
+            num_decisions,
+            num_images=None if self._split.images is None else num_training,
+            together=num_candidates * self.config.folds,
+        )
+        self._validation = [chunks(*part) for part in self._split.validation]
+        self._test = data.test_images, data.test_labels
         self.seconds_trained = 0.0  # of this process
         self._record = None if record is None else to_path(record)
         self._checkpoints = self._record and self._record.with_name(f"{self._record.name}.checkpoints")
         self._header = describe_training(self._space, network, data, self.config)
         self._trained = read_record(self._record, self._header, on_event) if self._record else {}
         self._test_accuracy: dict[str, float] = {}
-        self._best: tuple[str, TrainState] | None = None  # the best candidate that this process trained
+        self._best: tuple[str, States] | None = None  # the best candidate that this process trained
 
     def __call__(self, index: int) -> float:
         """Return the validation accuracy in percent, NaN if the candidate diverged."""
@@ -129,15 +141,30 @@ class TrainingObjective:
     @property
     def schedule(self) -> str:
         """The length of a training and what it trains on, in one line."""
-        images, config = self._num_training, self.config
+        images, validating, config = self.num_training, len(self.validation_labels), self.config
         steps = images // config.batch_size
         trained = f"{config.epochs} epochs of {steps} steps of {config.batch_size} images"
-        return f"each candidate trains {trained}; {images:,} images train and {len(self.validation_labels):,} validate"
+        if config.folds > 1:
+            return (
+                f"each candidate trains {config.folds} times, {trained}; {images:,} images train, the others validate, "
+                f"all {validating:,} once"
+            )
+        return f"each candidate trains {trained}; {images:,} images train and {validating:,} validate"
+
+    @property
+    def num_training(self) -> int:
+        """Images that a training uses."""
+        return self._split.num_training
+
+    @property
+    def validation_labels(self) -> Int32[np.ndarray, " V"]:
+        """The labels of the images that validate; with folds of all training images, by fold."""
+        return self._split.validation_labels
 
     @property
     def together(self) -> int:
         """Candidates that are trained at once."""
-        return self._workers.num_workers if self._workers else self._trainer.together
+        return self._workers.num_workers if self._workers else self._trainer.together // self.config.folds
 
     def prepare(self, indices: Sequence[int]) -> None:
         """Train those of the candidates that the record does not hold, `together` at a time.
@@ -184,7 +211,7 @@ class TrainingObjective:
         """Return the folder of checkpoints of a group of candidates, which no other group shares."""
         return self._checkpoints and self._checkpoints / hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
-    def _keep(self, names: Iterable[str], states: Sequence[TrainState], results: Sequence[Trained]) -> None:
+    def _keep(self, names: Iterable[str], states: Sequence[States], results: Sequence[Trained]) -> None:
         """Add trained candidates to the record, and remove their checkpoints."""
         names = list(names)
         for name, state, result in zip(names, states, results, strict=True):
@@ -200,23 +227,25 @@ class TrainingObjective:
     def test_accuracy(self, index: int) -> float:
         """Return the percentage of test images that the trained candidate classifies correctly, NaN if it diverged.
 
+        With folds it is the mean over their trainings.
+
         The parameters of the best candidate are kept; any other is trained again, with the same outcome.
         """
         name = self._name(index)
         if self.result(index).diverged:
             return math.nan
         if name not in self._test_accuracy:
-            state = self._best[1] if self._best and self._best[0] == name else None
+            states = self._best[1] if self._best and self._best[0] == name else None
             if self._workers and self._job:
-                [(_, accuracy)] = self._workers.map(self._job, [_Test(index, state)])
+                [(_, accuracy)] = self._workers.map(self._job, [_Test(index, states)])
             else:
-                accuracy = self._test_one(index, state)
+                accuracy = self._test_one(index, states)
             self._test_accuracy[name] = accuracy
         return self._test_accuracy[name]
 
-    def _test_one(self, index: int, state: TrainState | None) -> float:
-        state = self._fit([index])[0][0] if state is None else state
-        return self._trainer.accuracy(state, self.archs[index], chunks(*self._test))
+    def _test_one(self, index: int, states: States | None) -> float:
+        states = self._fit([index])[0][0] if states is None else states
+        return self._trainer.accuracy(states, self.archs[index], [chunks(*self._test)] * len(states))
 
     def _name(self, index: int) -> str:
         if not 0 <= index < len(self.archs):
@@ -224,32 +253,45 @@ class TrainingObjective:
         return self._space.format(self.archs[index])
 
     def _report(self, indices: Sequence[int], event: Event) -> None:
-        """Pass an event on, in which candidates are rows of the pool."""
+        """Pass an event on, in which candidates are rows of the pool, and numbers the means over their folds."""
         if isinstance(event, TrainingProgress):
-            event = event._replace(candidates=tuple(map(int, indices)))
+            loss, accuracy = (_mean(values, len(indices)) for values in (event.loss, event.accuracy))
+            event = event._replace(candidates=tuple(map(int, indices)), loss=loss, accuracy=accuracy)
         self.on_event(event)
 
-    def _fit(self, indices: Sequence[int], folder: Path | None = None) -> tuple[list[TrainState], list[Trained]]:
+    def _fit(self, indices: Sequence[int], folder: Path | None = None) -> tuple[list[States], list[Trained]]:
         """Train candidates from the initialisation on; return their last states and their lines of the record."""
+        folds, images = self.config.folds, self._split.images
         with fixed_settings(float64=False):
             made_with = {**self._header, "archs": [self._name(index) for index in indices]}
             checkpoints = Checkpoints(folder) if folder else None
             fitted = self._trainer.fit(
-                self.archs[list(indices)], partial(self._report, indices), checkpoints, made_with
+                np.repeat(self.archs[list(indices)], folds, axis=0),
+                partial(self._report, indices),
+                checkpoints,
+                made_with,
+                None if images is None else np.tile(images, (len(indices), 1)),
             )
             start, compiled = time.perf_counter(), self._trainer.compile_seconds
+            states = [tuple(fitted.states[first : first + folds]) for first in range(0, len(fitted.states), folds)]
             results = []
-            for number, (index, state) in enumerate(zip(indices, fitted.states, strict=True)):
-                losses = fitted.loss[:, number]
+            for number, (index, own) in enumerate(zip(indices, states, strict=True)):
+                losses = fitted.loss.reshape(len(fitted.loss), len(indices), folds).mean(-1)[:, number]
                 diverged = not bool(np.isfinite(losses).all())
-                accuracy = math.nan if diverged else self._trainer.accuracy(state, self.archs[index], self._validation)
+                accuracy = math.nan if diverged else self._trainer.accuracy(own, self.archs[index], self._validation)
                 epochs = 1 + int(np.argmax(~np.isfinite(losses))) if diverged else len(losses)
                 loss = math.nan if diverged else float(losses[-1])
                 results.append(Trained(accuracy, loss, epochs, math.nan, diverged or not math.isfinite(accuracy)))
             seconds = fitted.seconds + time.perf_counter() - start - (self._trainer.compile_seconds - compiled)
             self.seconds_trained += seconds
             share = round(seconds / len(indices), 3)
-            return fitted.states, [result._replace(seconds=share) for result in results]
+            return states, [result._replace(seconds=share) for result in results]
+
+
+def _mean(values: Float[np.ndarray, " n"], num_candidates: int) -> Float[np.ndarray, " c"]:
+    """Return the mean over the folds of each candidate, which are next to each other."""
+    means: np.ndarray = values.reshape(num_candidates, -1).mean(-1)
+    return means
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,25 +317,25 @@ class _Job:
 
 
 class _Train(NamedTuple):
-    """A worker trains a candidate, and returns its last state and its line of the record."""
+    """A worker trains a candidate, and returns its last states and its line of the record."""
 
     row: int
 
 
 class _Test(NamedTuple):
-    """A worker returns the test accuracy of a candidate, which it trains where `state` is None."""
+    """A worker returns the test accuracy of a candidate, which it trains where `states` is None."""
 
     row: int
-    state: TrainState | None
+    states: States | None
 
 
 def _work(job: _Job, task: _Train | _Test) -> Any:  # what the classes of tasks say
     """Do a task in a worker, from the checkpoint on that another one left where both see the folder."""
     objective, index = job.objective, task.row
     if isinstance(task, _Test):
-        return objective._test_one(index, task.state)
-    (state,), (result,) = objective._fit([index], objective._folder([objective._name(index)]))
-    return state, result
+        return objective._test_one(index, task.states)
+    (states,), (result,) = objective._fit([index], objective._folder([objective._name(index)]))
+    return states, result
 
 
 def _log_epoch(event: Event) -> None:

@@ -184,7 +184,10 @@ def _facts_of_images(run: Run) -> list[tuple[str, str]]:
     images = run.images
     if images is None:
         return []
+    folds = run.config.training.folds
     numbers = {"training": images.num_training, "validation": images.num_validation, "test": images.num_test}
+    if folds > 1:
+        numbers = {f"in {folds} folds": images.num_validation, "test": images.num_test}
     height, width, channels = images.shape
     shown = [*images.class_names[:20], *(["..."] if len(images.class_names) > 20 else [])]
     return [

@@ -20,8 +20,8 @@ class ImageSummary(NamedTuple):
       name: name of the set.
       shape: height, width and channels of an image [3].
       class_names: the names of the classes [K].
-      num_training: images that candidates are trained on.
-      num_validation: images that choose among candidates; 0 where none is trained.
+      num_training: images that a candidate is trained on.
+      num_validation: images that choose among candidates, with folds all that train; 0 where none is trained.
       num_test: images that test the selected architecture.
       majority: share of the most frequent class among the validation images, percent; 0 where there are none.
     """
@@ -42,7 +42,7 @@ def summarize_images(data: ImageData, objective: TrainingObjective | None) -> Im
         data.name,
         tuple(data.train_images.shape[1:]),
         data.class_names or tuple(map(str, range(data.num_classes))),
-        len(data.train_labels) - len(labels),
+        len(data.train_labels) if objective is None else objective.num_training,
         len(labels),
         len(data.test_labels),
         100 * float(np.bincount(labels).max()) / len(labels) if len(labels) else 0.0,
@@ -57,7 +57,7 @@ def read_summary(record: Record | None) -> ImageSummary | None:
     return ImageSummary(**values)
 
 
-def advise(images: ImageSummary, best: float, loss: float, epochs: int) -> tuple[str, ...]:
+def advise(images: ImageSummary, best: float, loss: float, epochs: int, folds: int = 1) -> tuple[str, ...]:
     """Return what to change, one line each, where the best candidate has not learned the task; nothing where it has.
 
     Args:
@@ -65,10 +65,12 @@ def advise(images: ImageSummary, best: float, loss: float, epochs: int) -> tuple
       best: validation accuracy of the best candidate, percent.
       loss: its mean training loss in the last epoch, nats.
       epochs: epochs of its training.
+      folds: trainings of a candidate, which given `epochs` would make one.
     """
     guessing = math.log(len(images.class_names))
     underfits = loss > UNDERFIT * guessing
-    longer = f"train longer, such as `epochs` = {4 * epochs}, or with more `channels`"
+    kept = f" and `folds` = {folds}" if folds > 1 else ""
+    longer = f"train longer, such as `epochs` = {4 * epochs}{kept}, or with more `channels`"
     low, high = wilson_interval(best, images.num_validation)
     if low <= images.majority:
         remedy = longer if underfits else "give more images, or check that labels belong to their images"

@@ -172,7 +172,7 @@ def _places() -> dict[str, str]:
     }
     places = {one.name: part for part, kind in parts.items() for one in fields(kind)}
     del places["seed"]
-    return {**places, "epochs": "training"}
+    return {**places, "epochs": "training", "folds": "training"}
 
 
 PLACES = _places()
@@ -185,7 +185,8 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
       space: search space.
       preset: "paper" stands for the published settings of RoBoT and, where the space has a published search, of that.
       **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig`, `LimitConfig`, `EvaluationConfig` and
-        `ScoringConfig`, `epochs`, `seed`, or whole parts, `scoring` and `training`; None leaves the preset's value.
+        `ScoringConfig`, `epochs`, `folds`, `seed`, or whole parts, `scoring` and `training`; None leaves the preset's
+        value.
 
     Raises:
       InputError: an unknown name, or a value that does not fit.

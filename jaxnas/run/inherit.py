@@ -108,7 +108,7 @@ def _training(
     selected: Selected, images: ImageData, given: Mapping[str, object], notes: list[str]
 ) -> tuple[TrainingConfig, Record]:
     """Return the hyperparameters, and the given settings of the network."""
-    known = [field.name for field in fields(TrainingConfig)]
+    known = [field.name for field in fields(TrainingConfig) if field.name != "folds"]  # all images train
     if unknown := [name for name in given if name not in (*known, *SIZES)]:
         raise InputError(f"`{unknown[0]}` must be one of {', '.join([*SIZES, *known])}")
     for name in ("epochs", "batch_size"):  # 0 stands for a short training there, which compares candidates

@@ -111,7 +111,8 @@ def _look_at_images(
         return summarize_images(data, None), ()
     images = summarize_images(data, objective)
     best = max((outcome.result for outcome in outcomes.values()), key=lambda result: result.best)
-    return images, advise(images, best.best, objective.result(best.selected).loss, objective.config.epochs)
+    training, loss = objective.config, objective.result(best.selected).loss
+    return images, advise(images, best.best, loss, training.epochs, training.folds)
 
 
 def _run_method(

@@ -91,7 +91,7 @@ def train_arch(
     space = network.space
     counts = np.bincount(data.train_labels, minlength=data.num_classes).tolist()
     config = replace(config, training=fit_to_images(config.training, counts))
-    check_fit(network, data, config.training, len(space.num_choices))
+    check_fit(network, data, config.training, len(space.num_choices), len(data.train_labels))
     arch = space.parse(config.arch)
     made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}
     trainer = Trainer(network, config.training, Labelled(data.train_images, data.train_labels), len(arch))
@@ -99,7 +99,7 @@ def train_arch(
     fitted = trainer.fit(arch[None], on_event, checkpoints, made_with)
     (state,), losses = fitted.states, fitted.loss[:, 0].tolist()
     diverged = not np.isfinite(losses).all()
-    accuracy = np.nan if diverged else trainer.accuracy(state, arch, chunks(data.test_images, data.test_labels))
+    accuracy = np.nan if diverged else trainer.accuracy([state], arch, [chunks(data.test_images, data.test_labels)])
     size = int(num_params(network, state.params, jnp.asarray(arch), jnp.asarray(data.train_images[:1])))
     trained = TrainedArch(config, size, losses, fitted.accuracy[:, 0].tolist(), accuracy, round(fitted.seconds, 3))
     return trained if diverged else trained._replace(model=_model_of(trained, network, arch, state, data, on_event))

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import python2_pickle
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jaxnas.data.batch import Batch, to_batch
 from jaxnas.data.catalogue import DATASETS
@@ -17,6 +19,7 @@ from jaxnas.data.images import (
     resize,
     split_validation,
     standardize,
+    stratified_folds,
 )
 from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
@@ -436,3 +439,24 @@ def test_channels_first_moves_the_channels_or_keeps_few_rows():
 def test_images_and_features_of_usual_layout_are_taken(shape):
     assert from_arrays(np.ones(shape), CLASSES).train_images.shape[1:] == shape[1:]
     assert from_arrays(np.ones((10, 64)), CLASSES).train_images.shape[1:] == (1, 1, 64)
+
+
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=8), st.integers(2, 7), st.integers(0, 9))
+def test_folds_share_the_classes_equally(counts, folds, seed):
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    if folds > len(labels):
+        with pytest.raises(InputError, match=rf"folds must be from 2 to {len(labels)}"):
+            stratified_folds(labels, folds, seed)
+        return
+    fold = stratified_folds(labels, folds, seed)
+    sizes = np.array([np.bincount(fold[labels == label], minlength=folds) for label in range(len(counts))])
+    assert (np.ptp(sizes, axis=1) <= 1).all()
+    assert np.ptp(sizes.sum(0)) <= 1
+    assert (sizes.sum(1) == counts).all()
+    assert (sizes.sum(1, keepdims=True) - sizes >= 1).all()  # every training has every class
+    np.testing.assert_array_equal(fold, stratified_folds(labels, folds, seed))
+
+
+def test_folds_refuse_a_class_of_one_image():
+    with pytest.raises(InputError, match="class 1 has 1 training image"):
+        stratified_folds(np.array([0, 0, 1], np.int32), 2, seed=0)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnas.data.images import from_arrays, num_validation, split_validation
+from jaxnas.errors import InputError
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.fit import fit_to_images
 
@@ -13,23 +14,43 @@ COUNTS = st.lists(st.integers(2, 300), min_size=2, max_size=12)
 
 
 @pytest.mark.parametrize(
-    ("counts", "share", "batch_size", "epochs"),
+    ("counts", "share", "folds", "batch_size", "epochs"),
     [
-        ([48] * 7, 1 / 3, 32, 25),  # 224 images train: 7 steps of 32, and 170 steps are wanted
-        ([142] * 10, 1 / 2, 64, 19),  # 710 train: 11 steps of 64, 200 are wanted
-        ([2500] * 10, 1 / 2, 64, 6),
-        ([2, 2], 1 / 3, 2, 120),
+        ([48] * 7, 1 / 3, 3, 32, 25),  # 224 images train: 7 steps of 32, and 170 steps are wanted
+        ([60] * 9, 1 / 3, 1, 64, 38),  # 360 train: 5 steps of 64, 190 are wanted; 180 validate
+        ([142] * 10, 1 / 2, 1, 64, 19),  # 710 train: 11 steps of 64, 200 are wanted
+        ([2500] * 10, 1 / 2, 1, 64, 6),
+        ([2, 2], 1 / 3, 3, 2, 120),
     ],
 )
-def test_lengths_by_hand(counts, share, batch_size, epochs):
+def test_lengths_by_hand(counts, share, folds, batch_size, epochs):
     config = fit_to_images(TrainingConfig(), counts)
-    assert (config.validation_fraction, config.batch_size, config.epochs) == (share, batch_size, epochs)
+    fitted = config.validation_fraction, config.folds, config.batch_size, config.epochs
+    assert fitted == (share, folds, batch_size, epochs)
+    assert fit_to_images(config, counts) == config
+
+
+def test_one_validation_set_is_enough_from_five_points_on():
+    widths = [high - low for low, high in (wilson_interval(90.0, count) for count in (ENOUGH - 1, ENOUGH))]
+    assert widths[0] > 10 >= widths[1]
+
+
+def test_folds_are_given_or_follow_from_the_number_of_images():
+    few, more = [140] * 3, [141] * 3
+    assert [fit_to_images(TrainingConfig(), counts).folds for counts in (few, more)] == [3, 1]
+    assert [fit_to_images(TrainingConfig(folds=folds), few).folds for folds in (1, 5)] == [1, 5]
+    assert fit_to_images(TrainingConfig(folds=5), more).validation_fraction == 1 / 5
+    assert fit_to_images(TrainingConfig(validation_fraction=0.25), few).folds == 1
+    with pytest.raises(InputError, match=r"`validation_fraction` must be left out with `folds` = 4, .*, got 0.5"):
+        TrainingConfig(folds=4, validation_fraction=0.5)
 
 
 @given(COUNTS)
 def test_every_set_gets_enough_steps(counts):
     config = fit_to_images(TrainingConfig(), counts)
     images = sum(count - num_validation(count, config.validation_fraction) for count in counts)
+    if config.folds > 1:
+        images = sum(counts) - -(-sum(counts) // config.folds)
     steps = images // config.batch_size
     assert 2 <= config.batch_size <= images
     assert config.epochs * steps >= 100 + 10 * len(counts)
@@ -40,13 +61,13 @@ def test_every_set_gets_enough_steps(counts):
 def test_explicit_epochs_train_as_they_did(counts, epochs):
     config = fit_to_images(TrainingConfig(epochs=epochs), counts)
     images = sum(count - num_validation(count, 0.5) for count in counts)
-    assert (config.epochs, config.validation_fraction) == (epochs, 0.5)
+    assert (config.epochs, config.validation_fraction, config.folds) == (epochs, 0.5, 1)
     assert config.batch_size == 64 or images < 64
 
 
 @given(COUNTS)
 def test_what_is_given_stays(counts):
-    config = TrainingConfig(epochs=3, batch_size=8, validation_fraction=0.25, learning_rate=0.5, seed=4)
+    config = TrainingConfig(epochs=3, batch_size=8, validation_fraction=0.25, folds=1, learning_rate=0.5, seed=4)
     assert fit_to_images(config, counts) == config
 
 

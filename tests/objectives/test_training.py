@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxnas.data.images import ImageData, split_validation, standardize
+from jaxnas.data.images import ImageData, split_validation, standardize, stratified_folds
 from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
 from jaxnas.networks import DARTSNetwork, NASBench201Network, SearchNetwork
@@ -64,7 +64,10 @@ def make(record=None, *, archs=POOL, data=None, config=CONFIG, network=None, **o
 
 def numpy_training(data, config, factor):
     """Return validation accuracy, test accuracy and last mean loss of softmax regression with explicit updates."""
-    rest, images, labels = split_validation(data, config.validation_fraction, config.seed)
+    return numpy_updates(data, config, factor, *split_validation(data, config.validation_fraction, config.seed))
+
+
+def numpy_updates(data, config, factor, rest, images, labels):
     flat = [factor * x.reshape(len(x), -1).astype(float) for x in (rest.train_images, images, data.test_images)]
     weights, velocity, losses = np.zeros((16, 3)), np.zeros((16, 3)), []
     steps = len(flat[0]) // config.batch_size
@@ -95,6 +98,24 @@ def test_training_is_the_written_out_update(changes):
     assert objective.test_accuracy(0) == pytest.approx(test)
     assert objective.result(0).loss == pytest.approx(loss, rel=1e-4)
     assert objective.result(0).epochs == CONFIG.epochs
+
+
+def test_every_image_validates_the_training_without_it():
+    """100 images in 3 folds: 34, 33 and 33 validate, and 66 train each time."""
+    data, config = make_data(), replace(CONFIG, folds=3, validation_fraction=0)
+    fold = stratified_folds(data.train_labels, 3, config.seed)
+    expected = []
+    for number in range(3):
+        chosen = np.flatnonzero(fold != number)[:66]
+        rest = data._replace(train_images=data.train_images[chosen], train_labels=data.train_labels[chosen])
+        out = data.train_images[fold == number], data.train_labels[fold == number]
+        expected.append(numpy_updates(data, config, 1, rest, *out))
+    validation, test, loss = np.array(expected).T
+    objective = make(data=data, config=config)
+    assert objective(0) == pytest.approx(np.average(validation, weights=np.bincount(fold)))
+    assert objective.test_accuracy(0) == pytest.approx(test.mean())
+    assert objective.result(0).loss == pytest.approx(loss.mean(), rel=1e-4)
+    assert (objective.num_training, len(objective.validation_labels)) == (66, 100)
 
 
 def test_optimizer_without_nesterov_and_momentum_is_plain_descent():
@@ -231,11 +252,12 @@ def test_runs_in_float32_when_the_caller_is_in_float64():
         assert make().result(0)[:3] == expected[:3]
 
 
-def test_trained_candidates_are_not_trained_again(tmp_path):
-    record = tmp_path / "folder" / "record"
-    first = make(record)
+@pytest.mark.parametrize("folds", [1, 2])
+def test_trained_candidates_are_not_trained_again(tmp_path, folds):
+    record, config = tmp_path / "folder" / "record", replace(CONFIG, folds=folds)
+    first = make(record, config=config)
     expected = [first.result(i) for i in (0, 2)]
-    again = make(record, archs=POOL[[2, 0]], on_event=pytest.fail)
+    again = make(record, archs=POOL[[2, 0]], config=config, on_event=pytest.fail)
     assert [again.result(1), again.result(0)] == expected
     assert [again(1), again.cost(1)] == [first(0), first.cost(0)]
 
@@ -257,6 +279,8 @@ def test_other_settings_are_refused_by_name(tmp_path):
     make(record)(0)
     with pytest.raises(InputError, match=r"\(epochs is 3, not 4; seed is 0, not 1\)"):
         make(record, config=replace(CONFIG, epochs=4, seed=1))
+    with pytest.raises(InputError, match=r"\(folds is .*, not 2\)"):
+        make(record, config=replace(CONFIG, folds=2))
     data = make_data()
     with pytest.raises(InputError, match="data is"):
         make(record, data=data._replace(train_images=data.train_images + 1))
@@ -306,10 +330,12 @@ def test_an_empty_or_cut_header_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("vmapped", [False, True])
-def test_candidates_trained_together_become_what_they_become_alone(vmapped):
+@pytest.mark.parametrize("folds", [1, 2])
+def test_candidates_trained_together_become_what_they_become_alone(vmapped, folds):
     """One candidate diverges and does not affect the others."""
-    alone = make()
-    objective = make(together=4)
+    config = replace(CONFIG, folds=folds)
+    alone = make(config=config)
+    objective = make(together=4, config=config)
     objective._trainer.vmapped = vmapped
     calls = []
     objective.on_event = lambda at: calls.append((at.candidates, len(at.loss)))
@@ -448,3 +474,7 @@ def test_another_seed_trains_on_another_split_into_another_record(tmp_path):
 
 def test_the_schedule_is_said():
     assert make().schedule == "each candidate trains 3 epochs of 2 steps of 20 images; 51 images train and 49 validate"
+    assert make(config=replace(CONFIG, folds=2)).schedule == (
+        "each candidate trains 2 times, 3 epochs of 2 steps of 20 images; 50 images train, the others validate, "
+        "all 100 once"
+    )
