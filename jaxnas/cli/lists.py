@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import typer
 
 from jaxnas.cli.command import takes
-from jaxnas.cli.options import DataOptions, JsonOptions
+from jaxnas.cli.options import DataOptions, JsonOptions, PluginOptions
 from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import console, print_data, print_proxies
@@ -16,18 +16,20 @@ from jaxnas.runtime.settings import REQUIRED, setting
 data_app = typer.Typer(rich_markup_mode="rich")
 
 
-@takes("as_json", output=JsonOptions)
-def list_proxies(output: JsonOptions) -> None:
+@takes("plugin", "as_json", plugins=PluginOptions, output=JsonOptions)
+def list_proxies(plugins: PluginOptions, output: JsonOptions) -> None:
     """List the zero-cost proxies: what each reads and costs, whether higher is better, and who published it.
 
     \b
     Examples:
       jaxnas proxies
       jaxnas proxies --json
+      jaxnas proxies --plugin mine.py
       jaxnas score --proxies nbsz,zico
     """
     from jaxnas.proxies import PROXIES, PROXY_SETS, about
 
+    plugins.load()
     lines = [about(name) for name in PROXIES]
     if not output.as_json:
         return print_proxies(lines, PROXY_SETS)

@@ -77,7 +77,7 @@ def print_proxies(lines: Iterable["About"], sets: Mapping[str, Iterable[str]]) -
     for name in ("proxy", "passes", "sees", "better", "equal", "source"):
         table.add_column(name, no_wrap=True)
     for line in lines:
-        passes = f"{line.forward:.1g}+{line.backward:.1g}" if line.forward else "-"
+        passes = "?" if line.forward is None else f"{line.forward:.1g}+{line.backward:.1g}" if line.forward else "-"
         better, equal = ("higher" if line.higher_is_better else "lower"), ("exact" if line.exact else "draw")
         table.add_row(line.name, passes, line.sees, better, equal, _short(line.source))
     console.print(table)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxnas.cli.command import Given, only, takes
-from jaxnas.cli.options import DataOptions, OutputOptions
+from jaxnas.cli.options import DataOptions, OutputOptions, PluginOptions
 from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_trained
-from jaxnas.errors import InputError, unknown_name
+from jaxnas.errors import InputError
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import RunConfig, TrainConfig
 from jaxnas.run.sections import NetworkConfig
@@ -27,21 +27,23 @@ class ArchOptions:
         REQUIRED, "Architecture, such as a genotype, or the folder of a search.", argument=True, place=True
     )
     space: str | None = setting(
-        None, "Its search space.", argument=True, suggestions=SpaceName, shown="the one that can read it"
+        None,
+        "Its search space.",
+        argument=True,
+        known=SpaceName,
+        kind="search space",
+        shown="the one that can read it",
     )
     old_space: SpaceName | None = setting(
         None, "Deprecated: give the space after the architecture.", flag="--space", kind="search space", hidden=True
     )
 
     def __post_init__(self) -> None:
-        """Check the order of the arguments, and the name of the space."""
-        known = names(SpaceName)
-        if self.arch in known and not Path(self.arch).exists():
+        """Check the order of the arguments."""
+        if self.arch in names(SpaceName) and not Path(self.arch).exists():
             raise InputError(
                 f"{self.arch!r} is a search space: give the architecture first, jaxnas train ARCH {self.arch}"
             )
-        if self.space is not None and self.space not in known:
-            raise unknown_name("search space", self.space, known)
 
     @property
     def name_of_space(self) -> str:
@@ -64,12 +66,19 @@ class ArchOptions:
     images=(only(TrainConfig, "data"),),
     network=(NetworkConfig,),
     training=(only(TrainingConfig, *_HYPERPARAMETERS), only(RunConfig, "seed")),
+    plugins=PluginOptions,
     data=DataOptions,
     output=OutputOptions,
 )
 @stoppable()
 def train(
-    chosen: ArchOptions, images: Given, network: Given, training: Given, data: DataOptions, output: OutputOptions
+    chosen: ArchOptions,
+    images: Given,
+    network: Given,
+    training: Given,
+    plugins: PluginOptions,
+    data: DataOptions,
+    output: OutputOptions,
 ) -> None:
     """Train one architecture on all training images by the published recipe of its space, test it, keep its model.
 
@@ -81,23 +90,26 @@ def train(
       jaxnas train runs/darts-cifar10-seed0
       jaxnas train "Genotype(normal=[('sep_conv_3x3', 0), ...], ...)" --epochs 20
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
+      jaxnas train "8:conv3" mine --plugin mine.py --data digits
     """
     configure_jax()
     from jaxnas.models.files import TRAINED
     from jaxnas.run.train import train_arch, train_config, train_run
     from jaxnas.run.trained import save_trained, trained_record
 
+    loaded = plugins.load()
     config = None
     if Path(chosen.arch).is_dir():
         _check_space(chosen)
         folder = output.out or Path(chosen.arch, TRAINED)
     else:
-        config = train_config(chosen.arch, chosen.name_of_space, **images, network=network, **training)
+        given = {**images, **training}
+        config = train_config(chosen.arch, chosen.name_of_space, network=network, plugins=loaded, **given)
         name = f"train-{config.space}-{Path(config.data).stem}-seed{config.training.seed}"
         folder = output.out or Path("runs", name)
     with keeping(folder), progress(output.as_json) as shown:
         if config is None:
-            given = {**images, **network, **training}
+            given = {**images, **network, **training, "plugins": loaded}
             trained = train_run(chosen.arch, folder, data_folder=data.data_folder, on_event=shown, **given)
         else:
             trained = train_arch(config, folder, data_folder=data.data_folder, on_event=shown)

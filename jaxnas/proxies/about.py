@@ -79,11 +79,11 @@ class About(NamedTuple):
 
     Attributes:
       name: key in `PROXIES`.
-      source: paper and arXiv id.
-      needs: quantities that it reads, keys of `PASSES`.
-      forward: forward passes over a minibatch of 64 if no other proxy is computed.
-      backward: backward passes over a minibatch of 64 if no other proxy is computed.
-      sees: data that it reads: "labels" (and images), "images" or "nothing".
+      source: paper and arXiv id; "-" of a proxy that names none.
+      needs: quantities that it reads, keys of `PASSES`; empty for a proxy that was added.
+      forward: forward passes over a minibatch of 64 if no other proxy is computed; None for a proxy that was added.
+      backward: backward passes over a minibatch of 64 if no other proxy is computed; None likewise.
+      sees: data that it reads: "labels" (and images), "images" or "nothing"; "unknown" for a proxy that was added.
       higher_is_better: direction of the score.
       exact: whether isomorphic architectures have equal scores in every draw.
     """
@@ -91,15 +91,17 @@ class About(NamedTuple):
     name: str
     source: str
     needs: tuple[str, ...]
-    forward: float
-    backward: float
+    forward: float | None
+    backward: float | None
     sees: str
     higher_is_better: bool
     exact: bool
 
 
 def about(name: str) -> About:
-    """Return the facts about a proxy of `PROXIES`."""
+    """Return the facts about a proxy of `PROXIES`, of which plugins may have added some."""
+    if name not in _NEEDS:
+        return About(name, source_of(PROXIES[name]), (), None, None, "unknown", True, False)
     needs, is_exact = _NEEDS[name], name in EXACT
     sees = "labels" if NEEDS_LABELS & set(needs) else "images" if NEEDS_IMAGES & set(needs) else "nothing"
     forward, backward = (max(PASSES[need][direction] for need in needs) for direction in (0, 1))

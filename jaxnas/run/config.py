@@ -301,6 +301,7 @@ class TrainConfig:
       data: name or path of the images.
       network: names and values of the fields of the space's network.
       training: hyperparameters.
+      plugins: name and checksum of each plugin, see `jaxnas.load_plugin`.
     """
 
     space: str
@@ -308,3 +309,4 @@ class TrainConfig:
     data: str = setting("cifar10", ABOUT_DATA, "Data", suggestions=ImageName)
     network: tuple[tuple[str, object], ...] = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    plugins: tuple[str, ...] = ()

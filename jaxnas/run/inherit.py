@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
-from jaxnas.networks import NETWORKS, SearchNetwork
+from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork
 from jaxnas.networks.params import describe
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.fit import small_batch
@@ -19,6 +19,7 @@ from jaxnas.run.origin import load_origin_images, network_from_record
 from jaxnas.runtime.events import Listener
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
+from jaxnas.spaces.ids import IDS
 
 SIZES = ("channels", "cells_per_stage")
 RECIPE_SIDE = 32  # pixels of the images that the published recipes are for
@@ -48,6 +49,7 @@ def inherit(
     network: SearchNetwork | None = None,
     data_folder: Path | None = None,
     on_event: Listener | None = None,
+    plugins: tuple[str, ...] = (),
     **settings: object,
 ) -> Inherited:
     """Return the final training of the architecture that a search selected; see `train_run` for the arguments.
@@ -61,6 +63,12 @@ def inherit(
     """
     folder = to_path(folder)
     selected = load_selected(folder)
+    if selected.space == IDS:
+        raise InputError(
+            f"the search in {folder} knows {selected.arch!r:.80} by its id alone, and has no network to train: train "
+            "the architecture with your own code, or search again with the space before the options, as in `jaxnas "
+            "search nasbench201 --table ...`"
+        )
     given = {name: value for name, value in settings.items() if value is not None}
     notes: list[str] = []
     images = _images(selected, folder, data, data_folder, on_event, notes)
@@ -74,7 +82,7 @@ def inherit(
     notes.insert(0, f"from {folder}: {', '.join(filter(None, [selected.space, size, source]))}")
     arch = supernet.space.format(supernet.space.parse(selected.arch))
     name = data if isinstance(data, str) else selected.config["data"] if data is None else images.name
-    config = TrainConfig(supernet.space.name, arch, str(name), tuple(sorted(shown.items())), training)
+    config = TrainConfig(supernet.space.name, arch, str(name), tuple(sorted(shown.items())), training, plugins)
     return Inherited(config, supernet, images, tuple(notes))
 
 
@@ -156,8 +164,13 @@ def _network(
     elif found is None and selected.origin is not None and selected.origin["network"] is not None:
         with refusing_damage(folder):
             found = network_from_record(selected.origin["network"]).clone(**fields_of_recipe)
+    if found is None and selected.space in CUSTOM_NETWORKS:
+        found = CUSTOM_NETWORKS[selected.space](images.num_classes)
     if found is None:
-        raise InputError(f"the network of the search in {folder} cannot be read back: give `network`")
+        raise InputError(
+            f"the network of the search in {folder} cannot be read back: give the plugin of space {selected.space} by "
+            "--plugin, or `network`"
+        )
     if unknown := [name for name in sizes if not hasattr(found, name)]:
         raise InputError(f"`{unknown[0]}` must be left out: {type(found).__name__} has no such size")
     changed = [f"{name} {value} instead of {getattr(found, name)}" for name, value in sizes.items()]

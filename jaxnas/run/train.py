@@ -14,7 +14,7 @@ from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
 from jaxnas.models.files import TRAINED
 from jaxnas.models.model import Model, make_model
-from jaxnas.networks import NETWORKS, SearchNetwork, init_variables, num_params
+from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork, init_variables, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.fit import fit_to_images
@@ -34,7 +34,13 @@ from jaxnas.spaces import SPACES, get_space
 
 
 def train_config(
-    arch: str, space: str = "", data: str = "cifar10", *, network: Mapping[str, object] = {}, **training: object
+    arch: str,
+    space: str = "",
+    data: str = "cifar10",
+    *,
+    network: Mapping[str, object] = {},
+    plugins: tuple[str, ...] = (),
+    **training: object,
 ) -> TrainConfig:
     """Build the settings of a final training on top of the published recipe of the architecture's space.
 
@@ -43,6 +49,7 @@ def train_config(
       space: the search space; by default that of the search, or the first one that can read the text.
       data: name or path of the images.
       network: fields of the space's network; None leaves the recipe's value.
+      plugins: name and checksum of each plugin, for the record.
       **training: fields of `TrainingConfig`; None leaves the recipe's value.
 
     Raises:
@@ -56,8 +63,10 @@ def train_config(
     fields = {**recipe.network, **{name: value for name, value in network.items() if value is not None}}
     if "auxiliary" in fields:
         fields["auxiliary"] = config.auxiliary_weight > 0
+    if space in CUSTOM_NETWORKS and fields:
+        raise InputError(f"`{next(iter(fields))}` must be left out: the network of space {space} has its own sizes")
     canonical = get_space(space).format(get_space(space).parse(arch))
-    return TrainConfig(space, canonical, data, tuple(sorted(fields.items())), config)
+    return TrainConfig(space, canonical, data, tuple(sorted(fields.items())), config, plugins)
 
 
 def train_arch(
@@ -76,7 +85,7 @@ def train_arch(
       folder: folder of `checkpoint`, from which the same call resumes a killed training; the last checkpoint is kept.
       data_folder: folder of public images, see `jaxnas.data_folder`.
       on_event: receives `StageStarted("training")`, then `TrainingProgress`, see `jaxnas.runtime.events`.
-      network: the supernet; by default that of `config.space`, with the fields of `config.network`.
+      network: the supernet; by default that of `config.space`, with the fields of `config.network`, or of its plugin.
       data: standardised images; by default those of `config.data`.
 
     Raises:
@@ -85,7 +94,9 @@ def train_arch(
     make_writable(folder)
     on_event(StageStarted("training"))
     data = data or load_standardized(config.data, data_folder)
-    if network is None:
+    if network is None and config.space in CUSTOM_NETWORKS:
+        network = CUSTOM_NETWORKS[config.space](data.num_classes)
+    elif network is None:
         fields: Record = {"num_classes": data.num_classes, **dict(config.network)}
         network = NETWORKS[config.space](**fields)
     space = network.space
@@ -112,6 +123,7 @@ def train_run(
     data: str | ImageData | None = None,
     network: SearchNetwork | None = None,
     data_folder: Path | None = None,
+    plugins: tuple[str, ...] = (),
     on_event: Listener = ignore,
     **settings: object,
 ) -> TrainedArch:
@@ -124,6 +136,7 @@ def train_run(
       network: a supernet of the same space; by default that of the search, with what the published recipe of the
         space says except the size.
       data_folder: folder of public images, see `jaxnas.data_folder`.
+      plugins: name and checksum of each plugin, for the record.
       on_event: receives a `Noted` on what replaces settings of the search, and the events of the training.
       **settings: `channels`, `cells_per_stage` and fields of `TrainingConfig`; by default those of the search, and the
         recipe's.
@@ -131,7 +144,9 @@ def train_run(
     Raises:
       InputError: settings that do not fit, or a search of which network or images cannot be read back.
     """
-    job = inherit(folder, data=data, network=network, data_folder=data_folder, on_event=on_event, **settings)
+    job = inherit(
+        folder, data=data, network=network, data_folder=data_folder, plugins=plugins, on_event=on_event, **settings
+    )
     return train_job(job, to_path(out or to_path(folder) / TRAINED), on_event=on_event)
 
 

@@ -12,9 +12,12 @@ import jaxnas
 from jaxnas.errors import InputError
 from jaxnas.networks import CUSTOM_NETWORKS
 from jaxnas.objectives.named import OBJECTIVES
-from jaxnas.run import plugins
+from jaxnas.proxies.about import about
+from jaxnas.run import inherit, plugins
 from jaxnas.run.config import run_config
+from jaxnas.run.load import Selected
 from jaxnas.run.plugins import load_installed_plugins, load_plugin
+from jaxnas.run.train import train_config
 from jaxnas.spaces import SPACES
 from tests.tiny import TinyNetwork
 
@@ -119,3 +122,24 @@ def test_a_search_with_functions_and_numbers_of_numpy_is_saved_and_read_elsewher
     assert type(run.config.training.learning_rate) is float
     code = f"import jaxnas; print(jaxnas.load_run({str(tmp_path / 'run')!r}).selected)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == run.selected
+
+
+def test_a_network_of_a_plugin_is_trained_by_its_space(plugin):
+    load_plugin(plugin)
+    config = train_config("skip", "two_convs", "digits", plugins=("mine.py",))
+    assert (config.space, config.network, config.plugins) == ("two_convs", (), ("mine.py",))
+    with pytest.raises(InputError, match="`channels` must be left out: the network of space two_convs"):
+        train_config("skip", "two_convs", "digits", network={"channels": 4})
+
+
+def test_a_proxy_that_was_added_is_listed_without_its_costs(plugin):
+    load_plugin(plugin)
+    facts = about("sum_of_kernels")
+    assert (facts.forward, facts.backward, facts.sees, facts.higher_is_better) == (None, None, "unknown", True)
+
+
+def test_architectures_known_by_ids_have_no_network_to_train(tmp_path, monkeypatch):
+    selected = Selected("ids", "net-25", {}, None)
+    monkeypatch.setattr(inherit, "load_selected", lambda folder: selected)
+    with pytest.raises(InputError, match=r"knows 'net-25' by its id alone, .* search again with the space"):
+        inherit.inherit(tmp_path, data="digits")
