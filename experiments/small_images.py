@@ -93,6 +93,13 @@ MEASURES = {  # folds, and the factor of the epochs
 @lru_cache
 def few_images(name, seed):
     """Thirty standardised training images of each class, and other images of all classes to test."""
+    if name == "gratings":
+        rng, labels = np.random.default_rng(seed), np.arange(CLASSES * EACH + TESTS) % CLASSES
+        pixels = np.stack([grating(rng, label) for label in labels]).astype(np.float32) / 255
+        small = pixels.reshape(-1, SIDE, PIXELS // SIDE, SIDE, PIXELS // SIDE, 3).mean((2, 4))
+        count = CLASSES * EACH
+        arrays = small[:count], labels[:count], small[count:], labels[count:]
+        return jaxnas.standardize(jaxnas.from_arrays(*arrays, name=name))
     data = jaxnas.load_images(name, pixels=SIDE)
     order = np.random.default_rng(seed).permutation(len(data.train_labels))
     chosen = rank_in_class(data.train_labels, order) < EACH
@@ -140,8 +147,8 @@ def folds_table(rows):
     """Tabulate for each data set and measure the agreement with the test accuracies, the mean over seeds."""
     test = {(row["settings"]["data"], row["settings"]["seed"]): row for row in rows if "by_seed" in row}
     lines = [
-        "| images | measure | Kendall tau | Spearman rho | test % of the selected | s of a candidate |",
-        "|---|---|---|---|---|---|",
+        "| images | measure | seeds | Kendall tau | Spearman rho | test % of the selected | s of a candidate |",
+        "|---|---|---|---|---|---|---|",
     ]
     for data in dict.fromkeys(name for name, _ in test):
         for measure in MEASURES:
@@ -153,10 +160,12 @@ def folds_table(rows):
                 selected = np.mean([truth[int(np.argmax(values))] for values, truth in pairs])
                 seconds = np.mean([row["seconds"]["trained"] for row in found]) / CANDIDATES
                 numbers = f"{np.mean(taus):.3f} | {np.mean(rhos):.3f} | {selected:.2f} | {seconds:.2f}"
-                lines.append(f"| {data} | {measure} | {numbers} |")
+                lines.append(f"| {data} | {measure} | {len(pairs)} | {numbers} |")
         best = np.mean([max(row["accuracy"]) for (name, _), row in test.items() if name == data])
         taus = [kendalltau(*row["by_seed"]).statistic for (name, _), row in test.items() if name == data]
-        lines.append(f"| {data} | the test accuracies of the two seeds | {np.mean(taus):.3f} | | {best:.2f} | |")
+        lines.append(
+            f"| {data} | the test accuracies of the two seeds | {len(taus)} | {np.mean(taus):.3f} | | {best:.2f} | |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -173,8 +182,8 @@ def main(
         names = ["test", *MEASURES]
         todo = [
             {"data": data, "measure": name, "seed": seed}
+            for data in ("gratings", "digits", "cifar10")
             for seed in range(seeds)
-            for data in ("digits", "cifar10")
             for name in names
         ]
         compute_rows("small_images_folds", todo, evaluate, folds_table)
