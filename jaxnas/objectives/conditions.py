@@ -70,7 +70,7 @@ def describe_training(
         "data": fingerprint(data.train_images, data.train_labels),
         **dataclasses.asdict(config),
     }
-    if config.folds <= 1:
+    if config.folds == 1:
         del description["folds"]
     as_read_back: dict[str, object] = json.loads(json.dumps(description, default=repr))
     return as_read_back

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from jaxnas.errors import InputError
 from jaxnas.runtime.settings import check_kinds, check_seed, setting
 
-_FOLDS = "fitted to the data: 3 for few images, else 1"
 _EPOCHS = "fitted to the data; as published with `train` and --preset paper"
 
 
@@ -33,7 +32,7 @@ class TrainingConfig:
       validation_fraction: share of the training images of each class that is used for validation; 0 fits it to the
         data.
       folds: trainings of a candidate, each validated by another of so many equal parts of the images; 1 is one training
-        and one validation set. 0 fits it to the data.
+        and one validation set.
       seed: seed of the initial parameters, the order of images and everything else drawn at random.
     """
 
@@ -61,7 +60,7 @@ class TrainingConfig:
     )
     validation_fraction: float = 0.0
     folds: int = setting(
-        0, "Trainings of a candidate, each validated by another part of the images.", "Budget", shown=_FOLDS
+        1, "Trainings of a candidate, each validated by another part of the images.", "Budget", minimum=1
     )
     seed: int = 0
 
@@ -74,7 +73,7 @@ class TrainingConfig:
                 self.batch_size == 0 or self.batch_size >= 2,
                 "at least 2, which batch normalisation needs, or 0 to fit it to the data",
             ),
-            "folds": (self.folds >= 0, "at least 1, or 0 to fit them to the data"),
+            "folds": (self.folds >= 1, "at least 1"),
             "validation_fraction": (0 <= self.validation_fraction < 1, "between 0 and 1, or 0 to fit it to the data"),
             "learning_rate": (0 < self.learning_rate < math.inf, "above 0"),
             "final_learning_rate": (0 <= self.final_learning_rate <= self.learning_rate, "from 0 to learning_rate"),

@@ -2,9 +2,6 @@
 
 The rule counts steps instead of epochs, as an epoch of a small set has few of them: candidates separate only once they
 have begun to learn, which takes some hundred steps on any set and more with more classes.
-
-A validation set of few images cannot tell candidates apart. Where a third of the images would be such a set, every
-candidate is trained three times, each time without another third, so that all images validate it.
 """
 
 import math
@@ -17,7 +14,6 @@ from jaxnas.objectives.config import TrainingConfig
 MIN_EPOCHS = 6
 LARGE_SET = 1000  # training images from which half of them validate
 BATCH_SIZE = 64
-FOLDS = 3
 ENOUGH = 141  # validation images, with which the 95 % interval of an accuracy of 90 % is within 5 points of it
 
 
@@ -25,29 +21,25 @@ def fit_to_images(config: TrainingConfig, counts: Sequence[int]) -> TrainingConf
     """Return the hyperparameters with all that is 0 for "fitted" replaced by a value for these images.
 
     - `validation_fraction`: 1/2; of fewer than 1,000 images 1/3, so that more of them train.
-    - `folds`: 3 where that third would be fewer than 141 images, else 1.
     - `batch_size`: the largest power of two up to 64 of which the rest has four minibatches.
     - `epochs`: the fewest, but at least 6, that make 100 + 10 K steps, K classes.
 
-    Where `epochs` is given, the others are 1/2, 1, and 64 if there are so many images. A given `validation_fraction`
-    has one fold, and the share of given folds is that of one of them.
+    Where `epochs` is given, the others are 1/2, and 64 if there are so many images. With `folds` the share is that of
+    one of them.
 
     Args:
       config: hyperparameters.
       counts: the number of training images of each class [K], those for validation included.
     """
     by_epochs = config.epochs > 0
-    num_images = sum(counts)
-    share = config.validation_fraction or (1 / 2 if by_epochs or num_images >= LARGE_SET else 1 / 3)
-    is_open = not (by_epochs or config.validation_fraction)
-    folds = config.folds or (FOLDS if is_open and num_images < FOLDS * ENOUGH else 1)
+    share = config.validation_fraction or (1 / 2 if by_epochs or sum(counts) >= LARGE_SET else 1 / 3)
     images = sum(count - num_validation(count, share) for count in counts)
-    if folds > 1:
-        share, images = 1 / folds, num_images - math.ceil(num_images / folds)
+    if config.folds > 1:
+        share, images = 1 / config.folds, sum(counts) - math.ceil(sum(counts) / config.folds)
     batch_size = config.batch_size or (BATCH_SIZE if by_epochs and images >= BATCH_SIZE else small_batch(images))
     steps = max(1, images // batch_size)
     epochs = config.epochs or max(MIN_EPOCHS, math.ceil((100 + 10 * len(counts)) / steps))
-    return replace(config, validation_fraction=share, folds=folds, batch_size=batch_size, epochs=epochs)
+    return replace(config, validation_fraction=share, batch_size=batch_size, epochs=epochs)
 
 
 def small_batch(images: int) -> int:

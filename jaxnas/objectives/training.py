@@ -26,7 +26,7 @@ from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.fit import fit_to_images
+from jaxnas.objectives.fit import ENOUGH, fit_to_images
 from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.sgd import TrainState
 from jaxnas.objectives.split import split_images
@@ -149,7 +149,11 @@ class TrainingObjective:
                 f"each candidate trains {config.folds} times, {trained}; {images:,} images train, the others validate, "
                 f"all {validating:,} once"
             )
-        return f"each candidate trains {trained}; {images:,} images train and {validating:,} validate"
+        hint = ""
+        if validating < ENOUGH:
+            hint = ", too few to know an accuracy of 90 % to 5 points: "
+            hint += f"by `folds` = 3 all {images + validating:,} validate"
+        return f"each candidate trains {trained}; {images:,} images train and {validating:,} validate{hint}"
 
     @property
     def num_training(self) -> int:

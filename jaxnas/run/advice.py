@@ -57,7 +57,7 @@ def read_summary(record: Record | None) -> ImageSummary | None:
     return ImageSummary(**values)
 
 
-def advise(images: ImageSummary, best: float, loss: float, epochs: int, folds: int = 1) -> tuple[str, ...]:
+def advise(images: ImageSummary, best: float, loss: float, epochs: int) -> tuple[str, ...]:
     """Return what to change, one line each, where the best candidate has not learned the task; nothing where it has.
 
     Args:
@@ -65,12 +65,10 @@ def advise(images: ImageSummary, best: float, loss: float, epochs: int, folds: i
       best: validation accuracy of the best candidate, percent.
       loss: its mean training loss in the last epoch, nats.
       epochs: epochs of its training.
-      folds: trainings of a candidate, which given `epochs` would make one.
     """
     guessing = math.log(len(images.class_names))
     underfits = loss > UNDERFIT * guessing
-    kept = f" and `folds` = {folds}" if folds > 1 else ""
-    longer = f"train longer, such as `epochs` = {4 * epochs}{kept}, or with more `channels`"
+    longer = f"train longer, such as `epochs` = {4 * epochs}, or with more `channels`"
     low, high = wilson_interval(best, images.num_validation)
     if low <= images.majority:
         remedy = longer if underfits else "give more images, or check that labels belong to their images"

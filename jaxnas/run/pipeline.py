@@ -111,8 +111,7 @@ def _look_at_images(
         return summarize_images(data, None), ()
     images = summarize_images(data, objective)
     best = max((outcome.result for outcome in outcomes.values()), key=lambda result: result.best)
-    training, loss = objective.config, objective.result(best.selected).loss
-    return images, advise(images, best.best, loss, training.epochs, training.folds)
+    return images, advise(images, best.best, objective.result(best.selected).loss, objective.config.epochs)
 
 
 def _run_method(

@@ -8,25 +8,24 @@ from hypothesis import strategies as st
 from jaxnas.data.images import from_arrays, num_validation, split_validation
 from jaxnas.errors import InputError
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.fit import fit_to_images
+from jaxnas.objectives.fit import ENOUGH, fit_to_images
+from jaxnas.table.evaluation import wilson_interval
 
 COUNTS = st.lists(st.integers(2, 300), min_size=2, max_size=12)
 
 
 @pytest.mark.parametrize(
-    ("counts", "share", "folds", "batch_size", "epochs"),
+    ("counts", "share", "batch_size", "epochs"),
     [
-        ([48] * 7, 1 / 3, 3, 32, 25),  # 224 images train: 7 steps of 32, and 170 steps are wanted
-        ([60] * 9, 1 / 3, 1, 64, 38),  # 360 train: 5 steps of 64, 190 are wanted; 180 validate
-        ([142] * 10, 1 / 2, 1, 64, 19),  # 710 train: 11 steps of 64, 200 are wanted
-        ([2500] * 10, 1 / 2, 1, 64, 6),
-        ([2, 2], 1 / 3, 3, 2, 120),
+        ([48] * 7, 1 / 3, 32, 25),  # 224 images train: 7 steps of 32, and 170 steps are wanted
+        ([142] * 10, 1 / 2, 64, 19),  # 710 train: 11 steps of 64, 200 are wanted
+        ([2500] * 10, 1 / 2, 64, 6),
+        ([2, 2], 1 / 3, 2, 120),
     ],
 )
-def test_lengths_by_hand(counts, share, folds, batch_size, epochs):
+def test_lengths_by_hand(counts, share, batch_size, epochs):
     config = fit_to_images(TrainingConfig(), counts)
-    fitted = config.validation_fraction, config.folds, config.batch_size, config.epochs
-    assert fitted == (share, folds, batch_size, epochs)
+    assert (config.validation_fraction, config.batch_size, config.epochs) == (share, batch_size, epochs)
     assert fit_to_images(config, counts) == config
 
 
@@ -35,22 +34,21 @@ def test_one_validation_set_is_enough_from_five_points_on():
     assert widths[0] > 10 >= widths[1]
 
 
-def test_folds_are_given_or_follow_from_the_number_of_images():
-    few, more = [140] * 3, [141] * 3
-    assert [fit_to_images(TrainingConfig(), counts).folds for counts in (few, more)] == [3, 1]
-    assert [fit_to_images(TrainingConfig(folds=folds), few).folds for folds in (1, 5)] == [1, 5]
-    assert fit_to_images(TrainingConfig(folds=5), more).validation_fraction == 1 / 5
-    assert fit_to_images(TrainingConfig(validation_fraction=0.25), few).folds == 1
+def test_given_folds_decide_the_share():
+    config = fit_to_images(TrainingConfig(folds=3), [48] * 7)
+    assert (config.validation_fraction, config.folds, config.batch_size, config.epochs) == (1 / 3, 3, 32, 25)
+    assert fit_to_images(config, [48] * 7) == config
+    assert fit_to_images(TrainingConfig(folds=5, epochs=2), [500] * 3).validation_fraction == 1 / 5
     with pytest.raises(InputError, match=r"`validation_fraction` must be left out with `folds` = 4, .*, got 0.5"):
         TrainingConfig(folds=4, validation_fraction=0.5)
+    with pytest.raises(InputError, match="training `folds` must be at least 1, got 0"):
+        TrainingConfig(folds=0)
 
 
 @given(COUNTS)
 def test_every_set_gets_enough_steps(counts):
     config = fit_to_images(TrainingConfig(), counts)
     images = sum(count - num_validation(count, config.validation_fraction) for count in counts)
-    if config.folds > 1:
-        images = sum(counts) - -(-sum(counts) // config.folds)
     steps = images // config.batch_size
     assert 2 <= config.batch_size <= images
     assert config.epochs * steps >= 100 + 10 * len(counts)
