@@ -56,6 +56,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of stdout has seen enough
         sys.exit(1)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _print_error(f"cannot use {str(error.filename)[:60]}...: {error.strerror}")
+            sys.exit(2)
         if error.filename is not None or error.errno not in FULL:  # not of a stream, but of a function of the user's
             raise
         _print_error(f"cannot write to standard output: {error.strerror}")

@@ -10,6 +10,7 @@ from jaxnas.cli.command import takes
 from jaxnas.cli.options import JsonOptions
 from jaxnas.cli.progress import emit
 from jaxnas.cli.terminal import console
+from jaxnas.runtime.host import check_memory_limit
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.settings import setting
 
@@ -37,6 +38,7 @@ def report(
       jaxnas report runs/robot-* runs/random-* --out comparison.html
       jaxnas report runs/compare
     """
+    check_memory_limit()
     from jaxnas.report import read_results, write_report
 
     runs = [to_path(folder) for folder in runs]

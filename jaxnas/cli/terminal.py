@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from jaxnas.runtime.host import num_cores
+from jaxnas.runtime.host import check_memory_limit, num_cores
 from jaxnas.runtime.measures import ACCURACY, TEST_ACCURACY, Measure
 from jaxnas.runtime.records import Record
 
@@ -35,6 +35,7 @@ def configure_jax(engine: str = "local") -> None:
     With another engine the accelerators of this process are left to the workers. The environment variable
     JAX_NUM_CPU_DEVICES takes precedence.
     """
+    check_memory_limit()
     import jax
 
     from jaxnas.runtime.cache import use_cache

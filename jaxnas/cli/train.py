@@ -1,5 +1,6 @@
 """`jaxnas train`."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class ArchOptions:
 
     def __post_init__(self) -> None:
         """Check the order of the arguments."""
-        if self.arch in names(SpaceName) and not Path(self.arch).exists():
+        if self.arch in names(SpaceName) and not os.path.exists(self.arch):
             raise InputError(
                 f"{self.arch!r} is a search space: give the architecture first, jaxnas train ARCH {self.arch}"
             )
@@ -99,7 +100,7 @@ def train(
 
     loaded = plugins.load()
     config = None
-    if Path(chosen.arch).is_dir():
+    if os.path.isdir(chosen.arch):
         _check_space(chosen)
         folder = output.out or Path(chosen.arch, TRAINED)
     else:

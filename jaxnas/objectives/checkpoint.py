@@ -93,7 +93,7 @@ class Checkpoints:
             yield
         except InputError:
             raise
-        except (OSError, LookupError, TypeError, ValueError) as error:
+        except (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             problem = first_line(error)[:200]
             raise InputError(
                 f"checkpoint {self.folder} is damaged ({problem}); delete the folder to train from the start"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxnas.errors import InputError
 from jaxnas.runtime.settings import check_kinds, check_seed, setting
 
-_EPOCHS = "fitted to the data; as published with `train` and --preset paper"
+_EPOCHS = "fitted to the data; as published with `jaxnas train` and `jaxnas search --preset paper`"
 
 
 @dataclass(frozen=True)

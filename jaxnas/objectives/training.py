@@ -12,6 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -32,6 +33,7 @@ from jaxnas.objectives.sgd import TrainState
 from jaxnas.objectives.split import split_images
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
+from jaxnas.runtime.files import exclusive
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.session import fixed_settings, in_fixed_settings
 from jaxnas.runtime.settings import LAST_SEED
@@ -210,6 +212,14 @@ class TrainingObjective:
             together=self._together,
             workers=self._workers,
         )
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Return a context that no other process can enter for the same record, whose checkpoints it would share.
+
+        Raises:
+          InputError: on entry, another process trains candidates of the record.
+        """
+        return exclusive(self._record, "training candidates") if self._record else nullcontext()
 
     def _folder(self, names: Iterable[str]) -> Path | None:
         """Return the folder of checkpoints of a group of candidates, which no other group shares."""

@@ -18,7 +18,7 @@ from jaxnas.objectives.tabular import load_table
 from jaxnas.proxies import expand_names
 from jaxnas.run.sections import SearchConfig
 from jaxnas.runtime.events import Listener
-from jaxnas.runtime.places import without_secrets
+from jaxnas.runtime.places import is_address, to_path, without_secrets
 from jaxnas.runtime.records import Record
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SPACES, SearchSpace, equal_rows, get_space
@@ -97,7 +97,8 @@ def load_pool_scores(
 def _read_pool_scores(
     space: SearchSpace, scores: Path | str, proxies: tuple[str, ...], without: tuple[str, ...]
 ) -> Scores:
-    path, proxies = Path(scores), expand_names(proxies)
+    path = Path(scores) if is_address(scores) else to_path(scores)
+    proxies = expand_names(proxies)
     if not path.exists() and (space.name, str(scores)) in shipped_scores():
         return load_scores(space.name, str(scores), proxies or DEFAULT_PROXIES)
     if not is_table(path):

@@ -17,7 +17,7 @@ from jaxnas.runtime.files import read_bytes
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.search import SearchResult
-from jaxnas.spaces import SPACES, SearchSpace, check_archs, from_index, to_index
+from jaxnas.spaces import SPACES, SearchSpace, check_archs, equal_rows, from_index, to_index
 from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Environment
 from jaxnas.store.tables import read_score_table, read_scores
@@ -39,13 +39,20 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
     with refusing_damage(folder):
         space = space or _recorded_space(record["space"], folder)
         scores = read_scores(folder / POOL, space=space)
+        if rows := equal_rows(scores.archs):
+            first, second = (row + 1 for row in rows)
+            raise InputError(f"{folder / POOL}, rows {first} and {second} are one architecture: search again")
         row_of = {text: row for row, text in enumerate(map(space.format, scores.archs))}
+        config = from_record(record["config"])
+        outcomes = {method: _read_outcome(outcome, row_of) for method, outcome in record["outcomes"].items()}
+        if config.search.method not in outcomes:
+            raise ValueError(f"`outcomes` has no {config.search.method!r}")
         return Run(
-            config=from_record(record["config"]),
+            config=config,
             space=space,
             scores=scores,
             masked=TableReport(**{name: np.array(column) for name, column in record["masked"].items()}),
-            outcomes={method: _read_outcome(outcome, row_of) for method, outcome in record["outcomes"].items()},
+            outcomes=outcomes,
             seconds={stage: float(seconds) for stage, seconds in record["seconds"].items()},
             environment=cast(Environment, dict(record["environment"])),
             command=str(record["command"]),
@@ -100,9 +107,9 @@ def refusing_damage(folder: Path) -> Iterator[None]:
     """Turn what unexpected content of result.json raises into an InputError that names the file."""
     try:
         yield
-    except InputError:
-        raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, InputError) and str(folder) in str(error):
+            raise
         problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
         raise InputError(f"{folder / RESULT} is damaged or not of a search ({problem}): search again") from error
 
@@ -113,7 +120,10 @@ def _read_outcome(outcome: Record, row_of: dict[str, int]) -> Outcome:
     values.pop("intervals", None)  # follow from the rest
     confirmed = values.pop("confirmed", {})
     rows = {row_of[arch]: np.nan if value is None else float(value) for arch, value in confirmed.items()}
-    return Outcome(SearchResult.from_dict(values), np.nan if test is None else float(test), rows)
+    result = SearchResult.from_dict(values)
+    if result.queries.max() >= len(row_of):
+        raise ValueError(f"`queries` must be rows of the pool of {len(row_of)}, got {result.queries.max()}")
+    return Outcome(result, np.nan if test is None else float(test), rows)
 
 
 def _read_sizes(record: Record, num_archs: int) -> dict[str, Float[np.ndarray, " A"]]:

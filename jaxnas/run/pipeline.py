@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,14 +65,16 @@ def search_pool(
             if isinstance(objective, OwnObjective):
                 results[method] = objective.run(method, config, space, pool, table, on_event)
             else:
-                results[method] = _run_method(method, config, pool, table, objective, limit, on_event)
+                with objective.exclusive() if isinstance(objective, TrainingObjective) else nullcontext():
+                    results[method] = _run_method(method, config, pool, table, objective, limit, on_event)
             limit.tell(len(results[method].queries), on_event)
     if isinstance(objective, TrainingObjective) and config.search.confirm:
         with watch.stage("confirming"):
             again = objective.from_another_seed()
-            for method, result in results.items():
-                confirmed[method], selected = confirm(result, again, config.search.confirm)
-                results[method] = replace(result, selected=selected)
+            with again.exclusive():
+                for method, result in results.items():
+                    confirmed[method], selected = confirm(result, again, config.search.confirm)
+                    results[method] = replace(result, selected=selected)
     if isinstance(objective, TrainingObjective):
         watch.seconds["training"] = objective.seconds_trained
         watch.seconds["searching"] = max(0.0, watch.seconds["searching"] - objective.seconds_trained)  # two clocks

@@ -40,11 +40,11 @@ def find_proxy(name: str) -> None:
     get_proxies((name,))
 
 
-PUBLISHED = "as published with `train` and --preset paper"
+PUBLISHED = "as published with `jaxnas train` and `jaxnas search --preset paper`"
 ABOUT_SPACE, ABOUT_DATA = "Search space.", "Images: a folder of pictures, a file, or a name."
 ABOUT_PIXELS = "Side to which all images are resized."
 ABOUT_TABLE = "Table where accuracies are looked up: by name, or a CSV or Parquet file with any ids of architectures."
-ABOUT_COLUMN = "Column of the table that the search maximises, or minimises with --minimize."
+ABOUT_COLUMN = "Column of the table that the search maximises."
 ABOUT_TEST_COLUMN = "Column of the table that is reported at the end."
 ABOUT_PROXIES = "Comma-separated proxies or sets of them, see `jaxnas proxies`."
 ABOUT_NORMALIZATION = "How scores of different proxies are brought to one scale."
@@ -73,7 +73,7 @@ class ProblemConfig:
     data: str = setting("digits", ABOUT_DATA, "Data", suggestions=ImageName, place=True)
     pixels: int | None = setting(None, ABOUT_PIXELS, "Data", minimum=1, shown="of the images, at most 64, else 32")
     table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, place=True, shown="train instead")
-    column: str = setting("", ABOUT_COLUMN, "Data", shown=DEFAULT_COLUMN)
+    column: str = setting("", f"{ABOUT_COLUMN[:-1]}, or minimises with --minimize.", "Data", shown=DEFAULT_COLUMN)
     test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
     minimize: bool = setting(False, "Seek the smallest objective, in place of the largest.", "Data")
     plugins: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class Study:
         self._config = get_preset(settings["preset"]) if settings["method"] == "robot" else self._method.config
         vectors = None if settings["vectors"] is None else np.array(settings["vectors"], np.int8)
         self._pool = make_pool(self._method, table, vectors, (1,))
-        self._log, self._applied = Log(folder), list[tuple[int, float | None]]()
+        self._log, self._applied = Log(folder, self.archs, table.shape[1]), list[tuple[int, float | None]]()
         self._search = self._start()
 
     @property

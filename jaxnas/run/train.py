@@ -27,7 +27,7 @@ from jaxnas.run.inputs import load_standardized
 from jaxnas.run.load import load_selected
 from jaxnas.run.trained import TrainedArch, save_trained
 from jaxnas.runtime.events import Listener, Noted, StageStarted, ignore
-from jaxnas.runtime.files import make_writable
+from jaxnas.runtime.files import exclusive, make_writable
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.spaces import SPACES, get_space
@@ -107,7 +107,8 @@ def train_arch(
     made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}
     trainer = Trainer(network, config.training, Labelled(data.train_images, data.train_labels), len(arch))
     checkpoints = Checkpoints(folder / "checkpoint", keeps_last=True)
-    fitted = trainer.fit(arch[None], on_event, checkpoints, made_with)
+    with exclusive(checkpoints.folder, "training"):
+        fitted = trainer.fit(arch[None], on_event, checkpoints, made_with)
     (state,), losses = fitted.states, fitted.loss[:, 0].tolist()
     diverged = not np.isfinite(losses).all()
     accuracy = np.nan if diverged else trainer.accuracy([state], arch, [chunks(data.test_images, data.test_labels)])

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.records import Record, to_plain
-from jaxnas.search.history import Proposal, SurrogateInfo
+from jaxnas.search.history import Phase, Proposal, SurrogateInfo
 
 LOG, LOCK = "trials.jsonl", "trials.lock"
 
@@ -51,8 +51,9 @@ class Trial(NamedTuple):
 class Log:
     """The lines of a study's log, read once each."""
 
-    def __init__(self, folder: Path) -> None:
-        """Name the folder, which exists."""
+    def __init__(self, folder: Path, archs: Sequence[str], num_proxies: int) -> None:
+        """Name the folder, which exists, and the rows and proxies of the table, which lines must fit."""
+        self._archs, self._num_proxies = archs, num_proxies
         self.path, self._lock = folder / LOG, folder / LOCK
         self.proposals: list[Record] = []  # new ones and repetitions, in order
         self.trials: list[Trial] = []
@@ -105,22 +106,38 @@ class Log:
         try:
             record: Record = json.loads(line)
             if "ask" in record:
+                row = self._check_proposal(record)
                 self.proposals.append(record)
-                row = int(record["ask"]["item"])
                 if all(trial.row != row for trial in self.trials):
-                    self.trials.append(Trial(len(self.trials), row, record["arch"], asked_at=record["at"]))
+                    self.trials.append(Trial(len(self.trials), row, record["arch"], asked_at=float(record["at"])))
             elif "again" in record:
                 number = int(record["again"])
-                self.trials[number] = self.trials[number]._replace(asked_at=record["at"])
+                self.trials[number] = self.trials[number]._replace(asked_at=float(record["at"]))
             else:
                 number = int(record["tell"])
                 objective, seconds = (
                     np.nan if record[name] is None else float(record[name]) for name in ("objective", "seconds")
                 )
-                told = self.trials[number]._replace(objective=objective, error=record["error"], seconds=seconds)
+                told = self.trials[number]._replace(objective=objective, error=str(record["error"]), seconds=seconds)
                 self.trials[number] = told._replace(is_told=True)
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise InputError(f"{self.path} has a damaged line ({line[:60]!r}); remove it") from error
+
+    def _check_proposal(self, record: Record) -> int:
+        """Return the row of a proposal.
+
+        Raises:
+          LookupError, TypeError, ValueError: it does not fit the table of the study.
+        """
+        proposal, row = to_proposal(record), int(record["ask"]["item"])
+        Phase(int(record["ask"]["phase"]))
+        if not 0 <= row < len(self._archs) or record["arch"] != self._archs[row]:
+            raise ValueError(f"row {row} is not of {record['arch']!r:.40}")
+        shapes = {name: np.shape(value) for name, value in record["ask"]["info"].items()}
+        wanted = {name: (self._num_proxies,) if name == "lengthscale" else () for name in SurrogateInfo._fields}
+        if proposal.weights.shape != (self._num_proxies,) or shapes != wanted:
+            raise ValueError("weights or surrogate of another shape")
+        return row
 
 
 def to_proposal(record: Record) -> Proposal:

@@ -3,6 +3,8 @@
 Every failure is an `InputError` of one line that starts with the path.
 """
 
+import errno
+import fcntl
 import io
 import pickle
 import secrets
@@ -78,6 +80,32 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def exclusive(path: Path | str, work: str) -> Iterator[None]:
+    """Hold a lock on a path while the body runs, which no other process can hold; it ends with the process.
+
+    The lock is an empty hidden file next to the path. Where the file system has no locks the body runs without.
+
+    Args:
+      path: what the work writes, which need not exist.
+      work: the work for the message, such as "training".
+
+    Raises:
+      InputError: another process holds it.
+    """
+    place = Path(path).with_name(f".{Path(path).name}.lock")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place, "ab") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise InputError(
+                    f"another process is {work} in {place.parent}: wait for its end, or choose another folder"
+                ) from error
+        yield
 
 
 def read_bytes(path: Path | str) -> bytes:

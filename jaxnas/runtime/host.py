@@ -1,8 +1,13 @@
 """The machine that the process runs on."""
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from jaxnas.errors import InputError
+
+LEAST_MEMORY = 4e9  # bytes of addresses that JAX and its libraries need on two cores
 
 
 def num_cores() -> int:
@@ -22,3 +27,17 @@ def one_blas_thread() -> Iterator[None]:
 
     with threadpool_limits(1, user_api="blas"):
         yield
+
+
+def check_memory_limit() -> None:
+    """Check the limit of virtual memory, before JAX is imported: with less its threads abort or never end.
+
+    Raises:
+      InputError: the limit is below 4 GB.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
+        raise InputError(
+            f"virtual memory is limited to {limit / 1e9:.1f} GB, and JAX needs {LEAST_MEMORY / 1e9:.0f} GB: "
+            "raise `ulimit -v`, and limit resident memory by a cgroup"
+        )

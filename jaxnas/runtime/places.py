@@ -4,6 +4,10 @@ import os
 import re
 from pathlib import Path
 
+from jaxnas.errors import InputError
+
+LONGEST_NAME = 255  # bytes
+
 
 def expand(place: Path | str) -> str:
     """Return a path with `~` and `$VARIABLES` replaced and without `file://`, or an address unchanged.
@@ -17,8 +21,16 @@ def expand(place: Path | str) -> str:
 
 
 def to_path(place: Path | str) -> Path:
-    """Return the path that a user names, see `expand`."""
-    return Path(expand(place))
+    """Return the path that a user names, see `expand`.
+
+    Raises:
+      InputError: a name in it is longer than file systems take.
+    """
+    path = Path(expand(place))
+    if too_long := [part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME]:
+        size = len(os.fsencode(too_long[0]))
+        raise InputError(f"the name {too_long[0]!r:.60}... has {size} bytes, and file systems take {LONGEST_NAME}")
+    return path
 
 
 def is_address(place: Path | str) -> bool:

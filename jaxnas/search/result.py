@@ -112,8 +112,12 @@ class SearchResult:
         """Return the result that `to_dict` was made from, with NaN in place of inf.
 
         Older files lack `info`: it is NaN then.
+
+        Raises:
+            LookupError, TypeError, ValueError: A field is missing, or of another form; the message names it.
         """
         arrays: dict[str, np.ndarray] = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
+        _check_form(values, arrays)
         rows, proxies = arrays["query_weights"].shape
         unknown = {name: np.full((rows, proxies) if name == "lengthscale" else rows, np.nan) for name in _INFO}
         recorded = {name: np.array(column, float) for name, column in values.get("info", {}).items()}
@@ -135,7 +139,7 @@ class SearchResult:
         content = read_bytes(path)
         try:
             return cls.from_dict(json.loads(content))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise InputError(f"{path} is not a saved search result ({error}): save one with `result.save`") from error
 
     def to_pandas(self) -> Frame:
@@ -171,3 +175,35 @@ _ARRAYS: dict[str, type] = {
     "spent": int,
 }
 _INFO = SurrogateInfo._fields
+
+
+def _check_form(values: Record, arrays: dict[str, np.ndarray]) -> None:
+    """Raise a ValueError that names the first field whose form is not that of a result."""
+    rows, proxies = arrays["queries"].size, arrays["weights"].size
+    shapes = {name: (rows,) for name in arrays} | {"query_weights": (rows, proxies), "weights": (proxies,)}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or not rows:
+            raise ValueError(f"`{name}` must have the shape {list(shape)}, got {list(arrays[name].shape)}")
+    for name, kind in _KINDS.items():
+        if not isinstance(values[name], kind) or isinstance(values[name], bool):
+            raise ValueError(f"`{name}` is {values[name]!r:.40}, not of type {kind.__name__}")
+    phases = values["phase"]
+    if len(phases) != rows or not all(isinstance(phase, str) for phase in phases):
+        raise ValueError(f"`phase` must be {rows} texts, one for each query")
+    if values.get("direction", "maximize") not in names(Direction):
+        raise ValueError(f"`direction` must be one of {', '.join(names(Direction))}, got {values['direction']!r:.40}")
+    found = np.isfinite(arrays["objective"]) & (arrays["queries"] == values["selected"])
+    if not found.any():
+        raise ValueError(f"`selected` must be a query with a finite objective, got {values['selected']}")
+    for name, least in (("queries", 0), ("fidelity", 0), ("spent", 1)):
+        if arrays[name].min() < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {arrays[name].min()}")
+    spent, budget = arrays["spent"], values["budget"]
+    if not rows <= int(spent[-1]) <= budget or (np.diff(spent) < 1).any():
+        raise ValueError(f"`spent` must rise to at most the budget of {budget}, got {spent.tolist()}")
+
+
+_KINDS: dict[str, type] = {
+    **{"method": str, "selected": int, "num_bo": int, "budget": int, "seed": int, "num_failed": int},
+    **{"config": dict},
+}

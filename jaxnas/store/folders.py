@@ -7,17 +7,20 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Protocol, runtime_checkable
 
 from pyarrow import ArrowInvalid, fs
 
 from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.files import atomic_write, read_bytes
-from jaxnas.runtime.places import expand, is_address, without_secrets
+from jaxnas.runtime.places import expand, is_address, to_path, without_secrets
 
 STALE = 3600.0  # seconds after which a temporary file belongs to a process that was killed
+ANSWER = 10.0  # seconds in which an object store must answer first
 ATTEMPTS = 7  # of a request to S3, with waits that double
 
 
@@ -64,7 +67,7 @@ def open_folder(place: Path | str) -> Folder:
       InputError: the path is a file, or no installed library knows the scheme of the address.
     """
     text = expand(place)
-    return RemoteFolder(text) if is_address(text) else LocalFolder(Path(text))
+    return RemoteFolder(text) if is_address(text) else LocalFolder(to_path(text))
 
 
 def file_in(folder: Path | str, name: str) -> str:
@@ -167,7 +170,7 @@ class RemoteFolder:
         """
         self.shown = without_secrets(address).rstrip("/")
         with self._errors("open", "", (OSError, ImportError, ValueError)):
-            self.files, self.base = _connect(address)
+            self.files, self.base = _answering(address)
 
     def __str__(self) -> str:
         """Return the address without secrets."""
@@ -221,6 +224,31 @@ class RemoteFolder:
         except kinds as error:
             problem = without_secrets(first_line(error))
             raise InputError(f"cannot {verb} {self.shown}{'/' if name else ''}{name}: {problem}") from error
+
+
+def _answering(address: str) -> tuple[fs.FileSystem, str]:
+    """Return what `_connect` does, once the store has answered a question about the folder.
+
+    The libraries repeat a request for minutes. A thread is left behind where none of the repetitions has ended in time.
+
+    Raises:
+      OSError: there was no answer in time.
+    """
+    found: Future[tuple[fs.FileSystem, str]] = Future()
+
+    def ask() -> None:
+        try:
+            files, base = _connect(address)
+            files.get_file_info(base)
+            found.set_result((files, base))
+        except BaseException as error:
+            found.set_exception(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        return found.result(ANSWER)
+    except TimeoutError:
+        raise OSError(f"no answer within {ANSWER:g} s; check the address, its endpoint and the network") from None
 
 
 def _connect(address: str) -> tuple[fs.FileSystem, str]:

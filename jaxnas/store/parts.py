@@ -230,7 +230,7 @@ def _read_manifest(folder: Folder) -> Provenance | None:
     try:
         manifest = json.loads(content)
         number, provenance = int(manifest["format"]), dict(manifest["provenance"])
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
         return None
     if number != FORMAT:
         raise InputError(
