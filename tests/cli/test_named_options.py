@@ -20,6 +20,8 @@ OF_OTHER_PROGRAMS = {"--logdir", "--backend-store-uri", "--page"}  # of TensorBo
 WHERE = {
     "run.config:CompareConfig": ("compare",),
     "run.config": ("search",),
+    "run.inherit:inherit": ("search",),  # of the search that is to be run again
+    "run.inherit": ("train",),
     "run.own": ("search",),
     "run.search": ("search",),
     "run.sizes": ("search",),

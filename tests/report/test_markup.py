@@ -1,0 +1,89 @@
+"""Names of folders, columns and architectures are text: neither markup of Rich nor HTML."""
+
+import os
+from html.parser import HTMLParser
+
+import pytest
+
+import jaxnas
+from jaxnas.cli import main
+from jaxnas.report import write_report
+from jaxnas.run.config import run_config
+from jaxnas.run.search import search_images
+
+EVIL = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)',
+    "' onclick='alert(1)",
+    "{{ 7 * 7 }}",
+    "javascript:alert(1)",
+)
+
+
+class Page(HTMLParser):
+    """Collects tags, their attributes, and the text outside of scripts."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.handlers, self.shown = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.handlers += [name for name, value in attrs if name.startswith("on") or (value or "").startswith("javascr")]
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] not in ("script", "style"):
+            self.shown.append(data)
+
+
+def parse(text):
+    page = Page()
+    page.feed(text)
+    return page
+
+
+def search(folder, texts, column):
+    table = folder / "table.csv"
+    quoted = ['"' + text.replace('"', '""') + '"' for text in (*texts, column)]
+    rows = "".join(f"{text},{number},{number * number}\n" for number, text in enumerate(quoted[:-1]))
+    table.write_text(f"arch,acc,{quoted[-1]}\n{rows}")
+    config = run_config("ids", table=str(table), column="acc", method="random", budget=len(texts))
+    run = search_images(config, folder, scores_path=str(table))
+    run.save(folder)
+    return jaxnas.load_run(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    write_report(search(folder, [f"n{i}" for i in range(len(EVIL))], "up"), folder / "r.html")
+    return parse((folder / "r.html").read_text())
+
+
+@pytest.mark.parametrize("column", EVIL)
+def test_no_text_of_a_table_becomes_html(tmp_path, plain, column):
+    pytest.importorskip("altair")
+    run = search(tmp_path, EVIL, column)
+    write_report(run, tmp_path / "r.html")
+    page = parse((tmp_path / "r.html").read_text())
+    assert page.tags.count("script") == plain.tags.count("script")
+    assert page.tags.count("img") == plain.tags.count("img")
+    assert page.handlers == plain.handlers == []
+    shown = "".join(page.shown)
+    assert all(text in shown for text in EVIL)
+    assert parse(run._repr_html_()).handlers == []
+    assert "script" not in parse(run._repr_html_()).tags
+
+
+@pytest.mark.parametrize("name", ["a[/red]", "[x]", "[bold]b", "\\[c]", "[link=x]d"])
+def test_a_folder_is_printed_as_it_is_named(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    os.makedirs(name)
+    for args in (["report", name], ["search", "--scores", f"{name}.csv"], ["predict", name, "x.png"], ["train", name]):
+        monkeypatch.setattr("sys.argv", ["jaxnas", *args])
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 2
+        assert name in capsys.readouterr().err
