@@ -1,10 +1,10 @@
-"""Are the outputs of an exported network those of the supernet that it was cut out of? For every space and format.
+"""Compare the outputs of exported networks with those of the supernet, for every space and format.
 
     python experiments/exports.py   # writes experiments/results/exports.{md,json}; needs jaxnas[test-integration]
 
-The largest difference of logits over 32 images and two architectures, relative to the largest logit (or 1), in float32,
-before and after training: "untrained" has the initial params and statistics, "trained" has drawn gammas, betas and
-statistics, as they are after a training.
+The script measures the largest difference of logits over 32 images and two architectures, relative to the largest logit
+(or 1), in float32, before and after training: "untrained" has the initial params and statistics, "trained" has drawn
+gammas, betas and statistics, as they are after a training.
 """
 
 import importlib.util

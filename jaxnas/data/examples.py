@@ -1,4 +1,4 @@
-"""From labelled pictures, wherever they come from, to an image set of one size and mode, split by class."""
+"""Assemble labelled pictures of any source to an image set of one size and mode, split by class."""
 
 import warnings
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Builds a `Graph` block by block, and drops what does not reach the output."""
+"""Build a `Graph` block by block, without what does not reach the output."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias

@@ -22,7 +22,7 @@ from jaxnas.run.inputs import is_table, load_pool_scores
 from jaxnas.run.sections import SIZE_NAMES, LimitConfig
 from jaxnas.run.sizes import PROXIES_OF_SIZES, SIZE_PROXIES, Sizes, sizes_of_scores, within_limits
 from jaxnas.search import get_method
-from jaxnas.spaces import SPACES, SearchSpace, check_archs, enumerate_archs, get_space
+from jaxnas.spaces import SPACES, SearchSpace, check_archs, enumerate_archs, find_rows, get_space
 from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Scores
 from jaxnas.store.shipped import shipped_scores
@@ -120,8 +120,7 @@ def look_up(
     column, test_column = columns
     found = load_pool_scores(within, scores, proxies, without=tuple(filter(None, columns)))
     accuracies = load_accuracies(table, within, folder)
-    known = {arch.tobytes() for arch in accuracies.archs}
-    shared = np.array([arch.tobytes() in known for arch in found.archs], bool)
+    shared = find_rows(accuracies.archs, found.archs) >= 0
     if not shared.any():
         first, other = (within.format(archs[0]) for archs in (found.archs, accuracies.archs))
         raise InputError(
@@ -154,8 +153,7 @@ def _sizes(
 ) -> dict[str, Float[np.ndarray, " A"]]:
     """Return the sizes of architectures that columns of the table, or else of the scores, contain."""
     found = size_columns(scores, space, archs, latency)
-    row_of = {arch.tobytes(): row for row, arch in enumerate(table.archs)}
-    rows = np.array([row_of.get(arch.tobytes(), -1) for arch in archs])
+    rows = find_rows(table.archs, archs)
     for name in SIZE_NAMES:
         column = table.columns.get(latency if name == "latency" else name)
         if column is not None:
@@ -175,8 +173,8 @@ def size_columns(
             read = load_pool_scores(space, scores, (column,))
         except InputError:  # it has no such column
             continue
-        value = dict(zip(map(bytes, read.archs), read.values[:, 0], strict=True))
-        values = np.array([value.get(bytes(arch), np.nan) for arch in archs])
+        rows = find_rows(read.archs, archs)
+        values = np.where(rows >= 0, read.values[rows, 0], np.nan)
         name = "latency" if column == latency else column
         found |= {name: values} if is_own else sizes_of_scores(Scores(archs, values[:, None], (column,), {}, {}))
     return found

@@ -109,6 +109,12 @@ def equal_rows(archs: Int[np.ndarray, "A D"]) -> tuple[int, int] | None:
     return (int(first[inverse[repeated[0]]]), int(repeated[0])) if len(repeated) else None
 
 
+def find_rows(among: Int[np.ndarray, "B D"], archs: Int[np.ndarray, "A D"]) -> Int[np.ndarray, " A"]:
+    """Return the row of each of `archs` in another array, -1 where it is in none; of equal rows the last."""
+    row_of = {arch.tobytes(): row for row, arch in enumerate(among)}
+    return np.array([row_of.get(arch.tobytes(), -1) for arch in archs], np.intp)
+
+
 def to_index(space: SearchSpace, archs: Unchecked) -> Int64[np.ndarray, " A"]:
     """Return the index in 0..size - 1 of each architecture [A D], in the order of the benchmark where it has one.
 

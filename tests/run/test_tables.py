@@ -11,7 +11,7 @@ from jaxnas.run.search import given_scores, search_images
 from jaxnas.run.tables import guess_space, leave_out_unmeasured, look_up, matching_scores
 from jaxnas.runtime.events import Noted
 from jaxnas.store.scores import Scores
-from jaxnas.store.store import write_scores
+from jaxnas.store.tables import write_scores
 
 NB201 = [jaxnas.NASBENCH201.format(arch) for arch in jaxnas.sample(jaxnas.NASBENCH201, 3, seed=0)]
 

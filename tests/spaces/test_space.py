@@ -15,6 +15,7 @@ from jaxnas.spaces import (
     SearchSpace,
     check_archs,
     enumerate_archs,
+    find_rows,
     from_index,
     get_space,
     mutate,
@@ -191,3 +192,9 @@ def test_mutate_is_uniform_over_decisions_and_other_options():
 def test_mutate_without_jit_is_the_same():
     key, arch = jax.random.key(7), from_index(NASBENCH201, 6111)
     np.testing.assert_array_equal(mutate(NASBENCH201, key, arch), jax.jit(partial(mutate, NASBENCH201))(key, arch))
+
+
+def test_rows_are_found_by_their_values():
+    among = np.array([[0, 1], [2, 3], [0, 1]], np.int8)
+    assert find_rows(among, np.array([[2, 3], [0, 1], [1, 0]], np.int8)).tolist() == [1, 2, -1]
+    assert find_rows(among[:0], among).tolist() == [-1, -1, -1]
