@@ -117,7 +117,8 @@ def print_run(run: "Run") -> None:
         measured = ", ".join(f"{name} {text}" for name, text in run.measured(method))
         console.print(f"  {measured}", highlight=False, soft_wrap=True)
         if size := _size_of(run, outcome.result.selected):
-            console.print(f"  {size}", highlight=False)
+            unit = f" ms (one image on {run.latency['device']})" if run.latency else ""
+            console.print(f"  {size}{unit}", highlight=False, soft_wrap=True)
         if outcome.confirmed:
             _fill_with("  trained from two seeds:", _twice_trained(run, outcome))
         if outcome.result.num_failed:

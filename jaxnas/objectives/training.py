@@ -11,7 +11,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,6 +44,8 @@ __all__ = ["TrainingConfig", "TrainingObjective"]
 
 States: TypeAlias = tuple[TrainState, ...]  # of one candidate, one for each fold
 
+_NOT_TRAINED = Trained(math.nan, math.nan, 0, 0.0, diverged=True)
+
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +70,7 @@ class TrainingObjective:
       together: candidates that `prepare` trains at once; default: one on each device.
       space: the space of the architectures; default: the one that the network names.
       workers: train instead of this process, each one candidate at a time.
+      admits: whether an architecture may be trained; the accuracies of others are NaN.
 
     Raises:
       InputError: network, images, architectures and config do not fit each other; the record is damaged, or was made
@@ -87,12 +90,13 @@ class TrainingObjective:
         space: SearchSpace | None = None,
         together: int | None = None,
         workers: Workers | None = None,
+        admits: Callable[[Int8[np.ndarray, " D"]], bool] | None = None,
     ):
         """Read the record and split the images; nothing is compiled or trained yet."""
         counts = np.bincount(data.train_labels, minlength=data.num_classes)
         self.config = fit_to_images(config or TrainingConfig(), counts.tolist())
         self.network, self.on_event = network, on_event
-        self._data, self._together = data, together
+        self._data, self._together, self._admits = data, together, admits
         self._space = space or network.space
         self.archs = check_archs(self._space, archs)
         self._split = split_images(data, self.config)
@@ -121,6 +125,7 @@ class TrainingObjective:
         self._header = describe_training(self._space, network, data, self.config)
         self._trained = read_record(self._record, self._header, on_event) if self._record else {}
         self._test_accuracy: dict[str, float] = {}
+        self._admitted: dict[str, bool] = {}
         self._best: tuple[str, States] | None = None  # the best candidate that this process trained
 
     def __call__(self, index: int) -> float:
@@ -138,7 +143,7 @@ class TrainingObjective:
           InputError: no such index, or the record cannot be written.
         """
         self.prepare([index])
-        return self._trained[self._name(index)]
+        return self._trained[self._name(index)] if self._may_train(index) else _NOT_TRAINED
 
     @property
     def schedule(self) -> str:
@@ -182,7 +187,7 @@ class TrainingObjective:
         """
         missing: dict[str, int] = {}
         for index in indices:
-            if (name := self._name(index)) not in self._trained:
+            if (name := self._name(index)) not in self._trained and self._may_train(index):
                 missing.setdefault(name, index)
         names = list(missing)
         if self._workers and self._job:
@@ -194,6 +199,13 @@ class TrainingObjective:
         for start in range(0, len(names), self.together):
             group = {name: missing[name] for name in names[start : start + self.together]}
             self._keep(group, *self._fit(list(group.values()), self._folder(group)))
+
+    def _may_train(self, index: int) -> bool:
+        """Return whether a candidate is admitted; each is asked for once."""
+        name = self._name(index)
+        if name not in self._admitted:
+            self._admitted[name] = self._admits is None or bool(self._admits(self.archs[index]))
+        return self._admitted[name]
 
     def from_another_seed(self) -> "TrainingObjective":
         """Return the objective that differs in the seed of training, the next one, and in its record.
@@ -211,6 +223,7 @@ class TrainingObjective:
             space=self._space,
             together=self._together,
             workers=self._workers,
+            admits=self._admits,
         )
 
     def exclusive(self) -> AbstractContextManager[None]:

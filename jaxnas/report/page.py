@@ -199,6 +199,8 @@ def _facts_of_images(run: Run) -> list[tuple[str, str]]:
 def _tradeoff(run: Run) -> list[tuple[str, str]]:
     """Return the size of the selected architecture and the front, where they are known."""
     facts = [("size", ", ".join(f"{name} {value:,.10g}" for name, value in run.size.items()))] if run.size else []
+    if run.latency is not None:
+        facts.append(("latency", f"ms, measured with one image on {run.latency['device']}"))
     if names := run.config.limits.objective[1:]:
         rows, volume = run.front()
         points = "; ".join(

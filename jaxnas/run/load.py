@@ -60,6 +60,7 @@ def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
             folder=folder,
             images=read_summary(record.get("images")),
             notes=tuple(map(str, record.get("notes", ()))),
+            latency=record.get("latency"),
             sizes=_read_sizes(record.get("sizes", {}), len(scores.archs)),
         )
 

@@ -18,6 +18,7 @@ from jaxnas.proxies import orient
 from jaxnas.run.advice import ImageSummary, advise, summarize_images
 from jaxnas.run.config import RunConfig
 from jaxnas.run.ending import TimeLimit, confirm, num_to_search
+from jaxnas.run.latency import Latencies
 from jaxnas.run.own import OwnObjective
 from jaxnas.run.record import describe_space, run_record
 from jaxnas.run.run import Outcome, Run
@@ -42,6 +43,7 @@ def search_pool(
     data: ImageData | None,
     on_event: Listener,
     origin: Record | None = None,
+    latencies: Latencies | None = None,
 ) -> Run:
     """Score the pool, normalise the scores, run each method on them, and test what it selects.
 
@@ -98,7 +100,8 @@ def search_pool(
         origin=origin,
         images=images,
         notes=notes,
-        sizes=sizes,
+        sizes=sizes if latencies is None else {**sizes, "latency": latencies.of(pool)},
+        latency=None if latencies is None else latencies.record(),
     )
     on_event(SearchFinished(run_record(run)))
     return run

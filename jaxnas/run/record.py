@@ -19,6 +19,7 @@ def run_record(run: Run) -> Record:
         "scores": run.scores.provenance,
         "masked": {name: column.tolist() for name, column in run.masked._asdict().items()},
         "origin": run.origin,
+        "latency": run.latency,
         "images": run.images and run.images._asdict(),
         "notes": list(run.notes),
         "sizes": _size_record(run),

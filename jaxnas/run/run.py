@@ -65,6 +65,7 @@ class Run(NamedTuple):
       images: description of the image set; None where accuracies and scores are looked up.
       notes: what to change where the result is poor, one line each.
       sizes: sizes of the pool by name, see `jaxnas.run.sizes`; NaN where one is unknown.
+      latency: unit, device and batch of measured latencies, and the error of predicted ones; None where none was.
     """
 
     config: RunConfig
@@ -80,6 +81,7 @@ class Run(NamedTuple):
     images: ImageSummary | None = None
     notes: tuple[str, ...] = ()
     sizes: Mapping[str, Float[np.ndarray, " A"]] = MappingProxyType({})
+    latency: Record | None = None
 
     @property
     def selected(self) -> str:

@@ -108,7 +108,8 @@ def search_images(
     objective = own or looked_up or supernet.train(pool)
     score = partial(supernet.score, pool) if scores is None else lambda: (scores, sizes_of_scores(scores))
     origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
-    return search_pool(config, space, pool, objective, score, data, on_event, origin)
+    latencies = supernet.latencies if scores is None else None
+    return search_pool(config, space, pool, objective, score, data, on_event, origin, latencies)
 
 
 def _load_measured(
@@ -247,7 +248,8 @@ def search_network(
         own = own_objective(config, folder, function if callable(function) else None)
         objective, origin = own or supernet.train(chosen), keep_origin(folder, network, data)
         score = partial(supernet.score, chosen)
-        run = search_pool(config, space, chosen, objective, score, data, on_event, origin)._replace(folder=folder)
+        found = search_pool(config, space, chosen, objective, score, data, on_event, origin, supernet.latencies)
+        run = found._replace(folder=folder)
         run.save(folder)
         return run
 

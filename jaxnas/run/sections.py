@@ -112,7 +112,8 @@ class LimitConfig:
     Attributes:
       max_params: most parameters; None for any number, here and below.
       max_flops: most operations for one image, as the proxy flops counts them.
-      max_latency: largest latency, in the unit of its column.
+      max_latency: largest latency, in the unit of its column; where candidates are trained, milliseconds of one image,
+        measured on this device, see `jaxnas.run.latency`.
       latency_column: column of the table or the scores that has the latency.
       objective: "accuracy", or the name of an objective that a plugin added; then sizes that a front trades off.
     """
@@ -120,7 +121,11 @@ class LimitConfig:
     max_params: float | None = setting(None, "Most parameters.", "Budget", minimum=0, shown="any number")
     max_flops: float | None = setting(None, "Most operations for one image.", "Budget", minimum=0, shown="any number")
     max_latency: float | None = setting(
-        None, "Largest latency, in the unit of --latency-column.", "Budget", minimum=0, shown="any"
+        None,
+        "Largest latency: ms of one image measured on this device, or in the unit of --latency-column.",
+        "Budget",
+        minimum=0,
+        shown="any",
     )
     latency_column: str = setting("latency", "Column of the table or scores that has the latency.", "Data")
     objective: tuple[str, ...] = setting(

@@ -1,7 +1,9 @@
 """The network and images of a search: they score its pool and train its candidates."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from jaxnas.objectives.training import TrainingObjective
 from jaxnas.proxies import Proxy
 from jaxnas.run.config import RunConfig
 from jaxnas.run.inputs import make_batch
+from jaxnas.run.latency import Latencies
 from jaxnas.run.sizes import PROXIES_OF_SIZES, Sizes, sizes_of_scores, within_limits
 from jaxnas.runtime.events import Listener, Noted, StageStarted
 from jaxnas.runtime.workers import Workers
@@ -37,13 +40,28 @@ class Supernet:
     on_event: Listener
     proxies: Sequence[str] | Mapping[str, Proxy]
 
+    @cached_property
+    def latencies(self) -> Latencies | None:
+        """The latencies of candidates, None where nothing asks for them."""
+        limits = self.config.limits
+        if limits.max_latency is None and "latency" not in limits.objective:
+            return None
+        path = (self.record or self.folder / "training.jsonl").with_name("latency.json")
+        bound = math.inf if limits.max_latency is None else limits.max_latency
+        return Latencies(self.space, self.network, self.data, path, bound, self.on_event)
+
     def limit(self, pool: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "a D"]:
         """Return the architectures of the pool that are within the limits of the settings."""
         limits = self.config.limits
-        if limits.max_latency is not None or "latency" in limits.objective:
-            raise InputError("latency is read of a column: give --table, --scores and --latency-column")
+        if self.latencies and (self.config.own_objective or self.config.problem.table):
+            raise InputError("latency is measured where candidates are trained: give --scores and --latency-column")
+        if self.latencies:
+            self.latencies(pool[0])  # refuses a network of which no model can be made
         if limits.limited:
-            within, note = within_limits(limits, sizes_of_scores(self._store(pool, PROXIES_OF_SIZES)))
+            sizes = sizes_of_scores(self._store(pool, PROXIES_OF_SIZES))
+            if self.latencies and limits.max_latency is not None:
+                sizes["latency"] = self.latencies.predict(pool, sizes, self.config.seed)
+            within, note = within_limits(limits, sizes)
             self.on_event(Noted(note))
             pool = pool[within]
         return pool
@@ -82,4 +100,5 @@ class Supernet:
             space=self.space,
             together=self.config.search.together,
             workers=self.workers,
+            admits=None if self.latencies is None else self.latencies.admits,
         )

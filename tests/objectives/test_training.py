@@ -481,3 +481,14 @@ def test_the_schedule_is_said():
         "each candidate trains 2 times, 3 epochs of 2 steps of 20 images; 50 images train, the others validate, "
         "all 100 once"
     )
+
+
+def test_a_candidate_that_is_not_admitted_is_not_trained(tmp_path):
+    asked = []
+    objective = make(tmp_path / "record", admits=lambda arch: asked.append(arch[0]) or arch[0] != SLOW[0])
+    objective.prepare([0, 2, 2])
+    assert math.isnan(objective(2))
+    assert math.isnan(objective.test_accuracy(2))
+    assert objective(0) == make()(0)
+    assert len(asked) == 2
+    assert (tmp_path / "record").read_text().count("\n") == 2
