@@ -169,7 +169,7 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
       is_open: whether the configuration checks names that it can look up, because another option may add some.
 
     Raises:
-      InputError: it is empty, not one of the known names, not a whole number, or out of its range.
+      InputError: it is empty, not one of the known names, not a whole number, out of its range, or names no file.
     """
     if value is None or value is False:
         return None
@@ -182,6 +182,8 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
         value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else tuple(map(read, parts))
     elif isinstance(value, str):
         value = read(value)
+        if parameter.about.find is not None:
+            parameter.about.find(str(value))
     if not (is_open and (parameter.about.lookup or parameter.about.known)):
         check_names(parameter.name, parameter.about, value, parameter.known)
     check_range(parameter.flag, parameter.about, value)

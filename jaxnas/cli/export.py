@@ -11,6 +11,8 @@ from jaxnas.cli.options import DataOptions, JsonOptions
 from jaxnas.cli.progress import emit
 from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import configure_jax, console
+from jaxnas.models.find import find_model
+from jaxnas.run.find import find_result
 from jaxnas.runtime.names import ExportName
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.settings import REQUIRED, setting
@@ -49,12 +51,16 @@ def export(
       jaxnas export runs/nasbench201-digits-seed0 --to torch
       jaxnas export runs/mine --to onnx --out deploy
     """
+    run = to_path(run)
+    if chosen.untrained:
+        find_result(run)
+    else:
+        find_model(run)
     configure_jax()
     from jaxnas.models.export import export_model
     from jaxnas.models.files import load_model
     from jaxnas.run.train import untrained_model
 
-    run = to_path(run)
     model = untrained_model(run, data_folder=data.data_folder) if chosen.untrained else load_model(run)
     paths = export_model(model, chosen.to, output.out or run / chosen.to)
     if output.as_json:

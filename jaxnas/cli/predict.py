@@ -14,6 +14,7 @@ from jaxnas.cli.progress import emit
 from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import configure_jax, console
 from jaxnas.errors import InputError
+from jaxnas.models.find import find_model
 from jaxnas.runtime.bars import warn
 from jaxnas.runtime.settings import setting
 
@@ -46,11 +47,12 @@ def predict(
       jaxnas predict runs/nasbench201-digits-seed0 three.png seven.png
       jaxnas predict runs/mine pictures --csv > classes.csv
     """
+    folder = find_model(model)
     configure_jax()
     from jaxnas.models.files import load_model
     from jaxnas.models.predict import find_pictures, predict_files
 
-    loaded, pictures = load_model(model), find_pictures(files)
+    loaded, pictures = load_model(folder), find_pictures(files)
     table = csv.writer(sys.stdout, lineterminator="\n")
     if output.as_csv:
         table.writerow(["file", "class", "probability", *loaded.class_names])

@@ -10,6 +10,7 @@ from jaxnas.cli.command import takes
 from jaxnas.cli.options import JsonOptions
 from jaxnas.cli.progress import emit
 from jaxnas.cli.terminal import console
+from jaxnas.run.find import find_results
 from jaxnas.runtime.host import check_memory_limit
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.settings import setting
@@ -38,10 +39,12 @@ def report(
       jaxnas report runs/robot-* runs/random-* --out comparison.html
       jaxnas report runs/compare
     """
+    runs = [to_path(folder) for folder in runs]
+    for folder in runs:
+        find_results(folder)
     check_memory_limit()
     from jaxnas.report import read_results, write_report
 
-    runs = [to_path(folder) for folder in runs]
     path = output.out or runs[0] / "report.html"
     write_report([read_results(folder) for folder in runs], path)
     if output.as_json:

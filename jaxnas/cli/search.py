@@ -23,6 +23,7 @@ from jaxnas.cli.stop import keeping, stoppable, this_command
 from jaxnas.cli.terminal import comparison_table, configure_jax, console, print_run
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import CompareConfig, RunConfig, run_config
+from jaxnas.run.find import find_scores
 from jaxnas.run.sections import EvaluationConfig, LimitConfig, NetworkConfig, ProblemConfig, SearchConfig, find_method
 from jaxnas.runtime.bars import warn
 from jaxnas.runtime.events import join_listeners
@@ -40,7 +41,9 @@ SCORES = "Search among the architectures of these scores: a folder, file or addr
 class ScoresOptions:
     """The source of scores."""
 
-    scores: str | None = setting(None, SCORES, "Data", suggestions=shipped, place=True, shown="score a pool")
+    scores: str | None = setting(
+        None, SCORES, "Data", suggestions=shipped, place=True, find=find_scores, shown="score a pool"
+    )
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
 class CompareScores:
     """The source of the scores of a comparison."""
 
-    scores: str = setting(CompareConfig.scores, SCORES, "Data", suggestions=shipped, place=True)
+    scores: str = setting(CompareConfig.scores, SCORES, "Data", suggestions=shipped, place=True, find=find_scores)
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,26 @@ from jaxnas.runtime.settings import REQUIRED, setting, settings_of
 _HYPERPARAMETERS = tuple(name for name in settings_of(TrainingConfig) if name != "folds")  # all images train
 
 
+def check_order(arch: str) -> None:
+    """Check that an argument is not the space of an architecture that follows.
+
+    Raises:
+      InputError: it is.
+    """
+    if arch in names(SpaceName) and not os.path.exists(arch):
+        raise InputError(f"{arch!r} is a search space: give the architecture first, jaxnas train ARCH {arch}")
+
+
 @dataclass(frozen=True)
 class ArchOptions:
     """The architecture to train."""
 
     arch: str = setting(
-        REQUIRED, "Architecture, such as a genotype, or the folder of a search.", argument=True, place=True
+        REQUIRED,
+        "Architecture, such as a genotype, or the folder of a search.",
+        argument=True,
+        place=True,
+        find=check_order,
     )
     space: str | None = setting(
         None,
@@ -38,13 +52,6 @@ class ArchOptions:
     old_space: SpaceName | None = setting(
         None, "Deprecated: give the space after the architecture.", flag="--space", kind="search space", hidden=True
     )
-
-    def __post_init__(self) -> None:
-        """Check the order of the arguments."""
-        if self.arch in names(SpaceName) and not os.path.exists(self.arch):
-            raise InputError(
-                f"{self.arch!r} is a search space: give the architecture first, jaxnas train ARCH {self.arch}"
-            )
 
     @property
     def name_of_space(self) -> str:
@@ -94,7 +101,7 @@ def train(
       jaxnas train "8:conv3" mine --plugin mine.py --data digits
     """
     configure_jax()
-    from jaxnas.models.files import TRAINED
+    from jaxnas.models.find import TRAINED
     from jaxnas.run.train import train_arch, train_config, train_run
     from jaxnas.run.trained import save_trained, trained_record
 

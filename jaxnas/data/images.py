@@ -200,7 +200,7 @@ def minibatch(
     Raises:
       InputError: `size` is below 2 or above the number of training images.
     """
-    count = check_whole("size", size, 2, len(data.train_images), f", the training images of {data.name}")
+    count = check_whole("minibatch size", size, 2, len(data.train_images), f", the training images of {data.name}")
     order = np.random.default_rng(check_seed(seed)).permutation(len(data.train_labels))
     rank = rank_in_class(data.train_labels, order)
     chosen = order[np.argsort(rank[order], kind="stable")][:count]

@@ -12,15 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxnas.data.examples import Example
+from jaxnas.data.find import FORMS
 from jaxnas.data.pictures import ENDINGS
 from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.files import read_bytes
 from jaxnas.runtime.records import Record
 
-FORMS = (
-    "a folder with a subfolder of pictures for each class, also below train, val and test; a CSV or Parquet file of "
-    "paths and labels; Parquet files of pictures as the Hugging Face hub has them; an .npz file; CIFAR's batches"
-)
 LISTS = (".csv", ".tsv", ".parquet")
 _TRAIN, _VAL, _TEST = ("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing")
 SUBSETS = {**dict.fromkeys(_TRAIN, "train"), **dict.fromkeys(_VAL, "val"), **dict.fromkeys(_TEST, "test")}

@@ -7,11 +7,11 @@ import numpy as np
 
 from jaxnas.data.catalogue import DATASETS, data_folder, find_data
 from jaxnas.data.cifar import is_cifar, read_cifar
+from jaxnas.data.find import FORMS, find_images
 from jaxnas.data.images import ImageData, channels_last, check_arrays, from_arrays, rank_in_class
-from jaxnas.errors import InputError, unknown_name
+from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, Noted
 from jaxnas.runtime.files import read_npz
-from jaxnas.runtime.places import to_path
 
 _SPLIT = (  # the names of training images and labels, test images and labels in an .npz file
     ("x_train", "y_train", "x_test", "y_test"),
@@ -53,30 +53,23 @@ def load_images(
       InputError: the name is unknown, the file is missing, damaged or of another form, no picture can be read, a class
         has no pictures, or there are fewer than two classes.
     """
-    name, path = str(name_or_path), to_path(name_or_path)
-    images = [data.name for data in DATASETS.values() if data.kind == "images"]
+    name, path = str(name_or_path), find_images(name_or_path)
+    if path is not None:
+        return _load_path(path, pixels, on_event)
     if name == "digits":
         return _resized(_digits(), pixels, on_event)
-    if name in images:
-        found = find_data(name, folder)
-        if found is None:
-            raise InputError(_missing(name, data_folder(folder)))
-        known = DATASETS[name]
-        data = check_arrays(name, _read_arrays(found), found, known.class_names, known.num_classes)
-        return _resized(data, pixels, on_event)
-    if path.exists():
-        return _load_path(path, pixels, on_event)
-    from jaxnas.data.listings import FORMS
-
-    if len(path.parts) > 1 or path.suffix:
-        raise InputError(f"{path}: no such file; give {FORMS}; or one of {', '.join(images)}")
-    raise InputError(f"{unknown_name('image set', name, images)}; or give {FORMS}")
+    found = find_data(name, folder)
+    if found is None:
+        raise InputError(_missing(name, data_folder(folder)))
+    known = DATASETS[name]
+    data = check_arrays(name, _read_arrays(found), found, known.class_names, known.num_classes)
+    return _resized(data, pixels, on_event)
 
 
 def _load_path(path: Path, pixels: int | None, on_event: Listener | None) -> ImageData:
     # Imported here because they import Pillow and Arrow, which named sets do not need.
     from jaxnas.data.examples import assemble, warn_of_skipped
-    from jaxnas.data.listings import FORMS, LISTS, list_file, list_folder
+    from jaxnas.data.listings import LISTS, list_file, list_folder
 
     name = path.resolve().name if path.is_dir() else path.stem
     if is_cifar(path) or path.suffix.lower() == ".npz":

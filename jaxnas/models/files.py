@@ -14,6 +14,7 @@ from safetensors.numpy import save as tensor_bytes
 
 from jaxnas.errors import InputError, first_line
 from jaxnas.models.builder import Variables
+from jaxnas.models.find import DESCRIPTION, find_model
 from jaxnas.models.graph import graph_from_record
 from jaxnas.models.model import Model
 from jaxnas.models.module import PlainNetwork
@@ -23,9 +24,6 @@ from jaxnas.runtime.records import Record
 from jaxnas.runtime.session import fixed_settings, make_key
 
 FORMAT = 1
-DESCRIPTION = "model.json"
-MODEL = "model"  # folder of a model in that of a training
-TRAINED = "trained"  # folder of a training in that of a search
 _PACKAGES = ("jaxnas", "jax", "flax", "numpy", "safetensors")
 
 
@@ -82,20 +80,6 @@ def load_model(folder: Path | str) -> Model:
         problem = first_line(error)
         raise InputError(f"{path} is damaged or not of a model ({problem:.100}): save the model again") from error
     return model
-
-
-def find_model(folder: Path | str) -> Path:
-    """Return the folder that has model.json: the given one, that of its training, or that of its trained search.
-
-    Raises:
-      InputError: none of them has.
-    """
-    folder = to_path(folder)
-    for found in (folder, folder / MODEL, folder / TRAINED / MODEL):
-        if (found / DESCRIPTION).exists():
-            return found
-    hint = f"train it first: jaxnas train {folder}" if (folder / "result.json").exists() else "give a folder of a model"
-    raise InputError(f"no trained model in {folder}: {hint}")
 
 
 def flatten(variables: Variables) -> dict[str, np.ndarray]:

@@ -13,12 +13,11 @@ import pyarrow.parquet
 from jaxtyping import Float64
 
 from jaxnas.errors import InputError, first_line
+from jaxnas.objectives.find import ENDINGS, PICKLES
 from jaxnas.runtime.files import read_bytes, read_npz, read_pickle
 
 Column: TypeAlias = list[object] | np.ndarray  # as read, before it is checked
 
-PICKLES = (".p", ".pkl", ".pickle")
-ENDINGS = (".csv", ".tsv", ".parquet", ".npz", *PICKLES)
 INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__", "index", "id")  # of the first column, as pandas writes its index
 
 # What Arrow raises on damaged files, and Python on cells that it has no objects for, such as a date in the year 10000.

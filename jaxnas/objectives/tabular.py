@@ -10,7 +10,8 @@ from jaxtyping import Float64, Int8
 
 from jaxnas.data.catalogue import DATASETS, data_folder, find_data
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.objectives.table_files import PICKLES, Column, listed, read_table_file, to_numbers
+from jaxnas.objectives.find import PICKLES
+from jaxnas.objectives.table_files import Column, listed, read_table_file, to_numbers
 from jaxnas.runtime.files import read_npz
 from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import to_path

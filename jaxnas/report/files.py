@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jaxnas.run.comparison import COMPARISON
+from jaxnas.run.find import COMPARISON
 from jaxnas.run.method_runs import MethodComparison
 from jaxnas.runtime.files import atomic_write
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from jaxnas.errors import InputError
 from jaxnas.report.cells import draw_arch
-from jaxnas.run.comparison import COMPARISON, load_comparison
+from jaxnas.run.comparison import load_comparison
+from jaxnas.run.find import COMPARISON, find_results
 from jaxnas.run.load import load_run
 from jaxnas.run.method_runs import MethodComparison, MethodRuns, method_rows
 from jaxnas.run.run import Run
 from jaxnas.runtime.files import atomic_write
 from jaxnas.runtime.measures import OBJECTIVE, Measure
-from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 
 EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
@@ -33,7 +33,7 @@ def read_results(folder: Path | str) -> Run | MethodComparison:
     Raises:
       InputError: neither is there, or a file is damaged.
     """
-    return load_comparison(folder) if (to_path(folder) / COMPARISON).exists() else load_run(folder)
+    return load_comparison(folder) if find_results(folder).name == COMPARISON else load_run(folder)
 
 
 def write_report(results: Run | MethodComparison | Sequence[Run | MethodComparison], path: Path | str) -> None:

@@ -18,6 +18,7 @@ from jaxnas.errors import InputError
 from jaxnas.objectives.tabular import align
 from jaxnas.proxies import orient
 from jaxnas.run.config import CompareConfig
+from jaxnas.run.find import COMPARISON
 from jaxnas.run.method_runs import MethodComparison, MethodRuns
 from jaxnas.run.tables import check_methods, look_up
 from jaxnas.runtime.events import Listener, SeedsFinished, ignore
@@ -32,7 +33,6 @@ from jaxnas.store.scores import Environment
 from jaxnas.store.store import make_environment
 from jaxnas.table.normalize import normalize
 
-COMPARISON = "comparison.json"
 SEEDS_AT_ONCE = 10  # between two events; what a kill can cost
 _DAMAGED = (
     *(pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError),

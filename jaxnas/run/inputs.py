@@ -13,7 +13,7 @@ from jaxnas.data.load import load_images
 from jaxnas.data.tasks import get_task, task_batch
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork
-from jaxnas.objectives.table_files import ENDINGS
+from jaxnas.objectives.find import ENDINGS
 from jaxnas.objectives.tabular import load_table
 from jaxnas.proxies import expand_names
 from jaxnas.run.sections import SearchConfig

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int8
 from jaxnas.errors import InputError
 from jaxnas.run.advice import read_summary
 from jaxnas.run.config import from_record
-from jaxnas.run.run import POOL, RESULT, Outcome, Run
+from jaxnas.run.find import RESULT, find_result
+from jaxnas.run.run import POOL, Outcome, Run
 from jaxnas.runtime.files import read_bytes
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
@@ -96,9 +97,7 @@ def load_selected(folder: Path | str) -> Selected:
 
 
 def _read_record(folder: Path) -> Record:
-    if not (folder / RESULT).exists():
-        raise InputError(f"no finished search in {folder}: it has no {RESULT}")
-    content = read_bytes(folder / RESULT)
+    content = read_bytes(find_result(folder))
     with refusing_damage(folder):
         return dict(json.loads(content).items())
 

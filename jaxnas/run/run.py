@@ -14,6 +14,7 @@ from jaxtyping import Float
 from jaxnas.errors import InputError
 from jaxnas.run.advice import ImageSummary
 from jaxnas.run.config import RunConfig
+from jaxnas.run.find import RESULT
 from jaxnas.run.sizes import front
 from jaxnas.runtime.files import atomic_write
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from jaxnas.models.model import Model
     from jaxnas.run.trained import TrainedArch
 
-RESULT, POOL = "result.json", "pool.parquet"  # files of a run folder
+POOL = "pool.parquet"  # file of a run folder
 
 
 class Outcome(NamedTuple):

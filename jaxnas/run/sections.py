@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from jaxnas.data.find import find_images
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.objectives.find import find_table
 from jaxnas.runtime.names import (
     ROBOT_PROXIES,
     Direction,
@@ -70,9 +72,11 @@ class ProblemConfig:
     """
 
     space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
-    data: str = setting("digits", ABOUT_DATA, "Data", suggestions=ImageName, place=True)
+    data: str = setting("digits", ABOUT_DATA, "Data", suggestions=ImageName, place=True, find=find_images)
     pixels: int | None = setting(None, ABOUT_PIXELS, "Data", minimum=1, shown="of the images, at most 64, else 32")
-    table: str | None = setting(None, ABOUT_TABLE, "Data", suggestions=TableName, place=True, shown="train instead")
+    table: str | None = setting(
+        None, ABOUT_TABLE, "Data", suggestions=TableName, place=True, find=find_table, shown="train instead"
+    )
     column: str = setting("", f"{ABOUT_COLUMN[:-1]}, or minimises with --minimize.", "Data", shown=DEFAULT_COLUMN)
     test_column: str = setting("", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
     minimize: bool = setting(False, "Seek the smallest objective, in place of the largest.", "Data")

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int8
 
 from jaxnas.errors import InputError
-from jaxnas.objectives.table_files import PICKLES, listed
+from jaxnas.objectives.find import PICKLES
+from jaxnas.objectives.table_files import listed
 from jaxnas.objectives.tabular import (
     Table,
     TabularObjective,

@@ -12,7 +12,7 @@ from jaxtyping import Int8
 
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
-from jaxnas.models.files import TRAINED
+from jaxnas.models.find import TRAINED
 from jaxnas.models.model import Model, make_model
 from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork, init_variables, num_params
 from jaxnas.objectives.checkpoint import Checkpoints

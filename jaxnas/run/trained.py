@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnas.models.files import MODEL
+from jaxnas.models.find import MODEL
 from jaxnas.models.model import Model
 from jaxnas.run.config import TrainConfig
 from jaxnas.runtime.files import atomic_write

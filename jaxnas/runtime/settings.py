@@ -54,6 +54,7 @@ class Setting(NamedTuple):
       default: text of the default in the help; by default the value.
       hidden: whether the help leaves it out.
       place: whether it may be a path or an address, see `jaxnas.runtime.places.expand`.
+      find: raises InputError where nothing has that name; the command line calls it before it imports JAX.
     """
 
     help: str
@@ -69,6 +70,7 @@ class Setting(NamedTuple):
     default: str
     hidden: bool
     place: bool
+    find: Callable[[str], object] | None
 
 
 def setting(
@@ -87,10 +89,11 @@ def setting(
     shown: str = "",
     hidden: bool = False,
     place: bool = False,
+    find: Callable[[str], object] | None = None,
 ) -> T:
     """Declare a field of a frozen dataclass, with what `Setting` lists; `shown` is its `default`."""
     about = Setting(
-        help, panel, flag, minimum, maximum, known, suggestions, kind, argument, lookup, shown, hidden, place
+        help, panel, flag, minimum, maximum, known, suggestions, kind, argument, lookup, shown, hidden, place, find
     )
     return field(default=default, metadata={KEY: about})
 

@@ -369,7 +369,7 @@ def test_data_lists_every_set(run):
         (["search", "--budget", "1001"], "`budget` must be from 1 to 1000, the architectures of the pool, got 1001"),
         (["search", "--pool", "20000", "--budget", "20"], "15625"),
         (["search", "--epochs", "0"], "`--epochs` must be at least 1, got 0"),
-        (["search", "--batch-size", "1"], "a minibatch must be from 2 to 1442, the training images of digits, got 1"),
+        (["search", "--batch-size", "1"], "`minibatch size` must be from 2 to 1442, the training images"),
         (["search", "--table", "mine.csv"], "--column"),
         (["search", "--table", "mine.csv", "--column", "vall"], "unknown column 'vall': did you mean 'val'?"),
         (["search", "--table", "none.csv", "--column", "val"], "none.csv"),

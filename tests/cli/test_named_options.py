@@ -21,6 +21,7 @@ WHERE = {
     "run.config:CompareConfig": ("compare",),
     "run.config": ("search",),
     "run.inherit:inherit": ("search",),  # of the search that is to be run again
+    "run.find": ("score",),
     "run.inherit": ("train",),
     "run.own": ("search",),
     "run.search": ("search",),

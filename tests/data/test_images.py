@@ -366,7 +366,8 @@ def test_minibatch_depends_on_its_seed_alone():
 
 @pytest.mark.parametrize("size", [-1, 0, 1, 62])
 def test_minibatch_refuses_a_size_outside(size):
-    with pytest.raises(InputError, match=f"`size` must be from 2 to 61, the training images of toy, got {size}"):
+    message = f"`minibatch size` must be from 2 to 61, the training images of toy, got {size}"
+    with pytest.raises(InputError, match=message):
         minibatch(toy([40, 20, 1]), size, seed=0)
 
 

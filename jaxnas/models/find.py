@@ -1,0 +1,24 @@
+"""The folders of trained models, found before long work starts; imported without JAX."""
+
+from pathlib import Path
+
+from jaxnas.errors import InputError
+from jaxnas.runtime.places import to_path
+
+DESCRIPTION = "model.json"
+MODEL = "model"  # folder of a model in that of a training
+TRAINED = "trained"  # folder of a training in that of a search
+
+
+def find_model(folder: Path | str) -> Path:
+    """Return the folder that has model.json: the given one, that of its training, or that of its trained search.
+
+    Raises:
+      InputError: none of them has.
+    """
+    folder = to_path(folder)
+    for found in (folder, folder / MODEL, folder / TRAINED / MODEL):
+        if (found / DESCRIPTION).exists():
+            return found
+    hint = f"train it first: jaxnas train {folder}" if (folder / "result.json").exists() else "give a folder of a model"
+    raise InputError(f"no trained model in {folder}: {hint}")

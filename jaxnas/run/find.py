@@ -1,0 +1,48 @@
+"""The scores and runs that users name, found before long work starts; imported without JAX."""
+
+from pathlib import Path
+
+from jaxnas.errors import InputError
+from jaxnas.runtime.places import is_address, to_path
+
+RESULT = "result.json"
+COMPARISON = "comparison.json"
+
+
+def find_scores(name: str) -> None:
+    """Check that scores of this name ship with the package, or that a file or folder may have them.
+
+    Raises:
+      InputError: neither is so.
+    """
+    if is_address(name) or to_path(name).exists():
+        return
+    shipped = Path(__file__).parents[1].glob("store/shipped/*.parquet")
+    known = sorted({path.stem.rpartition("-")[2] for path in shipped})
+    if name not in known:
+        raise InputError(
+            f"no score file {name}: make a folder of scores with `jaxnas score --out {name}`, or give one of the "
+            f"shipped {', '.join(known)}"
+        )
+
+
+def find_result(folder: Path | str) -> Path:
+    """Return the path of the result of a finished search.
+
+    Raises:
+      InputError: the folder has none.
+    """
+    path = to_path(folder) / RESULT
+    if not path.exists():
+        raise InputError(f"no finished search in {path.parent}: it has no {RESULT}")
+    return path
+
+
+def find_results(folder: Path | str) -> Path:
+    """Return the path of the result of a finished comparison or search.
+
+    Raises:
+      InputError: the folder has neither.
+    """
+    path = to_path(folder) / COMPARISON
+    return path if path.exists() else find_result(folder)
