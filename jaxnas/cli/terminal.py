@@ -160,7 +160,7 @@ def _query_table(rows: Sequence[Record], result: "SearchResult", measure: Measur
     """Tabulate one line per query; architectures too long for a line are named by their index in the space."""
     fits = max(len(row["arch"]) for row in rows) <= console.width - 40
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    objective = "val. acc. %" if measure == ACCURACY else measure.title
+    objective = "val. acc. %" if measure.name == ACCURACY.name else measure.title
     for name in ("query", "phase", objective, "seconds", "architecture" if fits else "index"):
         table.add_column(name, justify="left" if name in ("phase", "architecture") else "right", no_wrap=True)
     for row in rows:

@@ -20,5 +20,7 @@ def find_model(folder: Path | str) -> Path:
     for found in (folder, folder / MODEL, folder / TRAINED / MODEL):
         if (found / DESCRIPTION).exists():
             return found
-    hint = f"train it first: jaxnas train {folder}" if (folder / "result.json").exists() else "give a folder of a model"
+    hint = "give a folder of a model"
+    if (folder / "result.json").exists():
+        hint = f"train its architecture first by `jaxnas train {folder}`, or by your own code if it has ids alone"
     raise InputError(f"no trained model in {folder}: {hint}")

@@ -120,7 +120,10 @@ class RunConfig:
         """What the search maximises or minimises."""
         if self.own_objective:
             return Measure(self.own_objective)
-        return ACCURACY if self._has_accuracies else Measure(self.problem.column)
+        if not self._has_accuracies:
+            return Measure(self.problem.column)
+        may_refuse = self.limits.max_latency is not None and not self.problem.table
+        return ACCURACY._replace(failed="diverged or too slow") if may_refuse else ACCURACY
 
     @property
     def reported(self) -> Measure | None:

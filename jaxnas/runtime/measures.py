@@ -10,10 +10,12 @@ class Measure(NamedTuple):
     Attributes:
       name: its words, such as "validation accuracy", or the name of a column or of an objective.
       unit: "%" or an empty text.
+      failed: the words for a candidate without a value.
     """
 
     name: str
     unit: str = ""
+    failed: str = "failed"
 
     @property
     def title(self) -> str:
@@ -25,11 +27,6 @@ class Measure(NamedTuple):
         """The format of its values, which Python and Vega read alike."""
         return ".2f" if self.unit else ".6g"
 
-    @property
-    def failed(self) -> str:
-        """The word for a candidate without a value: a training diverges, anything else fails."""
-        return "diverged" if self.unit else "failed"
-
     def number(self, value: float, missing: str = "-") -> str:
         """Return a value without its unit; `missing` for NaN and inf."""
         return f"{value:{self.digits}}" if math.isfinite(value) else missing
@@ -39,6 +36,6 @@ class Measure(NamedTuple):
         return f"{self.number(value)} {self.unit}".rstrip() if math.isfinite(value) else missing
 
 
-ACCURACY = Measure("validation accuracy", "%")
-TEST_ACCURACY = Measure("test accuracy", "%")
+ACCURACY = Measure("validation accuracy", "%", "diverged")
+TEST_ACCURACY = Measure("test accuracy", "%", "diverged")
 OBJECTIVE = Measure("objective")  # where several are shown together

@@ -95,7 +95,7 @@ def test_a_run_without_its_images_says_so(run, tmp_path):
     (tmp_path / "images.npz").write_bytes((run.folder / "images.npz").read_bytes())
     with pytest.raises(InputError, match="images mine have changed since the search"):
         inherit(tmp_path)
-    with pytest.raises(InputError, match=r"no trained model in .*: train it first: jaxnas train"):
+    with pytest.raises(InputError, match=r"no trained model in .*: train its architecture first by `jaxnas train"):
         jaxnas.load_model(tmp_path)
 
 

@@ -40,6 +40,7 @@ def test_titles_and_the_word_for_a_failure():
     ("settings", "measured", "reported"),
     [
         (dict(), ACCURACY, TEST_ACCURACY),
+        (dict(max_latency=0.5), ACCURACY._replace(failed="diverged or too slow"), TEST_ACCURACY),
         (dict(table="nasbench201", column="c10_valid_val_12"), ACCURACY, TEST_ACCURACY),
         (dict(table="mine.csv", column="loss", minimize=True), Measure("loss"), None),
         (dict(table="mine.csv", column="val", test_column="test"), Measure("val"), Measure("test")),
