@@ -317,12 +317,12 @@ def make_pool(
     vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs)
     if vectors.ndim != 2 or len(vectors) != len(table):
         raise InputError(f"`archs` must have one vector for each of the {len(table)} rows, got shape {vectors.shape}")
-    if (rows := equal_rows(vectors)) and vectors.shape[1]:
-        raise InputError(f"`archs` must be distinct, got the same architecture in rows {rows[0]} and {rows[1]}")
     if vectors.dtype.kind not in "iu" or vectors.min(initial=0) < 0 or vectors.max(initial=0) > 127:
         shown = f"{vectors.min(initial=0)} to {vectors.max(initial=0)} in {vectors.dtype}"
         raise InputError(f"`archs` must hold whole numbers from 0 to 127, the options of each decision, got {shown}")
     vectors = vectors.astype(np.int8)
+    if (rows := equal_rows(vectors)) and vectors.shape[1]:
+        raise InputError(f"`archs` must be distinct, got the same architecture in rows {rows[0]} and {rows[1]}")
     arrays = table, vectors, np.arange(1 + vectors.max(initial=0)), np.array(prices, np.int32)
     return Pool(*in_float64(jax.device_put)(arrays))
 

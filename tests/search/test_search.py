@@ -282,8 +282,8 @@ def test_presets():
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(("num_archs", "num_proxies", "budget"), [(1, 1, 1), (4, 2, 4)])
-def test_smallest_pools_of_equal_architectures(name, num_archs, num_proxies, budget):
-    archs = np.zeros((num_archs, 3), np.int8)  # the same again and again
+def test_smallest_pools_of_equal_objectives(name, num_archs, num_proxies, budget):
+    archs = np.arange(num_archs, dtype=np.int8)[:, None] * np.ones(3, np.int8)
     for table in (np.zeros((num_archs, num_proxies)), np.eye(num_archs, num_proxies)):
         given = {"budget": budget, "seed": 0, "config": CONFIGS.get(name), "archs": archs}
         result = METHODS[name](table, np.full(num_archs, 3.0), **given)
