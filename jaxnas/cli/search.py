@@ -163,6 +163,8 @@ def search(
         return emit("done", out=str(folder), result=run_record(run))
     print_run(run)
     console.print(f"result.json and queries.parquet are in {folder}", soft_wrap=True, highlight=False)
+    if config.problem.table is None and not config.own_objective:
+        console.print(f"train it with: jaxnas train {shlex.quote(str(folder))}", soft_wrap=True, highlight=False)
     looks = [how_to_look(name, folder) for name in output.track]
     for command in (shlex.join(["jaxnas", "report", str(folder)]), *looks):
         console.print(f"look at it with: {command}", soft_wrap=True, highlight=False)
@@ -182,7 +184,9 @@ def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
     best = max(runs, key=lambda run: sign_of(run.config.problem.direction) * found[run.config.seed].best)
     console.print(f"seed {best.config.seed} has the best candidate of {best.config.search.method}:", highlight=False)
     console.print(f"  {best.selected}", highlight=False, soft_wrap=True)
-    console.print(f"the searches are in {folder}/seed*, the trainings in {folder / 'training.jsonl'}", soft_wrap=True)
+    trainings = folder / "training.jsonl"
+    kept = f", the trainings in {trainings}" if trainings.exists() else ""
+    console.print(f"the searches are in {folder}/seed*{kept}", soft_wrap=True, highlight=False)
     report = f"jaxnas report {shlex.quote(str(folder))}/seed* --out {shlex.quote(str(folder / 'report.html'))}"
     console.print(f"look at them with: {report}", soft_wrap=True, highlight=False)
 

@@ -116,6 +116,9 @@ def print_run(run: "Run") -> None:
         console.print(f"  {selected}", highlight=False, soft_wrap=True)
         measured = ", ".join(f"{name} {text}" for name, text in run.measured(method))
         console.print(f"  {measured}", highlight=False, soft_wrap=True)
+        equal = sum(value == outcome.result.best for value in outcome.result.objective)
+        if equal > 1 and not outcome.confirmed:
+            console.print(f"  {equal} candidates are as good: the first of them is selected", highlight=False)
         if size := _size_of(run, outcome.result.selected):
             unit = f" ms (one image on {run.latency['device']})" if run.latency else ""
             console.print(f"  {size}{unit}", highlight=False, soft_wrap=True)

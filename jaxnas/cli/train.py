@@ -1,6 +1,7 @@
 """`jaxnas train`."""
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jaxnas.cli.progress import emit, progress
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_trained
 from jaxnas.errors import InputError
+from jaxnas.models.find import MODEL, TRAINED
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.run.config import RunConfig, TrainConfig
 from jaxnas.run.sections import NetworkConfig
@@ -101,7 +103,6 @@ def train(
       jaxnas train "8:conv3" mine --plugin mine.py --data digits
     """
     configure_jax()
-    from jaxnas.models.find import TRAINED
     from jaxnas.run.train import train_arch, train_config, train_run
     from jaxnas.run.trained import save_trained, trained_record
 
@@ -126,6 +127,10 @@ def train(
         return emit("done", out=str(folder), result=trained_record(trained))
     print_trained(trained)
     console.print(f"result.json, the checkpoint and the model are in {folder}", soft_wrap=True, highlight=False)
+    if (folder / MODEL).exists():
+        place = shlex.quote(str(folder))
+        console.print(f"use it with: jaxnas predict {place} PICTURES", soft_wrap=True, highlight=False)
+        console.print(f"export it with: jaxnas export {place} --to torch", soft_wrap=True, highlight=False)
 
 
 def _check_space(chosen: ArchOptions) -> None:

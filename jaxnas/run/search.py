@@ -222,6 +222,11 @@ def search_network(
     Raises:
       InputError: settings that do not fit.
     """
+    if not isinstance(network, SearchNetwork):
+        shown = type(network).__name__
+        raise InputError(f"`network` must be a network, such as NASBench201Network(num_classes=10), got {shown}")
+    if not isinstance(data, ImageData):
+        raise InputError(f"`data` must be images, see `load_images` and `from_arrays`, got {type(data).__name__}")
     with showing(_listener(on_event, events), progress) as on_event:
         space: SearchSpace = network.space
         fields_of_network = describe(network)

@@ -125,6 +125,7 @@ def test_the_same_option_has_the_same_help():
     assert differ == {
         "batch_size",  # batch size of the proxies, and of a training
         "budget",  # architectures to train, or to look up; `compare` only looks up
+        "column",  # `compare` maximises alone
         "space",  # argument of `train` after the architecture
         "out",  # a folder; for `score` also an address; for `report` a file
         "proxies",  # `compare` also takes names that scores of the user have

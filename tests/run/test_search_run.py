@@ -1,5 +1,8 @@
 """Settings of a search by name: the values of a preset, and the user's values that replace them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -71,3 +74,23 @@ def test_the_default_minibatch_of_few_images_has_all_of_them():
     assert len(make_batch(data, SearchConfig.batch_size, 0).labels) == 32
     with pytest.raises(InputError, match="from 2 to 32, the training images of arrays, got 65"):
         make_batch(data, 65, 0)
+
+
+CALLS = """
+from jaxnas import InputError, NASBench201Network, search_network
+
+for network in ("nasbench201", NASBench201Network(num_classes=3)):
+    try:
+        search_network(network, "digits", "out")
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_names_in_place_of_a_network_or_of_images_are_refused(tmp_path):
+    """In a process of its own, as the tests' checks of types would refuse them first."""
+    run = subprocess.run([sys.executable, "-c", CALLS], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    network, images = run.stdout.splitlines()
+    assert network == "`network` must be a network, such as NASBench201Network(num_classes=10), got str"
+    assert images == "`data` must be images, see `load_images` and `from_arrays`, got str"
+    assert list(tmp_path.iterdir()) == []

@@ -142,13 +142,14 @@ def test_prices_are_numbers_of_any_kind():
 
 @pytest.mark.parametrize("number", [2.5, True, np.array([2]), jnp.array([2]), np.nan, -1, 2**70], ids=repr)
 def test_what_is_not_a_whole_number_in_range_is_refused_by_its_name(number):
+    images = jaxnas.from_arrays(np.zeros((10, 2, 2, 1)), np.arange(10) % 2)
     calls = {
         "budget": lambda: METHODS["random"](TABLE, VALUES, budget=number, seed=0),
         "seed": lambda: METHODS["random"](TABLE, VALUES, budget=2, seed=number),
         "at_once": lambda: METHODS["random"](TABLE, lambda index: 1.0, budget=2, seed=0, at_once=number),
         "num": lambda: jaxnas.sample(jaxnas.NASBENCH201, number, seed=0),
         "prices": lambda: METHODS["hyperband"](TABLE, np.stack([VALUES] * 2, 1), budget=9, seed=0, prices=(1, number)),
-        "size": lambda: jaxnas.minibatch(jaxnas.from_arrays(np.zeros((10, 2, 2, 1)), np.arange(10) % 2), number, 0),
+        "minibatch size": lambda: jaxnas.minibatch(images, number, 0),
     }
     for name, call in calls.items():
         with pytest.raises(InputError, match=rf"`{name}`[^\n]* must be"):
