@@ -119,7 +119,7 @@ class TrainingObjective:
         )
         self._validation = [chunks(*part) for part in self._split.validation]
         self._test = data.test_images, data.test_labels
-        self.seconds_trained = 0.0  # of this process
+        self.seconds_trained, self.num_trained = 0.0, 0  # of this process
         self._record = None if record is None else to_path(record)
         self._checkpoints = self._record and self._record.with_name(f"{self._record.name}.checkpoints")
         self._header = describe_training(self._space, network, data, self.config)
@@ -144,6 +144,11 @@ class TrainingObjective:
         """
         self.prepare([index])
         return self._trained[self._name(index)] if self._may_train(index) else _NOT_TRAINED
+
+    @property
+    def mean_seconds(self) -> float:
+        """The mean seconds of the trainings of this process, 0 if there were none; those in the record took no time."""
+        return self.seconds_trained / max(1, self.num_trained)
 
     @property
     def schedule(self) -> str:
@@ -241,6 +246,7 @@ class TrainingObjective:
     def _keep(self, names: Iterable[str], states: Sequence[States], results: Sequence[Trained]) -> None:
         """Add trained candidates to the record, and remove their checkpoints."""
         names = list(names)
+        self.num_trained += len(names)
         for name, state, result in zip(names, states, results, strict=True):
             accuracies = [other.validation_accuracy for other in self._trained.values() if not other.diverged]
             if not result.diverged and result.validation_accuracy > max(accuracies, default=-1):

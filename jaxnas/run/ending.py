@@ -37,7 +37,7 @@ class TimeLimit:
         """Say that the time ended the search, if it did."""
         if self.seconds is not None and num_queries < num_to_search(self.config):
             spent = timedelta(seconds=round(self.seconds))
-            on_event(Noted(f"the time limit of {spent} ended the search after {num_queries} trainings"))
+            on_event(Noted(f"the time limit of {spent} ended the search after {num_queries} candidates"))
 
 
 def num_to_search(config: SearchConfig) -> int:

@@ -140,7 +140,7 @@ def _run_method(
         costs=objective.cost if isinstance(objective, TrainingObjective) else None,
         archs=pool,
         at_once=config.search.at_once,
-        affordable=limit,
+        affordable=(lambda _: limit(objective.mean_seconds)) if isinstance(objective, TrainingObjective) else limit,
         direction=config.problem.direction,
     )
 

@@ -260,6 +260,8 @@ def test_trained_candidates_are_not_trained_again(tmp_path, folds):
     again = make(record, archs=POOL[[2, 0]], config=config, on_event=pytest.fail)
     assert [again.result(1), again.result(0)] == expected
     assert [again(1), again.cost(1)] == [first(0), first.cost(0)]
+    assert first.mean_seconds == pytest.approx(np.mean([first.cost(0), first.cost(2)]), abs=0.002)
+    assert again.mean_seconds == 0  # what is in the record takes no time
 
 
 def test_a_cut_last_line_is_trained_again(tmp_path):

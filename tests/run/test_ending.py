@@ -62,7 +62,7 @@ def test_what_the_time_ended_is_said():
     limit.tell(9, events.append)
     assert events == []
     limit.tell(4, events.append)
-    assert events == [Noted("the time limit of 0:10:00 ended the search after 4 trainings")]
+    assert events == [Noted("the time limit of 0:10:00 ended the search after 4 candidates")]
 
 
 @pytest.fixture(scope="module")
