@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from jaxnas.errors import InputError
+from jaxnas.models.find import RESULT
 from jaxnas.runtime.places import is_address, to_path
 
-RESULT = "result.json"
 COMPARISON = "comparison.json"
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int8
 
 from jaxnas.errors import InputError
+from jaxnas.models.find import RESULT
 from jaxnas.run.advice import read_summary
 from jaxnas.run.config import from_record
-from jaxnas.run.find import RESULT, find_result
+from jaxnas.run.find import find_result
 from jaxnas.run.run import POOL, Outcome, Run
 from jaxnas.runtime.files import read_bytes
 from jaxnas.runtime.places import to_path

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from jaxnas.errors import InputError
+from jaxnas.models.find import RESULT
 from jaxnas.run.advice import ImageSummary
 from jaxnas.run.config import RunConfig
-from jaxnas.run.find import RESULT
 from jaxnas.run.sizes import front
 from jaxnas.runtime.files import atomic_write
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
