@@ -89,6 +89,7 @@ def test_float32_is_enough(name):
     assert name in ("perceptron", "residuals") or expected.max() > 1e38
 
 
+@pytest.mark.slow
 def test_a_flow_of_zeros_and_a_vanishing_one():
     network, _ = NETWORKS["nasbench201"]
     names = ("synflow", "synflow_no_bn")

@@ -168,7 +168,7 @@ def test_equals_the_plain_loop(name, head):
     ("name", "task"),
     [
         *[("transnas101-micro", task) for task in TASKS],
-        *[pytest.param("transnas101-macro", task, marks=[pytest.mark.slow] * (task != "jigsaw")) for task in TASKS],
+        *[pytest.param("transnas101-macro", task, marks=pytest.mark.slow) for task in TASKS],
     ],
 )
 def test_parameters_equal_the_published(name, task, data_folder):

@@ -32,6 +32,7 @@ def test_equal_to_second_definitions(score, params, batch, arch):
     assert_equal(score(params, arch, batch)[0], expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_batch_does_not_matter(score, params, batch):
     order = np.random.default_rng(2).permutation(len(batch.labels))
     shuffled = Batch(batch.images[order], batch.labels[order])
