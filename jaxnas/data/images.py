@@ -66,9 +66,13 @@ def from_arrays(
         rows of larger sides. False takes such images as [N H W C].
 
     Raises:
-      InputError: an array has another shape or dtype, or values out of range; the message names what was expected.
+      InputError: an array has another shape or dtype, or values masked or out of range; the message names what was
+        expected.
     """
-    given = [None if array is None else np.asarray(array) for array in (x_train, y_train, x_test, y_test)]
+    passed = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    if masked := [argument for argument, array in passed.items() if np.ma.is_masked(array)]:
+        raise InputError(f"{name}: `{masked[0]}` has masked entries: fill them, or remove their images")
+    given = [None if array is None else np.asarray(array) for array in passed.values()]
     for number in (0, 2):
         images = given[number]
         if images is not None and images.ndim == 4:
@@ -126,7 +130,8 @@ def standardize(data: ImageData) -> ImageData:
     """Shift and scale every channel of both sets by the mean and standard deviation of the training images.
 
     A channel that is constant over the training images is shifted only. The result names both as `mean` and `std`, so
-    that a trained model can prepare other images in the same way.
+    that a trained model can prepare other images in the same way; of data that are standardised already, both are those
+    of the original images.
     """
     mean = data.train_images.mean((0, 1, 2), dtype=np.float64)
     std = data.train_images.std((0, 1, 2), dtype=np.float64)
@@ -134,8 +139,8 @@ def standardize(data: ImageData) -> ImageData:
     return data._replace(
         train_images=(data.train_images - shift) / scale,
         test_images=(data.test_images - shift) / scale,
-        mean=shift,
-        std=scale,
+        mean=shift if data.mean is None or data.std is None else data.mean + data.std * shift,
+        std=scale if data.std is None else data.std * scale,
     )
 
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ SUBSETS = {**dict.fromkeys(_TRAIN, "train"), **dict.fromkeys(_VAL, "val"), **dic
 _PICTURE = ("image", "img", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
 _LABEL = ("label", "labels", "class", "category", "target", "y", "fine_label")
 _SUBSET = ("split", "subset", "set", "partition")
+_WHOLE = re.compile(r"(0|[1-9][0-9]*)(?:\.0*)?")
 
 Rows: TypeAlias = Iterator[Mapping[str, object]]
 
@@ -103,7 +106,7 @@ def _list_tables(paths: Sequence[Path]) -> Listing:
             part = str(row[subset]).strip().lower() if subset else own
             if part not in SUBSETS:
                 raise InputError(f"{path}, row {number}: {subset} must be train, val or test, got {part!r}")
-            labelled.append((SUBSETS[part], Example(where, source, _label_of(row[label], bool(names)))))
+            labelled.append((SUBSETS[part], Example(where, source, label_of(row[label], bool(names)))))
     return Listing(split_subsets(labelled), names)
 
 
@@ -202,11 +205,17 @@ def _picture_of(value: object, path: Path, number: int) -> tuple[str, Path | byt
     return value, path.parent / value.strip()
 
 
-def _label_of(value: object, is_number: bool) -> Hashable:
-    """Return a label: whole numbers as such, everything else as text, None where it is missing."""
-    if value is None or value == "" or (is_number and value == -1):
+def label_of(value: object, is_number: bool) -> Hashable:
+    """Return a label: whole numbers as such, everything else as text, None where it is missing.
+
+    Whole numbers as floats, such as 3.0, are those that pandas writes of a column with missing ones.
+    """
+    if isinstance(value, float):
+        value = None if math.isnan(value) else int(value) if value.is_integer() else value
+    if value is None or (is_number and value == -1):
         return None
     if isinstance(value, str):
         text = value.strip()
-        return int(text) if text.isdecimal() and str(int(text)) == text else text
+        whole = _WHOLE.fullmatch(text)
+        return int(whole[1]) if whole else text or None
     return value if isinstance(value, int) else str(value)

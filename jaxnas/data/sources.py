@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxnas.data.examples import Example, assemble, warn_of_skipped
 from jaxnas.data.images import ImageData
-from jaxnas.data.listings import SUBSETS, find_column, split_subsets
+from jaxnas.data.listings import SUBSETS, find_column, label_of, split_subsets
 from jaxnas.data.pictures import Source
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener
@@ -85,7 +85,7 @@ def _examples(source: object, name: str, part: str, is_number: bool) -> Iterator
     for element in _elements(source, name):
         for image, label in _pairs(element, name, number):
             where = str(image) if isinstance(image, str) else f"{'' if part == 'train' else f'{part} '}image {number}"
-            yield Example(where, _as_picture(image), _as_label(label, is_number))
+            yield Example(where, _as_picture(image, f"{name}: {where}"), _as_label(label, is_number))
             number += 1
 
 
@@ -111,10 +111,12 @@ def _pairs(element: object, name: str, number: int) -> Iterable[tuple[object, ob
     return [(image, label)]
 
 
-def _as_picture(image: object) -> Source:
+def _as_picture(image: object, where: str) -> Source:
     """Return what `jaxnas.data.pictures` takes: arrays become NumPy arrays with the channels last."""
     if isinstance(image, str | bytes | PathLike | Image.Image):
         return image
+    if np.ma.is_masked(image):
+        raise InputError(f"{where} has masked pixels: fill them, or leave it out")
     array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4)
     return np.moveaxis(array, 0, -1) if channels_first or (array.ndim == 3 and hasattr(image, "detach")) else array
@@ -123,11 +125,13 @@ def _as_picture(image: object) -> Source:
 def _as_label(label: object, is_number: bool) -> Hashable:
     """Return a whole number, a text, or None for a label that is missing: -1 where labels number known classes."""
     if isinstance(label, bytes):
-        return label.decode()
-    if isinstance(label, str) or label is None:
-        return label
+        label = label.decode()
+    if isinstance(label, str):
+        return label if label.strip() else None
+    if label is None or np.ma.is_masked(label):
+        return None
     value = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
-    if value.size != 1 or value.dtype.kind not in "iub":
+    if value.size != 1 or value.dtype.kind not in "iubf":
         return str(label)
-    number = int(value.item())
-    return None if is_number and number == -1 else number
+    number = value.item()
+    return label_of(int(number) if value.dtype.kind == "b" else number, is_number)

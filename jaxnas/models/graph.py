@@ -5,6 +5,7 @@ block and layer: `kernel` and `bias` of "conv" and "dense", `scale` and `bias` o
 `mean` and `var` of "norm" in "batch_stats".
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -124,13 +125,28 @@ def graph_from_record(record: Mapping[str, object]) -> Graph:
             if layer.op not in OPS or {name for name, _ in layer.settings} != set(OPS[layer.op]):
                 raise InputError(f"layer {block.name}.{layer.name}: op {layer.op!r} or its settings are unknown")
             _check_names([*layer.inputs, layer.name], inside)
-    return Graph(
+    graph = Graph(
         image_shape=tuple(map(int, fields["image_shape"])),
         mean=tuple(map(float, fields["mean"])),
         std=tuple(map(float, fields["std"])),
         class_names=tuple(map(str, fields["class_names"])),
         blocks=blocks,
     )
+    _check_preparation(graph)
+    return graph
+
+
+def _check_preparation(graph: Graph) -> None:
+    """Raise ValueError if images cannot be prepared by a graph, or its classes have no names that differ."""
+    if len(graph.image_shape) != 3 or min(graph.image_shape) < 1:
+        raise ValueError(f"image_shape must be three sizes of at least 1, got {list(graph.image_shape)}")
+    for name, values in (("mean", graph.mean), ("std", graph.std)):
+        if len(values) != graph.image_shape[-1] or not all(map(math.isfinite, values)):
+            raise ValueError(f"{name} must be {graph.image_shape[-1]} finite numbers, got {list(values)}")
+    if min(graph.std) <= 0:
+        raise ValueError(f"std must be above 0, got {list(graph.std)}")
+    if len(set(graph.class_names)) < len(graph.class_names):
+        raise ValueError(f"class_names must differ, got {list(graph.class_names)}")
 
 
 def _check_names(names: list[str], known: set[str]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from jaxnas.errors import InputError, first_line
 from jaxnas.runtime.calls import CommandFailed, OutOfTime, run_command
 
@@ -15,7 +17,7 @@ def to_objective(value: object) -> float:
     """Return the number that an objective returned.
 
     A number of Python or NumPy, an array or tensor with one entry of any library, and a list, tuple or dictionary with
-    one such entry are unambiguous. NaN and inf mean that the candidate failed.
+    one such entry are unambiguous. NaN and inf mean that the candidate failed; an entry that NumPy masks is NaN.
 
     Raises:
       InputError: anything else; the message names it.
@@ -24,7 +26,10 @@ def to_objective(value: object) -> float:
     while isinstance(found, list | tuple | Mapping) and len(found) == 1:
         found = next(iter(found.values())) if isinstance(found, Mapping) else found[0]
     is_single = getattr(found, "size", None) == 1 or getattr(found, "ndim", None) == 0 or hasattr(found, "numel")
-    if is_single and hasattr(found, "item"):
+    if is_single and np.ma.is_masked(found):
+        return math.nan
+    is_time = getattr(getattr(found, "dtype", None), "kind", None) in ("m", "M")  # its item could be a plain integer
+    if is_single and not is_time and hasattr(found, "item"):
         with suppress(ValueError, RuntimeError):  # the check below refuses what has no single number
             found = found.item()
     if isinstance(found, bool) or not isinstance(found, int | float):

@@ -20,6 +20,8 @@ Column: TypeAlias = list[object] | np.ndarray  # as read, before it is checked
 
 INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__", "index", "id")  # of the first column, as pandas writes its index
 
+ARCH_NAMES = ("architecture", "architectures", "arch_str", "arch_name", "architecture_name")  # read as "arch" is
+
 # What Arrow raises on damaged files, and Python on cells that it has no objects for, such as a date in the year 10000.
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)
 
@@ -45,11 +47,13 @@ class TableFile(NamedTuple):
 def read_table_file(path: Path, arch_column: str) -> TableFile:
     """Read the columns of a file.
 
-    The architectures are in `arch_column`; in a CSV or Parquet file without it they are in the first column if that is
-    an index: unnamed, or called index or id. Other unnamed columns are left out.
+    The architectures are in `arch_column`. Without a column "arch" they are in the one of `ARCH_NAMES`; in a CSV or
+    Parquet file without that too, in the first column if that is an index: unnamed, or called index or id. Other
+    unnamed columns are left out.
 
     Raises:
-      InputError: the file is missing, cannot be read or has an unknown ending, or two columns have the same name.
+      InputError: the file is missing, cannot be read or has an unknown ending, two columns have the same name, or
+        several columns may be that of the architectures.
     """
     match path.suffix.lower():
         case ".csv" | ".tsv":
@@ -57,9 +61,10 @@ def read_table_file(path: Path, arch_column: str) -> TableFile:
         case ".parquet":
             return _read_parquet(path, arch_column)
         case ".npz":
-            return _found(arch_column, _npz_columns(path, arch_column))
+            return _read_npz(path, arch_column)
         case suffix if suffix in PICKLES:
-            return _found(arch_column, _pickle_columns(path))
+            columns = _pickle_columns(path)
+            return TableFile(_named_column(list(columns), arch_column, path), columns)
     raise InputError(f"{path}: unknown kind of table {path.suffix!r}; its name must end in {', '.join(ENDINGS)}")
 
 
@@ -111,7 +116,7 @@ def _has_comma(value: object) -> bool:
 def _read_csv(path: Path, arch_column: str) -> TableFile:
     content = _decode(read_bytes(path), path)
     header, delimiter = _header(content)
-    name = _arch_column(header, arch_column)
+    name = _arch_column(header, arch_column, path)
     # Typed, because an architecture such as 64-41414 or 0123 could be taken for a date or a number.
     typed = {} if name is None else {name: pa.string()}
     try:
@@ -129,7 +134,7 @@ def _read_parquet(path: Path, arch_column: str) -> TableFile:
     content = pa.BufferReader(read_bytes(path))
     try:
         table = pa.parquet.read_table(content, page_checksum_verification=True)
-        return _from_arrow(table, _arch_column(table.column_names, arch_column), path, decimal_comma=False)
+        return _from_arrow(table, _arch_column(table.column_names, arch_column, path), path, decimal_comma=False)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 
@@ -161,10 +166,24 @@ def _header(content: str) -> tuple[list[str], str]:
     return headers[delimiter], delimiter
 
 
-def _arch_column(names: Sequence[str], wanted: str) -> str | None:
-    """Return the name of the column of architectures: the wanted one, or that of an index in the first column."""
-    if wanted in names:
-        return wanted
+def _named_column(names: Sequence[str], wanted: str, path: Path) -> str | None:
+    """Return the column of architectures that its name makes known; None if there is none.
+
+    Raises:
+      InputError: there are several.
+    """
+    if wanted in names or wanted != "arch":
+        return wanted if wanted in names else None
+    found = [name for name in names if name.strip().lower() in ARCH_NAMES]
+    if len(found) > 1:
+        raise InputError(f"{path}: {listed(found)} may all be the architectures: rename the column of them to arch")
+    return found[0] if found else None
+
+
+def _arch_column(names: Sequence[str], wanted: str, path: Path) -> str | None:
+    """Return the name of the column of architectures: a named one, or that of an index in the first column."""
+    if named := _named_column(names, wanted, path):
+        return named
     index = next((name for name in names if name == "__index_level_0__"), names[0] if names else None)
     return index if wanted == "arch" and index in INDEX_NAMES else None
 
@@ -182,9 +201,36 @@ def _from_arrow(table: pa.Table, arch_column: str | None, path: Path, *, decimal
         name: column.to_numpy() if pa.types.is_floating(column.type) else column.to_pylist()
         for name, column in zip(names, table.columns, strict=True)
     }
-    return TableFile(
-        arch_column, _without_empty_end(columns) if path.suffix.lower() != ".parquet" else columns, decimal_comma
-    )
+    columns = _without_empty_end(columns) if path.suffix.lower() != ".parquet" else columns
+    if arch_column in INDEX_NAMES:
+        _check_index(arch_column, columns, path)
+    return TableFile(arch_column, columns, decimal_comma)
+
+
+def _check_index(index: str, columns: dict[str, Column], path: Path) -> None:
+    """Raise InputError if an index numbers the rows, and another column may be the architectures.
+
+    Rows would be joined to those of other files by their number, whatever their order is.
+    """
+    texts = [str(cell).strip() for cell in columns[index]]
+    if not any(texts == [str(start + row) for row in range(len(texts))] for start in (0, 1)):
+        return
+    for name, column in columns.items():
+        if name != index and len(set(column)) == len(texts) and all(_is_text(cell) for cell in column):
+            raise InputError(
+                f"{path}: the first column {index!r} numbers the rows, and {name!r} may be the architectures: rename "
+                "the column of architectures to arch"
+            )
+
+
+def _is_text(cell: object) -> bool:
+    if not isinstance(cell, str) or cell.strip().lower() in _MISSING:
+        return False
+    try:
+        _to_number(cell, decimal_comma=True)
+    except ValueError:
+        return True
+    return False
 
 
 def _without_empty_end(columns: dict[str, Column]) -> dict[str, Column]:
@@ -196,18 +242,16 @@ def _without_empty_end(columns: dict[str, Column]) -> dict[str, Column]:
     return {name: column[:end] for name, column in columns.items()}
 
 
-def _found(arch_column: str, columns: dict[str, Column]) -> TableFile:
-    return TableFile(arch_column if arch_column in columns else None, columns)
-
-
-def _npz_columns(path: Path, arch_column: str) -> dict[str, Column]:
+def _read_npz(path: Path, wanted: str) -> TableFile:
     arrays = read_npz(path)
-    shape = arrays[arch_column].shape if arch_column in arrays else None
-    return {
+    arch_column = _named_column(list(arrays), wanted, path)
+    shape = None if arch_column is None else arrays[arch_column].shape
+    columns = {
         name: array.tolist() if name == arch_column else array
         for name, array in arrays.items()
         if array.ndim == 1 and shape in (None, array.shape) and (name == arch_column or array.dtype.kind in "biuf")
     }
+    return TableFile(arch_column if arch_column in columns else None, columns)
 
 
 def _pickle_columns(path: Path) -> dict[str, Column]:

@@ -114,7 +114,8 @@ class LimitConfig:
     """Limits of the architectures of the pool, and what is traded off.
 
     Attributes:
-      max_params: most parameters; None for any number, here and below.
+      max_params: most parameters, in the unit of the column of a table (some have millions), where scores and networks
+        count each one; None for any number, here and below.
       max_flops: most operations for one image, as the proxy flops counts them.
       max_latency: largest latency, in the unit of its column; where candidates are trained, milliseconds of one image,
         measured on this device, see `jaxnas.run.latency`.
@@ -122,7 +123,13 @@ class LimitConfig:
       objective: "accuracy", or the name of an objective that a plugin added; then sizes that a front trades off.
     """
 
-    max_params: float | None = setting(None, "Most parameters.", "Budget", minimum=0, shown="any number")
+    max_params: float | None = setting(
+        None,
+        "Most parameters, in the unit of the column of a table; scores count each.",
+        "Budget",
+        minimum=0,
+        shown="any number",
+    )
     max_flops: float | None = setting(None, "Most operations for one image.", "Budget", minimum=0, shown="any number")
     max_latency: float | None = setting(
         None,

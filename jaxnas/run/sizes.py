@@ -22,6 +22,9 @@ SIZE_PROXIES = {"params": ("params", 1e6), "flops": ("flops", 1e6), "depth": ("n
 PROXIES_OF_SIZES = tuple(proxy for proxy, _ in SIZE_PROXIES.values())
 
 
+FAR_ABOVE = 1_000  # times the largest size: a limit that is in another unit than the sizes
+
+
 def sizes_of_scores(scores: Scores) -> dict[str, Float[np.ndarray, " A"]]:
     """Return the sizes that scores of jaxnas contain."""
     columns = dict(zip(scores.proxies, scores.values.T, strict=True))
@@ -51,7 +54,13 @@ def within_limits(limits: LimitConfig, sizes: Sizes) -> tuple[Bool[np.ndarray, "
             f"{', '.join(least)}"
         )
     stated = ", ".join(f"at most {bound:,.6g} {name}" for name, bound in bounds.items())
-    return within, f"{within.sum():,} of {len(within):,} architectures are within the limits: {stated}"
+    loose = [name for name, bound in bounds.items() if bound >= FAR_ABOVE * np.nanmax(sizes[name]) > 0]
+    hint = "".join(
+        f"; --max-{name} is {FAR_ABOVE:,} times the largest value, {np.nanmax(sizes[name]):,.6g}, or more: give it in "
+        "the unit of the table"
+        for name in loose
+    )
+    return within, f"{within.sum():,} of {len(within):,} architectures are within the limits: {stated}{hint}"
 
 
 def _least(name: str, sizes: Sizes, bounds: Mapping[str, float]) -> float:
@@ -65,9 +74,14 @@ def filter_texts(texts: list[str], keep: Callable[[str], object]) -> Bool[np.nda
     """Return which architectures a function of the caller keeps.
 
     Raises:
-      InputError: it keeps none.
+      InputError: it keeps none, or returns something else than True or False.
     """
-    kept = np.array([bool(keep(text)) for text in texts], bool)
+    kept = np.zeros(len(texts), bool)
+    for row, text in enumerate(texts):
+        answer = keep(text)
+        if not isinstance(answer, bool | np.bool_):
+            raise InputError(f"`keep` must return True or False, got {answer!r:.80} for {text}")
+        kept[row] = answer
     if not kept.any():
         raise InputError(f"`keep` keeps none of the {len(texts):,} architectures of the pool: keep at least one")
     return kept

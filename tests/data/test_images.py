@@ -461,3 +461,19 @@ def test_folds_share_the_classes_equally(counts, folds, seed):
 def test_folds_refuse_a_class_of_one_image():
     with pytest.raises(InputError, match="class 1 has 1 training image"):
         stratified_folds(np.array([0, 0, 1], np.int32), 2, seed=0)
+
+
+def test_standardising_twice_names_the_mean_and_std_of_the_original_images():
+    images = np.random.default_rng(0).uniform(0.2, 0.9, (20, 2, 2, 3)).astype(np.float32)
+    raw = from_arrays(images, np.arange(20) % 2)
+    twice = standardize(standardize(raw))
+    np.testing.assert_allclose((raw.test_images - twice.mean) / twice.std, twice.test_images, atol=1e-5)
+
+
+@pytest.mark.parametrize("argument", ["x_train", "y_train"])
+def test_masked_entries_are_refused(argument):
+    arrays = {"x_train": np.zeros((20, 2, 2, 1)), "y_train": np.arange(20) % 2}
+    arrays[argument] = np.ma.array(arrays[argument])
+    arrays[argument][3] = np.ma.masked
+    with pytest.raises(InputError, match=f"`{argument}` has masked entries"):
+        from_arrays(**arrays)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from jaxnas.data.examples import Example, assemble
 from jaxnas.data.images import fingerprint
+from jaxnas.data.listings import label_of
 from jaxnas.data.load import load_images
 from jaxnas.data.sources import from_dataset
 from jaxnas.errors import InputError
@@ -392,3 +393,19 @@ def test_a_dictionary_is_split_as_the_files_of_the_same_data_set():
     assert (len(joined.train_labels), len(joined.test_labels)) == (30, 6)
     valid = from_dataset({"train": train, "validation": more, "test": unlabelled}, class_names="abc")
     assert (len(valid.train_labels), len(valid.test_labels)) == (15, 15)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(float("nan"), None), (" ", None), ("", None), (None, None), (10.0, 10), ("10.0", 10), ("01", "01"), (1.5, "1.5")],
+)
+def test_labels_of_lists(value, label):
+    found = label_of(value, is_number=False)
+    assert (found, type(found)) == (label, type(label))
+
+
+def test_missing_labels_of_a_data_set_are_not_a_class():
+    pairs = [(picture(number), number % 2 + 0.0) for number in range(20)]
+    data = from_dataset([*pairs, (picture(1), float("nan")), (picture(1), " "), (picture(1), np.ma.masked)])
+    assert data.class_names == ("0", "1")
+    assert len(data.train_labels) + len(data.test_labels) == 20

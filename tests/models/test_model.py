@@ -12,7 +12,7 @@ import pytest
 import jaxnas
 from jaxnas.errors import InputError
 from jaxnas.models.builder import GraphBuilder, Tensors
-from jaxnas.models.graph import graph_from_record
+from jaxnas.models.graph import Graph, graph_from_record
 from jaxnas.models.model import make_model
 from jaxnas.networks.declared.ops import Op
 from jaxnas.spaces import sample
@@ -163,3 +163,21 @@ def test_rows_of_bytes_are_features_and_not_pixels(case):
 
 def test_two_models_are_compared_by_identity_and_can_be_kept_in_sets(case):
     assert len({case[0], case[0], replace(case[0])}) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"std": [0.0]}, "std must be above 0"),
+        ({"std": [float("nan")]}, "std must be 1 finite numbers"),
+        ({"mean": []}, "mean must be 1 finite numbers"),
+        ({"mean": [float("inf")]}, "mean must be 1 finite numbers"),
+        ({"class_names": ["a", "a"]}, "class_names must differ"),
+        ({"image_shape": [4, 4]}, "image_shape must be three sizes"),
+    ],
+)
+def test_a_description_that_cannot_prepare_images_is_refused(fields, message):
+    record = Graph((4, 4, 1), (0.0,), (1.0,), ("a", "b"), ()).record()
+    assert graph_from_record(record).std == (1.0,)
+    with pytest.raises(ValueError, match=message):
+        graph_from_record({**record, **fields})

@@ -81,3 +81,14 @@ def test_command_lines_that_are_refused(text, message):
         command_objective(text)
     with pytest.raises(InputError, match="cannot run 'no-such-program'"):
         command_objective("no-such-program {arch}")("x")
+
+
+@pytest.mark.parametrize("value", [np.ma.masked, np.ma.array([1.0], mask=[True]), [np.ma.masked]])
+def test_a_masked_number_is_a_failure(value):
+    assert np.isnan(to_objective(value))
+
+
+@pytest.mark.parametrize("value", [np.timedelta64(5), np.datetime64("2020-01-01"), np.array([5], "m8[ns]")])
+def test_times_are_not_numbers(value):
+    with pytest.raises(InputError, match="must return one number"):
+        to_objective(value)

@@ -375,3 +375,29 @@ def test_any_frame_is_read_as_it_is_or_refused(frame, ending, damage):
             if is_number:
                 cells = frame[name].to_pylist()[: len(texts)]  # a spreadsheet may end in empty rows
                 np.testing.assert_array_equal(values, list(map(number_of, cells)))
+
+
+@pytest.mark.parametrize("header", [",architecture,acc", "id,arch_name,acc", "Unnamed: 0,ARCH_STR,acc"])
+def test_a_named_column_of_architectures_is_taken_instead_of_row_numbers(tmp_path, header):
+    (tmp_path / "t.csv").write_text(f"{header}\n0,x,1\n1,y,2\n")
+    assert load_ids(tmp_path / "t.csv") == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (",model,acc\n0,x,1\n1,y,2\n", "the first column '' numbers the rows, and 'model' may be the architectures"),
+        ("id,model,acc\n1,x,1\n2,y,2\n", "the first column 'id' numbers the rows"),
+        ("architecture,arch_str,acc\nx,a,1\n", "architecture, arch_str may all be the architectures: rename"),
+    ],
+)
+def test_row_numbers_next_to_texts_are_not_taken_for_architectures(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_ids(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("text", [",note,acc\n0,x,1\n1,x,2\n", ",note,acc\n1,x,1\n0,y,2\n", ";acc\n0;9,1\n1;9,2\n"])
+def test_an_index_that_can_be_the_architectures_is_taken(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    assert sorted(load_ids(tmp_path / "t.csv")) == ["0", "1"]

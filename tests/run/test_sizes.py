@@ -10,7 +10,7 @@ from jaxnas.errors import InputError
 from jaxnas.run.config import run_config
 from jaxnas.run.search import search_images
 from jaxnas.run.sections import LimitConfig
-from jaxnas.run.sizes import front, within_limits
+from jaxnas.run.sizes import filter_texts, front, within_limits
 from jaxnas.runtime.events import Noted
 from tests.tiny import TINY, TinyNetwork
 
@@ -110,3 +110,20 @@ def test_a_size_that_no_queried_architecture_has_gives_an_empty_front():
     result = jaxnas.METHODS["random"](np.eye(4), np.arange(4.0), budget=2, seed=0)
     queries, volume = front(result, {"latency": np.full(4, np.nan)}, ("latency",))
     assert (queries.tolist(), volume) == ([], 0.0)
+
+
+def test_a_limit_far_above_all_sizes_names_the_unit():
+    within, note = within_limits(LimitConfig(max_params=1e6), {"params": np.array([0.5, 2.0])})
+    assert within.all()
+    assert "--max-params is 1,000 times the largest value, 2, or more" in note
+    assert "times" not in within_limits(LimitConfig(max_params=1999), {"params": np.array([0.5, 2.0])})[1]
+
+
+@pytest.mark.parametrize("answer", ["False", float("nan"), None, 1])
+def test_keep_must_return_a_truth_value(answer):
+    with pytest.raises(InputError, match=f"`keep` must return True or False, got {answer!r} for x"):
+        filter_texts(["x"], lambda text: answer)
+
+
+def test_keep_may_return_truth_values_of_numpy():
+    assert filter_texts(["x", "y"], lambda text: np.array([text == "y"])[0]).tolist() == [False, True]
