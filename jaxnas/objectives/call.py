@@ -35,7 +35,10 @@ def to_objective(value: object) -> float:
     if isinstance(found, bool) or not isinstance(found, int | float):
         shown = " ".join(f"{value!r:.80}".split())
         raise InputError(f"an objective must return one number, got {shown} ({type(value).__name__})")
-    return float(found)
+    try:
+        return float(found)
+    except OverflowError:
+        raise InputError("an objective must be at most 1.8e308, got a larger whole number") from None
 
 
 def command_objective(command: str, seconds: float | None = None) -> Callable[[str], float]:

@@ -13,6 +13,7 @@ from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.run.config import RunConfig
 from jaxnas.run.study import create_study
 from jaxnas.runtime.calls import CommandFailed
+from jaxnas.runtime.code import code_fingerprint
 from jaxnas.runtime.events import Listener
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SearchSpace
@@ -25,11 +26,13 @@ class OwnObjective:
 
     Attributes:
       function: returns the objective.
+      name: the command, or the name and a fingerprint of the code of a function; studies record it.
       folder: folder of the run; study-METHOD in it has the candidates of a method.
       known: objectives by architecture, which a second method does not evaluate again.
     """
 
     function: Callable[[str], object]
+    name: str
     folder: Path
     known: dict[str, float] = field(default_factory=dict)
 
@@ -59,6 +62,8 @@ class OwnObjective:
             count_failures=evaluation.on_failure != "skip",
             seed=config.seed,
             vectors=None if space.name == IDS else pool,
+            objective=self.name,
+            on_event=on_event,
         )
         catch = () if evaluation.on_failure == "stop" else (Exception,)
         try:
@@ -91,11 +96,13 @@ def own_objective(
     Raises:
       InputError: the command cannot be read, or no plugin has an objective of that name.
     """
-    evaluation, name = config.evaluation, config.own_objective
+    evaluation, name, folder = config.evaluation, config.own_objective, folder.resolve()
     if not name:
         return None
     if function is None and evaluation.objective_command is not None:
-        function = command_objective(evaluation.objective_command, evaluation.seconds)
+        command = evaluation.objective_command
+        return OwnObjective(command_objective(command, evaluation.seconds), command, folder)
     if function is None and name not in OBJECTIVES:
         raise unknown_name("objective", name, ["accuracy", *OBJECTIVES])
-    return OwnObjective(OBJECTIVES[name] if function is None else function, folder)
+    function = OBJECTIVES[name] if function is None else function
+    return OwnObjective(function, f"{name} {code_fingerprint(function)}".strip(), folder)

@@ -25,7 +25,7 @@ from jaxnas.errors import InputError
 from jaxnas.objectives.call import describe_failure, to_objective
 from jaxnas.run.trials import Log, Trial, to_proposal
 from jaxnas.runtime.calls import OutOfTime, time_limit
-from jaxnas.runtime.events import Event, Listener, QueryAnswered, ignore
+from jaxnas.runtime.events import Event, Listener, Noted, QueryAnswered, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
 from jaxnas.runtime.names import Direction
 from jaxnas.runtime.places import to_path
@@ -63,6 +63,12 @@ class Study:
         self._log.refresh()
         return list(self._log.trials)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the whole budget, or every architecture, was told."""
+        trials = self.trials
+        return self._is_spent(trials) and all(trial.is_told for trial in trials)
+
     def ask(self, timeout: SupportsFloat | None = None) -> Trial | None:
         """Return an architecture to evaluate, None once the whole budget has been asked for.
 
@@ -76,9 +82,7 @@ class Study:
             ]:
                 self._log.again(stale[0].number)
                 return self._log.trials[stale[0].number]
-            if sum(map(self._counts, self._log.trials)) >= self.settings["budget"] or len(self._log.trials) == len(
-                self.archs
-            ):
+            if self._is_spent(self._log.trials):
                 return None
             self._catch_up()
             while True:
@@ -104,13 +108,19 @@ class Study:
           InputError: there is no such trial, it was told another objective, or the objective is not a number.
         """
         value = np.nan if error else to_objective(objective)
+        value, spent = value if np.isfinite(value) else np.nan, _to_seconds(seconds)
         with self._log.locked():
             number = trial.number if isinstance(trial, Trial) else check_whole("trial", trial, 0, LAST_SEED)
             if number >= len(self._log.trials):
                 raise InputError(f"trial {number} was not asked for; there are {len(self._log.trials)}")
             before = self._log.trials[number]
+            if isinstance(trial, Trial) and (trial.arch, trial.row) != (before.arch, before.row):
+                raise InputError(
+                    f"trial {number} of {self.folder} is of {before.arch}, and this one of {trial.arch}: tell it to "
+                    "the study that asked for it"
+                )
             if not before.is_told:
-                self._log.tell(number, value, error, float(seconds))
+                self._log.tell(number, value, error, spent)
             elif not np.array_equal(before.objective, value, equal_nan=True):
                 raise InputError(
                     f"trial {number} was told {before.objective:g} before, and now {value:g}: tell it once"
@@ -151,6 +161,10 @@ class Study:
         Raises:
           InputError: no trial has a finite objective.
         """
+        if all(trial.failed or not trial.is_told for trial in self.trials):
+            failed = sum(trial.failed for trial in self.trials)
+            state = f"all {failed} evaluated architectures failed" if failed else "no architecture is evaluated yet"
+            raise InputError(f"{state}: there is nothing to select")
         ledger = self._ledger(ignore)
         weights = self._search.best_weights()
         return ledger.result(self._method.name, weights, self.settings["seed"], method_settings(self._config))
@@ -217,6 +231,9 @@ class Study:
     def _counts(self, trial: Trial) -> bool:
         return bool(self.settings["count_failures"]) or not trial.failed
 
+    def _is_spent(self, trials: Sequence[Trial]) -> bool:
+        return sum(map(self._counts, trials)) >= self.settings["budget"] or len(trials) == len(self.archs)
+
     def _catch_up(self) -> None:
         """Bring the method to the state after all proposals, from the start where an earlier trial was told since."""
         trial_of = {trial.row: trial for trial in self._log.trials}
@@ -239,6 +256,13 @@ class Study:
         return value if np.isfinite(value) else -np.inf
 
 
+def _to_seconds(seconds: SupportsFloat) -> float:
+    try:
+        return float(seconds)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"`seconds` must be a number, got {seconds!r:.40}") from None
+
+
 def create_study(
     folder: Path | str,
     table: ArrayLike,
@@ -251,6 +275,8 @@ def create_study(
     count_failures: bool = True,
     seed: Whole = 0,
     vectors: Int8[np.ndarray, "A D"] | None = None,
+    objective: str = "",
+    on_event: Listener = ignore,
 ) -> Study:
     """Create a study in a folder, or open it there if it has the same settings.
 
@@ -265,9 +291,11 @@ def create_study(
       count_failures: whether a failed candidate spends the budget.
       seed: seed of all draws.
       vectors: vectors of the architectures, for methods that change decisions.
+      objective: description of what evaluates the candidates, such as a command; "" is not compared.
+      on_event: receives a `Noted` if the study has values of another objective and continues with this one.
 
     Raises:
-      InputError: the arguments do not fit, or the folder has another study.
+      InputError: the arguments do not fit, or the folder has another study, or a finished one of another objective.
     """
     folder, scores = to_path(folder), check_table(table)
     if len(archs) != len(scores) or len(set(archs)) < len(archs):
@@ -283,17 +311,43 @@ def create_study(
     }
     sign_of(direction)
     make_writable(folder)
+    folder, about = folder.resolve(), {**settings, "objective": objective}
     study = Study(folder, scores, archs, settings)
     if (folder / STUDY).exists():
         known = load_study(folder)
-        check_same(folder / STUDY, {**known.settings, "vectors": None}, {**settings, "vectors": None})
+        kept = {name: known.settings.get(name) for name in settings}
+        check_same(folder / STUDY, {**kept, "vectors": None}, {**settings, "vectors": None})
+        if kept["vectors"] != settings["vectors"]:
+            raise InputError(f"{folder / STUDY} has other `vectors` of these architectures: choose another folder")
         if known.archs != study.archs or not np.array_equal(known._pool.table, study._pool.table):
             raise InputError(f"{folder / STUDY} is of other architectures or scores: choose another folder")
-        return known
+        before = known.settings.get("objective", "")
+        if not objective or before == objective:
+            return known
+        if before:
+            _check_objective(known, before, objective, on_event)
+    study = Study(folder, scores, archs, about)
     columns = {"arch": study.archs, **{f"score_{number}": column for number, column in enumerate(scores.T)}}
     with atomic_write(folder / STUDY) as partial:
-        pq.write_table(pa.table(columns).replace_schema_metadata({"jaxnas.study": json.dumps(settings)}), partial)
+        pq.write_table(pa.table(columns).replace_schema_metadata({"jaxnas.study": json.dumps(about)}), partial)
     return study
+
+
+def _check_objective(study: Study, before: str, objective: str, on_event: Listener) -> None:
+    """Refuse another objective of a finished study; of one that is not, name the values that stay."""
+    if study.is_finished:
+        raise InputError(
+            f"{study.folder} has the values of another objective ({before}, now {objective}): choose another folder, "
+            "or remove it"
+        )
+    if told := sum(trial.is_told for trial in study.trials):
+        on_event(
+            Noted(
+                f"the objective was {before} and is now {objective}: {told} values of the former stay in "
+                f"{study.folder}; remove it to evaluate all",
+                is_warning=True,
+            )
+        )
 
 
 def load_study(folder: Path | str) -> Study:
@@ -302,7 +356,7 @@ def load_study(folder: Path | str) -> Study:
     Raises:
       InputError: the folder has no study, or its file is damaged.
     """
-    path = to_path(folder) / STUDY
+    path = to_path(folder).resolve() / STUDY
     if not path.exists():
         raise InputError(f"no study in {folder}: it has no {STUDY}; make one with `create_study`")
     try:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class CommandFailed(Exception):
 
 
 def run_command(arguments: Sequence[str], seconds: float | None = None) -> str:
-    """Return what a program prints to stdout.
+    """Return what a program prints to stdout; a byte that is not UTF-8 becomes U+FFFD.
 
     Args:
       arguments: the program and its arguments; no shell reads them.
@@ -59,18 +60,20 @@ def run_command(arguments: Sequence[str], seconds: float | None = None) -> str:
       InputError: there is no such program.
       CommandFailed: it ended with another exit status than 0, or took too long.
     """
-    try:
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    except OSError as error:
-        raise InputError(f"cannot run {arguments[0]!r}: {error.strerror or error}") from error
-    try:
-        out, _ = process.communicate(timeout=seconds)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise CommandFailed(f"took longer than {seconds:g} s") from error
-        raise
-    if process.returncode:
-        raise CommandFailed(f"ended with exit status {process.returncode}")
-    return out
+    with tempfile.TemporaryFile() as out:  # a pipe stays open while a child in a session of its own holds it
+        try:
+            process = subprocess.Popen(arguments, stdout=out, start_new_session=True)
+        except OSError as error:
+            raise InputError(f"cannot run {arguments[0]!r}: {error.strerror or error}") from error
+        try:
+            process.wait(seconds)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CommandFailed(f"took longer than {seconds:g} s") from error
+            raise
+        if process.returncode:
+            raise CommandFailed(f"ended with exit status {process.returncode}")
+        out.seek(0)
+        return out.read().decode(errors="replace")

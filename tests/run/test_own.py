@@ -80,6 +80,19 @@ def test_a_plugin_s_objective_by_name(files, monkeypatch):
         search(files / "other", objective_command=None, objective=("numbr",))
 
 
+def test_another_command_or_function_of_the_name_is_not_answered_by_old_values(files, monkeypatch):
+    first, second = (f"{sys.executable} -c 'print({value})' {{arch}}" for value in (1, 2))
+    assert search(files / "run", objective_command=first).outcomes["rank_sum"].result.best == 1
+    assert search(files / "run", objective_command=first).outcomes["rank_sum"].result.best == 1
+    with pytest.raises(InputError, match="values of another objective"):
+        search(files / "run", objective_command=second)
+    monkeypatch.setitem(OBJECTIVES, "number", lambda arch: 1)
+    search(files / "plugin", objective_command=None, objective=("number",))
+    monkeypatch.setitem(OBJECTIVES, "number", lambda arch: 2)
+    with pytest.raises(InputError, match="values of another objective"):
+        search(files / "plugin", objective_command=None, objective=("number",))
+
+
 @pytest.mark.parametrize(
     ("flat", "message"),
     [

@@ -174,3 +174,61 @@ def test_numbers_of_numpy_are_budgets_and_seeds(tmp_path):
     settings = study_in(tmp_path, budget=np.int64(4), seed=np.uint8(3)).settings
     assert (settings["budget"], settings["seed"]) == (4, 3)
     assert load_study(tmp_path).settings["budget"] == 4
+
+
+def test_a_trial_of_another_study_is_refused(tmp_path):
+    study, other = study_in(tmp_path / "a"), study_in(tmp_path / "b", seed=4)
+    study.ask()
+    trial = other.ask()._replace(row=99)
+    with pytest.raises(InputError, match="tell it to the study that asked for it"):
+        study.tell(trial, 1.0)
+
+
+def test_a_failure_may_be_told_twice_and_values_that_do_not_fit_are_refused(tmp_path):
+    study = study_in(tmp_path)
+    trial = study.ask()
+    with pytest.raises(InputError, match="`seconds` must be a number, got"):
+        study.tell(trial, 1.0, seconds=np.array("x"))
+    with pytest.raises(InputError, match=r"at most 1\.8e308"):
+        study.tell(trial, 10**400)
+    study.tell(trial, np.inf)
+    study.tell(trial, np.inf)
+    assert study.trials[0].failed
+    skipping = study_in(tmp_path / "skips", count_failures=False)
+    with pytest.raises(InputError, match="no architecture is evaluated yet"):
+        skipping.result()
+    with pytest.raises(InputError, match="all 12 evaluated architectures failed"):
+        skipping.run(lambda arch: np.nan)
+
+
+def test_other_vectors_of_the_same_architectures_are_refused(tmp_path):
+    vectors = np.arange(12, dtype=np.int8)[:, None]
+    study_in(tmp_path, vectors=vectors)
+    study_in(tmp_path, vectors=vectors)
+    with pytest.raises(InputError, match="other `vectors`"):
+        study_in(tmp_path, vectors=vectors[::-1])
+
+
+def test_another_objective_is_named_in_a_half_done_study_and_refused_in_a_finished_one(tmp_path):
+    notes = []
+    study = study_in(tmp_path, objective="first")
+    study.tell(study.ask(), 1.0)
+    study_in(tmp_path, objective="first", on_event=notes.append)
+    assert not notes
+    study = study_in(tmp_path, objective="second", on_event=notes.append)
+    assert "was first and is now second: 1 values of the former stay" in notes[0].message
+    study.run(value_of)
+    assert study_in(tmp_path, objective="second").is_finished
+    with pytest.raises(InputError, match=r"another objective \(second, now first\)"):
+        study_in(tmp_path, objective="first")
+
+
+def test_an_objective_may_change_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+
+    def moves(arch):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        return value_of(arch)
+
+    assert len(study_in("rel", budget=3).run(moves).queries) == 3

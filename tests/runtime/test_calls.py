@@ -44,3 +44,15 @@ def test_no_shell_reads_the_arguments():
     assert run_command([sys.executable, "-c", "import sys; print(sys.argv[1])", "$HOME; ls"]) == "$HOME; ls\n"
     with pytest.raises(InputError, match="cannot run 'no-such-program'"):
         run_command(["no-such-program"])
+
+
+def test_a_child_in_a_session_of_its_own_does_not_hold_the_limit_back():
+    child = "import subprocess; subprocess.Popen(['sleep', '20'], start_new_session=True); import time; time.sleep(20)"
+    began = time.monotonic()
+    with pytest.raises(CommandFailed, match="took longer than 1 s"):
+        run_command([sys.executable, "-c", child], 1.0)
+    assert time.monotonic() - began < 10
+
+
+def test_a_byte_that_is_not_utf8_is_replaced():
+    assert run_command([sys.executable, "-c", r"import os; os.write(1, b'\xff\n0.5\n')"]) == "\ufffd\n0.5\n"
