@@ -20,6 +20,8 @@ LARGEST_KEPT = 64  # pixels: images of one size up to this side keep it
 DEFAULT_PIXELS = 32  # of larger images, and of images of different sizes
 NAMED = 5  # skipped files that a message names
 
+SHOWN = 10  # names of classes that a message shows
+
 
 class Example(NamedTuple):
     """One labelled picture.
@@ -68,6 +70,7 @@ def assemble(
       InputError: no picture can be read, a class has none, or there are fewer than two classes.
     """
     check_pixels(pixels)
+    examples = list(examples)
     labelled = [example for example in examples if example.label is not None]
     if not labelled:
         raise InputError(f"{name}: no labelled images; a label must be a text or a whole number")
@@ -86,7 +89,9 @@ def assemble(
     images, tests = np.stack([image for _, image in pairs]), np.array([example.is_test for example, _ in pairs])
     test = (images[tests], labels[tests]) if tests.any() else (None, None)
     data = from_arrays(images[~tests], labels[~tests], *test, name=name, class_names=names, channels_first=False)
-    on_event(Noted(_describe(data, chosen, sizes)))
+    left_out = len(examples) - len(labelled)
+    hint = f"; {left_out:,} pictures without a label are left out" if left_out else ""
+    on_event(Noted(_describe(data, chosen, sizes) + hint))
     return data
 
 
@@ -162,7 +167,8 @@ def _note_skipped(skipped: Sequence[tuple[Example, str]], total: int, name: str,
 def _describe(data: ImageData, form: Form, sizes: Counter[Form]) -> str:
     """Return one line with the numbers of images and classes, their form, and what was done to reach it."""
     counts = f"{len(data.train_labels):,} training and {len(data.test_labels):,} test images"
-    text = f"{data.name}: {counts} of {data.num_classes} classes, {form}"
+    names = ", ".join([*data.class_names[:SHOWN], *(["..."] if data.num_classes > SHOWN else [])])
+    text = f"{data.name}: {counts} of {data.num_classes} classes ({names}), {form}"
     if set(sizes) == {form}:
         return text
     areas = sorted(sizes, key=lambda one: (one.height * one.width, one))

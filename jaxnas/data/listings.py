@@ -50,7 +50,7 @@ def list_folder(folder: Path) -> Listing:
     are: a search splits its own validation images off these.
 
     Raises:
-      InputError: it has none of the known forms.
+      InputError: it has none of the known forms, or train and test without folders of classes.
     """
     subfolders = _subfolders(folder)
     by_name = {subfolder.name.lower(): subfolder for subfolder in subfolders}
@@ -58,6 +58,11 @@ def list_folder(folder: Path) -> Listing:
         if other := [one.name for name, one in by_name.items() if name not in SUBSETS]:
             raise InputError(f"{folder}: the folder {other[0]!r} is next to train and not val or test: move it away")
         subsets = {SUBSETS[name]: one for name, one in by_name.items() if _subfolders(one)}
+    elif by_name and all(name in SUBSETS and _pictures(one) for name, one in by_name.items()):
+        raise InputError(
+            f"{folder}: {' and '.join(one.name for one in subfolders)} have no folders of classes: move the pictures "
+            "of each class into a subfolder, or give a CSV file of paths and labels"
+        )
     elif any(_pictures(one) for one in subfolders):
         subsets = {"train": folder}
     else:
@@ -70,6 +75,8 @@ def list_folder(folder: Path) -> Listing:
         for one in sorted(folders, key=lambda one: names.index(one.name))
         for path in _pictures(one)
     ]
+    flat = [] if subsets.get("train") == folder else [one for one in subfolders if not _subfolders(one)]
+    labelled += [("test", Example(str(path), path, None)) for one in flat for path in _pictures(one)]
     return Listing(split_subsets(labelled), names)
 
 
@@ -117,7 +124,8 @@ def split_subsets(labelled: Iterable[tuple[str, Example]]) -> list[Example]:
         examples[subset].append(example)
     tests = examples["test"] if any(one.label is not None for one in examples["test"]) else examples["val"]
     training = [*examples["train"], *(examples["val"] if tests is not examples["val"] else [])]
-    return [*training, *(example._replace(is_test=True) for example in tests)]
+    unlabelled = examples["test"] if tests is not examples["test"] else []
+    return [*training, *(example._replace(is_test=True) for example in (*tests, *unlabelled))]
 
 
 def _subfolders(folder: Path) -> list[Path]:

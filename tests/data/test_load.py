@@ -53,7 +53,7 @@ def test_a_folder_of_classes(tmp_path):
     assert (data.train_images.shape, data.test_images.shape) == ((12, 4, 4, 3), (3, 4, 4, 3))
     np.testing.assert_array_equal(data.train_labels, np.repeat([0, 1, 2], 4))
     np.testing.assert_array_equal(data.test_images[1], np.asarray(picture(104)) / np.float32(255))
-    assert note == Noted("pets: 12 training and 3 test images of 3 classes, 4x4 RGB")
+    assert note == Noted("pets: 12 training and 3 test images of 3 classes (cat, dog, eel), 4x4 RGB")
     again = load_images(tmp_path / "pets")
     assert fingerprint(*again[1:5]) == fingerprint(*data[1:5])
 
@@ -409,3 +409,17 @@ def test_missing_labels_of_a_data_set_are_not_a_class():
     data = from_dataset([*pairs, (picture(1), float("nan")), (picture(1), " "), (picture(1), np.ma.masked)])
     assert data.class_names == ("0", "1")
     assert len(data.train_labels) + len(data.test_labels) == 20
+
+
+def test_subsets_without_folders_of_classes_are_not_classes(tmp_path):
+    write_classes(tmp_path, classes=("train", "test"))
+    with pytest.raises(InputError, match="test and train have no folders of classes"):
+        load(tmp_path)
+
+
+def test_test_pictures_without_folders_of_classes_are_counted(tmp_path):
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path, 2, ("test",))
+    data, (note,) = load(tmp_path)
+    assert (len(data.train_labels), len(data.test_labels)) == (12, 3)
+    assert note.message.endswith("of 3 classes (cat, dog, eel), 4x4 RGB; 2 pictures without a label are left out")
