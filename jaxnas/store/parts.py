@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -39,10 +40,12 @@ class Header(NamedTuple):
     Attributes:
       provenance: settings that its scores depend on.
       environment: environment of the computation.
+      functions: fingerprints of the code of custom proxies by name, see `jaxnas.runtime.code`.
     """
 
     provenance: Provenance
     environment: Environment
+    functions: Mapping[str, str] = MappingProxyType({})
 
 
 class Part(NamedTuple):
@@ -66,12 +69,35 @@ def read_header(table: pa.Table) -> Header:
       LookupError, TypeError, ValueError: the metadata is missing or damaged.
     """
     header = json.loads((table.schema.metadata or {})[b"jaxnas"])
-    return Header(dict(header["provenance"]), cast(Environment, dict(header["environment"])))
+    environment = cast(Environment, dict(header["environment"]))
+    return Header(dict(header["provenance"]), environment, dict(header.get("functions", {})))
 
 
-def with_header(table: pa.Table, provenance: Provenance, environment: Environment) -> pa.Table:
-    """Return the table with provenance and environment as its metadata."""
-    return table.replace_schema_metadata({"jaxnas": json.dumps({"provenance": provenance, "environment": environment})})
+def with_header(
+    table: pa.Table,
+    provenance: Provenance,
+    environment: Environment,
+    functions: Mapping[str, str] = MappingProxyType({}),
+) -> pa.Table:
+    """Return the table with provenance, environment and fingerprints of custom proxies as its metadata."""
+    header = {"provenance": provenance, "environment": environment}
+    header |= {"functions": dict(functions)} if functions else {}
+    return table.replace_schema_metadata({"jaxnas": json.dumps(header)})
+
+
+def check_functions(folder: Folder, parts: Iterable[Part], functions: Mapping[str, str]) -> None:
+    """Check that the custom proxies of a store have the code by which it was scored.
+
+    Raises:
+      InputError: one has changed.
+    """
+    for part in parts:
+        for name, code in functions.items():
+            if name in part.columns and part.header.functions.get(name, code) != code:
+                raise InputError(
+                    f"the proxy {name!r} has changed since {folder} was scored: give it another name, or choose "
+                    "another folder"
+                )
 
 
 def check_columns(table: pa.Table) -> None:

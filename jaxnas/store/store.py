@@ -4,6 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks import describe
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
+from jaxnas.runtime.code import code_fingerprint
 from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
 from jaxnas.runtime.places import without_secrets
@@ -30,6 +32,7 @@ from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store.folders import Folder, open_folder
 from jaxnas.store.parts import (
     KEYS,
+    check_functions,
     gather,
     merge_environments,
     open_parts,
@@ -134,8 +137,8 @@ def fill_store(
       network: the network of the space.
       archs: architectures, as vectors of the space; rows may repeat.
       batch: the minibatch that proxies see.
-      proxies: names of proxies or sets, or a dictionary of functions. The store identifies a custom function by its
-        name alone: give it another name when you change it.
+      proxies: names of proxies or sets, or a dictionary of functions. The store has a fingerprint of the code of
+        a custom function, see `jaxnas.runtime.code`: give it another name when you change it.
       config: settings of scoring.
       data_name: name of the data for the provenance.
       workers: workers that score instead of this process.
@@ -144,7 +147,8 @@ def fill_store(
         each damaged file, which is renamed and whose rows are scored again; the default warns of it.
 
     Raises:
-      InputError: the store was made with other settings, which the message names, or the batch or a name does not fit.
+      InputError: the store was made with other settings or by another function of the name, which the message names,
+        or the batch or a name does not fit.
     """
     place = open_folder(folder)
     functions = get_proxies(proxies)
@@ -156,9 +160,12 @@ def fill_store(
         check_batch(network, batch)
     provenance = make_provenance(space, network, data_name, batch, config)
     index, first = np.unique(to_index(space, archs), return_index=True)
+    codes = _codes(functions)
 
     def look_up() -> Bool[np.ndarray, "A M"]:
-        return gather(open_parts(place, provenance, on_event), index, tuple(functions))[1]
+        parts = open_parts(place, provenance, on_event)
+        check_functions(place, parts, codes)
+        return gather(parts, index, tuple(functions))[1]
 
     known = from_leader(look_up, (len(index), len(functions)), bool)
     num_known, total, missing, scored = int(known.all(axis=1).sum()), len(index), int((~known).sum()), 0
@@ -172,7 +179,9 @@ def fill_store(
     for names, rows in _pending(functions, known, first, config):
         chosen = {name: functions[name] for name in names}
         chunks = iter_scores(network, archs[first[rows]], batch, chosen, config, workers)
-        _save_chunks(place, space, provenance, index[rows], names, chunks, count)
+        chosen_codes = {name: codes[name] for name in names if name in codes}
+        add = partial(_add_part, place, space, provenance, chosen_codes)
+        _save_chunks(add, index[rows], names, chunks, count)
     wait_for_all("scored")
 
 
@@ -212,10 +221,34 @@ def _pending(
         yield from ((group, rows) for group in (by_class, others) if group)
 
 
-def _save_chunks(
+def _codes(functions: Mapping[str, Proxy]) -> dict[str, str]:
+    """Return the fingerprints of the functions that are not of jaxnas; warn of those that have none."""
+    custom = {
+        name: code_fingerprint(function)
+        for name, function in functions.items()
+        if not str(getattr(function, "__module__", "")).startswith("jaxnas.")
+    }
+    if opaque := [name for name, code in custom.items() if not code]:
+        warnings.warn(f"the code of the proxy {opaque[0]!r} cannot be read: a change is not noticed", stacklevel=3)
+    return {name: code for name, code in custom.items() if code}
+
+
+def _add_part(
     place: Folder,
     space: SearchSpace,
     provenance: Provenance,
+    codes: Mapping[str, str],
+    index: Int[np.ndarray, " b"],
+    columns: Mapping[str, Float[np.ndarray, " b"]],
+    seconds: float,
+) -> None:
+    """Add scores as one part."""
+    table = make_table(space, index, dict(columns))
+    write_part(place, with_header(table, provenance, make_environment(seconds), codes))
+
+
+def _save_chunks(
+    add: Callable[[Int[np.ndarray, " b"], Mapping[str, Float[np.ndarray, " b"]], float], None],
     index: Int[np.ndarray, " a"],
     names: Sequence[str],
     chunks: ScoredChunks,
@@ -229,8 +262,7 @@ def _save_chunks(
         nonlocal saved
         now = time.monotonic()
         rows, values = (np.concatenate(pieces) for pieces in zip(*unsaved, strict=True))
-        table = make_table(space, index[rows], dict(zip(names, values.T, strict=True)))
-        write_part(place, with_header(table, provenance, make_environment(now - saved)))
+        add(index[rows], dict(zip(names, values.T, strict=True)), now - saved)
         unsaved.clear()
         saved = now
 

@@ -366,3 +366,10 @@ def test_two_processes_share_a_store(tmp_path):
         assert process.returncode == 0
     assert len(read_scores(tmp_path / "shared").archs) == 300
     check_against_calm_run(tmp_path / "shared", tmp_path / "calm", 300)
+
+
+def test_a_changed_custom_proxy_is_refused_in_place_of_its_old_scores(tmp_path):
+    score(tmp_path / "s", ARCHS[:3], proxies={"zeros": zeros})
+    score(tmp_path / "s", ARCHS[:4], proxies={"zeros": zeros})
+    with pytest.raises(InputError, match=r"the proxy 'zeros' has changed since .*s was scored: give it another name"):
+        score(tmp_path / "s", ARCHS[:3], proxies={"zeros": lambda quantities: (quantities.arch == 1).sum()})
