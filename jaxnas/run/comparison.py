@@ -204,7 +204,7 @@ def _read(path: Path, method: str, settings: dict[str, object]) -> MethodRuns | 
         return None
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        provenance, _ = read_header(table)
+        provenance, _ = read_header(table)[:2]
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
     check_same(path, provenance, json.loads(json.dumps(settings)))

@@ -88,7 +88,7 @@ def read_scores(path: Path | str, proxies: Sequence[str] = (), space: SearchSpac
         the proxies.
     """
     table = read_score_table(path, space)
-    provenance, environment = read_header(table)
+    provenance, environment = read_header(table)[:2]
     known, proxies = proxies_of(table), split_names(proxies)
     for name in proxies:
         if name not in known:
