@@ -210,8 +210,9 @@ def comparison_table(rows: Sequence[Record], measure: Measure) -> Table:
     for row in rows:
         low, high = row["interval"]
         against = row["against_first"]
+        missing = row["seeds_without_value"]
         table.add_row(
-            row["method"],
+            f"{row['method']} ({missing} without)" if missing else row["method"],
             f"{measure.number(row['mean'])}+-{measure.number(row['std'])}",
             f"{measure.number(low)} to {measure.number(high)}",
             f"{row['T0']:.1f}" if row["T0"] else "-",

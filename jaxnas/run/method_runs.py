@@ -1,5 +1,6 @@
 """The result of a comparison of search methods: runs over seeds, their table, and paired tests."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +31,6 @@ class MethodRuns(NamedTuple):
     num_bo: Int[np.ndarray, " S"]
     best: Float[np.ndarray, "S T"]
     test: Float[np.ndarray, " S"]
-
-    @property
-    def measured(self) -> Float[np.ndarray, " S"]:
-        """The test accuracy, or the best objective where the table has no test accuracy [S]."""
-        return self.test if np.isfinite(self.test).all() else self.best[:, -1]
 
 
 class MethodComparison(NamedTuple):
@@ -94,28 +90,42 @@ class MethodComparison(NamedTuple):
 def method_rows(runs: dict[str, MethodRuns]) -> list[Record]:
     """Return one record per method: mean, deviation, interval of the mean, T0, and the paired test against the first.
 
-    The test is over the seeds that both methods have, None where they share none.
+    All methods are compared by the test accuracy of what they selected, or by the best objective where no seed of any
+    method has a test accuracy. A seed without that value is left out, and counted. The test is over the seeds that both
+    methods have, None where they share none.
     """
+    tested = any(np.isfinite(method.test).any() for method in runs.values())
+    measured = {name: method.test if tested else method.best[:, -1] for name, method in runs.items()}
+    first = next(iter(runs))
     rows: list[Record] = []
     for name, method in runs.items():
-        values = method.measured
+        values = measured[name][np.isfinite(measured[name])]
         rows.append(
             {
                 "method": name,
-                "seeds": len(values),
+                "seeds": len(measured[name]),
+                "seeds_without_value": len(measured[name]) - len(values),
                 "observed": float(method.best[:, -1].mean()),
-                "mean": float(values.mean()),
-                "std": float(values.std()),
-                "interval": bootstrap_interval(values),
-                "median": float(np.median(values)),
+                "mean": float(values.mean()) if len(values) else math.nan,
+                "std": float(values.std()) if len(values) else math.nan,
+                "interval": bootstrap_interval(values) if len(values) else (math.nan, math.nan),
+                "median": float(np.median(values)) if len(values) else math.nan,
                 "T0": float(method.num_bo.mean()),
-                "against_first": _paired(method, next(iter(runs.values()))) if rows else None,
+                "against_first": _paired(method.seeds, measured[name], runs[first].seeds, measured[first])
+                if rows
+                else None,
             }
         )
     return rows
 
 
-def _paired(runs: MethodRuns, first: MethodRuns) -> Record | None:
-    """Compare a method with the first one, seed by seed."""
-    _, ours, theirs = np.intersect1d(runs.seeds, first.seeds, return_indices=True)
-    return compare(runs.measured[ours], first.measured[theirs])._asdict() if len(ours) else None
+def _paired(
+    seeds: Int[np.ndarray, " S"],
+    values: Float[np.ndarray, " S"],
+    first_seeds: Int[np.ndarray, " R"],
+    first_values: Float[np.ndarray, " R"],
+) -> Record | None:
+    """Compare the values of a method with those of the first one, seed by seed."""
+    _, ours, theirs = np.intersect1d(seeds, first_seeds, return_indices=True)
+    both = np.isfinite(values[ours]) & np.isfinite(first_values[theirs])
+    return compare(values[ours][both], first_values[theirs][both])._asdict() if both.any() else None
