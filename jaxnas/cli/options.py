@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxnas.cli.command import Given, has_plugins
+from jaxnas.objectives.find import matching_test_column
 from jaxnas.run.config import CompareConfig
 from jaxnas.run.sections import ProblemConfig
 from jaxnas.runtime.names import Engine
@@ -69,9 +70,14 @@ class OutputOptions(JsonOptions):
 
 
 def columns_of(table: str | None, settings: Given) -> dict[str, str]:
-    """Return the columns to maximise and to report: those given, or the published ones of NAS-Bench-201."""
+    """Return the columns to maximise and to report: those given, or of NAS-Bench-201 the published ones.
+
+    The test accuracies are those on the data set of the column that the search maximises.
+    """
     published = CompareConfig if table == "nasbench201" else ProblemConfig
-    return {name: settings.get(name) or getattr(published, name) for name in ("column", "test_column")}
+    column = str(settings.get("column") or published.column)
+    of_column = matching_test_column(column) if table == "nasbench201" else published.test_column
+    return {"column": column, "test_column": str(settings.get("test_column") or of_column)}
 
 
 def space_of_table(settings: Given, table: str | None, scores: str | None) -> dict[str, str]:
