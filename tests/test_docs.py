@@ -76,6 +76,7 @@ def run_bash(code, port):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", code.replace(PORT, str(port))]
     environment = {**os.environ, "PATH": path, "COLUMNS": "80"}
+    environment.pop("XLA_FLAGS", None)  # searches of the default size take minutes without XLA's optimizations
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
     return done.stdout
