@@ -178,7 +178,7 @@ def score(
         config.search.proxies,
         config.scoring,
     )
-    data_name = f"{task} of {problem.data}" if task else problem.data
+    data_name = f"{task} of {images.name}" if task else images.name
     if not planned.plan:
         return _fill(job, data_name, hardware, output)
     if planned.throughput is not None and not planned.throughput > 0:

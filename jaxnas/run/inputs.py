@@ -99,8 +99,8 @@ def _read_pool_scores(
 ) -> Scores:
     path = Path(scores) if is_address(scores) else to_path(scores)
     proxies = expand_names(proxies)
-    if not path.exists() and (space.name, str(scores)) in shipped_scores():
-        return load_scores(space.name, str(scores), proxies or DEFAULT_PROXIES)
+    if isinstance(scores, str) and (space.name, scores) in shipped_scores():  # a folder of that name is ./NAME
+        return load_scores(space.name, scores, proxies or DEFAULT_PROXIES)
     if not is_table(path):
         return read_scores(scores, proxies, None if space.name in SPACES else space)
     table = load_table(path, space)

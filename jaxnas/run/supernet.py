@@ -83,7 +83,7 @@ class Supernet:
             make_batch(self.data, self.config.search.batch_size, self.config.seed),
             proxies,
             self.config.scoring,
-            data_name=self.config.problem.data,
+            data_name=self.data.name,
             workers=self.workers,
             on_event=self.on_event,
         )

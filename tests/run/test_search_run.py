@@ -39,6 +39,14 @@ def test_of_shipped_scores_the_default_are_those_of_robot():
     assert load_pool_scores("transnas101-micro", "jigsaw", ("nwot", "snip")).proxies == ("nwot", "snip")
 
 
+def test_shipped_scores_come_before_a_folder_of_their_name(tmp_path, monkeypatch):
+    (tmp_path / "jigsaw").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_pool_scores("transnas101-micro", "jigsaw").proxies == DEFAULT_PROXIES
+    with pytest.raises(InputError, match="no scores in"):
+        load_pool_scores("transnas101-micro", "./jigsaw")
+
+
 def search_in(place, listen):
     search_images(RunConfig(), place, on_event=listen)
 
