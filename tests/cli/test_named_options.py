@@ -21,6 +21,8 @@ WHERE = {
     "run.config:CompareConfig": ("compare",),
     "run.config": ("search",),
     "run.inherit:inherit": ("search",),  # of the search that is to be run again
+    "cli.train:train": ("export",),  # the next command
+    "models.find": ("train",),
     "run.find": ("score",),
     "run.inherit": ("train",),
     "run.own": ("search",),
