@@ -1,10 +1,10 @@
 """Shell completion of options that take a known name."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import typer
 
+from jaxnas.run.find import shipped_names
 from jaxnas.runtime.names import SpaceName, names
 
 
@@ -32,5 +32,4 @@ def shipped(context: typer.Context, incomplete: str) -> list[str]:
     """Complete a data set that has shipped scores of the command's space."""
     arguments = [*context.args, context.params.get("space")]  # the former where a last option has no value yet
     space = next((name for name in arguments if name in names(SpaceName)), names(SpaceName)[0])
-    files = sorted(Path(__file__).parents[1].glob(f"store/shipped/{space}-{incomplete}*.parquet"))
-    return [path.stem.removeprefix(f"{space}-") for path in files]
+    return [name for name in shipped_names(space) if name.startswith(incomplete)]

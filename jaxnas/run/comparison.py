@@ -120,7 +120,7 @@ class _Problem(NamedTuple):
 
 
 def _load_problem(config: CompareConfig, methods: Sequence[str], data_folder: Path | None) -> _Problem:
-    columns = (config.column, config.test_column)
+    columns = (config.column, config.test_column or "")
     found = look_up(config.space, config.table, columns, config.scores, config.proxies, data_folder)
     check_methods(found.space, methods)
     scores = found.scores

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.find import matching_test_column
 from jaxnas.objectives.recipes import PAPER_SEARCHES
 from jaxnas.run.sections import (
     ABOUT_COLUMN,
@@ -253,7 +254,8 @@ class CompareConfig:
       column: column of the table that the search maximises.
       longer: columns of longer trainings, for hyperband and bohb.
       prices: price of an evaluation of each, in queries of `column`.
-      test_column: column that is reported; empty reports `column`.
+      test_column: column that is reported; empty reports `column`, None stands for the test accuracy of NAS-Bench-201
+        on the data set of `column`.
       budget: architectures that are looked up.
     """
 
@@ -268,7 +270,7 @@ class CompareConfig:
     prices: tuple[int, ...] = setting(
         (), "Price of an evaluation in each column of --longer, in queries of --column, such as 17.", "Budget"
     )
-    test_column: str = setting("robot_c10_test", ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
+    test_column: str | None = setting(None, ABOUT_TEST_COLUMN, "Data", shown=DEFAULT_TEST_COLUMN)
     budget: int = setting(20, "Architectures to look up.", "Budget")
 
     @property
@@ -286,6 +288,9 @@ class CompareConfig:
     def __post_init__(self) -> None:
         """Check names and numbers."""
         check(self)
+        if self.test_column is None:
+            matching = matching_test_column(self.column) if self.table == "nasbench201" else ""
+            object.__setattr__(self, "test_column", matching)
         if not self.column:
             raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
         if len(self.longer) != len(self.prices):

@@ -9,6 +9,12 @@ from jaxnas.runtime.places import is_address, to_path
 COMPARISON = "comparison.json"
 
 
+def shipped_names(space: str = "*") -> list[str]:
+    """Return the data sets that have shipped scores, of one space or of any."""
+    files = sorted(Path(__file__).parents[1].glob(f"store/shipped/{space}-*.parquet"))
+    return [path.stem.rpartition("-")[2] for path in files]
+
+
 def find_scores(name: str) -> None:
     """Check that scores of this name ship with the package, or that a file or folder may have them.
 
@@ -17,9 +23,7 @@ def find_scores(name: str) -> None:
     """
     if is_address(name) or to_path(name).exists():
         return
-    shipped = Path(__file__).parents[1].glob("store/shipped/*.parquet")
-    known = sorted({path.stem.rpartition("-")[2] for path in shipped})
-    if name not in known:
+    if name not in (known := sorted(set(shipped_names()))):
         raise InputError(
             f"no score file {name}: make a folder of scores with `jaxnas score --out {name}`, or give one of the "
             f"shipped {', '.join(known)}"

@@ -107,8 +107,8 @@ class Latencies:
     def predict(self, pool: Int8[np.ndarray, "A D"], sizes: Sizes, seed: int) -> Float[np.ndarray, " A"]:
         """Return the latencies of a pool: those of a sample are measured, the others predicted from them.
 
-        Candidates that were measured later do not count, so that a resumed search has the same pool. The leave-one-out
-        error is said and recorded.
+        Candidates that were measured later do not count, so that a resumed search has the same pool. A note states the
+        leave-one-out error, and `record` has it.
         """
         chosen = np.random.default_rng(seed).permutation(len(pool))[:SAMPLE]
         self.on_event(StageStarted("measuring latency"))

@@ -95,37 +95,36 @@ def method_rows(runs: dict[str, MethodRuns]) -> list[Record]:
     methods have, None where they share none.
     """
     tested = any(np.isfinite(method.test).any() for method in runs.values())
-    measured = {name: method.test if tested else method.best[:, -1] for name, method in runs.items()}
-    first = next(iter(runs))
+    by_seed = {name: _by_seed(method, tested) for name, method in runs.items()}
     rows: list[Record] = []
     for name, method in runs.items():
-        values = measured[name][np.isfinite(measured[name])]
+        values = np.array(list(by_seed[name].values()))
         rows.append(
             {
                 "method": name,
-                "seeds": len(measured[name]),
-                "seeds_without_value": len(measured[name]) - len(values),
+                "seeds": len(method.seeds),
+                "seeds_without_value": len(method.seeds) - len(values),
                 "observed": float(method.best[:, -1].mean()),
                 "mean": float(values.mean()) if len(values) else math.nan,
                 "std": float(values.std()) if len(values) else math.nan,
                 "interval": bootstrap_interval(values) if len(values) else (math.nan, math.nan),
                 "median": float(np.median(values)) if len(values) else math.nan,
                 "T0": float(method.num_bo.mean()),
-                "against_first": _paired(method.seeds, measured[name], runs[first].seeds, measured[first])
-                if rows
-                else None,
+                "against_first": _paired(by_seed[name], next(iter(by_seed.values()))) if rows else None,
             }
         )
     return rows
 
 
-def _paired(
-    seeds: Int[np.ndarray, " S"],
-    values: Float[np.ndarray, " S"],
-    first_seeds: Int[np.ndarray, " R"],
-    first_values: Float[np.ndarray, " R"],
-) -> Record | None:
-    """Compare the values of a method with those of the first one, seed by seed."""
-    _, ours, theirs = np.intersect1d(seeds, first_seeds, return_indices=True)
-    both = np.isfinite(values[ours]) & np.isfinite(first_values[theirs])
-    return compare(values[ours][both], first_values[theirs][both])._asdict() if both.any() else None
+def _by_seed(method: MethodRuns, tested: bool) -> dict[int, float]:
+    """Return the finite test accuracies of the seeds, or their best objectives."""
+    values = method.test if tested else method.best[:, -1]
+    return {int(seed): float(value) for seed, value in zip(method.seeds, values, strict=True) if np.isfinite(value)}
+
+
+def _paired(values: dict[int, float], first: dict[int, float]) -> Record | None:
+    """Compare a method with the first one, seed by seed."""
+    shared = sorted(values.keys() & first.keys())
+    if not shared:
+        return None
+    return compare(np.array([values[seed] for seed in shared]), np.array([first[seed] for seed in shared]))._asdict()

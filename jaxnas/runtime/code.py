@@ -1,16 +1,15 @@
-"""Fingerprints of functions, by which results that a changed function would not give are told apart."""
+"""Fingerprints of functions, which show that a recorded result is of another version of the function."""
 
 import hashlib
 from collections.abc import Callable
 from dis import get_instructions
 from functools import partial
-from types import CodeType, FunctionType, MethodType
-from typing import Any
+from types import CellType, CodeType, FunctionType, MethodType
 
 _PLAIN = bool | int | float | complex | str | bytes | None
 
 
-def code_fingerprint(function: Callable[..., Any]) -> str:
+def code_fingerprint(function: Callable[..., object]) -> str:
     """Return the first digits of the SHA-256 of what a function does, "" for one that is not made of Python code.
 
     It covers byte code, constants, defaults and plain values of the closure, also of the functions of the same module
@@ -57,7 +56,7 @@ def _describe_function(function: FunctionType, parts: list[str], seen: set[int])
             _describe(value, parts, seen)
 
 
-def _content(cell: Any) -> object:
+def _content(cell: CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:  # a cell that is not filled yet

@@ -55,6 +55,8 @@ def test_only_accuracies_are_in_percent(settings, measured, reported):
 
 def test_a_comparison_measures_the_columns_of_its_table():
     assert (CompareConfig().measured, CompareConfig().reported) == (ACCURACY, TEST_ACCURACY)
+    assert CompareConfig(column="c100_val_12").test_column == "robot_c100_test"
+    assert CompareConfig(column="c100_val_12", test_column="robot_c10_test").test_column == "robot_c10_test"
     config = CompareConfig(table="mine.csv", column="loss", test_column="")
     assert (config.measured, config.reported) == (Measure("loss"), None)
     with pytest.raises(InputError, match="needs the column"):

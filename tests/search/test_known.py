@@ -1,4 +1,4 @@
-"""What an objective that is a function returns or raises, and how a search goes on from what is known."""
+"""What a function that is the objective may return or raise, and searches that resume from known values."""
 
 import re
 
