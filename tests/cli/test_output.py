@@ -165,6 +165,7 @@ def test_colours_are_for_terminals_without_no_color():
 STOPPABLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import jaxnas.cli as c; c.main()"
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_program_compiles(tmp_path):
     args = ["search", "--out", "my run", "--pool", "40", "--channels", "3"]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}

@@ -47,6 +47,7 @@ def test_python_keeps_programs_and_finds_them_in_a_copy_of_the_folder(tmp_path):
     assert read_cache(Path(folder)).programs == 0
 
 
+@pytest.mark.slow
 def test_the_users_settings_come_first(tmp_path):
     assert search(tmp_path, JAXNAS_CACHE="0")[-1] == "None"
     own = tmp_path / "own"

@@ -103,6 +103,7 @@ def test_launchers_are_found(tmp_path, single, launcher):
     check_same_table(tmp_path / "scores" / "scores.parquet", single)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_first_process_ends_all_with_its_line(tmp_path):
     (tmp_path / "scores").write_text("a file in the place of a folder")
     told = finish(start((*SMALL, "--out", "scores"), tmp_path, 2, free_port()))
