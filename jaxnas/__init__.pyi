@@ -42,6 +42,7 @@ from .search import METHODS as METHODS
 from .search import PRESETS as PRESETS
 from .search import RobotConfig as RobotConfig
 from .search import SearchResult as SearchResult
+from .search import proxy_gp as proxy_gp
 from .search import random_search as random_search
 from .search import robot as robot
 from .spaces import NASBENCH201 as NASBENCH201

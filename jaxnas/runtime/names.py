@@ -10,6 +10,7 @@ from typing import Literal, get_args
 SpaceName = Literal["nasbench201", "transnas101-micro", "transnas101-macro", "darts"]
 MethodName = Literal[
     "robot",
+    "proxy_gp",
     "predictor_bo",
     "rank_aggregation",
     "rank_sum",

@@ -5,7 +5,7 @@ The parts of a method are in `pool`, `history` and `method`; `loop` has its comp
 
 from jaxnas.errors import unknown_name
 from jaxnas.search.baselines import SingleProxyConfig, random_search, rank_aggregation, rank_sum, single_proxy
-from jaxnas.search.config import PredictorConfig, RobotConfig
+from jaxnas.search.config import PredictorConfig, ProxyGPConfig, RobotConfig
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
 from jaxnas.search.hyperband import BohbConfig, bohb, hyperband
 from jaxnas.search.method import AnyMethod, Method
@@ -13,6 +13,7 @@ from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.search.predictor import predictor_bo
+from jaxnas.search.proxy_gp import proxy_gp
 from jaxnas.search.result import Query, SearchResult
 from jaxnas.search.robot import PRESETS, get_preset, robot
 from jaxnas.search.run import Objective, run_search, run_seeds
@@ -28,6 +29,7 @@ __all__ = [
     "Pool",
     "PredictorConfig",
     "Proposal",
+    "ProxyGPConfig",
     "Query",
     "ReaConfig",
     "ReinforceConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "next_in_ranking",
     "pick",
     "predictor_bo",
+    "proxy_gp",
     "random_search",
     "rank_aggregation",
     "rank_sum",
@@ -58,7 +61,7 @@ __all__ = [
 METHODS: dict[str, AnyMethod] = {
     method.name: method
     for method in (
-        *(robot, predictor_bo, rank_aggregation, rank_sum, single_proxy),
+        *(robot, proxy_gp, predictor_bo, rank_aggregation, rank_sum, single_proxy),
         *(random_search, rea, reinforce, local_search, hyperband, bohb),
     )
 }

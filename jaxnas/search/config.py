@@ -67,6 +67,23 @@ class RobotConfig:
 
 
 @dataclass(frozen=True)
+class ProxyGPConfig:
+    """Hyperparameters of `proxy_gp`.
+
+    Attributes:
+        kappa: Weight of the standard deviation in UCB.
+        initial: Architectures drawn at random after the first query.
+    """
+
+    kappa: float = 2.0
+    initial: int = 2
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        check_positive(kappa=self.kappa, initial=self.initial)
+
+
+@dataclass(frozen=True)
 class PredictorConfig:
     """Hyperparameters of `predictor_bo`.
 

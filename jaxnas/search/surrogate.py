@@ -1,4 +1,4 @@
-"""The Gaussian process that models the objective over proxy weights: the one module that uses gpjax.
+"""The Gaussian process that models the objective over proxy weights, by gpjax.
 
 | symbol | here |
 |---|---|

@@ -1,0 +1,262 @@
+"""Bayesian optimisation over architectures, from what the proxies agree on.
+
+The process is defined on the architectures of the pool. Its mean is a multiple of the mean rank by all proxies, a
+ranking that needs no label; its covariance joins the proxies and the decisions. It can therefore follow the proxies
+where they are right and leave them where they are not. Only ranks are read, of the scores and of the objective, so that
+monotone transformations change nothing.
+
+| symbol | here |
+|---|---|
+| z [A M] | ranks of scores as normal quantiles, Phi^-1(rank / (A + 1)), standardised: `Features.scores`, z / sqrt(M) |
+| m [A] | mean of z over the proxies, standardised: `Features.consensus` |
+| c [A K] | how often each op is chosen, standardised: `Features.op_counts`, c / sqrt(K) |
+| h(i, j) | number of the D decisions in which i and j differ |
+| y | Phi^-1((rank - 1/2) / n) of the n objectives so far: `warp` |
+| E[f] = b m | b in `SLOPES` |
+| Cov[f] = 1 + v_1 z_i z_j / M + v_2 k_z + v_3 k_c + v_4 k_z k_h | v in `VARIANCES`, a row of the grid for each choice |
+| k_z, k_c | Matern-5/2 of the distances of z / sqrt(M), length scale 1.5, and of c / sqrt(K), length scale 1 |
+| k_h | exp(-h / (D / 4)), see `kernels.Hamming` |
+| y = f + noise | variances in `NOISES` |
+
+Each covariance of the grid keeps the inverse W of the Cholesky factor of its matrix [n n], to which a query adds one
+row, and the posterior variance of all architectures. A step therefore takes matrix products alone: one column of
+covariances per component, and time proportional to A T. The evidence of every covariance and slope follows from W y and
+W m; the step uses one combination, drawn in proportion to it.
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import ndtri
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxnas.search.bo import without_failures
+from jaxnas.search.config import ProxyGPConfig
+from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo, no_info
+from jaxnas.search.method import Method
+from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
+from jaxnas.table.normalize import mean_ranks
+
+SLOPES = (0.0, 0.5, 1.0)
+VARIANCES = {"linear": (0.03, 0.3, 1.0), "scores": (0.1,), "op counts": (0.1, 0.5), "scores and decisions": (0.3,)}
+NOISES = (0.03, 0.2)
+GRID = np.array(list(itertools.product(*VARIANCES.values(), NOISES)))  # [G, variances and the noise variance]
+CONSTANT = 1.0  # variance of the constant component
+SMALLEST = 1e-9  # posterior variance: rounding can leave one below 0
+
+
+class Features(NamedTuple):
+    """What the process knows of the architectures; the features of one kind that are constant are 0.
+
+    Attributes:
+        consensus: The mean of the normal scores of all proxies, standardised [A].
+        scores: The normal scores of each proxy over the square root of the number of proxies [A M].
+        op_counts: How often each op is chosen, over the square root of their number [A K].
+        usable: Whether any proxy ranks two architectures [].
+    """
+
+    consensus: Float[Array, " A"]
+    scores: Float[Array, "A M"]
+    op_counts: Float[Array, "A K"]
+    usable: Bool[Array, ""]
+
+
+class Process(NamedTuple):
+    """The queries so far and what they say of the pool. Rows of T from `count` on are 0 or, of the objective, NaN.
+
+    Attributes:
+        features: See `Features`.
+        item: The queried architectures [T].
+        objective: The objective of each [T]; NaN and inf are failures.
+        count: The number of queries [].
+        covariance: Of the queries with all architectures, for each of the C components [C T A].
+        whitening: The inverse Cholesky factor of the observations' covariance, for each of the G of the grid [G T T].
+        variance: The posterior variance of every architecture [G A].
+    """
+
+    features: Features
+    item: Int[Array, " T"]
+    objective: Float[Array, " T"]
+    count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
+    covariance: Float[Array, "C T A"]
+    whitening: Float[Array, "G T T"]
+    variance: Float[Array, "G A"]
+
+
+def describe(pool: Pool) -> Features:
+    """Return the features of every architecture of a pool."""
+    levels = jax.vmap(mean_ranks, 1, 1)(pool.table) / (pool.num_archs + 1)
+    scores, num_usable = _standardise(ndtri(levels))
+    chosen = (pool.archs[:, :, None] == pool.options).sum(1)
+    op_counts, num_varying = _standardise(chosen.astype(scores.dtype))
+    consensus, _ = _standardise(scores.sum(1, keepdims=True))
+    return Features(
+        consensus=consensus[:, 0],
+        scores=scores / jnp.sqrt(jnp.maximum(num_usable, 1)),
+        op_counts=op_counts / jnp.sqrt(jnp.maximum(num_varying, 1)),
+        usable=num_usable > 0,
+    )
+
+
+def _standardise(columns: Float[Array, "A F"]) -> tuple[Float[Array, "A F"], Int[Array, ""]]:
+    """Return columns of mean 0 and deviation 1, constant ones as 0, and the number of others."""
+    varies = jnp.ptp(columns, axis=0) > 1e-9  # a sum of opposite columns is not exactly constant
+    centred = columns - columns.mean(0)
+    return jnp.where(varies, centred / jnp.where(varies, columns.std(0), 1), 0), varies.sum()
+
+
+def warp(objective: Float[Array, " T"], count: Int[Array, ""]) -> Float[Array, " T"]:
+    """Return Phi^-1((rank - 1/2) / n) of the first n = `count` objectives, ties at their mean rank, and 0 for padding.
+
+    A failure ranks with the worst.
+    """
+    used = jnp.arange(len(objective)) < count
+    ranks = mean_ranks(jnp.where(used, without_failures(objective), jnp.inf))
+    return jnp.where(used, ndtri(jnp.where(used, ranks - 0.5, 0.5) / jnp.maximum(count, 1)), 0)
+
+
+def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> Process:
+    num_components, num_grid = len(VARIANCES), len(GRID)
+    features = describe(pool)
+    of_linear = jnp.sum(features.scores**2, axis=1)  # the variance of the other components is 1
+    prior_variance = CONSTANT + GRID[:, :1] * of_linear + GRID[:, 1:-1].sum(1, keepdims=True)
+    return Process(
+        features=features,
+        item=jnp.zeros(budget, jnp.int32),
+        objective=jnp.full(budget, jnp.nan),
+        count=jnp.zeros((), jnp.int32),
+        covariance=jnp.zeros((num_components, budget, pool.num_archs)),
+        whitening=jnp.zeros((num_grid, budget, budget)),
+        variance=prior_variance,
+    )
+
+
+def _tell(
+    state: Process, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: ProxyGPConfig
+) -> Process:
+    """Add one row to every whitening, and take what it explains from every posterior variance."""
+    with jax.ensure_compile_time_eval():  # else what gpjax draws on import is recorded in this trace
+        from jaxnas.search.kernels import covariance_with
+
+    features, item, row = state.features, proposal.item, state.count
+    column = covariance_with(item, features.scores, features.op_counts, pool.archs)
+    covariance = state.covariance.at[:, row].set(column)
+    earlier = jnp.arange(len(state.item)) < row
+    shared = jnp.where(earlier, CONSTANT + GRID[:, :-1] @ covariance[:, :, item], 0)  # [G, T]
+    projected = jnp.sum(state.whitening * shared[:, None, :], axis=2)
+    prior_variance = CONSTANT + GRID[:, :-1] @ column[:, item] + GRID[:, -1]  # of the observation, with noise
+    rest = prior_variance - jnp.sum(projected**2, axis=1)
+    new = -jnp.sum(projected[:, :, None] * state.whitening, axis=1).at[:, row].set(-1.0) / jnp.sqrt(rest)[:, None]
+    return Process(
+        features=features,
+        item=state.item.at[row].set(item),
+        objective=state.objective.at[row].set(objective),
+        count=row + 1,
+        covariance=covariance,
+        whitening=state.whitening.at[:, row].set(new),
+        variance=state.variance - _covary(new, GRID[:, :-1], covariance) ** 2,
+    )
+
+
+def _covary(
+    coefficients: Float[Array, "G T"], variances: Float[np.ndarray | Array, "G C"], covariance: Float[Array, "C T A"]
+) -> Float[Array, "G A"]:
+    """Return sum_t coefficients[t] Cov[f(query t), f(a)] of every architecture, for each of the grid."""
+    by_component = variances[:, :, None] * coefficients[:, None, :]
+    products = by_component.reshape(len(coefficients), -1) @ covariance.reshape(-1, covariance.shape[2])
+    return CONSTANT * coefficients.sum(1, keepdims=True) + products
+
+
+class _Posterior(NamedTuple):
+    """The posterior of one combination of the grid; `mean` and `std` are those of y for every architecture."""
+
+    mean: Float[Array, " A"]
+    std: Float[Array, " A"]
+    log_evidence: Float[Array, ""]
+
+
+def posterior(state: Process, y: Float[Array, " T"], key: PRNGKeyArray) -> _Posterior:
+    """Draw a covariance and a slope in proportion to their evidence, and condition on the observations y.
+
+    Returns:
+        The posterior, with the log of the mean evidence of the grid, in nats.
+    """
+    slopes, used = jnp.array(SLOPES), jnp.arange(len(y)) < state.count
+    consensus = jnp.where(used, state.features.consensus[state.item], 0)
+    white_y, white_consensus = (jnp.sum(state.whitening * x, axis=2)[:, None] for x in (y, consensus))
+    residual = white_y - slopes[:, None] * white_consensus  # [G, slopes, T]
+    diagonal = jnp.diagonal(state.whitening, axis1=1, axis2=2)
+    log_root = jnp.sum(jnp.log(jnp.where(used, diagonal, 1)), axis=1, keepdims=True)
+    log_evidence = log_root - 0.5 * jnp.sum(residual**2, axis=2) - 0.5 * math.log(2 * math.pi) * state.count
+    drawn = jax.random.categorical(key, log_evidence.ravel())
+    row, slope = drawn // len(slopes), drawn % len(slopes)
+    representer = jnp.sum(residual[row, slope][:, None] * state.whitening[row], axis=0)
+    explained = _covary(representer[None], jnp.array(GRID)[row, :-1][None], state.covariance)[0]
+    return _Posterior(
+        mean=slopes[slope] * state.features.consensus + explained,
+        std=jnp.sqrt(jnp.maximum(state.variance[row], SMALLEST)),
+        log_evidence=jax.nn.logsumexp(log_evidence) - math.log(log_evidence.size),
+    )
+
+
+def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config: ProxyGPConfig) -> Proposal:
+    nothing = no_info(pool.num_proxies)
+
+    def lead() -> Proposal:
+        arch = next_in_ranking(state.features.consensus, history.queried)
+        return Proposal(arch, jnp.int32(Phase.GREEDY), unweighted(pool), nothing)
+
+    def draw() -> Proposal:
+        return Proposal(pick(key, ~history.queried), jnp.int32(Phase.RANDOM), unweighted(pool), nothing)
+
+    def improve() -> Proposal:
+        y = warp(state.objective, state.count)
+        found = posterior(state, y, key)
+        merit = found.mean + config.kappa * found.std
+        arch = next_in_ranking(merit, history.queried)
+        at_arch = (values[arch] for values in (merit, found.mean, found.std))
+        info = _inspect(state, y, found.log_evidence, *at_arch)
+        return Proposal(arch, jnp.int32(Phase.BO), unweighted(pool), info)
+
+    leads = (state.count == 0) & state.features.usable
+    stage = jnp.where(leads, 0, jnp.where(state.count <= config.initial, 1, 2))
+    proposal: Proposal = lax.switch(stage, [lead, draw, improve])
+    return proposal
+
+
+def _inspect(
+    state: Process,
+    y: Float[Array, " T"],
+    log_evidence: Float[Array, ""],
+    merit: Float[Array, ""],
+    mean: Float[Array, ""],
+    std: Float[Array, ""],
+) -> SurrogateInfo:
+    """Return the info of a choice; values of y are turned into the objective by least squares on the observations."""
+    used, number = jnp.arange(len(y)) < state.count, jnp.maximum(state.count, 1)
+    values = jnp.where(used, without_failures(state.objective), 0)
+    centre, level = y.sum() / number, values.sum() / number
+    centred = jnp.where(used, y - centre, 0)
+    spread = jnp.sum(centred**2)
+    slope = jnp.sum(centred * values) / jnp.where(spread > 0, spread, 1)
+    num_proxies = state.features.scores.shape[1]
+    return SurrogateInfo(
+        lengthscale=jnp.full(num_proxies, 1.5 * math.sqrt(num_proxies)),
+        log_evidence=log_evidence,
+        acquisition=level + slope * (merit - centre),
+        mean=level + slope * (mean - centre),
+        std=slope * std,
+    )
+
+
+proxy_gp = Method("proxy_gp", _init, _ask, _tell, ProxyGPConfig())
+"""A Gaussian process over architectures whose mean is the consensus of the proxies and whose covariance is learned.
+
+The first query is the first by consensus, the next `initial` are random, then each maximises mean + kappa std. The
+method does not know the budget. It uses scores alone without architectures, and decisions alone without usable scores.
+"""

@@ -1,0 +1,180 @@
+"""The process over architectures: dense formulas, invariances, what it does without proxies or decisions."""
+
+import itertools
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logsumexp, ndtri
+from scipy.stats import multivariate_normal, rankdata
+
+from jaxnas.errors import InputError
+from jaxnas.runtime.session import fixed_settings, in_float64, make_key
+from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, random_search, unweighted
+from jaxnas.search.proxy_gp import CONSTANT, GRID, SLOPES, describe, posterior, warp
+from jaxnas.search.run import make_pool
+from jaxnas.table.evaluation import compare
+
+ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
+A, M, T = len(ARCHS), 3, 15
+TABLE = np.random.default_rng(0).random((A, M)).round(1)  # with ties
+TABLE[:, 2] = 0.5  # ranks nothing
+OBJECTIVE = np.where(np.arange(A) % 4, ARCHS @ [1.0, -2, 3, 1] + TABLE[:, 0], np.nan)
+QUERIED = [40, 7, 8, 77, 13, 80]  # rows 40, 8 and 80 fail
+SEARCH = partial(proxy_gp, budget=T, archs=ARCHS)
+
+
+def normal_scores(values):
+    scores = ndtri(rankdata(values) / (len(values) + 1))
+    return (scores - scores.mean()) / scores.std()
+
+
+def matern(x, lengthscale):
+    r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).mean(-1)) / lengthscale
+    return (1 + r + r**2 / 3) * np.exp(-r)
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """The textbook formulas: the consensus, the covariances of the grid and the warped objectives."""
+    z = np.stack([normal_scores(TABLE[:, 0]), normal_scores(TABLE[:, 1])], axis=1)
+    counts = np.stack([(op == ARCHS).sum(1) for op in range(3)], axis=1).astype(float)
+    counts = (counts - counts.mean(0)) / counts.std(0)
+    decisions = np.exp(-(ARCHS[:, None] != ARCHS[None]).sum(-1) / (0.25 * 4))
+    parts = z @ z.T / 2, matern(z, 1.5), matern(counts, 1.0), matern(z, 1.5) * decisions
+    covariances = [CONSTANT + sum(v * part for v, part in zip(row[:-1], parts, strict=True)) for row in GRID]
+    values = OBJECTIVE[QUERIED]
+    y = ndtri((rankdata(np.where(np.isnan(values), np.nanmin(values), values)) - 0.5) / len(values))
+    return (z.mean(1) / z.mean(1).std(), covariances, y)
+
+
+@pytest.fixture(scope="module")
+def observed():
+    """The state of the method after the queries, and its buffers of T rows."""
+    pool, key = make_pool(proxy_gp, TABLE, ARCHS, (1,)), make_key(0)
+    search = loop.start(pool, key, method=proxy_gp, budget=T, config=proxy_gp.config)
+    for item in QUERIED:
+        proposal = Proposal(np.int32(item), np.int32(Phase.BO), unweighted(pool))
+        search = loop.record(search, pool, proposal, OBJECTIVE[item], method=proxy_gp, config=proxy_gp.config)
+    return search.method
+
+
+def test_rows_that_queries_add_give_the_dense_factors_and_variances(observed, dense):
+    _, covariances, _ = dense
+    n = len(QUERIED)
+    for row, covariance, whitening, variance in zip(
+        GRID, covariances, observed.whitening, observed.variance, strict=True
+    ):
+        gram = covariance[np.ix_(QUERIED, QUERIED)] + row[-1] * np.eye(n)
+        np.testing.assert_allclose(whitening[:n, :n], np.linalg.inv(np.linalg.cholesky(gram)), rtol=1e-9, atol=1e-9)
+        assert not np.any(whitening[n:])
+        explained = covariance[:, QUERIED] @ np.linalg.solve(gram, covariance[QUERIED])
+        np.testing.assert_allclose(variance, np.diag(covariance - explained), rtol=1e-9)
+
+
+def test_the_posterior_is_that_of_a_point_drawn_by_its_evidence(observed, dense):
+    consensus, covariances, y = dense
+    np.testing.assert_allclose(in_float64(jax.jit(warp))(observed.objective, observed.count)[: len(y)], y, atol=1e-12)
+    found, expected = [], []
+    for row, covariance in zip(GRID, covariances, strict=True):
+        gram = covariance[np.ix_(QUERIED, QUERIED)] + row[-1] * np.eye(len(y))
+        for slope in SLOPES:
+            residual = y - slope * consensus[QUERIED]
+            mean = slope * consensus + covariance[:, QUERIED] @ np.linalg.solve(gram, residual)
+            expected.append((multivariate_normal(cov=gram).logpdf(residual), mean))
+    evidence = np.array([value for value, _ in expected])
+    draw = in_float64(jax.jit(lambda key: posterior(observed, warp(observed.objective, observed.count), key)))
+    for seed in range(200):
+        point = draw(make_key(seed))
+        np.testing.assert_allclose(point.log_evidence, logsumexp(evidence) - np.log(len(evidence)), rtol=1e-9)
+        distances = [np.abs(np.asarray(point.mean) - mean).max() for _, mean in expected]
+        assert min(distances) < 1e-9
+        found.append(int(np.argmin(distances)))
+        index = found[-1] // len(SLOPES)
+        np.testing.assert_array_equal(point.std, np.sqrt(observed.variance[index]))
+    shares = np.bincount(found, minlength=len(expected)) / len(found)
+    assert np.abs(shares - np.exp(evidence - logsumexp(evidence))).max() < 0.12  # 3.4 standard errors at most
+
+
+def test_the_first_query_leads_the_consensus_and_the_next_two_are_drawn(dense):
+    result = SEARCH(TABLE, ARCHS.sum(1), seed=0)
+    assert result.phase == ("greedy", "random", "random") + ("bo",) * (T - 3)
+    assert result.queries[0] == np.argmax(dense[0].round(9))
+    for column in result.info:
+        assert np.isnan(column[:3]).all()
+        assert np.isfinite(column[3:]).all()
+    np.testing.assert_allclose(result.info.acquisition, result.info.mean + 2 * result.info.std, rtol=1e-9)
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 100), power=st.sampled_from([0.1, 3.0, 7.0]), scale=st.floats(0.1, 10))
+def test_only_ranks_are_read(seed, power, scale):
+    objective = np.random.default_rng(seed).random(A)
+    objective[3::5] = np.nan
+    plain = SEARCH(TABLE, objective, seed=seed)
+    warped = SEARCH(np.exp(scale * TABLE**power), objective**power - scale, seed=seed)
+    assert warped.queries.tolist() == plain.queries.tolist()
+
+
+def test_without_architectures_the_proxies_are_enough():
+    objective = TABLE[:, 0] - TABLE[:, 1]
+    assert proxy_gp(TABLE, objective, budget=T, seed=0).phase[0] == "greedy"
+    check_learns(TABLE, objective, archs=None)
+
+
+def test_without_usable_proxies_the_decisions_are_enough():
+    constant = np.ones((A, M))
+    assert SEARCH(constant, OBJECTIVE, seed=0).phase[0] == "random"
+    check_learns(constant, ARCHS @ np.array([1.0, -2, 3, 1]), archs=ARCHS)
+
+
+def test_proxies_that_mislead_are_left():
+    objective = ARCHS @ np.array([1.0, -2, 3, 1])
+    check_learns(-objective[:, None] + TABLE, objective, archs=ARCHS)
+
+
+def check_learns(table, objective, archs):
+    """The best found is better than that of random search over 50 seeds."""
+    given = {"budget": T, "seeds": range(50), "archs": archs}
+    best = [
+        np.array([result.objective.max() for result in method.run_seeds(table, objective, **given)])
+        for method in (proxy_gp, random_search)
+    ]
+    against = compare(*best)
+    assert against.difference > 0
+    assert against.p_value < 0.01
+
+
+def test_opposite_proxies_have_no_consensus():
+    column = np.random.default_rng(1).permutation(6.0 * np.arange(9))
+    table = np.stack([column, -column], axis=1)
+    features = in_float64(jax.jit(describe))(Pool(table, np.zeros((9, 0), np.int8), np.arange(1)))
+    assert not np.any(features.consensus)
+    assert not np.any(features.op_counts)
+    np.testing.assert_allclose(
+        features.scores, np.stack([normal_scores(scores) for scores in table.T], axis=1) / np.sqrt(2), atol=1e-12
+    )
+
+
+def test_the_hamming_kernel_joins_kernels_of_gpjax():
+    from gpjax.kernels import Matern52
+
+    from jaxnas.search.kernels import Hamming
+
+    x = ARCHS[:7].astype(float)
+    with fixed_settings(float64=True):
+        kernel = Matern52() * Hamming(0.5) + Hamming(0.25)
+        found = jax.jit(lambda x: kernel.cross_covariance(x, x))(x)
+    differ = (x[:, None] != x[None]).sum(-1)
+    r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(-1))
+    expected = (1 + r + r**2 / 3) * np.exp(-r) * np.exp(-differ / 2) + np.exp(-differ)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("field", "value"), [("kappa", 0.0), ("initial", 0)])
+def test_config_is_checked(field, value):
+    with pytest.raises(InputError, match=f"`{field}` must be positive, got {value}"):
+        ProxyGPConfig(**{field: value})
