@@ -17,6 +17,10 @@ class InputError(ValueError):
     """
 
 
+class NothingToSelect(InputError):
+    """Every candidate of a search failed: it has no best architecture."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not in `known`; it suggests the nearest known name."""
     known = list(known)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from jaxnas.cli.command import Given
 from jaxnas.errors import InputError
+from jaxnas.objectives.recipes import PAPER_SEARCHES
+from jaxnas.run.config import RunConfig
 from jaxnas.run.sections import NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.runtime.settings import settings_of
 from jaxnas.scoring.config import ScoringConfig
@@ -24,19 +26,21 @@ class _Idle(NamedTuple):
     remedy: str
 
 
-def refuse_idle(settings: Given, *, table: str | None, scores: object, own: str) -> None:
+def refuse_idle(settings: Given, config: RunConfig, scores: object) -> None:
     """Check that every option that the user gave has an effect.
 
     Args:
       settings: options that the user gave.
-      table: table where accuracies are looked up.
-      scores: scores that are given.
-      own: the name of the user's objective, empty without one.
+      config: the settings that they make.
+      scores: scores that are given; None where a pool is scored.
 
     Raises:
       InputError: some have none; the message names them.
     """
+    table, own, search = config.problem.table, config.own_objective, config.search
     rules = []
+    if "robot" not in (search.method, *search.compare) and config.problem.space not in PAPER_SEARCHES:
+        rules.append(_Idle(("preset",), "no method is robot", "leave out"))
     if scores is not None:
         rules.append(_Idle(_SCORING, f"scores are given ({scores})", "leave out"))
     if table is not None:
@@ -49,6 +53,8 @@ def refuse_idle(settings: Given, *, table: str | None, scores: object, own: str)
         rules.append(_Idle(_OWN, "candidates are not evaluated by an objective of yours", "leave out"))
     if table is None and not own:
         rules.append(_Idle(_TABLE, "candidates are trained", "give --table, or leave out"))
+    elif scores is None:
+        rules.append(_Idle(("latency_column",), "a pool is scored", "give --scores, or leave out"))
     if table is not None and scores is not None:
         rules.append(_Idle(_IMAGES, f"scores are given ({scores}) and accuracies looked up in {table}", "leave out"))
     for rule in rules:

@@ -130,7 +130,7 @@ def search(
     config = run_config(**{**settings, **space, **columns_of(table, settings), **chosen})
     problem = config.problem
     scores = given_scores(config, source.scores)
-    refuse_idle(settings, table=table, scores=scores, own=config.own_objective)
+    refuse_idle(settings, config, scores)
     seeds = f"seed{config.seed}" if series.seeds == 1 else f"seeds{config.seed}-{config.seed + series.seeds - 1}"
     folder = output.out or Path("runs", f"{problem.space}-{Path(table or problem.data).stem}-{seeds}")
     listen_to = partial(track, output.track)
@@ -152,7 +152,7 @@ def search(
                 listen_to=listen_to,
                 command=this_command(),
             )
-            return _print_seeds(runs, folder, output)
+            return _print_seeds(runs, series.seeds, folder, output)
         listener = join_listeners(shown, listen_to(folder))
         run = search_images(
             config, folder, data_folder=data.data_folder, scores_path=scores, workers=helpers, on_event=listener
@@ -170,7 +170,7 @@ def search(
         console.print(f"look at it with: {command}", soft_wrap=True, highlight=False)
 
 
-def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
+def _print_seeds(runs: list["Run"], asked: int, folder: Path, output: SearchOutput) -> None:
     """Print mean, interval and paired test of each method over the seeds, and the best architecture of all."""
     from jaxnas.report.page import group_methods
     from jaxnas.run.method_runs import method_rows
@@ -180,6 +180,8 @@ def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
     if output.as_json:
         return emit("done", out=str(folder), result=rows)
     console.print(comparison_table(rows, runs[0].config.reported or runs[0].config.measured))
+    if left_out := asked - len(runs):
+        console.print(f"left out: {left_out} of {asked} seeds, whose candidates all failed", highlight=False)
     found = {run.config.seed: run.outcomes[run.config.search.method].result for run in runs}
     best = max(runs, key=lambda run: sign_of(run.config.problem.direction) * found[run.config.seed].best)
     console.print(f"seed {best.config.seed} has the best candidate of {best.config.search.method}:", highlight=False)
@@ -195,7 +197,15 @@ def _print_seeds(runs: list["Run"], folder: Path, output: SearchOutput) -> None:
 class CompareScores:
     """The source of the scores of a comparison."""
 
-    scores: str = setting(CompareConfig.scores, SCORES, "Data", suggestions=shipped, place=True, find=find_scores)
+    scores: str | None = setting(
+        None,
+        SCORES,
+        "Data",
+        suggestions=shipped,
+        place=True,
+        find=find_scores,
+        shown="shipped ones, on the data set of the column",
+    )
 
 
 @dataclass(frozen=True)

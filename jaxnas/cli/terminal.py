@@ -211,13 +211,14 @@ def comparison_table(rows: Sequence[Record], measure: Measure) -> Table:
         low, high = row["interval"]
         against = row["against_first"]
         missing = row["seeds_without_value"]
+        pairs = f" ({against['pairs']} pairs)" if against and against["pairs"] < row["seeds"] else ""
         table.add_row(
             f"{row['method']} ({missing} without)" if missing else row["method"],
             f"{measure.number(row['mean'])}+-{measure.number(row['std'])}",
             f"{measure.number(low)} to {measure.number(high)}",
             f"{row['T0']:.1f}" if row["T0"] else "-",
             f"{against['difference']:+{measure.digits}}" if against else "-",
-            f"{against['p_value']:.2g}" if against else "-",
+            f"{against['p_value']:.2g}{pairs}" if against else "-",
         )
     return table
 

@@ -42,6 +42,12 @@ class ImageData(NamedTuple):
     mean: Float32[np.ndarray, " C"] | None = None
     std: Float32[np.ndarray, " C"] | None = None
 
+    def __repr__(self) -> str:
+        """Return one line: name, numbers of images, their shape and the number of classes."""
+        shape = "x".join(map(str, self.train_images.shape[1:]))
+        counts = f"{len(self.train_images):,} training and {len(self.test_images):,} test images"
+        return f"<ImageData {self.name}: {counts} of {shape}, {self.num_classes} classes>"
+
 
 def from_arrays(
     x_train: ArrayLike,

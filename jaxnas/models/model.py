@@ -57,7 +57,7 @@ class Model:
     space: str
     arch: str
     graph: Graph
-    variables: Variables = field(repr=False)
+    variables: Variables
     about: Record = field(default_factory=dict)
 
     @property
@@ -87,6 +87,12 @@ class Model:
         It takes float32 images [N H W C] in [0, 1] and standardises them itself.
         """
         return PlainNetwork(self.graph)
+
+    def __repr__(self) -> str:
+        """Return one line: space, architecture, number of parameters, shape of an image and number of classes."""
+        shape = "x".join(map(str, self.image_shape))
+        size = f"{self.num_params:,} params, images of {shape}, {len(self.class_names)} classes"
+        return f"<Model {self.space}: {self.arch}, {size}>"
 
     def predict(self, images: ArrayLike) -> Int32[np.ndarray, " N"]:
         """Return the most probable class of each image, as its place in `class_names`.

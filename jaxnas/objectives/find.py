@@ -9,6 +9,21 @@ ENDINGS = (".csv", ".tsv", ".parquet", ".npz", *PICKLES)
 
 
 _TESTS = {"c10": "robot_c10_test", "c100": "robot_c100_test", "im120": "robot_im120_test"}  # of NAS-Bench-201
+_SHIPPED = {"c10": "cifar10", "c100": "cifar100"}  # the package has no scores on ImageNet16-120
+
+
+def matching_images(column: str) -> str:
+    """Return the data set of a column of NAS-Bench-201 whose scores the package has.
+
+    Raises:
+      InputError: it has none of that data set.
+    """
+    if images := next((data for part, data in _SHIPPED.items() if f"_{part}_" in f"_{column}_"), None):
+        return images
+    raise InputError(
+        f"no shipped scores are of the images of column {column!r} of nasbench201: give scores "
+        f"({', '.join(_SHIPPED.values())}, or a file), or images to score on"
+    )
 
 
 def matching_test_column(column: str) -> str:

@@ -44,7 +44,7 @@ def compare_methods(
     methods: str | Sequence[str],
     config: CompareConfig,
     seeds: range,
-    folder: Path,
+    folder: Path | str,
     *,
     data_folder: Path | None = None,
     workers: Workers | None = None,
@@ -66,7 +66,7 @@ def compare_methods(
     Raises:
       InputError: settings that do not fit, or a file in the folder that other settings made.
     """
-    started, methods = time.perf_counter(), split_names(methods)
+    started, methods, folder = time.perf_counter(), split_names(methods), to_path(folder)
     for name in methods:
         get_method(name)
     if not methods or not len(seeds):
@@ -146,7 +146,7 @@ def _to_runs(method: str, seeds: list[int], results: list[SearchResult], test: F
     selected = np.array([result.selected for result in results])
     num_bo = np.array([result.num_bo for result in results])
     best = np.stack([result.best_by_spending() for result in results])
-    return MethodRuns(method, np.array(seeds), selected, num_bo, best, test[selected])
+    return MethodRuns(method, np.array(seeds), selected, num_bo, best, np.where(selected < 0, np.nan, test[selected]))
 
 
 def load_comparison(folder: Path | str) -> MethodComparison:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.find import matching_test_column
+from jaxnas.objectives.find import matching_images, matching_test_column
 from jaxnas.objectives.recipes import PAPER_SEARCHES
 from jaxnas.run.sections import (
     ABOUT_COLUMN,
@@ -246,7 +246,8 @@ class CompareConfig:
 
     Attributes:
       space: name of the search space.
-      scores: data set of shipped scores, or path of a store or file.
+      scores: data set of shipped scores, or path of a store or file; empty stands for the shipped ones, on the data set
+        of `column` where the table is NAS-Bench-201's.
       proxies: names of proxies; empty stands for all that the scores have.
       normalization: name of the normalisation of scores.
       preset: settings of robot.
@@ -260,7 +261,7 @@ class CompareConfig:
     """
 
     space: str = setting("nasbench201", ABOUT_SPACE, known=SpaceName, kind="search space", argument=True)
-    scores: str = "cifar10"
+    scores: str = ""
     proxies: tuple[str, ...] = setting((), ABOUT_PROXIES, suggestions=ProxyOrSet, shown="robot, or all given scores")
     normalization: Normalization = setting("minmax", ABOUT_NORMALIZATION)
     preset: PresetName = setting("default", ABOUT_PRESET, lookup=find_preset)
@@ -291,6 +292,9 @@ class CompareConfig:
         if self.test_column is None:
             matching = matching_test_column(self.column) if self.table == "nasbench201" else ""
             object.__setattr__(self, "test_column", matching)
+        if not self.scores:
+            images = matching_images(self.column) if self.table == "nasbench201" else "cifar10"
+            object.__setattr__(self, "scores", images)
         if not self.column:
             raise InputError(f"table {self.table} needs the column that the search maximises: give --column")
         if len(self.longer) != len(self.prices):

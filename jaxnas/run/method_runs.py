@@ -19,7 +19,7 @@ class MethodRuns(NamedTuple):
     Attributes:
       method: name of the method.
       seeds: the seeds.
-      selected: row of the pool that each seed selected.
+      selected: row of the pool that each seed selected; -1 where all of its queries failed.
       num_bo: queries that Bayesian optimisation chose, T0.
       best: best objective so far for each query's worth spent; NaN while all failed.
       test: test accuracy of the selected architecture; NaN where the table has none.
@@ -99,14 +99,15 @@ def method_rows(runs: dict[str, MethodRuns]) -> list[Record]:
     rows: list[Record] = []
     for name, method in runs.items():
         values = np.array(list(by_seed[name].values()))
+        observed = method.best[np.isfinite(method.best[:, -1]), -1]
         rows.append(
             {
                 "method": name,
                 "seeds": len(method.seeds),
                 "seeds_without_value": len(method.seeds) - len(values),
-                "observed": float(method.best[:, -1].mean()),
+                "observed": float(observed.mean()) if len(observed) else math.nan,
                 "mean": float(values.mean()) if len(values) else math.nan,
-                "std": float(values.std()) if len(values) else math.nan,
+                "std": _deviation(values),
                 "interval": bootstrap_interval(values) if len(values) else (math.nan, math.nan),
                 "median": float(np.median(values)) if len(values) else math.nan,
                 "T0": float(method.num_bo.mean()),
@@ -122,9 +123,17 @@ def _by_seed(method: MethodRuns, tested: bool) -> dict[int, float]:
     return {int(seed): float(value) for seed, value in zip(method.seeds, values, strict=True) if np.isfinite(value)}
 
 
+def _deviation(values: Float[np.ndarray, " S"]) -> float:
+    """Return the standard deviation, exactly 0 of equal values; NaN of none."""
+    if not len(values):
+        return math.nan
+    return float(values.std()) if np.ptp(values) else 0.0
+
+
 def _paired(values: dict[int, float], first: dict[int, float]) -> Record | None:
-    """Compare a method with the first one, seed by seed."""
+    """Compare a method with the first one by the seeds that both have; `pairs` counts them."""
     shared = sorted(values.keys() & first.keys())
     if not shared:
         return None
-    return compare(np.array([values[seed] for seed in shared]), np.array([first[seed] for seed in shared]))._asdict()
+    found = compare(np.array([values[seed] for seed in shared]), np.array([first[seed] for seed in shared]))
+    return {**found._asdict(), "pairs": len(shared)}

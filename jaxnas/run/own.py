@@ -13,7 +13,7 @@ from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.run.config import RunConfig
 from jaxnas.run.study import create_study
 from jaxnas.runtime.calls import CommandFailed
-from jaxnas.runtime.code import code_fingerprint
+from jaxnas.runtime.code import code_fingerprint, command_fingerprint
 from jaxnas.runtime.events import Listener
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SearchSpace
@@ -26,7 +26,7 @@ class OwnObjective:
 
     Attributes:
       function: returns the objective.
-      name: the command, or the name and a fingerprint of the code of a function; studies record it.
+      name: the command or the name of a function, and a fingerprint of the code; studies record it.
       folder: folder of the run; study-METHOD in it has the candidates of a method.
       known: objectives by architecture, which a second method does not evaluate again.
     """
@@ -101,7 +101,8 @@ def own_objective(
         return None
     if function is None and evaluation.objective_command is not None:
         command = evaluation.objective_command
-        return OwnObjective(command_objective(command, evaluation.seconds), command, folder)
+        function = command_objective(command, evaluation.seconds)
+        return OwnObjective(function, f"{command} {command_fingerprint(command)}".strip(), folder)
     if function is None and name not in OBJECTIVES:
         raise unknown_name("objective", name, ["accuracy", *OBJECTIVES])
     function = OBJECTIVES[name] if function is None else function

@@ -24,6 +24,7 @@ from jaxnas.run.sections import ProblemConfig
 from jaxnas.run.sizes import Sizes, filter_texts, sizes_of_scores, within_limits
 from jaxnas.run.supernet import Supernet
 from jaxnas.run.tables import (
+    check_latency_column,
     check_methods,
     leave_out_unmeasured,
     load_accuracies,
@@ -45,7 +46,7 @@ from jaxnas.spaces.ids import IDS, id_space
 
 def search_images(
     config: RunConfig,
-    folder: Path,
+    folder: Path | str,
     *,
     data_folder: Path | None = None,
     scores_path: Path | str | None = None,
@@ -64,7 +65,7 @@ def search_images(
       folder: folder of scores and trained candidates.
       data_folder: folder of public images and tables, see `jaxnas.data_folder`.
       scores_path: a store or a file, local or in an object store, or the name of shipped scores. They define the
-        pool, with all their proxies unless `config.search.proxies` differs from the default. Of a table, the
+        pool, with all their proxies unless `config.search.proxies` names some. Of a table, the
         architectures that have both are searched. By default `config.search.pool` architectures are drawn, from the
         table if there is one, and scored; see `given_scores` for tables by name.
       record: file of trained candidates, which searches may share; None for one in the folder.
@@ -78,7 +79,7 @@ def search_images(
     Raises:
       InputError: settings that do not fit, or files in the folder that other settings made.
     """
-    on_event = _listener(on_event, events)
+    on_event, folder = _listener(on_event, events), to_path(folder)
     problem = config.problem
     scores_path = given_scores(config, scores_path)
     if problem.table is not None and scores_path is not None:
@@ -89,7 +90,10 @@ def search_images(
     if problem.space == IDS:
         raise InputError(f"the architectures of table {problem.table} are of no known space: give --scores for them")
     space = get_space(problem.space)
-    scores = None if scores_path is None else load_pool_scores(problem.space, scores_path, _chosen_proxies(config))
+    scores = None
+    if scores_path is not None:
+        scores = load_pool_scores(problem.space, scores_path, config.search.proxies or ())
+    config = _name_proxies(config, config.search.proxies or DEFAULT_PROXIES if scores is None else scores.proxies)
     table, unmeasured = _load_measured(config, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
     config = _fit_budget(config, pool)
@@ -100,7 +104,7 @@ def search_images(
         on_event(Noted(note))
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
-    supernet = Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies)
+    supernet = Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies or ())
     if scores is None:
         pool = supernet.limit(pool)
         config = _fit_budget(config, pool)
@@ -146,7 +150,8 @@ def _search_tables(
     """Search among the architectures that have both a row of the table and scores."""
     problem = config.problem
     columns = problem.column, problem.test_column
-    found = look_up(problem.space, table, columns, scores, _chosen_proxies(config), data_folder, config.limits)
+    found = look_up(problem.space, table, columns, scores, config.search.proxies or (), data_folder, config.limits)
+    config = _name_proxies(config, found.scores.proxies)
     _check_front(config, found.sizes, f"{table} or {scores}")
     check_methods(found.space, methods_of(config))
     config = _fit_budget(config, found.scores.archs)
@@ -161,9 +166,11 @@ def _search_scores(config: RunConfig, path: Path | str, own: OwnObjective, on_ev
     """Search among the architectures of scores, which an objective of the user's evaluates."""
     name = config.problem.space
     space = id_space(load_ids(path)) if name == IDS else get_space(name)
-    scores = load_pool_scores(space, path, _chosen_proxies(config))
+    scores = load_pool_scores(space, path, config.search.proxies or ())
+    config = _name_proxies(config, scores.proxies)
     sizes = size_columns(path, space, scores.archs, config.limits.latency_column)
     check_methods(space, methods_of(config))
+    check_latency_column(config.limits, sizes, str(path))
     if config.limits.limited:
         within, note = within_limits(config.limits, sizes)
         on_event(Noted(note))
@@ -240,13 +247,14 @@ def search_network(
             settings["objective"] = ("objective" if name == "accuracy" else name,)  # accuracy stands for training
         flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
         config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
+        config = _name_proxies(config, config.search.proxies or DEFAULT_PROXIES)
         chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
         if keep is not None:
             chosen = chosen[filter_texts([space.format(arch) for arch in chosen], keep)]
             on_event(Noted(f"{len(chosen):,} architectures are kept"))
         config, folder = _fit_budget(config, chosen), to_path(folder)
         make_writable(folder)
-        proxies = functions if isinstance(functions, Mapping) else config.search.proxies
+        proxies = functions if isinstance(functions, Mapping) else config.search.proxies or ()
         supernet = Supernet(config, space, network, data, folder, None, workers, on_event, proxies)
         chosen = supernet.limit(chosen)
         config = _fit_budget(config, chosen)
@@ -296,9 +304,10 @@ def _fit_budget(config: RunConfig, pool: Int8[np.ndarray, "A D"]) -> RunConfig:
     return config
 
 
-def _chosen_proxies(config: RunConfig) -> tuple[str, ...]:
-    """Return the proxies to read of given scores; empty, which reads all, where the choice is the default."""
-    return () if config.search.proxies == DEFAULT_PROXIES else config.search.proxies
+def _name_proxies(config: RunConfig, proxies: Sequence[str]) -> RunConfig:
+    """Return the settings with the names of the proxies that the search combines, as its record keeps them."""
+    search = config.search
+    return replace(config, search=replace(search, proxies=tuple(proxies), custom=(*search.custom, *proxies)))
 
 
 def _listener(on_event: Listener, events: Listener | None) -> Listener:

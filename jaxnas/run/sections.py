@@ -204,7 +204,8 @@ class SearchConfig:
     Attributes:
       method: search method.
       compare: further methods with the same pool and budget.
-      proxies: names of proxies or of sets.
+      proxies: names of proxies or of sets; None for RoBoT's six where a pool is scored, and for all of given scores. What
+        a search returns has their names.
       normalization: name of the normalisation of scores.
       preset: settings of robot.
       batch_size: images of the minibatch that proxies see.
@@ -223,8 +224,8 @@ class SearchConfig:
     compare: tuple[MethodName, ...] = setting(
         (), "Comma-separated further methods with the same pool and budget.", kind="method", lookup=find_method
     )
-    proxies: tuple[str, ...] = setting(
-        ROBOT_PROXIES,
+    proxies: tuple[str, ...] | None = setting(
+        None,
         ABOUT_PROXIES,
         known=ProxyOrSet,
         kind="proxy",
@@ -263,13 +264,13 @@ class SearchConfig:
             object.__setattr__(self, "time", str(self.time))
         if self.compare is None:  # in records of earlier versions
             object.__setattr__(self, "compare", ())
-        if not self.proxies:
+        if self.proxies is not None and not self.proxies:
             raise InputError(f"`proxies` must name at least one proxy: choose from {', '.join(ROBOT_PROXIES)}, ...")
         check(self)
         if self.confirm and not 2 <= self.confirm < self.budget:
             raise InputError(
                 f"`confirm` must be 0, or from 2 to {self.budget - 1}, below the budget, got {self.confirm}"
             )
-        chosen = dict.fromkeys(filter(None, [*self.proxies, self.method, *self.compare, self.preset]))
+        chosen = dict.fromkeys(filter(None, [*(self.proxies or ()), self.method, *self.compare, self.preset]))
         known = {*names(ProxyOrSet), *names(MethodName), *names(PresetName)}
         object.__setattr__(self, "custom", tuple(name for name in chosen if name not in known))

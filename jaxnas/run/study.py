@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int8
 from numpy.typing import ArrayLike
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, NothingToSelect
 from jaxnas.objectives.call import describe_failure, to_objective
 from jaxnas.run.trials import Log, Trial, to_proposal
 from jaxnas.runtime.calls import OutOfTime, time_limit
@@ -144,7 +144,8 @@ class Study:
           on_event: receives a `QueryAnswered` after each candidate.
 
         Raises:
-          InputError: what the objective returned is not a number, unless `catch` has it; or every candidate failed.
+          InputError: what the objective returned is not a number, unless `catch` has it.
+          NothingToSelect: every candidate failed.
         """
         for trial in self.trials:
             if not trial.is_told:
@@ -159,12 +160,12 @@ class Study:
         """Return the search so far, of the trials that were told and count.
 
         Raises:
-          InputError: no trial has a finite objective.
+          NothingToSelect: no trial has a finite objective.
         """
         if all(trial.failed or not trial.is_told for trial in self.trials):
             failed = sum(trial.failed for trial in self.trials)
             state = f"all {failed} evaluated architectures failed" if failed else "no architecture is evaluated yet"
-            raise InputError(f"{state}: there is nothing to select")
+            raise NothingToSelect(f"{state}: there is nothing to select")
         ledger = self._ledger(ignore)
         weights = self._search.best_weights()
         return ledger.result(self._method.name, weights, self.settings["seed"], method_settings(self._config))

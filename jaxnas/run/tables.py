@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int8
 
 from jaxnas.errors import InputError
-from jaxnas.objectives.find import PICKLES
+from jaxnas.objectives.find import PICKLES, matching_images
 from jaxnas.objectives.table_files import listed
 from jaxnas.objectives.tabular import (
     Table,
@@ -26,9 +26,6 @@ from jaxnas.search import get_method
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, enumerate_archs, find_rows, get_space
 from jaxnas.spaces.ids import IDS, id_space
 from jaxnas.store.scores import Scores
-from jaxnas.store.shipped import shipped_scores
-
-NASBENCH201_IMAGES = {"c10": "cifar10", "c100": "cifar100"}  # by the part of a column's name; others are not shipped
 
 UNLIMITED = LimitConfig()
 
@@ -78,16 +75,7 @@ def matching_scores(table: str | None, column: str) -> str | None:
     Raises:
       InputError: the package has no scores on these images.
     """
-    if table != "nasbench201":
-        return None
-    images = next((NASBENCH201_IMAGES[part] for part in column.split("_") if part in NASBENCH201_IMAGES), None)
-    if images is None:
-        known = ", ".join(data for space, data in shipped_scores() if space == table)
-        raise InputError(
-            f"no shipped scores are of the images of column {column!r} of {table}: give scores ({known}, or a file), "
-            "or images to score on"
-        )
-    return images
+    return matching_images(column) if table == "nasbench201" else None
 
 
 def look_up(
@@ -135,6 +123,7 @@ def look_up(
     shared[shared] = measured
     notes = _notes(accuracies, found, (str(table), str(scores)), columns, shared, int((~measured).sum()))
     sizes = _sizes(accuracies, within, scores, found.archs, limits.latency_column)
+    check_latency_column(limits, sizes, f"{table} or {scores}")
     if limits.limited:
         fits, note = within_limits(limits, {name: size[shared] for name, size in sizes.items()})
         shared[shared] = fits
@@ -179,6 +168,16 @@ def size_columns(
         name = "latency" if column == latency else column
         found |= {name: values} if is_own else sizes_of_scores(Scores(archs, values[:, None], (column,), {}, {}))
     return found
+
+
+def check_latency_column(limits: LimitConfig, sizes: Sizes, source: str) -> None:
+    """Check that a column of latencies that the user names is there.
+
+    Raises:
+      InputError: it is not.
+    """
+    if limits.latency_column != UNLIMITED.latency_column and "latency" not in sizes:
+        raise InputError(f"no column {limits.latency_column!r} in {source}: name the one that has the latency")
 
 
 def load_accuracies(table: str, space: SearchSpace, folder: Path | None = None) -> Table:

@@ -11,6 +11,7 @@ from jaxnas.models.find import MODEL
 from jaxnas.models.model import Model
 from jaxnas.run.config import TrainConfig
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.measures import TEST_ACCURACY
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.store.store import make_environment
@@ -36,6 +37,11 @@ class TrainedArch(NamedTuple):
     test_accuracy: float
     seconds: float
     model: Model | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: architecture, test accuracy, number of parameters and epochs."""
+        tested = f"{TEST_ACCURACY.name} {TEST_ACCURACY.show(self.test_accuracy)}"
+        return f"<TrainedArch {self.config.arch}: {tested}, {self.num_params:,} params, {len(self.loss)} epochs>"
 
 
 def trained_record(trained: TrainedArch) -> Record:

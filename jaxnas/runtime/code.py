@@ -1,11 +1,15 @@
-"""Fingerprints of functions, which show that a recorded result is of another version of the function."""
+"""Fingerprints of functions and commands, which show that a recorded result is of another version of the code."""
 
 import hashlib
+import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dis import get_instructions
 from functools import partial
+from pathlib import Path
 from types import CellType, CodeType, FunctionType, MethodType
 
+LARGEST_SCRIPT = 1_000_000  # bytes
 _PLAIN = bool | int | float | complex | str | bytes | None
 
 
@@ -19,6 +23,22 @@ def code_fingerprint(function: Callable[..., object]) -> str:
     parts: list[str] = []
     _describe(function, parts, set())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16] if parts else ""
+
+
+def command_fingerprint(command: str) -> str:
+    """Return the first digits of the SHA-256 of the scripts that a command names, "" if it names none.
+
+    A script is the path of a file of at most a megabyte: the program, or a word that ends in .py or .sh. Other files
+    may be what the command writes.
+    """
+    program, *words = shlex.split(command)
+    contents = []
+    for word in (program, *(word for word in words if word.endswith((".py", ".sh")))):
+        with suppress(OSError, ValueError):  # it is not the path of a file that can be read
+            path = Path(word)
+            if path.is_file() and path.stat().st_size <= LARGEST_SCRIPT:
+                contents.append(path.read_bytes())
+    return hashlib.sha256(b"\n".join(contents)).hexdigest()[:16] if contents else ""
 
 
 def _describe(found: object, parts: list[str], seen: set[int]) -> None:

@@ -114,20 +114,12 @@ class Ledger:
     def result(
         self, method: str, weights: Float[np.ndarray, " M"], seed: int, config: dict[str, object]
     ) -> SearchResult:
-        """Return the finished search.
-
-        Raises:
-            InputError: No query has a finite objective.
-        """
+        """Return the finished search, which selects -1 if no query has a finite objective."""
         queries, choices = list(self.paid.values()), list(self.choices.values())
         objective = np.array([query.objective for query in queries])
-        if self.best is None:
-            raise InputError(
-                f"all {len(queries)} queried architectures failed (objective NaN or inf): there is nothing to select"
-            )
         return SearchResult(
             method=method,
-            selected=self.best.arch,
+            selected=self.best.arch if self.best else -1,
             queries=np.array([query.arch for query in queries]),
             phase=tuple(query.phase for query in queries),
             objective=objective,

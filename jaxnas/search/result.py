@@ -38,7 +38,8 @@ class SearchResult:
 
     Attributes:
         method: Name of the method.
-        selected: Index of the best architecture at the highest fidelity: the first of equals, never a failed one.
+        selected: Index of the best architecture at the highest fidelity: the first of equals, never a failed one. It is
+            -1 if all failed, which only `run_seeds` returns.
         queries: Index of the architecture of each query [T].
         phase: The label of the `Phase` of each query, such as "bo", "greedy" or "random".
         objective: The observed objectives [T], NaN or inf where a candidate failed.
@@ -83,9 +84,9 @@ class SearchResult:
 
     @property
     def best(self) -> float:
-        """The objective of the selected architecture at the highest fidelity that it was evaluated at."""
+        """The objective of the selected architecture at its highest fidelity; NaN if none was selected."""
         at = np.flatnonzero((self.queries == self.selected) & np.isfinite(self.objective))
-        return float(self.objective[at[np.argmax(self.fidelity[at])]])
+        return float(self.objective[at[np.argmax(self.fidelity[at])]]) if len(at) else np.nan
 
     def best_by_spending(self) -> Float[np.ndarray, " T"]:
         """Return the best finite objective once 1 to T queries' worth is spent [T], NaN before the first.

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from numpy.typing import ArrayLike
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, NothingToSelect
 from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.host import num_cores, one_blas_thread
 from jaxnas.runtime.names import Direction
@@ -108,7 +108,8 @@ def run_search(
         ended it.
 
     Raises:
-        InputError: Arguments do not fit each other, or every candidate failed.
+        InputError: Arguments do not fit each other.
+        NothingToSelect: Every candidate failed.
     """
     seed, at_once = check_seed(seed), check_whole("at_once", at_once, 1, LAST_SEED)
     if at_once > 1 and (method.multi_fidelity or not callable(objective)):
@@ -131,7 +132,7 @@ def run_search(
             prices=prices,
             direction=direction,
         )
-        return result
+        return _check_selected(result)
     if costs is None and isinstance(objective, Objective):
         costs = objective.cost
     scores = check_table(table)
@@ -151,7 +152,17 @@ def run_search(
             prepared.update(coming)
         for proposal in proposals:
             search.record(proposal, sign * ledger.query(int(proposal.item), to_choice(proposal)))
-    return ledger.result(method.name, search.best_weights(), seed, method_settings(search.config))
+    return _check_selected(ledger.result(method.name, search.best_weights(), seed, method_settings(search.config)))
+
+
+def _check_selected(result: SearchResult) -> SearchResult:
+    """Return a result that has a selected architecture."""
+    if result.selected < 0:
+        raise NothingToSelect(
+            f"all {len(result.queries)} architectures that {result.method} queried failed (objective NaN or inf): "
+            "there is nothing to select"
+        )
+    return result
 
 
 def run_seeds(
@@ -184,10 +195,10 @@ def run_seeds(
         direction: See `run_search`.
 
     Returns:
-        One result for each seed, in their order.
+        One result for each seed, in their order; it selects -1 where every candidate of a search failed.
 
     Raises:
-        InputError: Arguments do not fit each other, or every candidate of a search failed.
+        InputError: Arguments do not fit each other.
     """
     chosen, numbers = method.config if config is None else config, list(map(check_seed, seeds))
     if not numbers:

@@ -388,6 +388,15 @@ def test_data_lists_every_set(run):
         ),
         (["search", "--scores", "cifar10", "--pool", "9"], "--pool has no effect where scores are given (cifar10)"),
         (["search", "--column", "val"], "--column has no effect where candidates are trained: give --table"),
+        (
+            ["search", "--method", "random", "--preset", "paper"],
+            "--preset has no effect where no method is robot: leave out --preset",
+        ),
+        (
+            ["search", "--objective-command", "echo {arch}", "--latency-column", "ms"],
+            "--latency-column has no effect where a pool is scored: give --scores",
+        ),
+        (["compare", "--column", "im120_val_12"], "no shipped scores are of the images of column 'im120_val_12'"),
         (["search", "--scores", "none.parquet"], "no score file none.parquet"),
         pytest.param(
             ["search", "--proxies", "grasp", "--pool", "1", "--budget", "1"],

@@ -34,6 +34,11 @@ def toy(counts, seed=0):
     return ImageData("toy", images, labels, test, np.arange(len(counts), dtype=np.int32), len(counts))
 
 
+def test_a_set_is_shown_in_one_line():
+    expected = "<ImageData toy: 1,003 training and 2 test images of 4x5x3, 2 classes>"
+    assert repr(toy([1000, 3])) == expected
+
+
 def write_npz(path, **changes):
     rng = np.random.default_rng(0)
     arrays = {

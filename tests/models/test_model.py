@@ -15,6 +15,8 @@ from jaxnas.models.builder import GraphBuilder, Tensors
 from jaxnas.models.graph import Graph, graph_from_record
 from jaxnas.models.model import make_model
 from jaxnas.networks.declared.ops import Op
+from jaxnas.run.config import TrainConfig
+from jaxnas.run.trained import TrainedArch
 from jaxnas.spaces import sample
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts, not a package
@@ -159,6 +161,18 @@ def test_rows_of_bytes_are_features_and_not_pixels(case):
     model = replace(case[0], graph=graph)
     rows = np.array([[0, 1, 2, 250, 255]], np.uint8)
     np.testing.assert_array_equal(model.check_images(rows), rows.astype(np.float32)[:, None, None])
+
+
+def test_a_model_is_shown_in_one_line(case):
+    model = case[0]
+    shape = "x".join(map(str, model.image_shape))
+    assert repr(model) == (
+        f"<Model {model.space}: {model.arch}, {model.num_params:,} params, images of {shape}, "
+        f"{len(model.class_names)} classes>"
+    )
+    trained = TrainedArch(TrainConfig("nasbench201", "a"), 1234, [1.0, 0.5], [50.0, 75.0], 97.5, 3.0, model)
+    assert repr(trained) == "<TrainedArch a: test accuracy 97.50 %, 1,234 params, 2 epochs>"
+    assert "test accuracy -" in repr(trained._replace(test_accuracy=float("nan")))
 
 
 def test_two_models_are_compared_by_identity_and_can_be_kept_in_sets(case):

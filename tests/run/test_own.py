@@ -86,6 +86,13 @@ def test_another_command_or_function_of_the_name_is_not_answered_by_old_values(f
     assert search(files / "run", objective_command=first).outcomes["rank_sum"].result.best == 1
     with pytest.raises(InputError, match="values of another objective"):
         search(files / "run", objective_command=second)
+    script = files / "train.py"
+    script.write_text("print(1)")
+    command = f"{sys.executable} {script} {{arch}}"
+    search(files / "script", objective_command=command)
+    script.write_text("print(2)")
+    with pytest.raises(InputError, match="values of another objective"):
+        search(files / "script", objective_command=command)
     monkeypatch.setitem(OBJECTIVES, "number", lambda arch: 1)
     search(files / "plugin", objective_command=None, objective=("number",))
     monkeypatch.setitem(OBJECTIVES, "number", lambda arch: 2)

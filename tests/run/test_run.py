@@ -228,3 +228,25 @@ def test_a_comparison_is_read_back(tmp_path):
         load_comparison(tmp_path / "out")
     with pytest.raises(InputError, match="no finished comparison"):
         load_comparison(tmp_path)
+
+
+def test_a_comparison_leaves_out_seeds_whose_candidates_all_failed(tmp_path):
+    rows = [f"a{row},{row},{row if row < 4 else 'inf'},{row if row else 'inf'}" for row in range(12)]
+    path = tmp_path / "all.csv"
+    path.write_text("\n".join(["arch,mine,valid,test", *rows]))
+    config = CompareConfig(
+        "ids", scores=str(path), table=str(path), column="valid", test_column="test", budget=2, proxies=("mine",)
+    )
+    comparison = compare_methods("random,rank_sum", config, range(8), str(tmp_path / "out"))
+    random = comparison.runs["random"]
+    failed = random.selected == -1
+    assert 0 < failed.sum() < 8
+    np.testing.assert_array_equal(np.isnan(random.best[:, -1]), failed)
+    assert not np.isfinite(random.test[failed]).any()
+    first, _ = comparison.rows()
+    usable = np.isfinite(random.test)
+    assert first["seeds"] - first["seeds_without_value"] == usable.sum()
+    assert first["mean"] == pytest.approx(random.test[usable].mean())
+    assert first["observed"] == pytest.approx(random.best[~failed, -1].mean())
+    save_comparison(tmp_path / "out", comparison)
+    assert load_comparison(tmp_path / "out").rows() == comparison.rows()

@@ -1,10 +1,11 @@
 """Searches with several seeds share their trainings, and end with intervals and a paired test."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, NothingToSelect
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.report.page import group_methods
 from jaxnas.run.config import run_config
@@ -32,6 +33,29 @@ def searched(tmp_path_factory):
     """Two seeds of three methods: the runs, their folder and their events."""
     folder, events = tmp_path_factory.mktemp("seeds"), []
     return search_seeds(CONFIG, 2, folder, on_event=events.append), folder, events
+
+
+def test_a_seed_whose_candidates_all_failed_is_left_out(tmp_path):
+    """Eight of twelve candidates of the table failed: their objective is inf."""
+    scores, table = tmp_path / "scores.csv", tmp_path / "table.csv"
+    scores.write_text("\n".join(["arch,mine", *(f"a{row},{row}" for row in range(12))]))
+    table.write_text("\n".join(["arch,acc", *(f"a{row},{row if row < 4 else 'inf'}" for row in range(12))]))
+    config = run_config("ids", method="random", table=str(table), column="acc", budget=2)
+    events = []
+    runs = search_seeds(config, 8, tmp_path / "runs", scores_path=str(scores), on_event=events.append)
+    left_out = [event.message for event in events if isinstance(event, Noted) and event.is_warning]
+    kept = [run.config.seed for run in runs]
+    assert 0 < len(kept) < 8
+    assert left_out == [
+        f"seed {seed} is left out: all 2 architectures that random queried failed (objective NaN or inf): there is "
+        "nothing to select"
+        for seed in range(8)
+        if seed not in kept
+    ]
+    assert [row["seeds"] for row in method_rows(group_methods(runs))] == [len(kept)]
+    table.write_text("\n".join(["arch,acc", "a0,1", *(f"a{row},inf" for row in range(1, 12))]))
+    with pytest.raises(NothingToSelect, match="the candidates of all 2 seeds failed"):
+        search_seeds(replace(config, seed=2), 2, tmp_path / "others", scores_path=str(scores))
 
 
 @pytest.mark.slow

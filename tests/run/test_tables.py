@@ -8,8 +8,10 @@ from jaxnas.errors import InputError
 from jaxnas.run.comparison import compare_methods
 from jaxnas.run.config import CompareConfig, run_config
 from jaxnas.run.search import given_scores, search_images
+from jaxnas.run.sections import LimitConfig
 from jaxnas.run.tables import guess_space, leave_out_unmeasured, look_up, matching_scores
 from jaxnas.runtime.events import Noted
+from jaxnas.runtime.names import ROBOT_PROXIES
 from jaxnas.store.scores import Scores
 from jaxnas.store.tables import write_scores
 
@@ -55,6 +57,32 @@ def test_a_search_finds_the_best_of_its_direction_and_is_read_back(files, column
     assert len(notes) == 3
 
 
+def test_the_record_has_the_proxies_that_were_read_and_a_choice_of_six_reads_six(files):
+    values = np.random.default_rng(0).normal(size=(12, 7))
+    names = (*ROBOT_PROXIES, "mine")
+    rows = [",".join([f"m{row}", *map(str, line), str(row)]) for row, line in enumerate(values)]
+    (files / "seven.csv").write_text("\n".join([f"arch,{','.join(names)},acc", *rows]))
+    for chosen, read in ((None, names), (ROBOT_PROXIES, ROBOT_PROXIES), (("mine",), ("mine",))):
+        config = run_config(
+            "ids", table="seven.csv", column="acc", method="rank_sum", budget=3, proxies=chosen, custom=("mine",)
+        )
+        run = search_images(config, "run", scores_path="seven.csv")
+        assert run.scores.proxies == run.config.search.proxies == read
+        run.save("run")
+        assert jaxnas.load_run("run").config.search.proxies == read
+
+
+def test_a_column_of_latencies_that_is_not_there_is_refused(files):
+    config = run_config("ids", table="table.csv", column="acc", latency_column="milliseconds", budget=3)
+    with pytest.raises(InputError, match="no column 'milliseconds' in table.csv or scores.csv"):
+        search_images(config, files / "run", scores_path="scores.csv")
+    found = look_up("ids", "table.csv", ("acc", ""), "scores.csv", limits=LimitConfig(latency_column="ms"))
+    np.testing.assert_array_equal(found.sizes["latency"], [100 - i for i in range(5, 30) if i != 9])
+    own = run_config("ids", objective_command="echo {arch}", latency_column="milliseconds", budget=3)
+    with pytest.raises(InputError, match="no column 'milliseconds' in scores.csv"):
+        search_images(own, files / "run", scores_path="scores.csv")
+
+
 @pytest.mark.parametrize(
     ("flat", "message"),
     [
@@ -97,6 +125,10 @@ def test_a_table_by_name_takes_the_scores_of_its_images():
         matching_scores("nasbench201", "im120_val_12")
     other = run_config("nasbench201", table="nasbench201", column="c10_valid_val_12", data="cifar10")
     assert given_scores(other, None) is None  # images that the caller chose are scored
+    assert [CompareConfig(column=column).scores for column in ("c10_val", "c100_val")] == ["cifar10", "cifar100"]
+    with pytest.raises(InputError, match=r"no shipped scores are of the images of column 'im120_val_12'"):
+        CompareConfig(column="im120_val_12")
+    assert CompareConfig(column="im120_val_12", scores="mine.csv").scores == "mine.csv"
 
 
 def write_twice(folder, ending):

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from jaxnas.runtime.code import code_fingerprint
+from jaxnas.runtime.code import code_fingerprint, command_fingerprint
 
 
 def made(text, name="f"):
@@ -36,6 +36,21 @@ def test_closures_and_partials_count_and_builtins_have_none():
     assert code_fingerprint(closed(1)) == code_fingerprint(closed(1))
     assert code_fingerprint(partial(made, 1)) != code_fingerprint(partial(made, 2))
     assert code_fingerprint(len) == ""
+
+
+def test_a_command_changes_with_its_scripts_and_not_with_what_it_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "my train.py"
+    script.write_text("print(1)")
+    command = "python 'my train.py' --log out.json {arch_file}"
+    first = command_fingerprint(command)
+    (tmp_path / "out.json").write_text("{}")
+    assert first == command_fingerprint(command) != ""
+    script.write_text("print(2)")
+    assert command_fingerprint(command) != first
+    script.rename(tmp_path / "train")
+    assert command_fingerprint("./train {arch}") == command_fingerprint(f"{tmp_path / 'train'} {{arch}}") != ""
+    assert command_fingerprint("python none.py {arch}") == ""
 
 
 def test_what_a_function_counts_and_collects_does_not_change_it():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, NothingToSelect
 from jaxnas.search import METHODS, PRESETS, Objective, RobotConfig, get_method, get_preset, robot
 from jaxnas.table.normalize import combine
 
@@ -169,9 +169,22 @@ def test_measured_cost(search, table, objective):
 
 def test_all_failed_raises_at_the_end(search, table):
     calls = []
-    with pytest.raises(InputError, match="all 4 queried architectures failed"):
+    with pytest.raises(NothingToSelect, match="all 4 architectures that .* queried failed"):
         search(table, lambda arch: calls.append(arch) or np.nan, budget=T, seed=0)
     assert len(calls) == T
+
+
+def test_a_seed_whose_candidates_all_failed_leaves_the_others(table):
+    values = np.full(len(table), np.inf)
+    values[:6] = np.arange(6)
+    results = METHODS["random"].run_seeds(table, values, budget=2, seeds=range(8))
+    failed = [result.seed for result in results if result.selected == -1]
+    assert 0 < len(failed) < 8
+    for result in results:
+        best = np.max(values[result.queries], initial=-1, where=np.isfinite(values[result.queries]))
+        assert result.num_failed == 2 and np.isnan(result.best) if result.seed in failed else result.best == best
+    with pytest.raises(NothingToSelect, match="all 2 architectures that random queried failed"):
+        METHODS["random"](table, values, budget=2, seed=failed[0])
 
 
 @pytest.mark.parametrize(
