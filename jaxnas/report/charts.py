@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from jaxnas.report.picture import PALETTE, Picture, colour_scale, diverging_scale, inline, picture
 from jaxnas.report.score_charts import agreement_chart, distribution_chart, scatter_chart
-from jaxnas.run.method_runs import MethodRuns
+from jaxnas.run.method_runs import MethodRuns, mean_curve
 from jaxnas.run.run import Run
 from jaxnas.runtime.measures import Measure
 
@@ -95,7 +95,7 @@ def curves_chart(groups: dict[str, MethodRuns], measure: Measure) -> Picture:
     """Draw the best found against queries: mean over seeds, with a band of one deviation."""
     rows, ends = [], []
     for name, runs in groups.items():
-        mean, deviation = np.nanmean(runs.best, axis=0), np.nanstd(runs.best, axis=0)
+        mean, deviation = mean_curve(runs.best)
         ends.append(f"{name} {measure.show(mean[-1])} over {len(runs.seeds)} seeds")
         rows += [
             {"method": name, "at": at, "mean": middle, "low": middle - spread, "high": middle + spread}

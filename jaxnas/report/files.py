@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnas.run.find import COMPARISON
-from jaxnas.run.method_runs import MethodComparison
+from jaxnas.run.method_runs import MethodComparison, mean_curve
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.records import to_plain
 
 
 def save_results(folder: Path | str, name: str, record: Mapping[str, object], markdown: str) -> None:
@@ -27,10 +28,10 @@ def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | 
         "config": asdict(comparison.config),
         "environment": comparison.environment,
         "rows": comparison.rows(),
-        "curves": {name: np.nanmean(runs.best, axis=0).tolist() for name, runs in comparison.runs.items()},
+        "curves": {name: mean_curve(runs.best)[0] for name, runs in comparison.runs.items()},
     }
     with atomic_write(Path(folder) / COMPARISON) as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
+        partial.write_text(json.dumps(to_plain(record), indent=1, allow_nan=False) + "\n")
     if find_spec("matplotlib") is None:
         return None
     path = Path(folder) / "comparison.png"
@@ -47,7 +48,7 @@ def draw_curves(best: dict[str, Float[np.ndarray, "S T"]], path: Path | str, lab
     axes = figure.add_subplot()
     for name, values in best.items():
         queries = np.arange(1, values.shape[1] + 1)
-        mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+        mean, deviation = mean_curve(values)
         (line,) = axes.plot(queries, mean, label=name)
         axes.fill_between(queries, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set(xlabel="queries", ylabel=f"best {label}", title="mean and deviation over seeds")

@@ -33,6 +33,12 @@ class MethodRuns(NamedTuple):
     test: Float[np.ndarray, " S"]
 
 
+def mean_curve(best: Float[np.ndarray, "S T"]) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
+    """Return the mean and the deviation over the seeds that have a value [T]; NaN where none has."""
+    found = np.ma.masked_invalid(best)
+    return np.ma.filled(found.mean(axis=0), np.nan), np.ma.filled(found.std(axis=0), np.nan)
+
+
 class MethodComparison(NamedTuple):
     """All methods on the same seeds.
 

@@ -252,7 +252,8 @@ def search_network(
         if keep is not None:
             chosen = chosen[filter_texts([space.format(arch) for arch in chosen], keep)]
             on_event(Noted(f"{len(chosen):,} architectures are kept"))
-        config, folder = _fit_budget(config, chosen), to_path(folder)
+        config = _fit_budget(config, chosen)
+        folder = to_path(folder).absolute()  # as an objective of the user's may change the working directory
         make_writable(folder)
         proxies = functions if isinstance(functions, Mapping) else config.search.proxies or ()
         supernet = Supernet(config, space, network, data, folder, None, workers, on_event, proxies)

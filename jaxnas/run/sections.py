@@ -204,8 +204,8 @@ class SearchConfig:
     Attributes:
       method: search method.
       compare: further methods with the same pool and budget.
-      proxies: names of proxies or of sets; None for RoBoT's six where a pool is scored, and for all of given scores. What
-        a search returns has their names.
+      proxies: names of proxies or of sets; None for RoBoT's six where a pool is scored, and for all
+        of given scores. The result of a search has their names.
       normalization: name of the normalisation of scores.
       preset: settings of robot.
       batch_size: images of the minibatch that proxies see.

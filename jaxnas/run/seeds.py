@@ -73,5 +73,5 @@ def search_seeds(
         run.save(of_seed)
         runs.append(run)
     if not runs:
-        raise NothingToSelect(f"the candidates of all {num} seeds failed: there is nothing to select")
+        raise NothingToSelect(f"all candidates of all seeds failed, of {num} from seed {config.seed} on")
     return runs

@@ -460,6 +460,7 @@ def test_a_mistake_gets_one_line_and_code_2(run, tmp_path, table, skeletons, arg
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_plan_of_a_job(run, tmp_path):
     args = ["score", "--all", "--channels", "4", "--plan", "--devices", "4"]
     code, out, err = run(*args, "--throughput", "5")

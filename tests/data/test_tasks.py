@@ -12,10 +12,11 @@ from jaxnas.proxies import Quantities
 from jaxnas.proxies.loss import loss_of
 from jaxnas.scoring.engine import check_batch, score_archs
 
+FAST = ("class_scene", "autoencoder")
 IMAGES = np.random.default_rng(0).normal(size=(6, 32, 32, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [pytest.param(task, marks=[pytest.mark.slow] * (task not in FAST)) for task in TASKS])
 def test_batch_fits_the_network_of_its_task(task):
     head, num_classes = TASKS[task]
     network = TransNAS101MicroNetwork(num_classes=num_classes, head=head, channels=4)

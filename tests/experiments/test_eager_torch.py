@@ -30,7 +30,9 @@ def score_eagerly(network, params, arch, batch, shared):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared"])
+@pytest.mark.parametrize(
+    "shared", [pytest.param(False, marks=pytest.mark.slow, id="apart"), pytest.param(True, id="shared")]
+)
 @pytest.mark.parametrize("name", ["small/w0", "small/w1"])
 def test_all_architectures_equal_the_public_code(golden_folder, name, shared):
     values = golden.load_values(golden_folder)

@@ -77,6 +77,7 @@ def test_logits_without_normalisation_equal_the_second_implementation(case, imag
     np.testing.assert_allclose(logits, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_affine_kind_equals_the_second_implementation():
     """Gamma and beta in the cells and no bias; one cell, grey images of 8x8."""
     network = NASBench201Network(num_classes=2, channels=3, cells_per_stage=1, affine=True)

@@ -12,6 +12,7 @@ from jaxnas.networks import NETWORKS, num_params
 from jaxnas.networks.heads import HEADS
 from jaxnas.spaces import SPACES
 
+FAST = ("class_scene", "jigsaw")
 PUBLISHED_CLASSES = {"class_scene": 63, "class_object": 100}  # of the models whose parameters were counted
 CELLS = ("64-41414-3_21_103", "64-41414-1_02_310")
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # both are run once or twice
@@ -167,7 +168,8 @@ def test_equals_the_plain_loop(name, head):
 @pytest.mark.parametrize(
     ("name", "task"),
     [
-        *[("transnas101-micro", task) for task in TASKS],
+        *[("transnas101-micro", task) for task in FAST],
+        *[pytest.param("transnas101-micro", task, marks=pytest.mark.slow) for task in TASKS if task not in FAST],
         *[pytest.param("transnas101-macro", task, marks=pytest.mark.slow) for task in TASKS],
     ],
 )

@@ -61,6 +61,7 @@ def reindexings(params, arch, scored):
             }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["elsewhere", "dead"])
 @pytest.mark.parametrize("number", range(6))
 def test_members_of_a_class_score_the_same_once_weights_are_reindexed(score, params, batch, pairs, kind, number):
@@ -77,6 +78,7 @@ def test_members_of_a_class_score_the_same_once_weights_are_reindexed(score, par
             np.testing.assert_allclose(scores[name], expected[name], rtol=1e-9, err_msg=f"{name} {arch} {scored}")
 
 
+@pytest.mark.slow
 def test_without_reindexing_members_differ_by_the_draw(score, params, batch, pairs):
     for pair in pairs["elsewhere"]:
         one, other = (score(params, arch, batch)[0]["snip"] for arch in pair)

@@ -72,9 +72,8 @@ def case(params, batch):
         return q, np.asarray(jax.jit(logits)(nested)), jacobian
 
 
-@pytest.mark.parametrize(
-    "most", [pytest.param(128, marks=pytest.mark.slow), 20], ids=["all tensors", "the first twenty"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [128, 20], ids=["all tensors", "the first twenty"])
 def test_equal_to_the_whole_jacobian(case, monkeypatch, most):
     q, logits, jacobian = case
     monkeypatch.setattr(ntk, "_MOST_TENSORS", most)
@@ -118,6 +117,7 @@ def test_many_classes_are_estimated_without_bias(case, monkeypatch):
     assert estimates.shape[1:] == exact.shape
 
 
+@pytest.mark.slow
 def test_depth_decides_and_the_entropy_between_equals(case):
     q, _, _ = case
     with jax.enable_x64(True):

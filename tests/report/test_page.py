@@ -303,7 +303,8 @@ def test_another_proxy_can_be_chosen(browser, page):
 
     open_page(browser, page)
     (choice, *_) = browser.find_elements(By.CSS_SELECTOR, ".vega-bind select")
-    place = "document.querySelector('#chart-5 .mark-symbol path').getAttribute('transform')"
+    chart = browser.execute_script("return arguments[0].closest('.chart').id", choice)
+    place = f"document.querySelector('#{chart} .mark-symbol path').getAttribute('transform')"
     before = browser.execute_script(f"return {place}")
     Select(choice).select_by_visible_text("mine")
     wait_for(browser, f"{place} !== '{before}'")

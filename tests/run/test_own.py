@@ -1,6 +1,7 @@
 """Whole searches by an objective of the user's: a function, a command, a plugin's."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -134,16 +135,21 @@ def test_a_function_evaluates_the_candidates_of_a_network(tmp_path):
     assert len(asked) == 9
 
 
-def test_a_function_of_any_name_evaluates_the_candidates(tmp_path):
-    """`accuracy` stands for training in the settings."""
+def test_a_function_of_any_name_evaluates_the_candidates(tmp_path, monkeypatch):
+    """`accuracy` stands for training in the settings; the function changes the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
 
     def accuracy(arch):
+        os.chdir(tmp_path / "other")
         return float(arch.count("2"))
 
     data = jaxnas.from_arrays(np.random.default_rng(0).random((30, 4, 4, 2), np.float32), np.arange(30) % 3)
     options = dict(method="random", proxies="params", pool=5, budget=3, batch_size=8, objective=accuracy)
-    run = jaxnas.search_network(TinyNetwork(), jaxnas.standardize(data), tmp_path, **options)
+    run = jaxnas.search_network(TinyNetwork(), jaxnas.standardize(data), "run", **options)
+    assert jaxnas.load_run(tmp_path / "run").selected == run.selected
     assert [row["objective"] for row in run.rows()] == [accuracy(row["arch"]) for row in run.rows()]
-    assert not (tmp_path / "training.jsonl").exists()
+    assert not (tmp_path / "run" / "training.jsonl").exists()
+    assert list((tmp_path / "other").iterdir()) == []
     with pytest.raises(InputError, match="`archs` must have at least one architecture"):
         jaxnas.search_network(TinyNetwork(), jaxnas.standardize(data), tmp_path, archs=[], **options)

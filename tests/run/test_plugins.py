@@ -104,6 +104,7 @@ def test_installed_packages_name_their_plugins(plugin, monkeypatch):
     assert "sum_of_kernels" in jaxnas.PROXIES
 
 
+@pytest.mark.slow
 def test_a_search_with_functions_and_numbers_of_numpy_is_saved_and_read_elsewhere(tmp_path):
     images, labels = np.random.default_rng(0).random((60, 4, 4, 1), np.float32), np.arange(60) % 3
     data = jaxnas.standardize(jaxnas.from_arrays(images, labels, images[:9], labels[:9], name="noise"))

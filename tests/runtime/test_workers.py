@@ -90,6 +90,7 @@ def test_a_worker_that_dies_is_replaced(workers, tmp_path):
     assert (tmp_path / "3.log").read_text() == "called\ncalled\n"
 
 
+@pytest.mark.slow
 def test_what_kills_every_worker_is_given_up(workers, tmp_path):
     with pytest.raises(InputError, match=rf"workers died {RETRIES + 1} times of the same piece of work"):
         list(workers.map(workers.share(die, tmp_path), [0]))

@@ -169,7 +169,7 @@ def test_measured_cost(search, table, objective):
 
 def test_all_failed_raises_at_the_end(search, table):
     calls = []
-    with pytest.raises(NothingToSelect, match="all 4 architectures that .* queried failed"):
+    with pytest.raises(NothingToSelect, match=r"all 4 architectures that .* queried failed"):
         search(table, lambda arch: calls.append(arch) or np.nan, budget=T, seed=0)
     assert len(calls) == T
 

@@ -115,6 +115,7 @@ def test_addresses(s3, tmp_path):
         assert SECRET not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_scores_in_an_object_store_are_those_of_a_folder(s3, tmp_path, monkeypatch):
     monkeypatch.setattr(jaxnas.store.store, "SAVE_INTERVAL", 0.0)
     monkeypatch.setattr(jaxnas.store.store, "LONGEST_INTERVAL", 0.0)
@@ -204,6 +205,7 @@ class Faulty(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_loses_no_row_and_doubles_none(s3, s3_port, tmp_path, monkeypatch):
     monkeypatch.setattr(jaxnas.store.store, "SAVE_INTERVAL", 0.0)
     monkeypatch.setattr(jaxnas.store.store, "LONGEST_INTERVAL", 0.0)

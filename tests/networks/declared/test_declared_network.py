@@ -121,7 +121,7 @@ def test_tensors_are_drawn_for_the_width_that_feeds_them():
     ("blocks", "pixels"),
     [
         ((Pool(), *[Residual(Conv(stride=2))] * 4, Conv(choice(2, 3), size=1)), 4),  # from 1 pixel on nothing halves
-        ((Conv(choice(4, 5), stride=2), Conv(stride=2), Dense(choice(2, 3))), 4),
+        pytest.param((Conv(choice(4, 5), stride=2), Conv(stride=2), Dense(choice(2, 3))), 4, marks=pytest.mark.slow),
         ((Skip(), Choose(Pool(), Zero())), 2),
     ],
     ids=["deep", "features of images", "no layer"],
