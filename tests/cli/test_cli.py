@@ -146,6 +146,7 @@ def test_search_trains_reports_and_resumes(run, tmp_path):
     assert "network.channels is 2, not 3" in err
 
 
+@pytest.mark.slow
 def test_search_in_a_table_finds_its_best_with_the_whole_budget(run, table):
     args = ["search", "--table", "mine.csv", "--column", "val", "--test-column", "test", "--pool", 30, "--budget", 30]
     code, out, _ = run(*args, "--proxies", "synflow", *SMALL)

@@ -34,6 +34,7 @@ def test_the_best_candidate_of_all_seeds_is_shown(table, tmp_path, capsys, monke
     assert table[lines[place + 1].strip()] == best(run.outcomes["random"].result.best for run in found)
 
 
+@pytest.mark.slow
 def test_an_error_of_a_users_function_keeps_its_traceback(table, tmp_path):
     (tmp_path / "mine.py").write_text("OBJECTIVES = {'mine': lambda arch: float(open('data.csv').read())}")
     args = ["--scores", "t.csv", "--proxies", "a", "--plugin", "mine.py", "--objective", "mine", "--method", "random"]

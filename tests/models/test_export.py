@@ -63,7 +63,7 @@ def case():
     return model, images, model.logits(images)  # those of the supernet, see test_model
 
 
-@pytest.mark.parametrize("to", EXPORTS)
+@pytest.mark.parametrize("to", [pytest.param(to, marks=[pytest.mark.slow] * (to == "stablehlo")) for to in EXPORTS])
 def test_a_fresh_process_without_jaxnas_computes_the_same(to, case, tmp_path):
     for package in NEEDS.get(to, ()):
         require(package)

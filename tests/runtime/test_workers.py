@@ -234,7 +234,7 @@ def test_the_command_survives_the_death_of_a_worker(tmp_path):
     ("args", "message"),
     [
         (["--engine", "rey"], "unknown engine 'rey': did you mean 'ray'?"),
-        (["--workers", "2"], "for --engine ray: leave them out"),
+        pytest.param(["--workers", "2"], "for --engine ray: leave them out", marks=pytest.mark.slow),
         (["--engine", "ray", "--process-id", "0"], "starts its processes by itself; leave --coordinator"),
         pytest.param(
             ["--engine", "ray", "--address", "nowhere"],

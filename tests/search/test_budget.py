@@ -15,6 +15,7 @@ TIED = st.sampled_from([0.0, 0.5, 1.0])
 TABLES = arrays(float, (A, M), elements=TIED | st.floats(-1e3, 1e3))
 FAILED = st.sampled_from([np.nan, np.inf, -np.inf])
 OBJECTIVES = FAILED | TIED | st.floats(-1e6, 1e6)
+FAST = ("random", "rea", "robot", "rank_sum")  # of the methods, all of which test_search calls
 SEEDS = st.integers(0, 2**31 - 1)
 
 
@@ -57,7 +58,9 @@ def check_best(found, values):
 
 
 @pytest.mark.parametrize("budget", [pytest.param(3, marks=pytest.mark.slow), A])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in METHODS]
+)
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(table=TABLES, objective=arrays(float, A, elements=OBJECTIVES), archs=archs(), seed=SEEDS)
 def test_a_budget_buys_so_many_distinct_architectures(name, budget, table, objective, archs, seed):

@@ -199,7 +199,13 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage, id=name, marks=[pytest.mark.slow] * (name in ("truncated", "empty")))
+        for name, damage in DAMAGE.items()
+    ],
+)
 def test_a_damaged_part_is_named_set_aside_and_scored_again(tmp_path, every_chunk, damage):
     whole = score(tmp_path / "s")
     part = min(tmp_path.glob("s/parts/*.parquet"))

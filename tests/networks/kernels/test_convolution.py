@@ -120,5 +120,6 @@ def test_upwards_equals_the_transposed_convolution(shape, dtype):
     check_first_derivatives(conv_upwards, transposed, args)
 
 
+@pytest.mark.slow
 def test_upwards_gradients_to_second_order():
     check_finite_differences(conv_upwards, operands((2, 3, 2, 2), 3, 3))

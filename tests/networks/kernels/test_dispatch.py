@@ -103,7 +103,7 @@ def test_a_group_costs_no_more_than_its_members(operands):
     assert cost < 1.25 * alone
 
 
-@pytest.mark.parametrize("total", [None, 1.5])
+@pytest.mark.parametrize("total", [pytest.param(None, marks=pytest.mark.slow), 1.5])
 @pytest.mark.parametrize("op", range(5))
 def test_add_switch_is_a_sum_with_the_chosen_branch_and_both_have_its_gradient(op, total, operands):
     total = None if total is None else np.full(operands[0].shape, total)

@@ -72,7 +72,9 @@ def test_second_derivatives_equal_those_of_the_loop(pool):
     check_second_derivatives(ours, plain, draws(SHAPES[0]))
 
 
-@each_pool
+@pytest.mark.parametrize(
+    "pool", [pytest.param(pool, marks=[pytest.mark.slow] * (pool != "maximum of 3x3")) for pool in POOLS]
+)
 def test_gradients_to_second_order_in_both_modes(pool):
     check_finite_differences(lambda x: jnp.tanh(POOLS[pool][0](x)), draws((1, 3, 2, 1)))
 
