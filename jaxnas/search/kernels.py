@@ -33,7 +33,7 @@ class Hamming(AbstractKernel):  # type: ignore[misc]  # gpjax has no types
 
 def covariance_with(
     item: Int[Array, ""], scores: Float[Array, "A M"], op_counts: Float[Array, "A K"], archs: Num[Array, "A D"]
-) -> Float[Array, "4 A"]:
+) -> Float[Array, "3 A"]:
     """Return the covariance of each component of `proxy_gp` between one architecture and all.
 
     Args:
@@ -43,16 +43,16 @@ def covariance_with(
         archs: The options of each architecture.
 
     Returns:
-        The covariances: linear in the scores, by scores, by op counts, and the product of that by scores with that by
+        The covariances linear in the scores, by op counts, and local ones: the mean of those by scores and by
         decisions. All but the first are 1 for the architecture itself.
     """
-    linear, by_scores, by_op_counts, by_decisions = (
+    linear, by_op_counts, by_scores, by_decisions = (
         kernel.cross_covariance(x[item][None], x)[0]
         for kernel, x in (
             (Linear(variance=Real(1.0)), scores),
-            (Matern52(lengthscale=Real(1.5)), scores),
             (Matern52(lengthscale=Real(1.0)), op_counts),
+            (Matern52(lengthscale=Real(1.5)), scores),
             (Hamming(0.25), archs),
         )
     )
-    return jnp.stack([linear, by_scores, by_op_counts, by_scores * by_decisions])
+    return jnp.stack([linear, by_op_counts, (by_scores + by_decisions) / 2])

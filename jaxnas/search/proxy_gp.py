@@ -13,7 +13,7 @@ monotone transformations change nothing.
 | h(i, j) | number of the D decisions in which i and j differ |
 | y | Phi^-1((rank - 1/2) / n) of the n objectives so far: `warp` |
 | E[f] = b m | b in `SLOPES` |
-| Cov[f] = 1 + v_1 z_i z_j / M + v_2 k_z + v_3 k_c + v_4 k_z k_h | v in `VARIANCES`, a row of the grid for each choice |
+| Cov[f] = 1 + v_1 z_i z_j / M + v_2 k_c + v_3 (k_z + k_h) / 2 | v in `VARIANCES`, a row of the grid for each choice |
 | k_z, k_c | Matern-5/2 of the distances of z / sqrt(M), length scale 1.5, and of c / sqrt(K), length scale 1 |
 | k_h | exp(-h / (D / 4)), see `kernels.Hamming` |
 | y = f + noise | variances in `NOISES` |
@@ -21,7 +21,8 @@ monotone transformations change nothing.
 Each covariance of the grid keeps the inverse W of the Cholesky factor of its matrix [n n], to which a query adds one
 row, and the posterior variance of all architectures. A step therefore takes matrix products alone: one column of
 covariances per component, and time proportional to A T. The evidence of every covariance and slope follows from W y and
-W m; the step uses one combination, drawn in proportion to it.
+W m; the step uses one combination, drawn in proportion to it. The components and their
+variances were chosen on the tasks that `TUNING` in experiments/beyond.py names.
 """
 
 import itertools
@@ -43,9 +44,10 @@ from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.table.normalize import mean_ranks
 
 SLOPES = (0.0, 0.5, 1.0)
-VARIANCES = {"linear": (0.03, 0.3, 1.0), "scores": (0.1,), "op counts": (0.1, 0.5), "scores and decisions": (0.3,)}
+VARIANCES = {"linear": (0.3, 3.0), "op counts": (0.1, 0.5), "local": (0.2,)}
 NOISES = (0.03, 0.2)
-GRID = np.array(list(itertools.product(*VARIANCES.values(), NOISES)))  # [G, variances and the noise variance]
+GRID = np.array(list(itertools.product(*VARIANCES.values(), NOISES)))
+VARIANCE, NOISE = GRID[:, :-1], GRID[:, -1]  # of the components [G C], of the noise [G]
 CONSTANT = 1.0  # variance of the constant component
 SMALLEST = 1e-9  # posterior variance: rounding can leave one below 0
 
@@ -66,26 +68,44 @@ class Features(NamedTuple):
     usable: Bool[Array, ""]
 
 
+class Posterior(NamedTuple):
+    """The posterior of one combination of the grid.
+
+    Attributes:
+        mean: The expected y of every architecture [A].
+        std: The standard deviation of each, without noise [A].
+        log_evidence: The log of the mean evidence of the grid, in nats [].
+    """
+
+    mean: Float[Array, " A"]
+    std: Float[Array, " A"]
+    log_evidence: Float[Array, ""]
+
+
 class Process(NamedTuple):
     """The queries so far and what they say of the pool. Rows of T from `count` on are 0 or, of the objective, NaN.
 
     Attributes:
+        key: For the draws from the grid [].
         features: See `Features`.
         item: The queried architectures [T].
         objective: The objective of each [T]; NaN and inf are failures.
         count: The number of queries [].
-        covariance: Of the queries with all architectures, for each of the C components [C T A].
+        covariance: Of each query with all architectures, C rows for the C components [T C, A].
         whitening: The inverse Cholesky factor of the observations' covariance, for each of the G of the grid [G T T].
         variance: The posterior variance of every architecture [G A].
+        posterior: The posterior that the next query maximises.
     """
 
+    key: PRNGKeyArray
     features: Features
     item: Int[Array, " T"]
     objective: Float[Array, " T"]
     count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
-    covariance: Float[Array, "C T A"]
+    covariance: Float[Array, "TC A"]
     whitening: Float[Array, "G T T"]
     variance: Float[Array, "G A"]
+    posterior: Posterior
 
 
 def describe(pool: Pool) -> Features:
@@ -124,68 +144,60 @@ def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> 
     num_components, num_grid = len(VARIANCES), len(GRID)
     features = describe(pool)
     of_linear = jnp.sum(features.scores**2, axis=1)  # the variance of the other components is 1
-    prior_variance = CONSTANT + GRID[:, :1] * of_linear + GRID[:, 1:-1].sum(1, keepdims=True)
+    prior_variance = CONSTANT + VARIANCE[:, :1] * of_linear + VARIANCE[:, 1:].sum(1, keepdims=True)
+    unknown = jnp.zeros(pool.num_archs)
     return Process(
+        key=key,
         features=features,
         item=jnp.zeros(budget, jnp.int32),
         objective=jnp.full(budget, jnp.nan),
         count=jnp.zeros((), jnp.int32),
-        covariance=jnp.zeros((num_components, budget, pool.num_archs)),
+        covariance=jnp.zeros((budget * num_components, pool.num_archs)),
         whitening=jnp.zeros((num_grid, budget, budget)),
         variance=prior_variance,
+        posterior=Posterior(unknown, unknown, jnp.zeros(())),
     )
 
 
 def _tell(
     state: Process, proposal: Proposal, objective: Float[Array, ""], pool: Pool, config: ProxyGPConfig
 ) -> Process:
-    """Add one row to every whitening, and take what it explains from every posterior variance."""
+    """Add one row to every whitening, take what it explains from every variance, and draw the next posterior."""
     with jax.ensure_compile_time_eval():  # else what gpjax draws on import is recorded in this trace
         from jaxnas.search.kernels import covariance_with
 
     features, item, row = state.features, proposal.item, state.count
     column = covariance_with(item, features.scores, features.op_counts, pool.archs)
-    covariance = state.covariance.at[:, row].set(column)
-    earlier = jnp.arange(len(state.item)) < row
-    shared = jnp.where(earlier, CONSTANT + GRID[:, :-1] @ covariance[:, :, item], 0)  # [G, T]
+    # Two axes, because XLA would fuse a reshaping with the update, once for every reader, and copy the array for each.
+    covariance = lax.dynamic_update_slice_in_dim(state.covariance, column, row * len(column), axis=0)
+    shared = CONSTANT + VARIANCE @ covariance[:, item].reshape(-1, len(column)).T  # [G T]; later whitening is 0
     projected = jnp.sum(state.whitening * shared[:, None, :], axis=2)
-    prior_variance = CONSTANT + GRID[:, :-1] @ column[:, item] + GRID[:, -1]  # of the observation, with noise
-    rest = prior_variance - jnp.sum(projected**2, axis=1)
-    new = -jnp.sum(projected[:, :, None] * state.whitening, axis=1).at[:, row].set(-1.0) / jnp.sqrt(rest)[:, None]
-    return Process(
-        features=features,
+    own = CONSTANT + VARIANCE @ column[:, item] + NOISE
+    scale = 1 / jnp.sqrt(own - jnp.sum(projected**2, axis=1))
+    new = -scale[:, None] * jnp.sum(projected[:, :, None] * state.whitening, axis=1)
+    new = new.at[:, row].set(scale)
+    following = state._replace(
         item=state.item.at[row].set(item),
         objective=state.objective.at[row].set(objective),
         count=row + 1,
         covariance=covariance,
-        whitening=state.whitening.at[:, row].set(new),
-        variance=state.variance - _covary(new, GRID[:, :-1], covariance) ** 2,
+        whitening=lax.dynamic_update_index_in_dim(state.whitening, new, row, axis=1),
+        variance=state.variance - _covary(new, VARIANCE, covariance) ** 2,
     )
+    y = warp(following.objective, following.count)
+    return following._replace(posterior=condition(following, y, jax.random.fold_in(state.key, row)))
 
 
 def _covary(
-    coefficients: Float[Array, "G T"], variances: Float[np.ndarray | Array, "G C"], covariance: Float[Array, "C T A"]
+    coefficients: Float[Array, "G T"], variances: Float[np.ndarray | Array, "G C"], covariance: Float[Array, "TC A"]
 ) -> Float[Array, "G A"]:
     """Return sum_t coefficients[t] Cov[f(query t), f(a)] of every architecture, for each of the grid."""
-    by_component = variances[:, :, None] * coefficients[:, None, :]
-    products = by_component.reshape(len(coefficients), -1) @ covariance.reshape(-1, covariance.shape[2])
-    return CONSTANT * coefficients.sum(1, keepdims=True) + products
+    by_component = coefficients[:, :, None] * variances[:, None, :]
+    return CONSTANT * coefficients.sum(1, keepdims=True) + by_component.reshape(len(coefficients), -1) @ covariance
 
 
-class _Posterior(NamedTuple):
-    """The posterior of one combination of the grid; `mean` and `std` are those of y for every architecture."""
-
-    mean: Float[Array, " A"]
-    std: Float[Array, " A"]
-    log_evidence: Float[Array, ""]
-
-
-def posterior(state: Process, y: Float[Array, " T"], key: PRNGKeyArray) -> _Posterior:
-    """Draw a covariance and a slope in proportion to their evidence, and condition on the observations y.
-
-    Returns:
-        The posterior, with the log of the mean evidence of the grid, in nats.
-    """
+def condition(state: Process, y: Float[Array, " T"], key: PRNGKeyArray) -> Posterior:
+    """Draw a covariance and a slope in proportion to their evidence, and condition them on the observations y."""
     slopes, used = jnp.array(SLOPES), jnp.arange(len(y)) < state.count
     consensus = jnp.where(used, state.features.consensus[state.item], 0)
     white_y, white_consensus = (jnp.sum(state.whitening * x, axis=2)[:, None] for x in (y, consensus))
@@ -196,8 +208,8 @@ def posterior(state: Process, y: Float[Array, " T"], key: PRNGKeyArray) -> _Post
     drawn = jax.random.categorical(key, log_evidence.ravel())
     row, slope = drawn // len(slopes), drawn % len(slopes)
     representer = jnp.sum(residual[row, slope][:, None] * state.whitening[row], axis=0)
-    explained = _covary(representer[None], jnp.array(GRID)[row, :-1][None], state.covariance)[0]
-    return _Posterior(
+    explained = _covary(representer[None], jnp.array(VARIANCE)[row][None], state.covariance)[0]
+    return Posterior(
         mean=slopes[slope] * state.features.consensus + explained,
         std=jnp.sqrt(jnp.maximum(state.variance[row], SMALLEST)),
         log_evidence=jax.nn.logsumexp(log_evidence) - math.log(log_evidence.size),
@@ -215,12 +227,11 @@ def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config
         return Proposal(pick(key, ~history.queried), jnp.int32(Phase.RANDOM), unweighted(pool), nothing)
 
     def improve() -> Proposal:
-        y = warp(state.objective, state.count)
-        found = posterior(state, y, key)
+        found = state.posterior
         merit = found.mean + config.kappa * found.std
         arch = next_in_ranking(merit, history.queried)
         at_arch = (values[arch] for values in (merit, found.mean, found.std))
-        info = _inspect(state, y, found.log_evidence, *at_arch)
+        info = _inspect(state, *at_arch)
         return Proposal(arch, jnp.int32(Phase.BO), unweighted(pool), info)
 
     leads = (state.count == 0) & state.features.usable
@@ -229,15 +240,9 @@ def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config
     return proposal
 
 
-def _inspect(
-    state: Process,
-    y: Float[Array, " T"],
-    log_evidence: Float[Array, ""],
-    merit: Float[Array, ""],
-    mean: Float[Array, ""],
-    std: Float[Array, ""],
-) -> SurrogateInfo:
+def _inspect(state: Process, merit: Float[Array, ""], mean: Float[Array, ""], std: Float[Array, ""]) -> SurrogateInfo:
     """Return the info of a choice; values of y are turned into the objective by least squares on the observations."""
+    y = warp(state.objective, state.count)
     used, number = jnp.arange(len(y)) < state.count, jnp.maximum(state.count, 1)
     values = jnp.where(used, without_failures(state.objective), 0)
     centre, level = y.sum() / number, values.sum() / number
@@ -247,7 +252,7 @@ def _inspect(
     num_proxies = state.features.scores.shape[1]
     return SurrogateInfo(
         lengthscale=jnp.full(num_proxies, 1.5 * math.sqrt(num_proxies)),
-        log_evidence=log_evidence,
+        log_evidence=state.posterior.log_evidence,
         acquisition=level + slope * (merit - centre),
         mean=level + slope * (mean - centre),
         std=slope * std,

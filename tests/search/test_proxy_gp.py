@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal, rankdata
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import fixed_settings, in_float64, make_key
 from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, random_search, unweighted
-from jaxnas.search.proxy_gp import CONSTANT, GRID, SLOPES, describe, posterior, warp
+from jaxnas.search.proxy_gp import CONSTANT, NOISE, SLOPES, VARIANCE, condition, describe, warp
 from jaxnas.search.run import make_pool
 from jaxnas.table.evaluation import compare
 
@@ -44,8 +44,8 @@ def dense():
     counts = np.stack([(op == ARCHS).sum(1) for op in range(3)], axis=1).astype(float)
     counts = (counts - counts.mean(0)) / counts.std(0)
     decisions = np.exp(-(ARCHS[:, None] != ARCHS[None]).sum(-1) / (0.25 * 4))
-    parts = z @ z.T / 2, matern(z, 1.5), matern(counts, 1.0), matern(z, 1.5) * decisions
-    covariances = [CONSTANT + sum(v * part for v, part in zip(row[:-1], parts, strict=True)) for row in GRID]
+    parts = z @ z.T / 2, matern(counts, 1.0), (matern(z, 1.5) + decisions) / 2
+    covariances = [CONSTANT + sum(v * part for v, part in zip(row, parts, strict=True)) for row in VARIANCE]
     values = OBJECTIVE[QUERIED]
     y = ndtri((rankdata(np.where(np.isnan(values), np.nanmin(values), values)) - 0.5) / len(values))
     return (z.mean(1) / z.mean(1).std(), covariances, y)
@@ -65,10 +65,9 @@ def observed():
 def test_rows_that_queries_add_give_the_dense_factors_and_variances(observed, dense):
     _, covariances, _ = dense
     n = len(QUERIED)
-    for row, covariance, whitening, variance in zip(
-        GRID, covariances, observed.whitening, observed.variance, strict=True
-    ):
-        gram = covariance[np.ix_(QUERIED, QUERIED)] + row[-1] * np.eye(n)
+    parts = zip(NOISE, covariances, observed.whitening, observed.variance, strict=True)
+    for noise, covariance, whitening, variance in parts:
+        gram = covariance[np.ix_(QUERIED, QUERIED)] + noise * np.eye(n)
         np.testing.assert_allclose(whitening[:n, :n], np.linalg.inv(np.linalg.cholesky(gram)), rtol=1e-9, atol=1e-9)
         assert not np.any(whitening[n:])
         explained = covariance[:, QUERIED] @ np.linalg.solve(gram, covariance[QUERIED])
@@ -79,14 +78,14 @@ def test_the_posterior_is_that_of_a_point_drawn_by_its_evidence(observed, dense)
     consensus, covariances, y = dense
     np.testing.assert_allclose(in_float64(jax.jit(warp))(observed.objective, observed.count)[: len(y)], y, atol=1e-12)
     found, expected = [], []
-    for row, covariance in zip(GRID, covariances, strict=True):
-        gram = covariance[np.ix_(QUERIED, QUERIED)] + row[-1] * np.eye(len(y))
+    for noise, covariance in zip(NOISE, covariances, strict=True):
+        gram = covariance[np.ix_(QUERIED, QUERIED)] + noise * np.eye(len(y))
         for slope in SLOPES:
             residual = y - slope * consensus[QUERIED]
             mean = slope * consensus + covariance[:, QUERIED] @ np.linalg.solve(gram, residual)
             expected.append((multivariate_normal(cov=gram).logpdf(residual), mean))
     evidence = np.array([value for value, _ in expected])
-    draw = in_float64(jax.jit(lambda key: posterior(observed, warp(observed.objective, observed.count), key)))
+    draw = in_float64(jax.jit(lambda key: condition(observed, warp(observed.objective, observed.count), key)))
     for seed in range(200):
         point = draw(make_key(seed))
         np.testing.assert_allclose(point.log_evidence, logsumexp(evidence) - np.log(len(evidence)), rtol=1e-9)
