@@ -20,11 +20,12 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Bool, Float, PyTree
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.fate import leaving, service_apart, share_fate
 
-HEARTBEAT = 25  # seconds without a sign of life after which a process counts as dead, and all others end
+HEARTBEAT = 25  # seconds without a sign of life after which JAX ends the job: a machine that is lost closes nothing
 JOIN_TIMEOUT = 300  # seconds in which all processes must have come
 LONGEST_WAIT = 24 * 3600  # seconds that a process waits for the slowest at the end
-PARTING = 5  # seconds that process 0 outlives an error, so that the others print the same error first
+PARTING = 2  # seconds that process 0 outlives an error, so that the others receive and print it first
 NEVER_JOINED = (None, None, None)
 ArgumentT = TypeVar("ArgumentT")
 
@@ -33,11 +34,13 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     """Make this process one of a job, before anything is computed.
 
     Without arguments JAX asks the launcher: Cloud TPU, SLURM, Open MPI. Without a launcher this process is a job by
-    itself. When a process dies, JAX ends the others within a minute.
+    itself. When a process dies, the others end within seconds, see `jaxnas.runtime.fate`; when a machine is lost, JAX
+    ends them within a minute.
 
     Args:
       coordinator: HOST:PORT of process 0, which all others can reach. Process 0 listens at this address alone, or at
-        that of the variable JAX_COORDINATOR_BIND_ADDRESS. The traffic of a job is not encrypted.
+        that of the variable JAX_COORDINATOR_BIND_ADDRESS, on this port and on a free one. The traffic of a job is not
+        encrypted.
       num_processes: processes of the job.
       process_id: number of this process, from 0.
 
@@ -52,14 +55,16 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
         return False
     if identity != NEVER_JOINED:
         _check(*identity)
+    bind_address = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", coordinator)
     try:
-        jax.distributed.initialize(
-            *identity,
-            heartbeat_timeout_seconds=HEARTBEAT,
-            initialization_timeout=JOIN_TIMEOUT,
-            shutdown_timeout_seconds=LONGEST_WAIT,
-            coordinator_bind_address=os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", coordinator),
-        )
+        with service_apart():
+            jax.distributed.initialize(
+                *identity,
+                heartbeat_timeout_seconds=HEARTBEAT,
+                initialization_timeout=JOIN_TIMEOUT,
+                shutdown_timeout_seconds=LONGEST_WAIT,
+                coordinator_bind_address=bind_address,
+            )
     except (RuntimeError, ValueError) as error:
         if identity == NEVER_JOINED and not isinstance(error, RuntimeError):
             return False  # a machine that only looks like one of many
@@ -70,6 +75,8 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
     sys.excepthook = _end_with_traceback
     with _stdout_to_stderr():
         wait_for_all("joined")
+    if is_parallel():
+        share_fate((bind_address or "").rpartition(":")[0].strip("[]"))
     return is_parallel()
 
 
@@ -113,7 +120,7 @@ def describe() -> str:
     """Return one line about this process and its job."""
     return (
         f"process {jax.process_index()} of 0 to {jax.process_count() - 1}: {jax.local_device_count()} of "
-        f"{jax.device_count()} devices; should a process die, all end within a minute, and the same commands resume"
+        f"{jax.device_count()} devices; should a process die, all end, and the same commands resume"
     )
 
 
@@ -203,12 +210,12 @@ def _together(collective: Callable[[ArgumentT], object], argument: ArgumentT) ->
 
 
 def leave(code: int) -> None:
-    """End this process because of an error, without the usual wait for the others: JAX then ends them.
+    """End this process because of an error, without the usual wait for the others, which then end too.
 
-    An error of `from_leader` ends all processes. JAX aborts a process as soon as it loses the coordinator, which
-    process 0 runs; therefore process 0 is the last to leave.
+    An error of `from_leader` ends all processes. Process 0 leaves last, so that all have received what it sent.
     """
     if jax.distributed.is_initialized():
+        leaving.set()
         sys.stdout.flush()
         sys.stderr.flush()
         if is_leader() and is_parallel():

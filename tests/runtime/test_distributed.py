@@ -115,7 +115,7 @@ def test_an_error_of_the_first_process_ends_all_with_its_line(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_death_ends_the_job_within_a_minute_and_the_next_one_resumes(tmp_path, victim):
+def test_a_death_ends_the_job_and_the_next_one_resumes(tmp_path, victim):
     args = ("--all", "--channels", "16", "--proxies", "grad_norm,synflow", "--out", "scores")
     processes = start(args, tmp_path, 2, free_port())
     deadline = time.monotonic() + 300
@@ -124,9 +124,10 @@ def test_a_death_ends_the_job_within_a_minute_and_the_next_one_resumes(tmp_path,
     processes[victim].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     code, _, err = finish(processes)[1 - victim]
-    assert time.monotonic() - killed < 60
-    assert code not in (0, None)
-    assert "another task died" in err or "a process of this job is gone" in err
+    assert time.monotonic() - killed < 30
+    assert code == 2
+    assert "of this job is gone" in err.splitlines()[-1]
+    assert "another task died" not in err
     found = len(read_scores(tmp_path / "scores").archs)
     assert 0 < found < 15625
     told = finish(start(args, tmp_path, 2, free_port()))
