@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
@@ -20,17 +21,22 @@ from jaxnas.models.model import Model
 from jaxnas.models.module import PlainNetwork
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, is_intact, with_check
 from jaxnas.runtime.session import fixed_settings, make_key
 
 FORMAT = 1
+_DAMAGED = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
+    *(AssertionError, FlaxError),  # of flax, where shapes do not fit
+)
 _PACKAGES = ("jaxnas", "jax", "flax", "numpy", "safetensors")
 
 
 def save_model(model: Model, folder: Path | str) -> None:
     """Write model.json and a file of tensors that it names, model-*.safetensors; an older model there is replaced.
 
-    The description is written last, so that a reader finds the old or the new model, never a mixture.
+    The name of the tensors has their checksum, and the description has its own, which `load_model` checks. The
+    description is written last, so that a reader finds the old or the new model, never a mixture.
 
     Raises:
       InputError: the folder cannot be written into.
@@ -50,7 +56,7 @@ def save_model(model: Model, folder: Path | str) -> None:
         "graph": model.graph.record(),
     }
     with atomic_write(folder / DESCRIPTION) as partial:
-        partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(with_check(record), indent=1, allow_nan=False) + "\n")
     for old in folder.glob("model-*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
@@ -58,6 +64,9 @@ def save_model(model: Model, folder: Path | str) -> None:
 
 def load_model(folder: Path | str) -> Model:
     """Read the model of a folder: one that `Model.save` wrote, or that of a training or a trained search.
+
+    A description without a checksum, as earlier versions wrote it, is read too; an altered number in it shows only
+    where it does not fit the others.
 
     Raises:
       InputError: the folder has no model, or a file is damaged or of a later format; the message names it.
@@ -68,16 +77,18 @@ def load_model(folder: Path | str) -> Model:
     try:
         record: Record = dict(json.loads(content).items())
         if record["format"] != FORMAT:
-            raise InputError(f"{path} has format {record['format']!r}, not {FORMAT}: update jaxnas")
+            raise InputError(f"{path} has format {record['format']!r:.20}, not {FORMAT}: update jaxnas")
+        if "check" in record and not is_intact(record):
+            raise ValueError("it was altered: its content does not match `check`")
         graph = graph_from_record(record["graph"])
         tensors = folder / Path(str(record["tensors"])).name
         variables = _read_variables(tensors)
         model = Model(str(record["space"]), str(record["arch"]), graph, variables, dict(record["about"]))
         _check_tensors(model, tensors)
-    except InputError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        problem = first_line(error)
+    except _DAMAGED as error:
+        if isinstance(error, InputError) and str(folder) in str(error):
+            raise
+        problem = f"field {error}" if isinstance(error, KeyError) else first_line(error)
         raise InputError(f"{path} is damaged or not of a model ({problem:.100}): save the model again") from error
     return model
 

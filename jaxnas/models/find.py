@@ -34,9 +34,10 @@ def find_model(folder: Path | str) -> Path:
 def _check_selected(folder: Path, found: Path) -> None:
     """Raise InputError if a model is of another architecture than the one that a search selected."""
     trained = selected = None
-    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # readers name damage
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # readers name damage
         record = json.loads((folder / RESULT).read_text())
-        selected = next(iter(record["outcomes"].values()))["selected"]
+        first, *_ = record["outcomes"].values()
+        selected = first["selected"]
         trained = json.loads((found / DESCRIPTION).read_text())["arch"]
     if trained is not None and trained != selected:
         raise InputError(

@@ -28,6 +28,8 @@ OPS = {
 }
 """The settings of each op; see `jaxnas.models.module` for what it computes."""
 
+FLAGS = ("bias", "affine")  # settings that are 0 or 1; all others are at least 1
+
 Shape: TypeAlias = tuple[int, ...]  # (H, W, C) of features, (C,) after the mean over pixels
 
 
@@ -112,7 +114,7 @@ def graph_from_record(record: Mapping[str, object]) -> Graph:
     """Read back what `Graph.record` returned, also through JSON.
 
     Raises:
-      InputError: a layer has an unknown op or reads a value that no earlier layer gives.
+      InputError: a layer has an unknown op, a setting out of its range, or reads a value that no earlier layer gives.
       LookupError, TypeError, ValueError: not the record of a graph.
     """
     fields: Record = dict(record)
@@ -124,6 +126,9 @@ def graph_from_record(record: Mapping[str, object]) -> Graph:
         for layer in block.layers:
             if layer.op not in OPS or {name for name, _ in layer.settings} != set(OPS[layer.op]):
                 raise InputError(f"layer {block.name}.{layer.name}: op {layer.op!r} or its settings are unknown")
+            for name, value in layer.settings:
+                if not (value in (0, 1) if name in FLAGS else value >= 1):
+                    raise InputError(f"layer {block.name}.{layer.name}: {name} is {value}, which is out of its range")
             _check_names([*layer.inputs, layer.name], inside)
     graph = Graph(
         image_shape=tuple(map(int, fields["image_shape"])),

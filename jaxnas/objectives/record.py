@@ -1,6 +1,5 @@
 """The record of trained candidates: a JSON-lines file with a header, from which a killed search is resumed."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, Noted, ignore
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
-from jaxnas.runtime.records import Record, to_plain
+from jaxnas.runtime.records import Record, is_intact, to_plain, with_check
 
 
 class Trained(NamedTuple):
@@ -66,13 +65,7 @@ def read_record(path: Path, header: Mapping[str, object], on_event: Listener = i
 
 
 def _line(arch: str, result: Trained) -> Record:
-    values: Record = {"arch": arch, **{key: to_plain(value) for key, value in result._asdict().items()}}
-    return values | {"check": _checksum(values)}
-
-
-def _checksum(values: Record) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of names and values in their order."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+    return with_check({"arch": arch, **{key: to_plain(value) for key, value in result._asdict().items()}})
 
 
 def _parse(line: bytes) -> Record:
@@ -87,8 +80,10 @@ def _parse(line: bytes) -> Record:
 def _entry(line: bytes) -> tuple[str, Trained] | None:
     """Return the architecture and the result that a line holds, None where the line is damaged."""
     values = _parse(line)
-    if values.pop("check", None) != _checksum(values):
+    if not is_intact(values):
         return None
     arch: str = values.pop("arch")
-    numbers: Record = {key: math.nan if value is None else value for key, value in values.items()}
+    numbers: Record = {
+        key: math.nan if value is None else value for key, value in values.items() if key in Trained._fields
+    }
     return arch, Trained(**numbers)

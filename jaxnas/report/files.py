@@ -12,7 +12,7 @@ from jaxtyping import Float
 from jaxnas.run.find import COMPARISON
 from jaxnas.run.method_runs import MethodComparison, mean_curve
 from jaxnas.runtime.files import atomic_write
-from jaxnas.runtime.records import to_plain
+from jaxnas.runtime.records import Record, to_plain, with_check
 
 
 def save_results(folder: Path | str, name: str, record: Mapping[str, object], markdown: str) -> None:
@@ -23,15 +23,19 @@ def save_results(folder: Path | str, name: str, record: Mapping[str, object], ma
 
 
 def save_comparison(folder: Path | str, comparison: MethodComparison) -> Path | None:
-    """Write comparison.json, and comparison.png if matplotlib is installed; return the picture's path or None."""
-    record = {
+    """Write comparison.json, and comparison.png if matplotlib is installed; return the picture's path or None.
+
+    The file has a checksum of its content, which `load_comparison` checks.
+    """
+    record: Record = {
         "config": asdict(comparison.config),
         "environment": comparison.environment,
         "rows": comparison.rows(),
         "curves": {name: mean_curve(runs.best)[0] for name, runs in comparison.runs.items()},
     }
     with atomic_write(Path(folder) / COMPARISON) as partial:
-        partial.write_text(json.dumps(to_plain(record), indent=1, allow_nan=False) + "\n")
+        plain: Record = {name: to_plain(value) for name, value in record.items()}
+        partial.write_text(json.dumps(with_check(plain), indent=1, allow_nan=False) + "\n")
     if find_spec("matplotlib") is None:
         return None
     path = Path(folder) / "comparison.png"

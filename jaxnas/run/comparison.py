@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int8
 
 from jaxnas.data.images import fingerprint
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, first_line
 from jaxnas.objectives.tabular import align
 from jaxnas.proxies import orient
 from jaxnas.run.config import CompareConfig
@@ -25,18 +25,18 @@ from jaxnas.runtime.events import Listener, SeedsFinished, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
 from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, is_intact
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.store.parts import read_header, with_header
-from jaxnas.store.scores import Environment
+from jaxnas.store.scores import Environment, Provenance
 from jaxnas.store.store import make_environment
 from jaxnas.table.normalize import normalize
 
 SEEDS_AT_ONCE = 10  # between two events; what a kill can cost
 _DAMAGED = (
     *(pa.ArrowException, OSError, LookupError, TypeError, ValueError, AttributeError),
-    *(ArithmeticError, RecursionError),
+    *(ArithmeticError, RecursionError, MemoryError),
 )
 
 
@@ -152,8 +152,11 @@ def _to_runs(method: str, seeds: list[int], results: list[SearchResult], test: F
 def load_comparison(folder: Path | str) -> MethodComparison:
     """Read what `jaxnas compare` left in a folder: its methods, on the seeds that all of them have.
 
+    Files without a checksum, as earlier versions wrote them, are read too; an altered number in them shows only where
+    it does not fit the others.
+
     Raises:
-      InputError: the folder has no comparison, or a file of it is missing or damaged.
+      InputError: the folder has no comparison, or a file of it is missing, damaged, or of other settings.
     """
     folder = to_path(folder)
     path = Path(folder, COMPARISON)
@@ -161,22 +164,34 @@ def load_comparison(folder: Path | str) -> MethodComparison:
         raise InputError(f"no finished comparison in {folder}: it has no {COMPARISON}")
     content = read_bytes(path)
     try:
-        record = json.loads(content)
+        record: Record = dict(json.loads(content).items())
+        if "check" in record and not is_intact(record):
+            raise ValueError("it was altered: its content does not match `check`")
         fields: Record = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()
         }
         config, environment = CompareConfig(**fields), cast(Environment, dict(record["environment"]))
-        tables = {row["method"]: Path(folder, f"{row['method']}.parquet") for row in record["rows"]}
-        runs = {name: _to_columns(pq.read_table(table), name) for name, table in tables.items()}
-        shared = set.intersection(*(set(method.seeds.tolist()) for method in runs.values()))
-    except InputError:
-        raise
+        names = [str(row["method"]) for row in record["rows"]]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"`rows` must be of one or more methods that differ, got {names}")
     except _DAMAGED as error:
-        raise InputError(f"{folder} has no comparison that can be read ({error}): compare again") from error
+        raise _damaged(path, error) from error
+    files = {name: _load(Path(folder, f"{name}.parquet"), name) for name in names}
+    _check_settings(folder, config, {name: file.settings for name, file in files.items()})
+    shared = set.intersection(*(set(file.runs.seeds.tolist()) for file in files.values()))
     if not shared:
         raise InputError(f"the methods of {folder} have no seed in common: compare again")
-    chosen = {name: _choose(method, sorted(shared)) for name, method in runs.items()}
+    chosen = {name: _choose(file.runs, sorted(shared)) for name, file in files.items()}
     return MethodComparison(config, chosen, environment)
+
+
+def _check_settings(folder: Path, config: CompareConfig, found: dict[str, Provenance]) -> None:
+    """Check that the files of all methods have the settings of the comparison, as far as each has recorded them."""
+    data = next(iter(found.values())).get("data.fingerprint")
+    for name, settings in found.items():
+        made_with = json.loads(json.dumps({"method": name, **asdict(config), "data.fingerprint": data}))
+        expected = {field: value for field, value in made_with.items() if field in settings}
+        check_same(folder / f"{name}.parquet", settings, expected)
 
 
 def _join(known: MethodRuns | None, new: MethodRuns) -> MethodRuns:
@@ -191,11 +206,25 @@ def _choose(runs: MethodRuns, seeds: Iterable[int]) -> MethodRuns:
     return MethodRuns(runs.method, *(column[rows] for column in runs[1:]))
 
 
+class _File(NamedTuple):
+    """What METHOD.parquet holds."""
+
+    runs: MethodRuns
+    settings: Provenance
+
+
 def _write(path: Path, runs: MethodRuns, settings: dict[str, object], environment: Environment) -> None:
     columns = {name: list(column) for name, column in zip(runs._fields[1:], runs[1:], strict=True)}
     table = with_header(pa.table(columns), json.loads(json.dumps(settings)), environment)
+    table = table.replace_schema_metadata({**table.schema.metadata, "check": _checksum(table, runs)})
     with atomic_write(path) as partial:
-        pq.write_table(table, partial, write_page_checksum=True)
+        pq.write_table(table, partial)
+
+
+def _checksum(table: pa.Table, runs: MethodRuns) -> str:
+    """Return the fingerprint of header and columns."""
+    header: bytes = table.schema.metadata[b"jaxnas"]
+    return fingerprint(np.frombuffer(header, np.uint8), *runs[1:])
 
 
 def _read(path: Path, method: str, settings: dict[str, object]) -> MethodRuns | None:
@@ -203,13 +232,43 @@ def _read(path: Path, method: str, settings: dict[str, object]) -> MethodRuns | 
     if not path.exists():
         return None
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        provenance, _ = read_header(table)[:2]
-    except (pa.ArrowException, OSError, KeyError, ValueError):
+        found = _load(path, method)
+    except InputError:
         return None
-    check_same(path, provenance, json.loads(json.dumps(settings)))
-    return _to_columns(table, method)
+    check_same(path, found.settings, json.loads(json.dumps(settings)))
+    return found.runs
 
 
-def _to_columns(table: pa.Table, method: str) -> MethodRuns:
-    return MethodRuns(method, *(np.array(table[name].to_pylist()) for name in MethodRuns._fields[1:]))
+def _load(path: Path, method: str) -> _File:
+    """Read what `_write` wrote.
+
+    Raises:
+      InputError: the file is missing or damaged.
+    """
+    content = read_bytes(path)
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        runs = MethodRuns(method, *(np.array(table[name].to_pylist()) for name in MethodRuns._fields[1:]))
+        settings, check = read_header(table).provenance, table.schema.metadata.get(b"check")
+        if check is not None and check.decode() != _checksum(table, runs):
+            raise ValueError("it was altered: its content does not match its checksum")
+        _check_columns(runs)
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+    return _File(runs, settings)
+
+
+def _check_columns(runs: MethodRuns) -> None:
+    """Raise ValueError where a column is not what `MethodRuns` describes."""
+    whole, numbers, rows = ("i", "whole numbers [S]", 1), ("f", "numbers [S]", 1), ("f", "numbers [S T]", 2)
+    for name, (kind, words, axes) in dict(seeds=whole, selected=whole, num_bo=whole, best=rows, test=numbers).items():
+        column = getattr(runs, name)
+        if column.dtype.kind != kind or column.ndim != axes or not column.size:
+            raise ValueError(f"column {name!r} must be {words}, got {column.dtype} of shape {column.shape}")
+    if len(set(runs.seeds.tolist())) < len(runs.seeds):
+        raise ValueError("column 'seeds' has a seed twice")
+
+
+def _damaged(path: Path, error: BaseException) -> InputError:
+    problem = f"field {error}" if isinstance(error, KeyError) else first_line(error)
+    return InputError(f"{path} is damaged or not of a comparison ({problem:.200}): compare again")

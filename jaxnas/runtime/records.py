@@ -1,5 +1,7 @@
 """Records of names and plain values, as JSON files, events and tables hold them; this module does not import NumPy."""
 
+import hashlib
+import json
 import math
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -16,6 +18,23 @@ def to_plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def with_check(values: Record) -> Record:
+    """Return a record of JSON values with "check", by which `is_intact` knows it again: 16 digits of a SHA-256."""
+    return values | {"check": _checksum(values)}
+
+
+def is_intact(record: Record) -> bool:
+    """Return whether `with_check` made a record, also where it was read back from JSON in between."""
+    values = dict(record)
+    check = values.pop("check", None)
+    return bool(check == _checksum(values))
+
+
+def _checksum(values: Record) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of names and values in their order."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 @runtime_checkable

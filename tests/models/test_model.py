@@ -17,6 +17,7 @@ from jaxnas.models.model import make_model
 from jaxnas.networks.declared.ops import Op
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.trained import TrainedArch
+from jaxnas.runtime.records import with_check
 from jaxnas.spaces import sample
 
 sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # scripts, not a package
@@ -72,7 +73,8 @@ def damaged_tensors(folder):
 def change(**fields):
     def damage(folder):
         record = json.loads((folder / "model.json").read_text())
-        (folder / "model.json").write_text(json.dumps({**record, **fields}))
+        del record["check"]
+        (folder / "model.json").write_text(json.dumps(with_check({**record, **fields})))
 
     return damage
 
@@ -84,7 +86,7 @@ def change(**fields):
         (lambda folder: (folder / "model.json").write_text("{"), r"model\.json is damaged"),
         (damaged_tensors, "does not match its name"),
         (change(format=2), "has format 2"),
-        (change(graph={}), "is damaged"),
+        (change(graph={}), r"model\.json is damaged or not of a model \(field 'blocks'\)"),
         (change(tensors="../../etc/passwd"), "cannot read"),
     ],
 )

@@ -1,60 +1,29 @@
 """Files that were edited or damaged are read right, or refused by name: never another exception."""
 
-import copy
+import io
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnas
+from jaxnas.cli import main
 from jaxnas.errors import InputError
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.record import Trained, read_record, write_record
-from jaxnas.run.config import run_config
+from jaxnas.report import save_comparison
+from jaxnas.run.comparison import compare_methods, load_comparison
+from jaxnas.run.config import CompareConfig, run_config
 from jaxnas.run.search import search_images
 from jaxnas.run.study import create_study, load_study
 from jaxnas.runtime.files import exclusive
 from jaxnas.search import METHODS, SearchResult
 from jaxnas.store.folders import open_folder
 from jaxnas.store.parts import read_parts
-
-MANY = settings(max_examples=150, deadline=None, derandomize=True)
-VALUES = st.sampled_from([None, [], {}, "x", -1, 7, float("inf"), 3.5, True, ["x"], {"a": 1}, [[1]], "<script>", 2**70])
-DEEP = "[" * 100_000
-
-
-def places(value, path=()):
-    """Yield the path of every value inside a JSON value."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in inside:
-        yield (*path, key)
-        yield from places(child, (*path, key))
-
-
-def edit(draw, record):
-    """Return the record with one value replaced or removed."""
-    changed = copy.deepcopy(record)
-    *above, last = draw.draw(st.sampled_from(list(places(record))))
-    holder = changed
-    for key in above:
-        holder = holder[key]
-    if draw.draw(st.booleans()):
-        del holder[last]
-    else:
-        holder[last] = draw.draw(VALUES)
-    return changed
-
-
-def read_or_refuse(read, name):
-    problem = name
-    try:
-        read()
-    except InputError as error:
-        problem = str(error)
-    assert name in problem
-    assert "\n" not in problem
+from tests.edits import DEEP, FEW, MANY, Altered, damage, edit, read_or_refuse
 
 
 @pytest.fixture(scope="module")
@@ -77,24 +46,15 @@ def use(folder):
 @given(draw=st.data())
 def test_an_edited_result_is_read_or_refused(folder, draw):
     path = folder / "result.json"
-    text = path.read_text()
-    try:
-        path.write_text(json.dumps(edit(draw, json.loads(text))))
+    with Altered(path, json.dumps(edit(draw, json.loads(path.read_text())))):
         read_or_refuse(lambda: use(folder), str(folder))
-    finally:
-        path.write_text(text)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "1", "{", "null", DEEP, '{"outcomes": {}}', "\x00"], ids=range(8))
 def test_a_result_of_another_form_is_refused(folder, content):
-    path = folder / "result.json"
-    text = path.read_text()
-    try:
-        path.write_text(content)
-        with pytest.raises(InputError, match=r"result.json is damaged or not of a search"):
-            use(folder)
-    finally:
-        path.write_text(text)
+    refused = pytest.raises(InputError, match=r"result.json is damaged or not of a search")
+    with Altered(folder / "result.json", content), refused:
+        use(folder)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +97,7 @@ def test_an_edited_manifest_is_read_or_refused(tmp_path_factory, draw):
     read_or_refuse(lambda: read_parts(open_folder(folder)), "manifest.json")
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@FEW
 @given(draw=st.data())
 def test_an_edited_log_of_a_study_is_read_or_refused(tmp_path_factory, draw):
     folder = tmp_path_factory.mktemp("study")
@@ -148,6 +108,101 @@ def test_an_edited_log_of_a_study_is_read_or_refused(tmp_path_factory, draw):
     lines = list(map(json.loads, path.read_text().splitlines()))
     path.write_text("".join(f"{json.dumps(line)}\n" for line in edit(draw, lines)))
     read_or_refuse(lambda: load_study(folder).ask(), str(folder))
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """Return the folder of a comparison, and its rows."""
+    folder = tmp_path_factory.mktemp("comparison")
+    table = folder / "table.csv"
+    table.write_text("arch,acc,a,b\n" + "".join(f"n{i},{i % 17},{i % 5},{i % 7}\n" for i in range(20)))
+    config = CompareConfig("ids", str(table), table=str(table), column="acc", test_column="acc", budget=4)
+    found = compare_methods(("random", "single_proxy"), config, range(4), folder)
+    save_comparison(folder, found)
+    return folder, str(found.rows())
+
+
+def without_check(record):
+    """Return a record as earlier versions wrote it."""
+    return {name: value for name, value in record.items() if name != "check"}
+
+
+def use_comparison(folder):
+    found = load_comparison(folder)
+    return str(found.rows()), repr(found), found._repr_html_(), found.config
+
+
+@MANY
+@given(draw=st.data())
+def test_an_edited_comparison_has_the_same_numbers_or_is_refused(comparison, draw):
+    folder, rows = comparison
+    path = folder / "comparison.json"
+    with Altered(path, json.dumps(edit(draw, json.loads(path.read_text())))):
+        read_or_refuse(lambda: check_equal(use_comparison(folder)[0], rows), str(path))
+
+
+def check_equal(found, expected):
+    assert found == expected
+
+
+@MANY
+@given(draw=st.data())
+def test_an_edited_comparison_of_an_earlier_version_is_read_or_refused(comparison, draw):
+    folder, _ = comparison
+    path = folder / "comparison.json"
+    with Altered(path, json.dumps(edit(draw, without_check(json.loads(path.read_text()))))):
+        read_or_refuse(lambda: use_comparison(folder), str(folder))
+
+
+@MANY
+@given(draw=st.data(), name=st.sampled_from(["comparison.json", "random.parquet", "single_proxy.parquet"]))
+def test_a_damaged_file_of_a_comparison_has_the_same_numbers_or_is_refused(comparison, draw, name):
+    folder, rows = comparison
+    with Altered(folder / name, damage(draw, (folder / name).read_bytes())):
+        read_or_refuse(lambda: check_equal(use_comparison(folder)[0], rows), str(folder / name))
+
+
+@pytest.fixture(scope="module")
+def unchecked(comparison):
+    """Return the content of a method's file as earlier versions wrote it."""
+    table = pq.read_table(comparison[0] / "random.parquet")
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({b"jaxnas": table.schema.metadata[b"jaxnas"]}), buffer)
+    return buffer.getvalue()
+
+
+@MANY
+@given(draw=st.data())
+def test_a_damaged_file_of_an_earlier_version_is_read_or_refused(comparison, unchecked, draw):
+    path = comparison[0] / "random.parquet"
+    with Altered(path, damage(draw, unchecked)):
+        read_or_refuse(lambda: use_comparison(comparison[0]), str(path))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "1", "{", "null", DEEP, '{"rows": []}', "\x00"], ids=range(8))
+def test_a_comparison_of_another_form_is_refused(comparison, content):
+    refused = pytest.raises(InputError, match=r"comparison\.json is damaged or not of a comparison")
+    with Altered(comparison[0] / "comparison.json", content), refused:
+        use_comparison(comparison[0])
+
+
+def test_a_comparison_of_other_settings_than_its_files_is_refused(comparison):
+    path = comparison[0] / "comparison.json"
+    record = without_check(json.loads(path.read_text()))
+    record["config"]["budget"] = 7
+    refused = pytest.raises(InputError, match=r"random\.parquet was made with other settings \(budget is 4, not 7\)")
+    with Altered(path, json.dumps(record)), refused:
+        use_comparison(comparison[0])
+
+
+def test_the_report_of_a_damaged_comparison_is_one_line(comparison, capsys, monkeypatch):
+    path = comparison[0] / "comparison.json"
+    monkeypatch.setattr("sys.argv", ["jaxnas", "report", str(comparison[0])])
+    with Altered(path, path.read_text().replace('"mean": ', '"mean": 1')), pytest.raises(SystemExit) as stop:
+        main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    assert line.startswith(f"error: {path} is damaged or not of a comparison (it was altered")
 
 
 STATE = {"kernel": np.arange(6.0), "step": np.zeros((), np.int32)}

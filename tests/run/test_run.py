@@ -224,7 +224,7 @@ def test_a_comparison_is_read_back(tmp_path):
     assert "3 seeds" in repr(again)
     assert again._repr_html_().count("<tr>") == 3
     (tmp_path / "out" / "random.parquet").unlink()
-    with pytest.raises(InputError, match="no comparison that can be read"):
+    with pytest.raises(InputError, match=r"cannot read .*random\.parquet"):
         load_comparison(tmp_path / "out")
     with pytest.raises(InputError, match="no finished comparison"):
         load_comparison(tmp_path)
