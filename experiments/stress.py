@@ -1,20 +1,26 @@
 """Start short commands that fail or end at once, many times, and count the exit codes: all must be those expected.
 
-A thread of a library that outlives the main one aborts a process now and then, after its work is done:
+    python experiments/stress.py --runs 500   # writes experiments/results/stress.{md,json}
 
-    python experiments/stress.py --runs 500
+A thread of a library that outlives the main one could abort a process after its work is done. The commands run one
+after another. The counts are written after each run, so that the same command resumes; delete the file to count from 0.
 """
 
 import argparse
 import itertools
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from jaxnas.report import save_results
+from jaxnas.store.store import make_environment
+
+RESULTS = Path(__file__).parent / "results"
 COMMANDS = {  # arguments, and the exit code
     ("search", "--budget", "0"): 2,
     ("search", "--table", "none.csv", "--scores", "none.csv", "--column", "acc"): 2,
@@ -31,33 +37,58 @@ SEARCH = ("search", "--table", "t.csv", "--scores", "t.csv", "--column", "acc", 
 def run(arguments: tuple[str, ...], folder: Path) -> tuple[int, str]:
     """Return exit code and last line of stderr of a command."""
     done = subprocess.run(
-        [sys.executable, "-m", "jaxnas.cli", *arguments], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "jaxnas.cli", *arguments], cwd=folder, capture_output=True, text=True, timeout=600
     )
     return done.returncode, (done.stderr.splitlines() or [""])[-1]
 
 
+def read_counts() -> dict[str, Any]:
+    """Return what an earlier run wrote, or the record of no runs."""
+    path = RESULTS / "stress.json"
+    if path.exists():
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
+    rows = [{"command": " ".join(one), "expected": code, "codes": {}} for one, code in COMMANDS.items()]
+    return {"rows": rows, "wrong": [], "seconds": 0.0}
+
+
+def to_markdown(record: dict[str, Any]) -> str:
+    """Return the counts as a table."""
+    lines = ["| command | expected | exit codes |", "|---|---|---|"]
+    for row in record["rows"]:
+        codes = ", ".join(f"{code}: {count}" for code, count in row["codes"].items())
+        lines.append(f"| `jaxnas {row['command']}` | {row['expected']} | {codes} |")
+    total = sum(sum(row["codes"].values()) for row in record["rows"])
+    lines += ["", f"{total} runs in {record['seconds']:.0f} s; {len(record['wrong'])} with another code than expected."]
+    return "\n".join([*lines, *(f"- {line}" for line in record["wrong"])]) + "\n"
+
+
 def main() -> None:
+    """Run the commands in turn until there are as many runs as asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after this time")
     given = parser.parse_args()
     os.nice(10)
-    codes, began = Counter[tuple[str, int, int]](), time.monotonic()
+    record = read_counts()
+    before = sum(sum(row["codes"].values()) for row in record["rows"])
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         rows = "".join(f"n{i},{i % 17},{i % 5},{i % 7}\n" for i in range(30))
         (folder / "t.csv").write_text(f"arch,acc,a,b\n{rows}")
-        print("a search that the others read:", *run((*SEARCH, "--out", "run"), folder))
-        for arguments, expected in itertools.islice(itertools.cycle(COMMANDS.items()), given.runs):
-            if time.monotonic() - began > given.seconds:
-                break
+        print("a search that the others read:", *run((*SEARCH, "--out", "run"), folder), flush=True)
+        turns = itertools.cycle(zip(COMMANDS.items(), record["rows"], strict=True))
+        for (arguments, expected), row in itertools.islice(turns, before, given.runs):
+            began = time.monotonic()
             code, line = run(arguments, folder)
-            codes[" ".join(arguments), expected, code] += 1
+            row["codes"][str(code)] = row["codes"].get(str(code), 0) + 1
             if code != expected:
-                print(f"exit code {code}, not {expected}: {' '.join(arguments)}: {line}", flush=True)
-    wrong = sum(count for (_, expected, code), count in codes.items() if code != expected)
-    print(f"{codes.total()} runs in {time.monotonic() - began:.0f} s, {wrong} with another exit code than expected")
-    sys.exit(wrong > 0)
+                record["wrong"].append(f"exit code {code}, not {expected}: `jaxnas {' '.join(arguments)}`: {line}")
+                print(record["wrong"][-1], flush=True)
+            record["seconds"] += time.monotonic() - began
+            environment = make_environment(record["seconds"])
+            save_results(RESULTS, "stress", {"environment": environment, **record}, to_markdown(record))
+    print(to_markdown(record))
+    sys.exit(bool(record["wrong"]))
 
 
 if __name__ == "__main__":
