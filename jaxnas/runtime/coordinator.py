@@ -1,7 +1,8 @@
 """JAX's coordination service as a process of its own, which this file is when it runs; `jaxnas.runtime.fate` starts it.
 
-The arguments of the service are given as JSON. The process prints one line, which is empty or says why there is no
-service. It ends when stdin has `DONE`, or `LINGER` seconds after stdin ended without, as process 0 of the job has died.
+The arguments of the service are given as JSON. The process writes one line to stdout, which is empty or says why there
+is no service. It ends when stdin has `DONE`, or `LINGER` seconds after stdin ended without, as process 0 of the job has
+died.
 """
 
 import json
@@ -21,9 +22,9 @@ def main() -> None:
     try:
         service = _jax.get_distributed_runtime_service(*arguments, **options)
     except (RuntimeError, ValueError) as error:
-        print(str(error).splitlines()[0], flush=True)
+        os.write(1, f"{str(error).splitlines()[0]}\n".encode())
         os._exit(1)  # its threads crash where it could not start
-    print(flush=True)
+    os.write(1, b"\n")
     if sys.stdin.buffer.read() == DONE:
         service.shutdown()
     else:
