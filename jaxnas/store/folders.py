@@ -3,6 +3,7 @@
 The libraries of object stores (AWS, Google, Hadoop, and those of fsspec) retry failed requests; this module does not.
 """
 
+import atexit
 import os
 import secrets
 import time
@@ -248,6 +249,7 @@ def _answering(address: str) -> tuple[fs.FileSystem, str]:
     try:
         return found.result(ANSWER)
     except TimeoutError:
+        atexit.unregister(fs.ensure_s3_finalized)  # it would keep the process until all repetitions have ended
         raise OSError(f"no answer within {ANSWER:g} s; check the address, its endpoint and the network") from None
 
 

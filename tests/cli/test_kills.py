@@ -72,11 +72,27 @@ def test_a_job_that_was_killed_and_started_again_finds_the_same(job, number, sha
     process = start(job, tmp_path)
     time.sleep(share * seconds)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)  # a compilation ends first
     codes = {0, -number} if number == signal.SIGKILL else {0, 128 + number, -number}  # 0: it was done
     assert process.returncode in codes, err
     assert "Traceback" not in err or (number == signal.SIGINT and share < 0.5), err  # before Python has a handler
     again = start(job, tmp_path)
     _, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
+    assert result_of(job, tmp_path) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["train"])
+def test_of_two_in_one_folder_one_is_refused_or_both_find_the_same(job, tmp_path, undisturbed):
+    expected, _ = undisturbed(job)
+    both = [start(job, tmp_path) for _ in range(2)]
+    ended = [(process.communicate(timeout=600)[1], process.returncode) for process in both]
+    refused = [err for err, code in ended if code != 0]
+    assert len(refused) <= 1, ended
+    for err, code in ended:
+        line = err.splitlines()[-1]
+        assert code in (0, 2), err
+        assert code == 0 or line.startswith("error: another process is training "), err
+        assert "Traceback" not in err
     assert result_of(job, tmp_path) == expected

@@ -8,6 +8,7 @@ import pytest
 import jaxnas
 from jaxnas.cli import main
 from jaxnas.report import write_report
+from jaxnas.run.advice import ImageSummary
 from jaxnas.run.config import run_config
 from jaxnas.run.search import search_images
 
@@ -18,6 +19,15 @@ EVIL = (
     "' onclick='alert(1)",
     "{{ 7 * 7 }}",
     "javascript:alert(1)",
+)
+RUNNING = (
+    "<script>window.ran=1</script>",
+    "</script><img src=x onerror=window.ran=1>",
+    "</style><svg onload=window.ran=1>",
+    '" onmouseover="window.ran=1',
+    "' onclick='window.ran=1",
+    "javascript:window.ran=1",
+    "a[/red]",
 )
 
 
@@ -74,6 +84,33 @@ def test_no_text_of_a_table_becomes_html(tmp_path, plain, column):
     assert all(text in shown for text in EVIL)
     assert parse(run._repr_html_()).handlers == []
     assert "script" not in parse(run._repr_html_()).tags
+
+
+@pytest.mark.slow
+def test_no_text_runs_in_a_browser(browser, tmp_path):
+    """Each text would set a mark, add an element or open a dialog if it ran, at once or at a click."""
+    pytest.importorskip("altair")
+    folder = tmp_path / "a[/red]<img src=x onerror=window.ran=1>"
+    folder.mkdir(parents=True)
+    run = search(folder, RUNNING, RUNNING[1])
+    classes = ("<script>window.ran=1</script>", '" onfocus="window.ran=1" autofocus="')
+    images = ImageSummary(RUNNING[0], (8, 6, 3), classes, 60, 40, 20, 52.5)
+    write_report(run._replace(images=images, notes=RUNNING), folder / "r.html")
+    browser.get_log("browser")
+    browser.get((folder / "r.html").as_uri())
+    assert browser.execute_script("return document.querySelectorAll('svg, table').length") > 0
+    browser.execute_script(
+        "document.querySelectorAll('td, th, dd, summary').forEach(e => {"
+        " for (const kind of ['mouseover', 'click', 'focus']) e.dispatchEvent(new Event(kind, {bubbles: true})) })"
+    )
+    assert browser.execute_script("return window.ran") is None
+    assert browser.execute_script("return document.querySelectorAll('img, iframe, object, embed').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('[href^=\"javascript:\"]').length") == 0
+    shown = browser.execute_script("return document.body.textContent")
+    assert all(text in shown for text in (*RUNNING, *classes))
+    assert browser.get_log("browser") == []
+    with pytest.raises(Exception, match="no such alert"):
+        browser.switch_to.alert.accept()
 
 
 @pytest.mark.parametrize("name", ["a[/red]", "[x]", "[bold]b", "\\[c]", "[link=x]d"])

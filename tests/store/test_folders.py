@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -231,6 +232,35 @@ def test_a_server_that_is_gone_is_told_in_one_line(s3, monkeypatch):
         score(s3)
     assert "\n" not in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(["score", "--sample", "4", "--out"], marks=pytest.mark.slow), ["search", "--scores"]],
+    ids=lambda given: given[0],
+)
+def test_a_server_that_never_answers_is_named_after_ten_seconds(tmp_path, command):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are accepted and nothing is answered
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "jaxnas.cli", *command, f"s3://me:{SECRET}@bucket/x?region=us-east-1"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=120,
+        )
+    seconds, line = time.monotonic() - began, done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert line.startswith("error: cannot open s3://bucket/x: no answer within 10 s; check the address")
+    assert SECRET not in done.stdout + done.stderr
+    assert jaxnas.store.folders.ANSWER <= seconds < jaxnas.store.folders.ANSWER + 15  # of start-up on a loaded machine
 
 
 @pytest.mark.slow
