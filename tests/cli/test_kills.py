@@ -83,7 +83,7 @@ def test_a_job_that_was_killed_and_started_again_finds_the_same(job, number, sha
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", ["train"])
+@pytest.mark.parametrize("job", ["train", "search"])
 def test_of_two_in_one_folder_one_is_refused_or_both_find_the_same(job, tmp_path, undisturbed):
     expected, _ = undisturbed(job)
     both = [start(job, tmp_path) for _ in range(2)]
