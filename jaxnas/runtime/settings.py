@@ -250,7 +250,7 @@ def check_seed(seed: object, name: str = "seed") -> int:
     return check_whole(name, seed, 0, LAST_SEED)
 
 
-def parse_seconds(text: str | int | float) -> float:
+def parse_seconds(text: object) -> float:
     """Return the seconds of a duration such as "90", "10m", "1h30m" or 600.
 
     Raises:
