@@ -191,11 +191,12 @@ class Study:
         return ledger
 
     def __repr__(self) -> str:
-        """Return one line with the method, and how many trials were told, failed and are pending."""
-        trials = self.trials
+        """Return one line: method, folder as seen from here, and how many trials were told, failed and are pending."""
+        trials, here = self.trials, Path.cwd()
+        folder = self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
         told, failed = (sum(getattr(trial, name) for trial in trials) for name in ("is_told", "failed"))
         state = f"{told} of {self.settings['budget']} told, {failed} failed, {len(trials) - told} pending"
-        return f"<Study {self._method.name} in {self.folder}: {state}>"
+        return f"<Study {self._method.name} in {folder}: {state}>"
 
     def _evaluate(
         self,

@@ -71,7 +71,7 @@ def plain(tmp_path_factory):
     return parse((folder / "r.html").read_text())
 
 
-@pytest.mark.parametrize("column", EVIL)
+@pytest.mark.parametrize("column", [pytest.param(text, marks=[pytest.mark.slow] * (text != EVIL[0])) for text in EVIL])
 def test_no_text_of_a_table_becomes_html(tmp_path, plain, column):
     pytest.importorskip("altair")
     run = search(tmp_path, EVIL, column)

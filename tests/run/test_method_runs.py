@@ -20,7 +20,8 @@ def test_one_missing_test_value_does_not_change_the_measure():
     assert [row["mean"] for row in rows] == [36.0, pytest.approx(97 / 3)]
     assert [row["observed"] for row in rows] == [76.0, 72.0]
     assert [(row["seeds"], row["seeds_without_value"]) for row in rows] == [(3, 1), (3, 0)]
-    assert rows[1]["against_first"] == compare(np.array([31.0, 34.0]), np.array([35.0, 37.0]))._asdict()
+    expected = compare(np.array([31.0, 34.0]), np.array([35.0, 37.0]))._asdict()
+    assert rows[1]["against_first"] == {**expected, "pairs": 2}
 
 
 def test_without_any_test_value_the_objective_is_compared():

@@ -231,4 +231,7 @@ def test_an_objective_may_change_the_working_folder(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path / "elsewhere")
         return value_of(arch)
 
-    assert len(study_in("rel", budget=3).run(moves).queries) == 3
+    study = study_in("rel", budget=3)
+    assert "in rel: 0 of 3 told" in repr(study)
+    assert len(study.run(moves).queries) == 3
+    assert f"in {tmp_path.resolve() / 'rel'}: 3 of 3 told" in repr(study)

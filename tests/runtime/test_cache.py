@@ -33,6 +33,7 @@ def search(home, before="", **variables):
     return *map(int, counts.split()), folder
 
 
+@pytest.mark.slow
 def test_python_keeps_programs_and_finds_them_in_a_copy_of_the_folder(tmp_path):
     hits, misses, folder = search(tmp_path / "one")
     assert Path(folder) == tmp_path / "one" / "jaxnas" / "programs"

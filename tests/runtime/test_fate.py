@@ -101,6 +101,7 @@ def test_an_address_in_use_is_named():
             fate._Service(address, 2, heartbeat_timeout=9)
 
 
+@pytest.mark.slow
 def test_the_service_outlives_the_first_process_for_a_moment():
     command = [sys.executable, "-P", coordinator.__file__, '[["127.0.0.1:0", 2], {"heartbeat_timeout": 9}]']
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

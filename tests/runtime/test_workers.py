@@ -84,6 +84,7 @@ def test_every_item_is_done_once(kind, workers):
         list(chosen.map(chosen.share(add, "so "), ["bug"]))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(workers, tmp_path):
     found = sorted(workers.map(workers.share(die_once, tmp_path), range(6)))
     assert found == [(n, n**2) for n in range(6)]

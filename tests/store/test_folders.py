@@ -234,9 +234,10 @@ def test_a_server_that_is_gone_is_told_in_one_line(s3, monkeypatch):
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(["score", "--sample", "4", "--out"], marks=pytest.mark.slow), ["search", "--scores"]],
+    [["score", "--sample", "4", "--out"], ["search", "--scores"]],
     ids=lambda given: given[0],
 )
 def test_a_server_that_never_answers_is_named_after_ten_seconds(tmp_path, command):
