@@ -10,6 +10,11 @@ def first_line(error: BaseException, nothing: str = "") -> str:
     return lines[0] if lines else nothing or type(error).__name__
 
 
+def describe_damage(error: BaseException) -> str:
+    """Return why a file could not be read, in one line; a field that it lacks is named as such."""
+    return f"field {error}" if isinstance(error, KeyError) else first_line(error)
+
+
 class InputError(ValueError):
     """An input that cannot be used; the message is one line that names the value and the fix.
 

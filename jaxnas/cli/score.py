@@ -15,7 +15,7 @@ from jaxnas.run.config import RunConfig, run_config
 from jaxnas.run.sections import ABOUT_PIXELS, NetworkConfig, ProblemConfig, SearchConfig
 from jaxnas.runtime.bars import show_note, status, warn
 from jaxnas.runtime.events import StageStarted
-from jaxnas.runtime.names import ROBOT_PROXIES, Task
+from jaxnas.runtime.names import Task
 from jaxnas.runtime.settings import setting
 from jaxnas.scoring.config import ScoringConfig
 
@@ -175,7 +175,7 @@ def score(
         make_network(problem.space, images, network.channels, network.cells_per_stage, task),
         archs,
         make_batch(images, config.search.batch_size, config.seed, task, pool.pixels),
-        config.search.proxies or ROBOT_PROXIES,
+        config.search.scored,
         config.scoring,
     )
     data_name = f"{task} of {images.name}" if task else images.name

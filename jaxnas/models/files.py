@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
-from jaxnas.errors import InputError, first_line
+from jaxnas.errors import InputError, describe_damage
 from jaxnas.models.builder import Variables
 from jaxnas.models.find import DESCRIPTION, find_model
 from jaxnas.models.graph import graph_from_record
@@ -88,7 +88,7 @@ def load_model(folder: Path | str) -> Model:
     except _DAMAGED as error:
         if isinstance(error, InputError) and str(folder) in str(error):
             raise
-        problem = f"field {error}" if isinstance(error, KeyError) else first_line(error)
+        problem = describe_damage(error)
         raise InputError(f"{path} is damaged or not of a model ({problem:.100}): save the model again") from error
     return model
 

@@ -6,8 +6,6 @@ from jaxnas.runtime.places import to_path
 
 PICKLES = (".p", ".pkl", ".pickle")
 ENDINGS = (".csv", ".tsv", ".parquet", ".npz", *PICKLES)
-
-
 _TESTS = {"c10": "robot_c10_test", "c100": "robot_c100_test", "im120": "robot_im120_test"}  # of NAS-Bench-201
 _SHIPPED = {"c10": "cifar10", "c100": "cifar100"}  # the package has no scores on ImageNet16-120
 
@@ -18,17 +16,22 @@ def matching_images(column: str) -> str:
     Raises:
       InputError: it has none of that data set.
     """
-    if images := next((data for part, data in _SHIPPED.items() if f"_{part}_" in f"_{column}_"), None):
+    if images := _of_data_set(column, _SHIPPED):
         return images
     raise InputError(
         f"no shipped scores are of the images of column {column!r} of nasbench201: give scores "
-        f"({', '.join(_SHIPPED.values())}, or a file), or images to score on"
+        f"({', '.join(_SHIPPED.values())}, or a file); a search takes images to score on too"
     )
 
 
 def matching_test_column(column: str) -> str:
     """Return the test accuracies of NAS-Bench-201 on the data set of a column, an empty text for any other column."""
-    return next((test for data, test in _TESTS.items() if f"_{data}_" in f"_{column}_"), "")
+    return _of_data_set(column, _TESTS)
+
+
+def _of_data_set(column: str, names: dict[str, str]) -> str:
+    """Return the name for the data set that is a part of a column's name, an empty text where none is."""
+    return next((name for part, name in names.items() if f"_{part}_" in f"_{column}_"), "")
 
 
 def find_table(name: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int8
 
 from jaxnas.data.images import fingerprint
-from jaxnas.errors import InputError, first_line
+from jaxnas.errors import InputError, describe_damage
 from jaxnas.objectives.tabular import align
 from jaxnas.proxies import orient
 from jaxnas.run.config import CompareConfig
@@ -270,5 +270,4 @@ def _check_columns(runs: MethodRuns) -> None:
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:
-    problem = f"field {error}" if isinstance(error, KeyError) else first_line(error)
-    return InputError(f"{path} is damaged or not of a comparison ({problem:.200}): compare again")
+    return InputError(f"{path} is damaged or not of a comparison ({describe_damage(error):.200}): compare again")

@@ -39,7 +39,6 @@ from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Whole
 from jaxnas.runtime.workers import Workers
-from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.spaces import SearchSpace, check_archs, get_space, sample
 from jaxnas.spaces.ids import IDS, id_space
 
@@ -65,9 +64,9 @@ def search_images(
       folder: folder of scores and trained candidates.
       data_folder: folder of public images and tables, see `jaxnas.data_folder`.
       scores_path: a store or a file, local or in an object store, or the name of shipped scores. They define the
-        pool, with all their proxies unless `config.search.proxies` names some. Of a table, the
-        architectures that have both are searched. By default `config.search.pool` architectures are drawn, from the
-        table if there is one, and scored; see `given_scores` for tables by name.
+        pool, with all their proxies unless `config.search.proxies` names some. Of a table, the architectures that have
+        both are searched. By default `config.search.pool` architectures are drawn, from the table if there is one, and
+        scored; see `given_scores` for tables by name.
       record: file of trained candidates, which searches may share; None for one in the folder.
       workers: workers that score and train in place of this process.
       on_event: receives the events of the search, see `jaxnas.runtime.events`.
@@ -92,8 +91,8 @@ def search_images(
     space = get_space(problem.space)
     scores = None
     if scores_path is not None:
-        scores = load_pool_scores(problem.space, scores_path, config.search.proxies or ())
-    config = _name_proxies(config, config.search.proxies or DEFAULT_PROXIES if scores is None else scores.proxies)
+        scores = load_pool_scores(problem.space, scores_path, config.search.read)
+    config = _name_proxies(config, config.search.scored if scores is None else scores.proxies)
     table, unmeasured = _load_measured(config, space, data_folder)
     pool = draw_pool(config, space, table) if scores is None else scores.archs
     config = _fit_budget(config, pool)
@@ -104,7 +103,7 @@ def search_images(
         on_event(Noted(note))
     data = load_standardized(problem.data, data_folder, pixels=problem.pixels, on_event=on_event)
     network = make_network(problem.space, data, config.network.channels, config.network.cells_per_stage)
-    supernet = Supernet(config, space, network, data, folder, record, workers, on_event, config.search.proxies or ())
+    supernet = Supernet(config, space, network, data, folder, record, workers, on_event, config.search.scored)
     if scores is None:
         pool = supernet.limit(pool)
         config = _fit_budget(config, pool)
@@ -150,7 +149,7 @@ def _search_tables(
     """Search among the architectures that have both a row of the table and scores."""
     problem = config.problem
     columns = problem.column, problem.test_column
-    found = look_up(problem.space, table, columns, scores, config.search.proxies or (), data_folder, config.limits)
+    found = look_up(problem.space, table, columns, scores, config.search.read, data_folder, config.limits)
     config = _name_proxies(config, found.scores.proxies)
     _check_front(config, found.sizes, f"{table} or {scores}")
     check_methods(found.space, methods_of(config))
@@ -166,7 +165,7 @@ def _search_scores(config: RunConfig, path: Path | str, own: OwnObjective, on_ev
     """Search among the architectures of scores, which an objective of the user's evaluates."""
     name = config.problem.space
     space = id_space(load_ids(path)) if name == IDS else get_space(name)
-    scores = load_pool_scores(space, path, config.search.proxies or ())
+    scores = load_pool_scores(space, path, config.search.read)
     config = _name_proxies(config, scores.proxies)
     sizes = size_columns(path, space, scores.archs, config.limits.latency_column)
     check_methods(space, methods_of(config))
@@ -247,7 +246,7 @@ def search_network(
             settings["objective"] = ("objective" if name == "accuracy" else name,)  # accuracy stands for training
         flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
         config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
-        config = _name_proxies(config, config.search.proxies or DEFAULT_PROXIES)
+        config = _name_proxies(config, config.search.scored)
         chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
         if keep is not None:
             chosen = chosen[filter_texts([space.format(arch) for arch in chosen], keep)]
@@ -255,7 +254,7 @@ def search_network(
         config = _fit_budget(config, chosen)
         folder = to_path(folder).absolute()  # as an objective of the user's may change the working directory
         make_writable(folder)
-        proxies = functions if isinstance(functions, Mapping) else config.search.proxies or ()
+        proxies = functions if isinstance(functions, Mapping) else config.search.scored
         supernet = Supernet(config, space, network, data, folder, None, workers, on_event, proxies)
         chosen = supernet.limit(chosen)
         config = _fit_budget(config, chosen)

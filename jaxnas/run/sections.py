@@ -204,8 +204,8 @@ class SearchConfig:
     Attributes:
       method: search method.
       compare: further methods with the same pool and budget.
-      proxies: names of proxies or of sets; None for RoBoT's six where a pool is scored, and for all
-        of given scores. The result of a search has their names.
+      proxies: names of proxies or of sets; None for RoBoT's six where a pool is scored, and for all of given scores.
+        The result of a search has their names.
       normalization: name of the normalisation of scores.
       preset: settings of robot.
       batch_size: images of the minibatch that proxies see.
@@ -274,3 +274,13 @@ class SearchConfig:
         chosen = dict.fromkeys(filter(None, [*(self.proxies or ()), self.method, *self.compare, self.preset]))
         known = {*names(ProxyOrSet), *names(MethodName), *names(PresetName)}
         object.__setattr__(self, "custom", tuple(name for name in chosen if name not in known))
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The proxies by which a pool is scored."""
+        return self.proxies or ROBOT_PROXIES
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The proxies that are read of given scores; empty for all."""
+        return self.proxies or ()

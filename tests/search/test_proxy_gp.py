@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from chance import check_beats_random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp, ndtri
@@ -13,10 +14,9 @@ from scipy.stats import multivariate_normal, rankdata
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import fixed_settings, in_float64, make_key
-from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, random_search, unweighted
+from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, unweighted
 from jaxnas.search.proxy_gp import CONSTANT, NOISE, SLOPES, VARIANCE, condition, describe, warp
 from jaxnas.search.run import make_pool
-from jaxnas.table.evaluation import compare
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
 A, M, T = len(ARCHS), 3, 15
@@ -121,30 +121,18 @@ def test_only_ranks_are_read(seed, power, scale):
 def test_without_architectures_the_proxies_are_enough():
     objective = TABLE[:, 0] - TABLE[:, 1]
     assert proxy_gp(TABLE, objective, budget=T, seed=0).phase[0] == "greedy"
-    check_learns(TABLE, objective, archs=None)
+    check_beats_random(proxy_gp, TABLE, objective, budget=T, archs=None)
 
 
 def test_without_usable_proxies_the_decisions_are_enough():
     constant = np.ones((A, M))
     assert SEARCH(constant, OBJECTIVE, seed=0).phase[0] == "random"
-    check_learns(constant, ARCHS @ np.array([1.0, -2, 3, 1]), archs=ARCHS)
+    check_beats_random(proxy_gp, constant, ARCHS @ np.array([1.0, -2, 3, 1]), budget=T, archs=ARCHS)
 
 
 def test_proxies_that_mislead_are_left():
     objective = ARCHS @ np.array([1.0, -2, 3, 1])
-    check_learns(-objective[:, None] + TABLE, objective, archs=ARCHS)
-
-
-def check_learns(table, objective, archs):
-    """The best found is better than that of random search over 50 seeds."""
-    given = {"budget": T, "seeds": range(50), "archs": archs}
-    best = [
-        np.array([result.objective.max() for result in method.run_seeds(table, objective, **given)])
-        for method in (proxy_gp, random_search)
-    ]
-    against = compare(*best)
-    assert against.difference > 0
-    assert against.p_value < 0.01
+    check_beats_random(proxy_gp, -objective[:, None] + TABLE, objective, budget=T, archs=ARCHS)
 
 
 def test_opposite_proxies_have_no_consensus():
