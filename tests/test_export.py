@@ -28,7 +28,6 @@ CASES = {  # network, pixels, strategy, proxies
     "transnas101-macro": (TransNAS101MacroNetwork(**SMALL), 32, "loop", ROBOT_PROXIES),
     "darts": (DARTSNetwork(**SMALL), 8, "loop", ROBOT_PROXIES),
 }
-SLOW = tuple(name for name in CASES if name != "one proxy")
 FINISHED = ("snip", "synflow", "jacob_cov", "epe_nas", "nwot", "naswot", "vkdnw")
 
 
@@ -46,7 +45,8 @@ def program_and_arguments(network, pixels, strategy, names, num_archs=6):
     return make, (np.array([len(rows)], np.int32), archs[rows], draw, batch)
 
 
-@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_it_lowers_for_tpu(case):
     """Convolutions have bfloat16 operands and static shapes; there are no calls to the host and no float64."""
     make, arguments = program_and_arguments(*CASES[case])

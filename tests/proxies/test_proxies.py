@@ -126,6 +126,9 @@ def tiny():
     return network, params, archs, Batch(images, jnp.array([0, 1, 2, 0]))
 
 
-@pytest.mark.parametrize("proxy", PROXIES.values(), ids=PROXIES.keys())
-def test_contract(proxy, tiny):
-    check_proxy(proxy, *tiny)
+FAST = (*ROBOT_PROXIES, "vkdnw", "near", "params")  # of gradients, features, labels, no data, and counts
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x not in FAST)) for x in PROXIES])
+def test_contract(name, tiny):
+    check_proxy(PROXIES[name], *tiny)

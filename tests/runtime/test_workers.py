@@ -236,7 +236,11 @@ def test_the_command_survives_the_death_of_a_worker(tmp_path):
     [
         (["--engine", "rey"], "unknown engine 'rey': did you mean 'ray'?"),
         pytest.param(["--workers", "2"], "for --engine ray: leave them out", marks=pytest.mark.slow),
-        (["--engine", "ray", "--process-id", "0"], "starts its processes by itself; leave --coordinator"),
+        pytest.param(
+            ["--engine", "ray", "--process-id", "0"],
+            "starts its processes by itself; leave --coordinator",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["--engine", "ray", "--address", "nowhere"],
             "no Ray cluster could be used at nowhere (give HOST:PORT, or auto)",
