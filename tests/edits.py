@@ -1,19 +1,40 @@
 """Edits of files as people and disks make them, and the rule for their readers: right values, or one named refusal."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnas.errors import InputError
 
-MANY = settings(max_examples=150, deadline=None, derandomize=True)
-FEW = settings(max_examples=60, deadline=None, derandomize=True)
 VALUES = st.sampled_from([None, [], {}, "x", -1, 7, float("inf"), 3.5, True, ["x"], {"a": 1}, [[1]], "<script>", 2**70])
 DEEP = "[" * 100_000
+
+
+def fuzzed(**strategies: st.SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test on few drawn values, and on many among the slow tests; its other arguments are fixtures."""
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        def run(examples: int, **fixtures: object) -> None:
+            @settings(max_examples=examples, deadline=None, derandomize=True)
+            @given(**strategies)
+            def once(**drawn: object) -> None:
+                test(**fixtures, **drawn)
+
+            once()
+
+        names = ["examples", *(name for name in inspect.signature(test).parameters if name not in strategies)]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        run.__signature__ = inspect.Signature([inspect.Parameter(name, keyword) for name in names])  # what pytest reads
+        run.__name__, run.__doc__ = test.__name__, test.__doc__
+        return pytest.mark.parametrize("examples", [30, pytest.param(400, marks=pytest.mark.slow)])(run)
+
+    return decorate
 
 
 def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
@@ -71,3 +92,8 @@ class Altered:
 
     def __exit__(self, *error: object) -> None:
         self.path.write_bytes(self.before)
+
+
+def without_check(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of a file as earlier versions wrote it, which edits do not contradict."""
+    return {name: value for name, value in record.items() if name != "check"}

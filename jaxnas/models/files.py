@@ -21,7 +21,7 @@ from jaxnas.models.model import Model
 from jaxnas.models.module import PlainNetwork
 from jaxnas.runtime.files import atomic_write, read_bytes
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record, is_intact, with_check
+from jaxnas.runtime.records import Record, check_intact, with_check
 from jaxnas.runtime.session import fixed_settings, make_key
 
 FORMAT = 1
@@ -78,8 +78,7 @@ def load_model(folder: Path | str) -> Model:
         record: Record = dict(json.loads(content).items())
         if record["format"] != FORMAT:
             raise InputError(f"{path} has format {record['format']!r:.20}, not {FORMAT}: update jaxnas")
-        if "check" in record and not is_intact(record):
-            raise ValueError("it was altered: its content does not match `check`")
+        check_intact(record)
         graph = graph_from_record(record["graph"])
         tensors = folder / Path(str(record["tensors"])).name
         variables = _read_variables(tensors)

@@ -25,7 +25,7 @@ from jaxnas.runtime.events import Listener, SeedsFinished, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
 from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record, is_intact
+from jaxnas.runtime.records import Record, check_intact
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.store.parts import read_header, with_header
@@ -165,8 +165,7 @@ def load_comparison(folder: Path | str) -> MethodComparison:
     content = read_bytes(path)
     try:
         record: Record = dict(json.loads(content).items())
-        if "check" in record and not is_intact(record):
-            raise ValueError("it was altered: its content does not match `check`")
+        check_intact(record)
         fields: Record = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()
         }

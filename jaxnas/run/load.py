@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from jaxtyping import Float, Int8
 
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, describe_damage
 from jaxnas.models.find import RESULT
 from jaxnas.run.advice import read_summary
 from jaxnas.run.config import from_record
@@ -17,7 +17,7 @@ from jaxnas.run.find import find_result
 from jaxnas.run.run import POOL, Outcome, Run
 from jaxnas.runtime.files import read_bytes
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, check_intact
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SPACES, SearchSpace, check_archs, equal_rows, from_index, to_index
 from jaxnas.spaces.ids import IDS, id_space
@@ -28,6 +28,8 @@ from jaxnas.table.normalize import TableReport
 
 def load_run(folder: Path | str, space: SearchSpace | None = None) -> Run:
     """Read the run whose files are in a folder.
+
+    A result.json without a checksum, as earlier versions wrote it, is read too.
 
     Args:
       folder: folder that `Run.save`, `search_network` or `jaxnas search` wrote.
@@ -100,7 +102,9 @@ def load_selected(folder: Path | str) -> Selected:
 def _read_record(folder: Path) -> Record:
     content = read_bytes(find_result(folder))
     with refusing_damage(folder):
-        return dict(json.loads(content).items())
+        record: Record = dict(json.loads(content).items())
+        check_intact(record)
+        return record
 
 
 @contextmanager
@@ -111,8 +115,8 @@ def refusing_damage(folder: Path) -> Iterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         if isinstance(error, InputError) and str(folder) in str(error):
             raise
-        problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
-        raise InputError(f"{folder / RESULT} is damaged or not of a search ({problem}): search again") from error
+        problem = describe_damage(error)
+        raise InputError(f"{folder / RESULT} is damaged or not of a search ({problem:.200}): search again") from error
 
 
 def _read_outcome(outcome: Record, row_of: dict[str, int]) -> Outcome:

@@ -19,7 +19,7 @@ from jaxnas.run.sizes import front
 from jaxnas.runtime.files import atomic_write
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
 from jaxnas.runtime.places import to_path
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, with_check
 from jaxnas.search import SearchResult
 from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store.scores import Environment, Scores
@@ -212,7 +212,10 @@ class Run(NamedTuple):
         return to_pandas(pa.Table.from_pylist(self.rows()).to_pydict())
 
     def save(self, folder: Path | str) -> None:
-        """Write pool.parquet, queries.parquet and result.json, each atomically; `load_run` reads them."""
+        """Write pool.parquet, queries.parquet and result.json, each atomically; `load_run` reads them.
+
+        The content of result.json has a checksum, which `load_run` checks.
+        """
         from jaxnas.run.record import run_record
 
         folder = to_path(folder)
@@ -220,7 +223,7 @@ class Run(NamedTuple):
         with atomic_write(folder / "queries.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(self.rows()), partial)
         with atomic_write(folder / RESULT) as partial:
-            partial.write_text(json.dumps(run_record(self), indent=1, allow_nan=False) + "\n")
+            partial.write_text(json.dumps(with_check(run_record(self)), indent=1, allow_nan=False) + "\n")
 
     def __repr__(self) -> str:
         """Return one line: method, data, accuracies and the selected architecture."""

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -15,7 +14,7 @@ from jaxnas.models.builder import GraphBuilder, Tensors
 from jaxnas.models.find import find_model
 from jaxnas.models.graph import Graph
 from jaxnas.models.model import Model
-from tests.edits import DEEP, FEW, MANY, Altered, damage, edit, read_or_refuse
+from tests.edits import DEEP, Altered, damage, edit, fuzzed, read_or_refuse
 
 
 def make_model():
@@ -62,24 +61,21 @@ def check_equal(found, expected):
     assert found == expected
 
 
-@MANY
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_an_edited_description_is_that_of_the_same_model_or_refused(saved, parts, draw):
     path = saved / "model.json"
     with Altered(path, json.dumps(edit(draw, json.loads(path.read_text())))):
         read_or_refuse(lambda: check_equal(parts_of(saved), parts), str(path))
 
 
-@MANY
-@given(draw=st.data(), of_tensors=st.booleans())
+@fuzzed(draw=st.data(), of_tensors=st.booleans())
 def test_an_altered_byte_is_named_or_changes_nothing(saved, parts, draw, of_tensors):
     path = next(saved.glob("*.safetensors")) if of_tensors else saved / "model.json"
     with Altered(path, damage(draw, path.read_bytes())):
         read_or_refuse(lambda: check_equal(parts_of(saved), parts), str(path))
 
 
-@FEW
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_a_description_of_an_earlier_version_is_read_or_refused(saved, parts, draw):
     path = saved / "model.json"
     record = json.loads(path.read_text())

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnas
@@ -18,12 +17,12 @@ from jaxnas.report import save_comparison
 from jaxnas.run.comparison import compare_methods, load_comparison
 from jaxnas.run.config import CompareConfig, run_config
 from jaxnas.run.search import search_images
-from jaxnas.run.study import create_study, load_study
+from jaxnas.run.study_file import create_study, load_study
 from jaxnas.runtime.files import exclusive
 from jaxnas.search import METHODS, SearchResult
 from jaxnas.store.folders import open_folder
 from jaxnas.store.parts import read_parts
-from tests.edits import DEEP, FEW, MANY, Altered, damage, edit, read_or_refuse
+from tests.edits import DEEP, Altered, damage, edit, fuzzed, read_or_refuse, without_check
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +38,46 @@ def folder(tmp_path_factory):
 
 def use(folder):
     run = jaxnas.load_run(folder)
-    return run.rows(), repr(run), run._repr_html_(), run.intervals(run.config.search.method), run.size
+    return str(run.rows()), repr(run), run._repr_html_(), run.intervals(run.config.search.method), run.size
 
 
-@MANY
-@given(draw=st.data())
-def test_an_edited_result_is_read_or_refused(folder, draw):
+@pytest.fixture(scope="module")
+def whole(folder):
+    """Return what is read of the undamaged folder."""
+    return use(folder)
+
+
+@fuzzed(draw=st.data())
+def test_an_edited_result_of_an_earlier_version_is_read_or_refused(folder, draw):
     path = folder / "result.json"
-    with Altered(path, json.dumps(edit(draw, json.loads(path.read_text())))):
+    with Altered(path, json.dumps(edit(draw, without_check(json.loads(path.read_text()))))):
         read_or_refuse(lambda: use(folder), str(folder))
+
+
+@fuzzed(draw=st.data())
+def test_a_damaged_result_has_the_same_numbers_or_is_refused(folder, whole, draw):
+    path = folder / "result.json"
+    with Altered(path, damage(draw, path.read_bytes())):
+        read_or_refuse(lambda: check_equal(use(folder), whole), str(path))
+
+
+def test_an_altered_digit_of_a_result_is_refused_by_the_name_of_its_file(folder, capsys, monkeypatch):
+    path = folder / "result.json"
+    altered = path.read_text().replace('"seed": 0', '"seed": 1')
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    for command in ("report", "train"):
+        monkeypatch.setattr("sys.argv", ["jaxnas", command, str(folder)])
+        with Altered(path, altered), pytest.raises(SystemExit) as stop:
+            main()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert stop.value.code == 2
+        assert line.startswith(f"error: {path} is damaged or not of a search (it was altered")
+
+
+def test_a_result_of_an_earlier_version_is_read(folder, whole):
+    path = folder / "result.json"
+    with Altered(path, json.dumps(without_check(json.loads(path.read_text())))):
+        check_equal(use(folder), whole)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "1", "{", "null", DEEP, '{"outcomes": {}}', "\x00"], ids=range(8))
@@ -78,8 +108,7 @@ def test_a_field_of_a_result_that_does_not_fit_is_named(tmp_path, field, value):
         SearchResult.load(tmp_path / "r.json")
 
 
-@MANY
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_an_edited_record_of_training_is_read_or_refused(tmp_path_factory, draw):
     path = tmp_path_factory.mktemp("record") / "training.jsonl"
     write_record(path, {"seed": 0}, {"a": Trained(90.0, 0.1, 3, 1.5, False), "b": Trained(np.nan, 0.1, 1, 1.0, True)})
@@ -88,8 +117,7 @@ def test_an_edited_record_of_training_is_read_or_refused(tmp_path_factory, draw)
     read_or_refuse(lambda: read_record(path, {"seed": 0}), "training.jsonl")
 
 
-@MANY
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_an_edited_manifest_is_read_or_refused(tmp_path_factory, draw):
     folder = tmp_path_factory.mktemp("store")
     manifest = {"format": 1, "provenance": {"space": "nasbench201", "seed": 0}}
@@ -97,8 +125,7 @@ def test_an_edited_manifest_is_read_or_refused(tmp_path_factory, draw):
     read_or_refuse(lambda: read_parts(open_folder(folder)), "manifest.json")
 
 
-@FEW
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_an_edited_log_of_a_study_is_read_or_refused(tmp_path_factory, draw):
     folder = tmp_path_factory.mktemp("study")
     study = create_study(folder, np.eye(4), list("abcd"), budget=3, method="random")
@@ -122,18 +149,12 @@ def comparison(tmp_path_factory):
     return folder, str(found.rows())
 
 
-def without_check(record):
-    """Return a record as earlier versions wrote it."""
-    return {name: value for name, value in record.items() if name != "check"}
-
-
 def use_comparison(folder):
     found = load_comparison(folder)
     return str(found.rows()), repr(found), found._repr_html_(), found.config
 
 
-@MANY
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_an_edited_comparison_has_the_same_numbers_or_is_refused(comparison, draw):
     folder, rows = comparison
     path = folder / "comparison.json"
@@ -145,8 +166,7 @@ def check_equal(found, expected):
     assert found == expected
 
 
-@MANY
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_an_edited_comparison_of_an_earlier_version_is_read_or_refused(comparison, draw):
     folder, _ = comparison
     path = folder / "comparison.json"
@@ -154,8 +174,7 @@ def test_an_edited_comparison_of_an_earlier_version_is_read_or_refused(compariso
         read_or_refuse(lambda: use_comparison(folder), str(folder))
 
 
-@MANY
-@given(draw=st.data(), name=st.sampled_from(["comparison.json", "random.parquet", "single_proxy.parquet"]))
+@fuzzed(draw=st.data(), name=st.sampled_from(["comparison.json", "random.parquet", "single_proxy.parquet"]))
 def test_a_damaged_file_of_a_comparison_has_the_same_numbers_or_is_refused(comparison, draw, name):
     folder, rows = comparison
     with Altered(folder / name, damage(draw, (folder / name).read_bytes())):
@@ -171,8 +190,7 @@ def unchecked(comparison):
     return buffer.getvalue()
 
 
-@MANY
-@given(draw=st.data())
+@fuzzed(draw=st.data())
 def test_a_damaged_file_of_an_earlier_version_is_read_or_refused(comparison, unchecked, draw):
     path = comparison[0] / "random.parquet"
     with Altered(path, damage(draw, unchecked)):

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from edits import places
+from edits import places, without_check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,7 +88,7 @@ def saved(tmp_path_factory):
     """Return the folder of a run and the content of its result.json."""
     folder = tmp_path_factory.mktemp("saved")
     make_run(NASBENCH201).save(folder)
-    return folder, json.loads((folder / "result.json").read_text())
+    return folder, without_check(json.loads((folder / "result.json").read_text()))
 
 
 @settings(deadline=None)
@@ -132,7 +132,7 @@ def test_an_own_space_is_known_by_its_pool_alone(tmp_path):
     with pytest.raises(InputError, match="not in the pool"):
         space.parse(SPACES[1].format(outside))
     assert load_run(tmp_path, SPACES[1]).space is SPACES[1]
-    record = json.loads((tmp_path / "result.json").read_text())
+    record = without_check(json.loads((tmp_path / "result.json").read_text()))
     record["space"]["has_order"] = True
     (tmp_path / "result.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="give `space`"):
@@ -143,7 +143,7 @@ def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(InputError, match="no finished search"):
         load_run(tmp_path)
     make_run(NASBENCH201).save(tmp_path)
-    record = json.loads((tmp_path / "result.json").read_text())
+    record = without_check(json.loads((tmp_path / "result.json").read_text()))
     for damaged in ("{", "[]", json.dumps({**record, "outcomes": {"random": {}}}), json.dumps({**record, "config": 3})):
         (tmp_path / "result.json").write_text(damaged)
         with pytest.raises(InputError, match="is damaged or not of a search"):
