@@ -34,8 +34,8 @@ from .run.load import load_run as load_run
 from .run.plugins import load_plugin as load_plugin
 from .run.run import Run as Run
 from .run.search import search_network as search_network
-from .run.study import create_study as create_study
-from .run.study import load_study as load_study
+from .run.study_file import create_study as create_study
+from .run.study_file import load_study as load_study
 from .scoring.config import ScoringConfig as ScoringConfig
 from .scoring.engine import score_archs as score_archs
 from .search import METHODS as METHODS

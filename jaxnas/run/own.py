@@ -11,7 +11,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.call import command_objective
 from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.run.config import RunConfig
-from jaxnas.run.study import create_study
+from jaxnas.run.study_file import create_study
 from jaxnas.runtime.calls import CommandFailed
 from jaxnas.runtime.code import code_fingerprint, command_fingerprint
 from jaxnas.runtime.events import Listener

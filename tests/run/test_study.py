@@ -9,7 +9,7 @@ import pytest
 
 import jaxnas
 from jaxnas.errors import InputError
-from jaxnas.run.study import create_study, load_study
+from jaxnas.run.study_file import create_study, load_study
 from jaxnas.run.trials import LOG
 from jaxnas.search import get_method
 
