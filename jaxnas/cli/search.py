@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jaxnas.cli.command import Given, only, takes
 from jaxnas.cli.completion import shipped
-from jaxnas.cli.idle import refuse_idle
+from jaxnas.cli.idle import refuse_idle, refuse_idle_in_comparison
 from jaxnas.cli.options import (
     DataOptions,
     OutputOptions,
@@ -258,6 +258,7 @@ def compare(
     table = settings.get("table", CompareConfig.table)
     space = space_of_table(settings, settings.get("table"), None)
     config = CompareConfig(**{**settings, **space, **columns_of(table, settings)})
+    refuse_idle_in_comparison(settings, series.methods)
     folder = output.out or Path("runs", "compare")
     workers = open_workers(hardware.engine, hardware.address, hardware.workers, warn)
     with keeping(folder), progress(output.as_json) as shown, workers as staff:

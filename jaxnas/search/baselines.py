@@ -26,7 +26,7 @@ def _random(state: tuple[()], history: History, pool: Pool, key: PRNGKeyArray, c
     return Proposal(pick(key, ~history.queried), Phase.RANDOM, unweighted(pool))
 
 
-random_search: Method[tuple[()], None] = Method("random", _no_state, _random, _keep)
+random_search: Method[tuple[()], None] = Method("random", _no_state, _random, _keep, reads_scores=False)
 """The best of T architectures drawn without replacement."""
 
 

@@ -124,7 +124,9 @@ def _at_random(
     return pick(key, among), Phase.RANDOM
 
 
-hyperband: Method[_Climb, None] = Method("hyperband", _init, partial(_ask, _at_random), _tell, multi_fidelity=True)
+hyperband: Method[_Climb, None] = Method(
+    "hyperband", _init, partial(_ask, _at_random), _tell, reads_scores=False, multi_fidelity=True
+)
 """Brackets of successive halving over random architectures. Source: Li et al. 2018 (arXiv:1603.06560)."""
 
 
@@ -192,6 +194,13 @@ def _shares(one_hot: Float[Array, "N D K"], members: Bool[Array, " N"]) -> Float
 
 
 bohb: Method[_Climb, BohbConfig] = Method(
-    "bohb", _init, partial(_ask, _by_density), _tell, BohbConfig(), needs_archs=True, multi_fidelity=True
+    "bohb",
+    _init,
+    partial(_ask, _by_density),
+    _tell,
+    BohbConfig(),
+    needs_archs=True,
+    reads_scores=False,
+    multi_fidelity=True,
 )
 """Hyperband whose architectures are drawn where good ones are dense. Source: Falkner et al. 2018 (arXiv:1807.01774)."""

@@ -45,6 +45,8 @@ class Method(Generic[StateT, ConfigT]):
         config: The default hyperparameters, a frozen dataclass; None for a method without any.
         weights: `weights(state)` gives the best proxy weights found [M]; None for a method that seeks none.
         needs_archs: Whether the method reads the architectures, not only their scores.
+        reads_scores: Whether the method reads the scores; where no method does, an option such as `--normalization` is
+            refused.
         multi_fidelity: Whether the method may choose among several fidelities.
     """
 
@@ -55,6 +57,7 @@ class Method(Generic[StateT, ConfigT]):
     config: ConfigT = None  # type: ignore[assignment]  # ConfigT is None where no config is given
     weights: Callable[[StateT], Float[Array, " M"]] | None = None
     needs_archs: bool = False
+    reads_scores: bool = True
     multi_fidelity: bool = False
 
     def __call__(

@@ -88,7 +88,7 @@ def _tell_rea(
     )
 
 
-rea = Method("rea", _init_rea, _ask_rea, _tell_rea, ReaConfig(), needs_archs=True)
+rea = Method("rea", _init_rea, _ask_rea, _tell_rea, ReaConfig(), needs_archs=True, reads_scores=False)
 """Regularised evolution: a random population, then children of good members, each in place of the oldest member.
 
 Source: Real et al. 2019 (arXiv:1802.01548).
@@ -126,7 +126,9 @@ def _tell_local(state: _Place, proposal: Proposal, objective: Float[Array, ""], 
     return moved
 
 
-local_search: Method[_Place, None] = Method("local_search", _init_local, _ask_local, _tell_local, needs_archs=True)
+local_search: Method[_Place, None] = Method(
+    "local_search", _init_local, _ask_local, _tell_local, needs_archs=True, reads_scores=False
+)
 """Local search: move to the first better neighbour, and start again from a random architecture if there is none.
 
 Source: White, Nolen, Savani 2021 (arXiv:2005.02960), the variant that does not wait for all neighbours.

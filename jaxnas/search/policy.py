@@ -77,5 +77,5 @@ def _tell(
     return following
 
 
-reinforce = Method("reinforce", _init, _ask, _tell, ReinforceConfig(), needs_archs=True)
+reinforce = Method("reinforce", _init, _ask, _tell, ReinforceConfig(), needs_archs=True, reads_scores=False)
 """Policy gradient with independent decisions. Source: Williams 1992; for NAS, Zoph and Le 2017 (arXiv:1611.01578)."""

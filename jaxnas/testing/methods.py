@@ -20,7 +20,7 @@ def check_method(method: Method[StateT, ConfigT]) -> None:
     On a pool of 24 architectures with drawn scores the method must
 
     - pay for exactly its budget, for each architecture once, and find the best of what it paid for;
-    - make the same queries with the same seed;
+    - make the same queries with the same seed, and with other scores if it is declared to read none;
     - make the same queries on a function as on an array, although its steps are then called outside of a jitted loop;
     - select a candidate that did not fail if others do;
     - work with a budget of one query and with one for the whole pool.
@@ -37,7 +37,10 @@ def check_method(method: Method[StateT, ConfigT]) -> None:
     objective = 50 + 40 * table @ draw.dirichlet(np.ones(NUM_PROXIES)) + draw.normal(size=len(archs))
 
     def run(
-        objective: ArrayLike | Callable[[int], float], budget: int = BUDGET, method: Method[StateT, ConfigT] = method
+        objective: ArrayLike | Callable[[int], float],
+        budget: int = BUDGET,
+        method: Method[StateT, ConfigT] = method,
+        table: np.ndarray = table,
     ) -> SearchResult:
         return run_search(method, table, objective, budget=budget, seed=1, archs=archs, costs=np.ones(len(archs)))
 
@@ -49,6 +52,8 @@ def check_method(method: Method[StateT, ConfigT]) -> None:
     require(result.selected == best, f"architecture {result.selected} is selected, the best paid for is {best}")
     again = run(objective).queries.tolist()
     require(again == queries, f"the same seed asks for {queries} and then for {again}: draw from the key alone")
+    unread = queries if method.reads_scores else run(objective, table=table[::-1]).queries.tolist()
+    require(unread == queries, f"with other scores the method asks for {unread}, not {queries}: set reads_scores=True")
     renamed = replace(method, name=f"{method.name} again")  # traced again: what is drawn while tracing differs
     one_by_one = run(lambda arch: float(objective[arch]), method=renamed).queries.tolist()
     require(

@@ -394,6 +394,18 @@ def test_data_lists_every_set(run):
             "--preset has no effect where no method is robot: leave out --preset",
         ),
         (
+            ["search", "--method", "random", "--compare", "rea", "--normalization", "rank"],
+            "--normalization has no effect where no method reads scores: leave out --normalization",
+        ),
+        (
+            ["compare", "--methods", "random,rea", "--proxies", "snip"],
+            "--proxies has no effect where no method reads scores: leave out --proxies",
+        ),
+        (
+            ["compare", "--longer", "a", "--prices", "3"],
+            "--longer, --prices have no effect where no method is hyperband or bohb: leave out --longer, --prices",
+        ),
+        (
             ["search", "--objective-command", "echo {arch}", "--latency-column", "ms"],
             "--latency-column has no effect where a pool is scored: give --scores",
         ),

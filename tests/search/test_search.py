@@ -47,6 +47,9 @@ def test_method_contract(search, table, objective):
     assert again.to_dict() == result.to_dict()
     others = [search(table, objective, budget=T, seed=seed).queries.tolist() for seed in (2, 3, 4)]
     assert any(queries != result.queries.tolist() for queries in others) != (result.method in WITHOUT_DRAWS)
+    shuffled = search(table[::-1], objective, budget=T, seed=1).queries.tolist()
+    reads_at_once = METHODS[result.method].reads_scores and result.method != "predictor_bo"  # its first five are drawn
+    assert (shuffled != result.queries.tolist()) == reads_at_once
 
 
 @pytest.mark.parametrize("failing", [False, True])
