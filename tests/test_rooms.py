@@ -12,7 +12,7 @@ import jaxnas
 ROOT = Path(jaxnas.__file__).parent
 FLOORS = (
     *("errors", "runtime", "spaces", "data", "networks", "proxies", "scoring", "store", "table"),
-    *("objectives", "search", "models", "run", "report", "cli"),
+    *("objectives", "search", "models", "run", "report", "cli", "__main__"),
 )
 OUTSIDE = "testing"  # contracts for users' tests: nothing imports it
 

@@ -1,4 +1,4 @@
-"""`python -m jaxnas.cli` is `jaxnas`."""
+"""The command line as a process, for `jaxnas.__main__`; `python -m jaxnas.cli` runs it too."""
 
 import atexit
 import logging

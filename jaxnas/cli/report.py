@@ -9,6 +9,7 @@ import typer
 from jaxnas.cli.command import takes
 from jaxnas.cli.options import JsonOptions
 from jaxnas.cli.progress import emit
+from jaxnas.cli.stop import stoppable
 from jaxnas.cli.terminal import console
 from jaxnas.run.find import find_results
 from jaxnas.runtime.host import check_memory_limit
@@ -24,6 +25,7 @@ class PageOptions(JsonOptions):
 
 
 @takes("out", "as_json", output=PageOptions)
+@stoppable()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished searches and comparisons.")],
     output: PageOptions,
