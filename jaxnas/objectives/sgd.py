@@ -1,6 +1,7 @@
 """The programs of training by SGD: initialise, train some steps, evaluate.
 
-The architecture is an argument of the programs, so that each is compiled once for all candidates.
+The architecture and the numbers of the schedule are arguments of the programs, so that each is compiled once for all
+candidates, seeds and learning rates.
 """
 
 from functools import lru_cache, partial
@@ -53,13 +54,54 @@ class TrainState(NamedTuple):
     hits: Float[Array, ""]
 
 
-def make_optimizer(config: TrainingConfig, steps: int) -> optax.GradientTransformation:
+class Rates(NamedTuple):
+    """The numbers of a schedule, arguments of the program of training; see `TrainingConfig`."""
+
+    epochs: Float32[AnyArray, ""]
+    learning_rate: Float32[AnyArray, ""]
+    final_learning_rate: Float32[AnyArray, ""]
+    momentum: Float32[AnyArray, ""]
+    weight_decay: Float32[AnyArray, ""]
+    clip_norm: Float32[AnyArray, ""]
+    label_smoothing: Float32[AnyArray, ""]
+    drop_path: Float32[AnyArray, ""]
+    auxiliary_weight: Float32[AnyArray, ""]
+
+
+class Form(NamedTuple):
+    """What shapes the program of training: augmentation and the parts of the loss; see `TrainingConfig`."""
+
+    nesterov: bool
+    crop_padding: int
+    flip: bool
+    cutout: int
+    smooths_labels: bool
+    drops_paths: bool
+    has_auxiliary: bool
+
+
+def rates_of(config: TrainingConfig) -> Rates:
+    """Return the numbers of a configuration that a program takes."""
+    return Rates(*(np.float32(getattr(config, name)) for name in Rates._fields))
+
+
+def form_of(config: TrainingConfig) -> Form:
+    """Return what a configuration makes of the program."""
+    augmentation = config.nesterov, config.crop_padding, config.flip, config.cutout
+    return Form(*augmentation, config.label_smoothing > 0, config.drop_path > 0, config.auxiliary_weight > 0)
+
+
+def make_optimizer(rates: Rates, steps: Float[AnyArray, ""] | int, nesterov: bool) -> optax.GradientTransformation:
     """Return SGD: clip, add the decay, momentum, and lr_t = lr_T + (lr_0 - lr_T) (1 + cos(pi t / T)) / 2, T = steps."""
-    final = config.final_learning_rate / config.learning_rate
+
+    def schedule(count: Int[Array, ""]) -> Float[Array, ""]:
+        share = (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps)) / 2
+        return rates.final_learning_rate + (rates.learning_rate - rates.final_learning_rate) * share
+
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(optax.cosine_decay_schedule(config.learning_rate, steps, final), config.momentum, config.nesterov),
+        optax.clip_by_global_norm(rates.clip_norm),
+        optax.add_decayed_weights(rates.weight_decay),
+        optax.sgd(schedule, rates.momentum, nesterov),
     )
 
 
@@ -76,7 +118,7 @@ def init_state(
     """Return the state before the first step: the same parameters for every architecture, those of scoring."""
     variables = init_variables(network, images.shape[1:], len(arch), config.seed)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    return TrainState(params, batch_stats, make_optimizer(config, 1).init(params), jnp.zeros(()), jnp.zeros(()))
+    return TrainState(params, batch_stats, make_optimizer(rates_of(config), 1, config.nesterov).init(params), jnp.zeros(()), jnp.zeros(()))
 
 
 class Candidate(NamedTuple):
@@ -103,6 +145,7 @@ class Stretch(NamedTuple):
       start: first step.
       stop: step after the last.
       key: key of the training's seed.
+      rates: numbers of the schedule.
     """
 
     data: Labelled
@@ -111,34 +154,35 @@ class Stretch(NamedTuple):
     start: Int32[AnyArray, ""]
     stop: Int32[AnyArray, ""]
     key: PRNGKeyArray
+    rates: Rates
 
 
 @lru_cache(maxsize=8)
-def make_trainer(network: SearchNetwork, config: TrainingConfig, num_devices: int, vmapped: bool) -> jax.stages.Wrapped:
+def make_trainer(network: SearchNetwork, form: Form, num_devices: int, vmapped: bool) -> jax.stages.Wrapped:
     """Compile (counts [devices], candidates [G], stretch) -> states [G] after it.
 
     G candidates come in equal shares on each device, of which the first `count` matter. A device trains them one after
-    another, or `vmapped`: then each computes every op and keeps one. `stretch` has the key, not `config`.
+    another, or `vmapped`: then each computes every op and keeps one.
     """
 
     def train(candidate: Candidate, stretch: Stretch) -> TrainState:
-        return _train(network, config, candidate, stretch)
+        return _train(network, form, candidate, stretch)
 
     mesh = Mesh(np.array(jax.local_devices()[:num_devices]), "candidates")
     return map_on_devices(train, mesh, vmapped=vmapped)
 
 
-def _train(network: SearchNetwork, config: TrainingConfig, candidate: Candidate, stretch: Stretch) -> TrainState:
+def _train(network: SearchNetwork, form: Form, candidate: Candidate, stretch: Stretch) -> TrainState:
     """Return the state of one candidate after the steps of a stretch."""
-    (state, arch, own), (data, order, epoch) = candidate, stretch[:3]
-    optimizer = make_optimizer(config, config.epochs * len(order))
+    (state, arch, own), (data, order, epoch), rates = candidate, stretch[:3], stretch.rates
+    optimizer = make_optimizer(rates, rates.epochs * len(order), form.nesterov)
     keys = jax.random.split(jax.random.fold_in(stretch.key, epoch), len(order))
 
     def step(number: Array, state: TrainState) -> TrainState:
         chosen, key = order[number] if own is None else own[order[number]], keys[number]
-        images, labels = augment(config, key, data.images[chosen]), data.labels[chosen]
-        drop_path = config.drop_path * epoch / config.epochs if config.drop_path else None
-        loss = partial(_loss, network, config, arch, Labelled(images, labels), state.batch_stats, drop_path, key)
+        images, labels = augment(form, key, data.images[chosen]), data.labels[chosen]
+        drop_path = rates.drop_path * epoch / rates.epochs if form.drops_paths else None
+        loss = partial(_loss, network, form, rates, arch, Labelled(images, labels), state.batch_stats, drop_path, key)
         (value, (batch_stats, hits)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -150,7 +194,8 @@ def _train(network: SearchNetwork, config: TrainingConfig, candidate: Candidate,
 
 def _loss(
     network: SearchNetwork,
-    config: TrainingConfig,
+    form: Form,
+    rates: Rates,
     arch: Int8[Array, " D"],
     data: Labelled,
     batch_stats: PyTree,
@@ -160,30 +205,33 @@ def _loss(
 ) -> tuple[Float[Array, ""], tuple[PyTree, Int[Array, ""]]]:
     """Return the loss of a minibatch in nats, and the running statistics and hits that come with it."""
     options: dict[str, PyTree] = {} if drop_path is None else {"drop_path": drop_path, "rngs": {"drop_path": key}}
-    mutable = ["batch_stats", "auxiliary"] if config.auxiliary_weight else ["batch_stats"]
+    mutable = ["batch_stats", "auxiliary"] if form.has_auxiliary else ["batch_stats"]
     variables = {"params": params, "batch_stats": batch_stats}
     logits, moved = network.apply(variables, data.images, arch, train=True, mutable=mutable, **options)
-    loss = smoothed_cross_entropy(logits, data.labels, config.label_smoothing)
-    if config.auxiliary_weight:
+    smoothing = rates.label_smoothing if form.smooths_labels else None
+    loss = smoothed_cross_entropy(logits, data.labels, smoothing)
+    if form.has_auxiliary:
         (second,) = moved["auxiliary"]["logits"]
-        loss += config.auxiliary_weight * smoothed_cross_entropy(second, data.labels, config.label_smoothing)
+        loss += rates.auxiliary_weight * smoothed_cross_entropy(second, data.labels, smoothing)
     return loss, (moved.get("batch_stats", {}), (logits.argmax(-1) == data.labels).sum())
 
 
-def smoothed_cross_entropy(logits: Float[Array, "N K"], labels: Int[Array, " N"], share: float) -> Float[Array, ""]:
+def smoothed_cross_entropy(
+    logits: Float[Array, "N K"], labels: Int[Array, " N"], share: Float[AnyArray, ""] | float | None
+) -> Float[Array, ""]:
     """Return the mean cross-entropy in nats, the target being 1 - share on the label plus share / K on every class."""
     loss = cross_entropy(logits, labels)
-    return loss if not share else (1 - share) * loss - share * jax.nn.log_softmax(logits).mean()
+    return loss if share is None else (1 - share) * loss - share * jax.nn.log_softmax(logits).mean()
 
 
-def augment(config: TrainingConfig, key: PRNGKeyArray, images: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Augment images at random, as the config says.
+def augment(form: Form, key: PRNGKeyArray, images: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    """Augment images at random.
 
     Each image is shifted by up to `crop_padding` pixels, zeros moving in, mirrored with probability 1/2, and loses a
     square of `cutout` pixels, which is set to 0.
     """
     crop_key, flip_key = jax.random.split(key)
-    if pad := config.crop_padding:
+    if pad := form.crop_padding:
         corners = jax.random.randint(crop_key, (len(images), 2), 0, 2 * pad + 1)
         padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
         shape_of_image = images.shape[1:]
@@ -192,14 +240,14 @@ def augment(config: TrainingConfig, key: PRNGKeyArray, images: Float[Array, "B H
             return lax.dynamic_slice(image, (*corner, 0), shape_of_image)
 
         images = jax.vmap(crop)(padded, corners)
-    if config.flip:
+    if form.flip:
         mirrored = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
-    if config.cutout:
+    if form.cutout:
         shape = images.shape[1:3]
         centres = jax.random.randint(jax.random.fold_in(key, 2), (2, len(images)), 0, jnp.array(shape)[:, None])
         rows, columns = (
-            _within(config.cutout, centre[:, None], jnp.arange(size)[None])
+            _within(form.cutout, centre[:, None], jnp.arange(size)[None])
             for centre, size in zip(centres, shape, strict=True)
         )
         images = jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], 0, images)

@@ -23,8 +23,10 @@ from jaxnas.objectives.sgd import (
     TrainState,
     count_correct,
     epoch_order,
+    form_of,
     init_state,
     make_trainer,
+    rates_of,
 )
 from jaxnas.runtime.devices import abstract_array, partition_spec
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore
@@ -90,6 +92,7 @@ class Trainer:
         self.data = jax.device_put(data, whole)
         self._chooses, self._num_images = num_images is not None, num_images or len(data.labels)
         self._key = jax.device_put(make_key(config.seed), whole)
+        self._rates = rates_of(config)
         self.compile_seconds = 0.0
         self._stride = 1  # steps of the next stretch
 
@@ -163,7 +166,7 @@ class Trainer:
             stop = min(len(order), course.step + self._stride)
             when = np.int32(course.epoch), np.int32(course.step), np.int32(stop)
             candidates = Candidate(states, padded, chosen)
-            states = program(counts, candidates, Stretch(self.data, order, *when, self._key))
+            states = program(counts, candidates, Stretch(self.data, order, *when, self._key, self._rates))
             sums = np.asarray(states.loss)[lanes], np.asarray(states.hits)[lanes]
             pace = (time.perf_counter() - began) / (stop - course.step)
             self._stride = max(1, int(STRETCH / pace))
@@ -211,12 +214,11 @@ class Trainer:
         one = init_state(self.network, self.config, jnp.asarray(arch), self.data.images)
         states = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (self.together, *leaf.shape)), one)
         states = jax.device_put(states, self._split)
-        any_seed = dataclasses.replace(self.config, seed=0)  # one program for all
-        trainer = make_trainer(self.network, any_seed, self.num_devices, self.vmapped)
+        trainer = make_trainer(self.network, form_of(self.config), self.num_devices, self.vmapped)
         order = epoch_order(self.config, self._num_images, 0)
         candidates, counts = Candidate(states, *self._lanes()), np.zeros(self.num_devices, np.int32)
         when = np.int32(0), np.int32(0), np.int32(0)
-        program = trainer.lower(counts, candidates, Stretch(self.data, order, *when, self._key)).compile()
+        program = trainer.lower(counts, candidates, Stretch(self.data, order, *when, self._key, self._rates)).compile()
         self.compile_seconds += time.perf_counter() - began
         return states, program
 

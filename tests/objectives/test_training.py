@@ -21,7 +21,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks import DARTSNetwork, NASBench201Network, SearchNetwork
 from jaxnas.objectives import trainer
 from jaxnas.objectives.record import Trained, read_record, write_record
-from jaxnas.objectives.sgd import augment, epoch_order, make_optimizer, smoothed_cross_entropy
+from jaxnas.objectives.sgd import augment, epoch_order, form_of, make_optimizer, rates_of, smoothed_cross_entropy
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.spaces import DARTS, NASBENCH201, enumerate_archs
 
@@ -120,7 +120,7 @@ def test_every_image_validates_the_training_without_it():
 
 def test_optimizer_without_nesterov_and_momentum_is_plain_descent():
     config = replace(CONFIG, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=1.0, learning_rate=1.0)
-    optimizer, params = make_optimizer(config, steps=2), {"a": jnp.array([3.0, 4.0])}
+    optimizer, params = make_optimizer(rates_of(config), 2, config.nesterov), {"a": jnp.array([3.0, 4.0])}
     state = optimizer.init(params)
     for expected in ([2.4, 3.2], [2.1, 2.8]):  # the unit vector times 1, then times (1 + cos(pi / 2)) / 2
         updates, state = optimizer.update({"a": jnp.array([6.0, 8.0])}, state, params)
@@ -139,19 +139,19 @@ def test_epoch_order_draws_different_images_and_drops_the_incomplete_batch():
 def test_augmentation_crops_and_mirrors():
     images = jax.random.uniform(jax.random.key(0), (200, 3, 3, 2)) + 1
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    out = np.asarray(augment(replace(CONFIG, crop_padding=1, flip=True), jax.random.key(1), images))
+    out = np.asarray(augment(form_of(replace(CONFIG, crop_padding=1, flip=True)), jax.random.key(1), images))
     seen = set()
     for image, large in zip(out, padded, strict=True):
         crops = {(i, j): large[i : i + 3, j : j + 3] for i in range(3) for j in range(3)}
         seen |= {(*at, flip) for at, crop in crops.items() for flip in (1, -1) if (image == crop[:, ::flip]).all()}
     assert len(seen) == 18
-    np.testing.assert_array_equal(augment(CONFIG, jax.random.key(1), images), images)
+    np.testing.assert_array_equal(augment(form_of(CONFIG), jax.random.key(1), images), images)
 
 
 def test_cutout_sets_a_square_to_0():
     """The centre of the square is anywhere in the image, and parts outside of the image are cut off."""
     images = jnp.ones((400, 5, 6, 2))
-    out = np.asarray(augment(replace(CONFIG, cutout=3), jax.random.key(0), images))
+    out = np.asarray(augment(form_of(replace(CONFIG, cutout=3)), jax.random.key(0), images))
     squares = set()
     for image in out:
         rows, columns = np.nonzero((image == 0).all(-1))

@@ -12,30 +12,35 @@ from jaxnas.objectives.config import TrainingConfig
 
 @pytest.fixture
 def programs():
-    """Collect the compilations of the test: the listener gets events of this process from then on."""
-    durations = []
+    """Collect the names of compiled programs: the listener gets events of this process from then on."""
+    names = []
 
-    def listen(event, duration, **_):
+    def listen(event, duration, fun_name=None, **_):
         if event == "/jax/core/compile/backend_compile_duration":
-            durations.append(duration)
+            names.append(fun_name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield durations
+    yield names
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_a_new_seed_compiles_nothing(tmp_path, programs):
+def test_other_numbers_compile_nothing(tmp_path, programs):
+    """Seeds and numbers of the schedule are arguments; the steps of a method alone have the sizes of pool and budget."""
     rng = np.random.default_rng(2)
     images, labels = rng.normal(size=(90, 4, 4, 2)).astype(np.float32), np.arange(90, dtype=np.int32) % 3
     data = ImageData("noise", images, labels, images[:6], labels[:6], 3)
-    settings = dict(budget=3, pool=9, method="random", proxies="snip", batch_size=8)
+    others = {"learning_rate": 0.1, "final_learning_rate": 0.01, "momentum": 0.5, "weight_decay": 0.0, "clip_norm": 1.0}
+    trainings = [{"epochs": 1}, {"epochs": 1}, {"epochs": 1}, {"epochs": 2, **others}, {"epochs": 1}]
+    seeds, budgets, pools = (0, 1, 2, 0, 0), (3, 3, 3, 3, 4), (9, 9, 9, 9, 8)
     selected, compiled = [], []
-    for seed in (0, 1, 2):
+    for number, (seed, budget, pool, training) in enumerate(zip(seeds, budgets, pools, trainings, strict=True)):
         programs.clear()
-        training = TrainingConfig(epochs=1, batch_size=4)
-        run = search_network(TinyNetwork(), data, tmp_path / str(seed), seed=seed, training=training, **settings)
+        settings = dict(budget=budget, pool=pool, method="random", proxies="snip", batch_size=8, seed=seed)
+        config = TrainingConfig(batch_size=4, **training)
+        run = search_network(TinyNetwork(), data, tmp_path / str(number), training=config, **settings)
         selected.append(tuple(run.outcomes["random"].result.queries))
-        compiled.append(len(programs))
-    assert compiled[0] > 0
-    assert compiled[1:] == [0, 0]
-    assert len(set(selected)) > 1
+        compiled.append(set(programs))
+    assert {"jit(_draw)", "jit(count_correct)", "jit(<lambda>)"} < compiled[0]
+    assert compiled[1:4] == [set()] * 3
+    assert compiled[4] <= {"jit(start)", "jit(propose)", "jit(record)"}
+    assert len(set(selected)) > 2
