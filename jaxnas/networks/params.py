@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import threading
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -79,7 +80,14 @@ _compiled = partial(
     static_argnames=("network", "image_shape", "num_decisions"),
     compiler_options={"xla_backend_optimization_level": 0},
 )
-_init = _compiled(_draw)
+_one_at_a_time = threading.Lock()  # the program of one network compiles once, also where two threads need it
+_compiled_init = _compiled(_draw)
+
+
+def _init(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, key: PRNGKeyArray) -> Variables:
+    with _one_at_a_time:
+        variables: Variables = _compiled_init(network, image_shape, num_decisions, key)
+        return variables
 
 
 @_compiled

@@ -96,7 +96,7 @@ def make_optimizer(rates: Rates, steps: Float[AnyArray, ""] | int, nesterov: boo
 
     def schedule(count: Int[Array, ""]) -> Float[Array, ""]:
         share = (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps)) / 2
-        return rates.final_learning_rate + (rates.learning_rate - rates.final_learning_rate) * share
+        return jnp.asarray(rates.final_learning_rate + (rates.learning_rate - rates.final_learning_rate) * share)
 
     return optax.chain(
         optax.clip_by_global_norm(rates.clip_norm),
@@ -118,7 +118,8 @@ def init_state(
     """Return the state before the first step: the same parameters for every architecture, those of scoring."""
     variables = init_variables(network, images.shape[1:], len(arch), config.seed)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    return TrainState(params, batch_stats, make_optimizer(rates_of(config), 1, config.nesterov).init(params), jnp.zeros(()), jnp.zeros(()))
+    optimizer = make_optimizer(rates_of(config), 1, config.nesterov)
+    return TrainState(params, batch_stats, optimizer.init(params), jnp.zeros(()), jnp.zeros(()))
 
 
 class Candidate(NamedTuple):

@@ -101,6 +101,11 @@ class Trainer:
         """Candidates that the program takes at once."""
         return self.num_devices * self.share
 
+    def compile(self) -> None:
+        """Compile the programs before they are needed."""
+        with fixed_settings(float64=False):
+            self._programs, self._count  # noqa: B018 # compiled where they are first read
+
     def fit(
         self,
         archs: Int8[np.ndarray, "n D"],

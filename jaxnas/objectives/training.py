@@ -182,6 +182,14 @@ class TrainingObjective:
         """Candidates that are trained at once."""
         return self._workers.num_workers if self._workers else self._trainer.together // self.config.folds
 
+    def compile(self) -> None:
+        """Compile the programs of training before they are needed; workers compile their own.
+
+        A record that holds candidates may have all that a search needs: then nothing is compiled ahead.
+        """
+        if self._workers is None and not self._trained:
+            self._trainer.compile()
+
     def prepare(self, indices: Sequence[int]) -> None:
         """Train those of the candidates that the record does not hold, `together` at a time.
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,9 @@ from jaxnas.run.run import Outcome, Run
 from jaxnas.run.sizes import Sizes
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted
 from jaxnas.runtime.records import Record, to_plain
-from jaxnas.runtime.timing import Stopwatch
-from jaxnas.search import SearchResult, get_method, get_preset
-from jaxnas.search.run import method_settings
+from jaxnas.runtime.timing import Ahead, Stopwatch
+from jaxnas.search import RobotConfig, SearchResult, get_method, get_preset
+from jaxnas.search.run import compile_steps, method_settings
 from jaxnas.spaces import SearchSpace
 from jaxnas.store.scores import Scores
 from jaxnas.store.store import make_environment
@@ -55,14 +56,20 @@ def search_pool(
         on_event(Noted(objective.schedule))
     on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row]), config.measured))
     watch, began = Stopwatch(), time.perf_counter()
+    ahead = _compile_ahead(config, pool, objective)
     with watch.stage("scoring"):
-        scores, sizes = score()
+        try:
+            scores, sizes = score()
+        except BaseException:
+            ahead.cancel()
+            raise
         table, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
     results: dict[str, SearchResult] = {}
     confirmed: dict[str, dict[int, float]] = {}
     for method in methods_of(config):
         on_event(StageStarted(method))
         with watch.stage("searching"):
+            ahead.wait()
             limit = TimeLimit(config.search, began, share=len(methods_of(config)) - len(results))
             if isinstance(objective, OwnObjective):
                 results[method] = objective.run(method, config, space, pool, table, on_event)
@@ -107,6 +114,25 @@ def search_pool(
     return run
 
 
+def _compile_ahead(
+    config: RunConfig, pool: Int8[np.ndarray, "A D"], objective: TrainingObjective | TabularObjective | OwnObjective
+) -> Ahead:
+    """Compile what trains candidates and the steps of the methods while the pool is scored."""
+    if not isinstance(objective, TrainingObjective):
+        return Ahead()
+    shape, budget = (len(pool), len(config.search.scored)), num_to_search(config.search)
+    steps = [
+        partial(compile_steps, get_method(name), shape, pool, budget=budget, config=_method_config(name, config))
+        for name in methods_of(config)
+    ]
+    return Ahead(objective.compile, *steps)
+
+
+def _method_config(method: str, config: RunConfig) -> RobotConfig | None:
+    """Return the hyperparameters of a method that are not its defaults."""
+    return get_preset(config.search.preset) if method == "robot" else None
+
+
 def _look_at_images(
     data: ImageData | None, objective: TrainingObjective | TabularObjective | OwnObjective, outcomes: dict[str, Outcome]
 ) -> tuple[ImageSummary | None, tuple[str, ...]]:
@@ -135,7 +161,7 @@ def _run_method(
         objective if isinstance(objective, TrainingObjective) else objective.values,
         budget=num_to_search(config.search),
         seed=config.seed,
-        config=get_preset(config.search.preset) if method == "robot" else None,
+        config=_method_config(method, config),
         on_event=on_event,
         costs=objective.cost if isinstance(objective, TrainingObjective) else None,
         archs=pool,

@@ -227,6 +227,16 @@ def run_seeds(
     return results
 
 
+def compile_steps(
+    method: Method[StateT, ConfigT], shape: tuple[int, int], archs: ArrayLike, *, budget: int, config: ConfigT | None
+) -> None:
+    """Compile the steps of a search on a function of the index before its score table of that shape is known."""
+    table, prices = np.zeros(shape), (1,)
+    search = SteppedSearch(method, make_pool(method, table, archs, prices), budget, 0, config)
+    search.record(search.propose(1)[0], 0.0)
+    search.best_weights()
+
+
 class SteppedSearch:
     """A search whose steps are called one by one, as its candidates are evaluated outside of a compiled program."""
 

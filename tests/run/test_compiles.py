@@ -25,7 +25,7 @@ def programs():
 
 
 def test_other_numbers_compile_nothing(tmp_path, programs):
-    """Seeds and numbers of the schedule are arguments; the steps of a method alone have the sizes of pool and budget."""
+    """Seeds and numbers of the schedule are arguments; only the steps of a method depend on pool and budget."""
     rng = np.random.default_rng(2)
     images, labels = rng.normal(size=(90, 4, 4, 2)).astype(np.float32), np.arange(90, dtype=np.int32) % 3
     data = ImageData("noise", images, labels, images[:6], labels[:6], 3)

@@ -1,11 +1,12 @@
 """The stopwatch separates compiling from running and counts nested spans once."""
 
+import threading
 import time
 
 import jax
 import jax.numpy as jnp
 
-from jaxnas.runtime.timing import Stopwatch
+from jaxnas.runtime.timing import Ahead, Stopwatch
 
 
 def test_compiling_is_apart_from_the_stage_and_adds_up_with_it():
@@ -31,3 +32,33 @@ def test_nested_spans_count_once_and_nothing_is_heard_between_stages():
     assert watch._compiled() == 6.0
     jax.jit(lambda x: x + 41)(jnp.ones(2))
     assert watch._compiled() == 6.0
+
+
+def test_what_a_thread_compiles_ahead_counts_only_while_it_is_waited_for():
+    watch, free, called = Stopwatch(), threading.Event(), []
+
+    def compile_one():
+        free.wait()
+        jax.jit(lambda x: jnp.tan(x) - 3)(jnp.ones(5))
+        time.sleep(0.1)
+        called.append("first")
+
+    ahead = Ahead(compile_one, lambda: called.append(1 / 0), lambda: called.append("last"))
+    with watch.stage("scoring"):
+        time.sleep(0.05)
+    assert watch.seconds["compiling"] == 0
+    free.set()
+    with watch.stage("searching"):
+        ahead.wait()
+        ahead.wait()
+    assert called == ["first", "last"]
+    assert watch.seconds["compiling"] >= 0.1
+
+
+def test_tasks_that_have_not_begun_are_left_out():
+    free, called = threading.Event(), []
+    ahead = Ahead(free.wait, lambda: called.append("second"))
+    ahead.cancel()
+    free.set()
+    ahead.wait()
+    assert called == []
