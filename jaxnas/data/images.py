@@ -312,7 +312,8 @@ def _check_labels(labels: np.ndarray, count: int, source: str) -> Int32[np.ndarr
     if labels.shape == (count, 1):
         labels = labels[:, 0]
     if labels.shape != (count,):
-        raise InputError(f"{source} must have shape [{count}], one for each image, got {labels.shape}")
+        hint = "; of rows with a 1 at the class take labels.argmax(axis=1)" if labels.ndim == 2 else ""
+        raise InputError(f"{source} must have shape [{count}], one for each image, got {labels.shape}{hint}")
     if labels.dtype.kind not in "iu":
         raise InputError(f"{source} must be integers 0 to K-1, got {labels.dtype}; texts are for `from_dataset`")
     if labels.min() < 0 or labels.max() >= 2**31:

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import math
+import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -68,11 +70,11 @@ def list_folder(folder: Path) -> Listing:
     else:
         return _list_files(folder)
     classes = {name: _subfolders(one) for name, one in subsets.items()}
-    names = sorted({one.name for folders in classes.values() for one in folders}, key=_natural)
+    names = sorted({_class_name(one) for folders in classes.values() for one in folders}, key=_natural)
     labelled = [
-        (subset, Example(str(path.relative_to(folder)), path, one.name))
+        (subset, Example(str(path.relative_to(folder)), path, _class_name(one)))
         for subset, folders in classes.items()
-        for one in sorted(folders, key=lambda one: names.index(one.name))
+        for one in sorted(folders, key=lambda one: names.index(_class_name(one)))
         for path in _pictures(one)
     ]
     flat = [] if subsets.get("train") == folder else [one for one in subfolders if not _subfolders(one)]
@@ -129,14 +131,31 @@ def split_subsets(labelled: Iterable[tuple[str, Example]]) -> list[Example]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    hidden = (".", "__")
-    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(hidden))
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not _is_hidden(one.name))
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a file or folder is made by an editor, a notebook or a system: .ipynb_checkpoints, __MACOSX."""
+    return name.startswith((".", "__"))
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """Return the files in a folder and below whose ending is one of pictures."""
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    return sorted(path for path in files if not path.name.startswith("."))
+    """Return the files in a folder and below whose ending is one of pictures; links of folders are followed.
+
+    A link whose target is missing is one of them, so that it is named as a picture that cannot be read.
+    """
+    found, seen = [], set[str]()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [name for name in folders if not _is_hidden(name)] if real not in seen else []
+        found += [Path(place, name) for name in files if real not in seen and not name.startswith(".")]
+        seen.add(real)
+    return sorted(path for path in found if path.suffix.lower() in ENDINGS)
+
+
+def _class_name(folder: Path) -> str:
+    """Return the name of a folder with composed characters: copies from macOS may have "e" and an accent for "é"."""
+    return unicodedata.normalize("NFC", folder.name)
 
 
 def _natural(text: str) -> tuple[int, str]:

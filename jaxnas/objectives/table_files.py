@@ -45,7 +45,7 @@ class TableFile(NamedTuple):
 
 
 def read_table_file(path: Path, arch_column: str) -> TableFile:
-    """Read the columns of a file.
+    """Read the columns of a file; names of a CSV file lose the spaces around them.
 
     The architectures are in `arch_column`. Without a column "arch" they are in the one of `ARCH_NAMES`; in a CSV or
     Parquet file without that too, in the first column if that is an index: unnamed, or called index or id. Other
@@ -116,15 +116,16 @@ def _has_comma(value: object) -> bool:
 def _read_csv(path: Path, arch_column: str) -> TableFile:
     content = _decode(read_bytes(path), path)
     header, delimiter = _header(content)
-    name = _arch_column(header, arch_column, path)
+    name = _arch_column([column.strip() for column in header], arch_column, path)
     # Typed, because an architecture such as 64-41414 or 0123 could be taken for a date or a number.
-    typed = {} if name is None else {name: pa.string()}
+    typed = {column: pa.string() for column in header if column.strip() == name}
     try:
         table = pa.csv.read_csv(
             pa.BufferReader(content.encode()),
             parse_options=pa.csv.ParseOptions(delimiter=delimiter),
             convert_options=pa.csv.ConvertOptions(column_types=typed),
         )
+        table = table.rename_columns([column.strip() for column in table.column_names])
         return _from_arrow(table, name, path, decimal_comma=delimiter != ",")
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error

@@ -89,6 +89,13 @@ def test_hidden_and_other_files_do_not_count(tmp_path):
     assert (data.class_names, len(data.train_labels), len(notes)) == (CLASSES, 12, 1)
 
 
+def test_a_class_is_one_however_a_system_composes_its_accents(tmp_path):
+    write_classes(tmp_path / "train", classes=("caf\u00e9", "tea"))
+    write_classes(tmp_path / "test", 1, ("cafe\u0301", "tea"))
+    data, _ = load(tmp_path)
+    assert (data.class_names, data.test_labels.tolist()) == (("caf\u00e9", "tea"), [0, 1])
+
+
 def test_classes_that_are_numbers_are_sorted_by_value(tmp_path):
     data, _ = load(write_classes(tmp_path, classes=("10", "9", "1")))
     assert data.class_names == ("1", "9", "10")
