@@ -28,7 +28,7 @@ def start(job, folder):
     folder.mkdir(exist_ok=True)
     rows = "".join(f"n{i},{i % 17},{i % 5},{i % 7}\n" for i in range(30))
     (folder / "t.csv").write_text(f"arch,acc,a,b\n{rows}")
-    command = [sys.executable, "-m", "jaxnas.cli", *JOBS[job]]
+    command = [sys.executable, "-m", "jaxnas", *JOBS[job]]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -72,10 +72,12 @@ def test_a_job_that_was_killed_and_started_again_finds_the_same(job, number, sha
     process = start(job, tmp_path)
     time.sleep(share * seconds)
     process.send_signal(number)
-    _, err = process.communicate(timeout=300)  # a compilation ends first
+    sent = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 5  # 1.5, and what a loaded machine adds
     codes = {0, -number} if number == signal.SIGKILL else {0, 128 + number, -number}  # 0: it was done
     assert process.returncode in codes, err
-    assert "Traceback" not in err or (number == signal.SIGINT and share < 0.5), err  # before Python has a handler
+    assert "Traceback" not in err, err
     again = start(job, tmp_path)
     _, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
