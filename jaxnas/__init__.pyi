@@ -40,8 +40,10 @@ from .scoring.config import ScoringConfig as ScoringConfig
 from .scoring.engine import score_archs as score_archs
 from .search import METHODS as METHODS
 from .search import PRESETS as PRESETS
+from .search import Ranking as Ranking
 from .search import RobotConfig as RobotConfig
 from .search import SearchResult as SearchResult
+from .search import predict_ranking as predict_ranking
 from .search import proxy_gp as proxy_gp
 from .search import random_search as random_search
 from .search import robot as robot

@@ -37,6 +37,7 @@ PORT = "9876"
 MARKS = {
     "differences.md": (),
     "index.md": pytest.mark.slow,  # runs a search with the default settings
+    "methods.md": pytest.mark.slow,
     "reference/api.md": pytest.mark.slow,
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/limits.md": pytest.mark.slow,

@@ -14,6 +14,7 @@ from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.search.predictor import predictor_bo
 from jaxnas.search.proxy_gp import proxy_gp
+from jaxnas.search.ranking import Ranking, predict_ranking
 from jaxnas.search.result import Query, SearchResult
 from jaxnas.search.robot import PRESETS, get_preset, robot
 from jaxnas.search.run import Objective, run_search, run_seeds
@@ -31,6 +32,7 @@ __all__ = [
     "Proposal",
     "ProxyGPConfig",
     "Query",
+    "Ranking",
     "ReaConfig",
     "ReinforceConfig",
     "RobotConfig",
@@ -44,6 +46,7 @@ __all__ = [
     "local_search",
     "next_in_ranking",
     "pick",
+    "predict_ranking",
     "predictor_bo",
     "proxy_gp",
     "random_search",

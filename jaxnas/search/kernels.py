@@ -32,22 +32,22 @@ class Hamming(AbstractKernel):  # type: ignore[misc]  # gpjax has no types
 
 
 def covariance_with(
-    item: Int[Array, ""], scores: Float[Array, "A M"], op_counts: Float[Array, "A K"], archs: Num[Array, "A D"]
-) -> Float[Array, "3 A"]:
-    """Return the covariance of each component of `proxy_gp` between one architecture and all.
+    items: Int[Array, " N"], scores: Float[Array, "A M"], op_counts: Float[Array, "A K"], archs: Num[Array, "A D"]
+) -> Float[Array, "3 N A"]:
+    """Return the covariance of each component of `proxy_gp` between some architectures and all.
 
     Args:
-        item: The index of the architecture.
+        items: The indices of these architectures.
         scores: Normal scores, divided by the square root of their number.
         op_counts: How often each op is chosen, standardised and divided by the square root of their number.
         archs: The options of each architecture.
 
     Returns:
         The covariances linear in the scores, by op counts, and local ones: the mean of those by scores and by
-        decisions. All but the first are 1 for the architecture itself.
+        decisions. All but the first are 1 for an architecture and itself.
     """
     linear, by_op_counts, by_scores, by_decisions = (
-        kernel.cross_covariance(x[item][None], x)[0]
+        kernel.cross_covariance(x[items], x)
         for kernel, x in (
             (Linear(variance=Real(1.0)), scores),
             (Matern52(lengthscale=Real(1.0)), op_counts),

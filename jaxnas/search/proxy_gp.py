@@ -140,11 +140,15 @@ def warp(objective: Float[Array, " T"], count: Int[Array, ""]) -> Float[Array, "
     return jnp.where(used, ndtri(jnp.where(used, ranks - 0.5, 0.5) / jnp.maximum(count, 1)), 0)
 
 
+def prior_variance(scores: Float[Array, "A M"]) -> Float[Array, "G A"]:
+    """Return the variance of every architecture before any observation, for each covariance of the grid."""
+    of_linear = jnp.sum(scores**2, axis=1)  # the variance of the other components is 1
+    return jnp.asarray(CONSTANT + VARIANCE[:, :1] * of_linear + VARIANCE[:, 1:].sum(1, keepdims=True))
+
+
 def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> Process:
     num_components, num_grid = len(VARIANCES), len(GRID)
     features = describe(pool)
-    of_linear = jnp.sum(features.scores**2, axis=1)  # the variance of the other components is 1
-    prior_variance = CONSTANT + VARIANCE[:, :1] * of_linear + VARIANCE[:, 1:].sum(1, keepdims=True)
     unknown = jnp.zeros(pool.num_archs)
     return Process(
         key=key,
@@ -154,7 +158,7 @@ def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> 
         count=jnp.zeros((), jnp.int32),
         covariance=jnp.zeros((budget * num_components, pool.num_archs)),
         whitening=jnp.zeros((num_grid, budget, budget)),
-        variance=prior_variance,
+        variance=prior_variance(features.scores),
         posterior=Posterior(unknown, unknown, jnp.zeros(())),
     )
 
@@ -167,7 +171,7 @@ def _tell(
         from jaxnas.search.kernels import covariance_with
 
     features, item, row = state.features, proposal.item, state.count
-    column = covariance_with(item, features.scores, features.op_counts, pool.archs)
+    column = covariance_with(item[None], features.scores, features.op_counts, pool.archs)[:, 0]
     # Two axes, because XLA would fuse a reshaping with the update, once for every reader, and copy the array for each.
     covariance = lax.dynamic_update_slice_in_dim(state.covariance, column, row * len(column), axis=0)
     shared = CONSTANT + VARIANCE @ covariance[:, item].reshape(-1, len(column)).T  # [G T]; later whitening is 0
@@ -196,21 +200,35 @@ def _covary(
     return CONSTANT * coefficients.sum(1, keepdims=True) + by_component.reshape(len(coefficients), -1) @ covariance
 
 
+def weigh(
+    whitening: Float[Array, "G T T"], y: Float[Array, " T"], consensus: Float[Array, " T"], used: Bool[Array, " T"]
+) -> tuple[Float[Array, "G S T"], Float[Array, "G S"]]:
+    """Return the whitened residuals of the observations y and their log evidence, of every covariance and slope.
+
+    Args:
+        whitening: See `Process`.
+        y: The warped objectives.
+        consensus: The consensus of the architectures of these objectives.
+        used: Which of them are observations; the others are padding, where y and the consensus are 0.
+    """
+    white_y, white_consensus = (jnp.sum(whitening * x, axis=2)[:, None] for x in (y, consensus))
+    residual = white_y - jnp.array(SLOPES)[:, None] * white_consensus
+    diagonal = jnp.diagonal(whitening, axis1=1, axis2=2)
+    log_root = jnp.sum(jnp.log(jnp.where(used, diagonal, 1)), axis=1, keepdims=True)
+    return residual, log_root - 0.5 * jnp.sum(residual**2, axis=2) - 0.5 * math.log(2 * math.pi) * used.sum()
+
+
 def condition(state: Process, y: Float[Array, " T"], key: PRNGKeyArray) -> Posterior:
     """Draw a covariance and a slope in proportion to their evidence, and condition them on the observations y."""
-    slopes, used = jnp.array(SLOPES), jnp.arange(len(y)) < state.count
+    used = jnp.arange(len(y)) < state.count
     consensus = jnp.where(used, state.features.consensus[state.item], 0)
-    white_y, white_consensus = (jnp.sum(state.whitening * x, axis=2)[:, None] for x in (y, consensus))
-    residual = white_y - slopes[:, None] * white_consensus  # [G, slopes, T]
-    diagonal = jnp.diagonal(state.whitening, axis1=1, axis2=2)
-    log_root = jnp.sum(jnp.log(jnp.where(used, diagonal, 1)), axis=1, keepdims=True)
-    log_evidence = log_root - 0.5 * jnp.sum(residual**2, axis=2) - 0.5 * math.log(2 * math.pi) * state.count
+    residual, log_evidence = weigh(state.whitening, y, consensus, used)
     drawn = jax.random.categorical(key, log_evidence.ravel())
-    row, slope = drawn // len(slopes), drawn % len(slopes)
+    row, slope = drawn // len(SLOPES), drawn % len(SLOPES)
     representer = jnp.sum(residual[row, slope][:, None] * state.whitening[row], axis=0)
     explained = _covary(representer[None], jnp.array(VARIANCE)[row][None], state.covariance)[0]
     return Posterior(
-        mean=slopes[slope] * state.features.consensus + explained,
+        mean=jnp.array(SLOPES)[slope] * state.features.consensus + explained,
         std=jnp.sqrt(jnp.maximum(state.variance[row], SMALLEST)),
         log_evidence=jax.nn.logsumexp(log_evidence) - math.log(log_evidence.size),
     )
