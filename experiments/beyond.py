@@ -25,7 +25,6 @@ import numpy as np
 import tasks
 import typer
 from rows import compute_rows
-from scipy.special import gammaln
 
 import jaxnas
 from jaxnas.search import PRESETS, get_method
@@ -57,24 +56,6 @@ def load(name: str) -> tasks.Task:
     return ablations.load(name)
 
 
-@lru_cache
-def random_regret(name: str, budget: int) -> float:
-    """Return the expected regret of the best observed of `budget` architectures, drawn without replacement.
-
-    An architecture that m others surpass is the best with probability C(m', T - 1) / C(N, T), where m' = N - 1 - m.
-    """
-    task = load(name)
-    order = np.argsort(-task.observation, kind="stable")
-    behind = len(order) - 1 - np.arange(len(order))
-    possible = behind >= budget - 1
-    log_share = _log_choose(behind[possible], budget - 1) - _log_choose(len(order), budget)
-    return float(np.exp(log_share) @ (task.test.max() - task.test[order[possible]]))
-
-
-def _log_choose(n, k):
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-
-
 def run(method: str, task: str, budget: int, seeds: list[int]) -> dict:
     """Search with every seed (the first and the last are given) and return results and ranks."""
     pool, (name, _, preset) = load(task), method.partition(", ")
@@ -92,7 +73,7 @@ def run(method: str, task: str, budget: int, seeds: list[int]) -> dict:
         "found": found.round(6).tolist(),
         "rank": rank.tolist(),
         "optimum": float(pool.test.max()),
-        "random_regret": random_regret(task, budget),
+        "random_regret": tasks.expected_regret(pool, budget),
     }
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import gammaln
 
 import jaxnas
 from jaxnas.data.catalogue import data_folder
@@ -110,6 +111,22 @@ def random_regret(task: Task, budget: int) -> float:
     draws = np.stack([rng.choice(len(task.test), budget, replace=False) for _ in range(5000)])
     found = draws[np.arange(len(draws)), np.nanargmax(task.observation[draws], axis=1)]
     return float(task.test.max() - task.test[found].mean())
+
+
+def expected_regret(task: Task, budget: int) -> float:
+    """Return the expected regret of the best observed of `budget` architectures, drawn without replacement.
+
+    An architecture that m others surpass is the best with probability C(m', T - 1) / C(N, T), where m' = N - 1 - m.
+    """
+    order = np.argsort(-task.observation, kind="stable")
+    behind = len(order) - 1 - np.arange(len(order))
+    possible = behind >= budget - 1
+    log_share = _log_choose(behind[possible], budget - 1) - _log_choose(len(order), budget)
+    return float(np.exp(log_share) @ (np.nanmax(task.test) - task.test[order[possible]]))
+
+
+def _log_choose(n, k):
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
 def published_and_own(space: str, task: str, proxy: str) -> tuple[np.ndarray, np.ndarray]:

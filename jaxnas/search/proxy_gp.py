@@ -49,6 +49,7 @@ NOISES = (0.03, 0.2)
 GRID = np.array(list(itertools.product(*VARIANCES.values(), NOISES)))
 VARIANCE, NOISE = GRID[:, :-1], GRID[:, -1]  # of the components [G C], of the noise [G]
 CONSTANT = 1.0  # variance of the constant component
+BLOCK = 20  # queries whose columns are read together
 SMALLEST = 1e-9  # posterior variance: rounding can leave one below 0
 
 
@@ -91,7 +92,7 @@ class Process(NamedTuple):
         item: The queried architectures [T].
         objective: The objective of each [T]; NaN and inf are failures.
         count: The number of queries [].
-        covariance: Of each query with all architectures, C rows for the C components [T C, A].
+        covariance: Of each query with all architectures, C rows for the C components, of R >= T queries [R C, A].
         whitening: The inverse Cholesky factor of the observations' covariance, for each of the G of the grid [G T T].
         variance: The posterior variance of every architecture [G A].
         posterior: The posterior that the next query maximises.
@@ -102,7 +103,7 @@ class Process(NamedTuple):
     item: Int[Array, " T"]
     objective: Float[Array, " T"]
     count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
-    covariance: Float[Array, "TC A"]
+    covariance: Float[Array, "RC A"]
     whitening: Float[Array, "G T T"]
     variance: Float[Array, "G A"]
     posterior: Posterior
@@ -149,14 +150,14 @@ def prior_variance(scores: Float[Array, "A M"]) -> Float[Array, "G A"]:
 def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> Process:
     num_components, num_grid = len(VARIANCES), len(GRID)
     features = describe(pool)
-    unknown = jnp.zeros(pool.num_archs)
+    unknown, room = jnp.zeros(pool.num_archs), budget if budget < BLOCK else -(-budget // BLOCK) * BLOCK
     return Process(
         key=key,
         features=features,
         item=jnp.zeros(budget, jnp.int32),
         objective=jnp.full(budget, jnp.nan),
         count=jnp.zeros((), jnp.int32),
-        covariance=jnp.zeros((budget * num_components, pool.num_archs)),
+        covariance=jnp.zeros((room * num_components, pool.num_archs)),
         whitening=jnp.zeros((num_grid, budget, budget)),
         variance=prior_variance(features.scores),
         posterior=Posterior(unknown, unknown, jnp.zeros(())),
@@ -174,7 +175,8 @@ def _tell(
     column = covariance_with(item[None], features.scores, features.op_counts, pool.archs)[:, 0]
     # Two axes, because XLA would fuse a reshaping with the update, once for every reader, and copy the array for each.
     covariance = lax.dynamic_update_slice_in_dim(state.covariance, column, row * len(column), axis=0)
-    shared = CONSTANT + VARIANCE @ covariance[:, item].reshape(-1, len(column)).T  # [G T]; later whitening is 0
+    with_item = covariance[: len(state.item) * len(column), item].reshape(-1, len(column))
+    shared = CONSTANT + VARIANCE @ with_item.T  # [G T]; later whitening is 0
     projected = jnp.sum(state.whitening * shared[:, None, :], axis=2)
     own = CONSTANT + VARIANCE @ column[:, item] + NOISE
     scale = 1 / jnp.sqrt(own - jnp.sum(projected**2, axis=1))
@@ -186,18 +188,35 @@ def _tell(
         count=row + 1,
         covariance=covariance,
         whitening=lax.dynamic_update_index_in_dim(state.whitening, new, row, axis=1),
-        variance=state.variance - _covary(new, VARIANCE, covariance) ** 2,
     )
     y = warp(following.objective, following.count)
-    return following._replace(posterior=condition(following, y, jax.random.fold_in(state.key, row)))
+    return condition(following, y, new, jax.random.fold_in(state.key, row))
 
 
 def _covary(
-    coefficients: Float[Array, "G T"], variances: Float[np.ndarray | Array, "G C"], covariance: Float[Array, "TC A"]
-) -> Float[Array, "G A"]:
-    """Return sum_t coefficients[t] Cov[f(query t), f(a)] of every architecture, for each of the grid."""
-    by_component = coefficients[:, :, None] * variances[:, None, :]
-    return CONSTANT * coefficients.sum(1, keepdims=True) + by_component.reshape(len(coefficients), -1) @ covariance
+    coefficients: Float[Array, "K T"],
+    variances: Float[Array, "K C"],
+    covariance: Float[Array, "RC A"],
+    count: Int[Array, ""],
+) -> Float[Array, "K A"]:
+    """Return sum_t coefficients[k, t] Cov[f(query t), f(a)] of every architecture, for K rows of the grid.
+
+    Blocks of the columns that hold no query yet are left out.
+    """
+    num_queries, num_components = coefficients.shape[1], variances.shape[1]
+    by_component = (coefficients[:, :, None] * variances[:, None, :]).reshape(len(coefficients), -1)
+    by_component = jnp.pad(by_component, ((0, 0), (0, len(covariance) - by_component.shape[1])))
+    size = min(BLOCK, num_queries) * num_components
+
+    def add(number: Int[Array, ""], total: Float[Array, "K A"]) -> Float[Array, "K A"]:
+        weights, rows = (
+            lax.dynamic_slice_in_dim(x, number * size, size, y) for x, y in ((by_component, 1), (covariance, 0))
+        )
+        return total + weights @ rows
+
+    constant = jnp.broadcast_to(CONSTANT * coefficients.sum(1, keepdims=True), (len(coefficients), covariance.shape[1]))
+    total: Float[Array, "K A"] = lax.fori_loop(0, -(-count * num_components // size), add, constant)
+    return total
 
 
 def weigh(
@@ -218,20 +237,28 @@ def weigh(
     return residual, log_root - 0.5 * jnp.sum(residual**2, axis=2) - 0.5 * math.log(2 * math.pi) * used.sum()
 
 
-def condition(state: Process, y: Float[Array, " T"], key: PRNGKeyArray) -> Posterior:
-    """Draw a covariance and a slope in proportion to their evidence, and condition them on the observations y."""
+def condition(state: Process, y: Float[Array, " T"], new: Float[Array, "G T"], key: PRNGKeyArray) -> Process:
+    """Condition the state on the observations y, of which the last added the rows `new` to the whitenings.
+
+    The variances of the whole grid lose what the last query explains. The posterior is that of a covariance and a slope
+    that are drawn in proportion to their evidence.
+    """
     used = jnp.arange(len(y)) < state.count
     consensus = jnp.where(used, state.features.consensus[state.item], 0)
     residual, log_evidence = weigh(state.whitening, y, consensus, used)
     drawn = jax.random.categorical(key, log_evidence.ravel())
     row, slope = drawn // len(SLOPES), drawn % len(SLOPES)
     representer = jnp.sum(residual[row, slope][:, None] * state.whitening[row], axis=0)
-    explained = _covary(representer[None], jnp.array(VARIANCE)[row][None], state.covariance)[0]
-    return Posterior(
-        mean=jnp.array(SLOPES)[slope] * state.features.consensus + explained,
-        std=jnp.sqrt(jnp.maximum(state.variance[row], SMALLEST)),
+    coefficients = jnp.concatenate([new, representer[None]])
+    variances = jnp.concatenate([VARIANCE, jnp.array(VARIANCE)[row][None]])
+    explained = _covary(coefficients, variances, state.covariance, state.count)  # one product reads the columns once
+    variance = state.variance - explained[:-1] ** 2
+    posterior = Posterior(
+        mean=jnp.array(SLOPES)[slope] * state.features.consensus + explained[-1],
+        std=jnp.sqrt(jnp.maximum(variance[row], SMALLEST)),
         log_evidence=jax.nn.logsumexp(log_evidence) - math.log(log_evidence.size),
     )
+    return state._replace(variance=variance, posterior=posterior)
 
 
 def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config: ProxyGPConfig) -> Proposal:

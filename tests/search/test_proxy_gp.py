@@ -15,7 +15,7 @@ from scipy.stats import multivariate_normal, rankdata
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import fixed_settings, in_float64, make_key
 from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, unweighted
-from jaxnas.search.proxy_gp import CONSTANT, NOISE, SLOPES, VARIANCE, condition, describe, warp
+from jaxnas.search.proxy_gp import BLOCK, CONSTANT, NOISE, SLOPES, VARIANCE, _covary, condition, describe, warp
 from jaxnas.search.run import make_pool
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
@@ -53,7 +53,7 @@ def dense():
 
 @pytest.fixture(scope="module")
 def observed():
-    """The state of the method after the queries, and its buffers of T rows."""
+    """The state of the method after the queries, in two blocks of columns."""
     pool, key = make_pool(proxy_gp, TABLE, ARCHS, (1,)), make_key(0)
     search = loop.start(pool, key, method=proxy_gp, budget=T, config=proxy_gp.config)
     for item in QUERIED:
@@ -85,7 +85,13 @@ def test_the_posterior_is_that_of_a_point_drawn_by_its_evidence(observed, dense)
             mean = slope * consensus + covariance[:, QUERIED] @ np.linalg.solve(gram, residual)
             expected.append((multivariate_normal(cov=gram).logpdf(residual), mean))
     evidence = np.array([value for value, _ in expected])
-    draw = in_float64(jax.jit(lambda key: condition(observed, warp(observed.objective, observed.count), key)))
+
+    @in_float64
+    @jax.jit
+    def draw(key):
+        y, new = warp(observed.objective, observed.count), jax.numpy.zeros((len(NOISE), T))
+        return condition(observed, y, new, key).posterior
+
     for seed in range(200):
         point = draw(make_key(seed))
         np.testing.assert_allclose(point.log_evidence, logsumexp(evidence) - np.log(len(evidence)), rtol=1e-9)
@@ -96,6 +102,25 @@ def test_the_posterior_is_that_of_a_point_drawn_by_its_evidence(observed, dense)
         np.testing.assert_array_equal(point.std, np.sqrt(observed.variance[index]))
     shares = np.bincount(found, minlength=len(expected)) / len(found)
     assert np.abs(shares - np.exp(evidence - logsumexp(evidence))).max() < 0.12  # 3.4 standard errors at most
+
+
+@pytest.mark.parametrize("budget", [7, 20, 47])
+def test_blocks_of_columns_give_the_whole_sum(budget):
+    rng, room = np.random.default_rng(budget), budget if budget < BLOCK else -(-budget // BLOCK) * BLOCK
+    coefficients, variances, covariance = (
+        rng.normal(size=(3, budget)),
+        rng.random((3, 2)),
+        rng.normal(size=(budget, 2, 5)),
+    )
+    covary = in_float64(jax.jit(_covary))
+    for count in {1, min(20, budget), min(21, budget), budget}:
+        known = np.arange(budget) < count
+        columns = np.zeros((2 * room, 5))
+        columns[: 2 * budget] = (covariance * known[:, None, None]).reshape(-1, 5)
+        found = covary(coefficients * known, variances, columns, count)
+        within = np.einsum("kt,kc,tca->ka", coefficients * known, variances, covariance)
+        expected = CONSTANT * (coefficients * known).sum(1, keepdims=True) + within
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_first_query_leads_the_consensus_and_the_next_two_are_drawn(dense):
