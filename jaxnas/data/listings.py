@@ -19,7 +19,7 @@ from jaxnas.data.examples import Example
 from jaxnas.data.find import FORMS
 from jaxnas.data.pictures import ENDINGS
 from jaxnas.errors import InputError, first_line
-from jaxnas.runtime.files import read_bytes
+from jaxnas.runtime.files import read_text
 from jaxnas.runtime.records import Record
 
 LISTS = (".csv", ".tsv", ".parquet")
@@ -171,10 +171,7 @@ def _subset_of(path: Path) -> str:
 
 def _read_csv(path: Path) -> tuple[list[str], list[str], Rows]:
     """Return columns, no names of classes, and rows of a CSV file separated by commas, semicolons or tabs."""
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from error
+    text = read_text(path)
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), restval="")
     return list(reader.fieldnames or []), [], reader

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from jaxnas.errors import InputError, first_line
 from jaxnas.objectives.find import ENDINGS, PICKLES
-from jaxnas.runtime.files import read_bytes, read_npz, read_pickle
+from jaxnas.runtime.files import read_bytes, read_npz, read_pickle, read_text
 
 Column: TypeAlias = list[object] | np.ndarray  # as read, before it is checked
 
@@ -25,7 +25,6 @@ ARCH_NAMES = ("architecture", "architectures", "arch_str", "arch_name", "archite
 # What Arrow raises on damaged files, and Python on cells that it has no objects for, such as a date in the year 10000.
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)
 
-_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _MISSING = {"", "-", "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"}
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
 
@@ -114,7 +113,7 @@ def _has_comma(value: object) -> bool:
 
 
 def _read_csv(path: Path, arch_column: str) -> TableFile:
-    content = _decode(read_bytes(path), path)
+    content = read_text(path)
     header, delimiter = _header(content)
     name = _arch_column([column.strip() for column in header], arch_column, path)
     # Typed, because an architecture such as 64-41414 or 0123 could be taken for a date or a number.
@@ -145,15 +144,6 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         return error
     problem = first_line(error)
     return InputError(f"{path}: cannot be read as a table ({problem})")
-
-
-def _decode(content: bytes, path: Path) -> str:
-    """Return the text of a file, without the mark of the byte order with which spreadsheets begin it."""
-    bom, encoding = next(((bom, name) for bom, name in _BOMS if content.startswith(bom)), (b"", "utf-8"))
-    try:
-        return content.removeprefix(bom).decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read as a table (not UTF-8: {error.reason}); save it as UTF-8") from error
 
 
 def _header(content: str) -> tuple[list[str], str]:

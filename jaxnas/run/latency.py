@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Float, Int, Int8
 
 from jaxnas.data.images import ImageData
-from jaxnas.errors import InputError
+from jaxnas.errors import InputError, describe_damage
 from jaxnas.models.model import Model, make_model
 from jaxnas.networks import SearchNetwork, describe, init_variables
 from jaxnas.run.sizes import Sizes
 from jaxnas.runtime.events import Listener, Noted, StageStarted
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
-from jaxnas.runtime.records import Record
+from jaxnas.runtime.records import Record, check_intact, with_check
 from jaxnas.runtime.session import fixed_settings
 from jaxnas.spaces import SearchSpace
 from jaxnas.store.store import make_environment
@@ -90,7 +90,7 @@ class Latencies:
             self.measured[text] = time_model(model)
             content = {"made_with": self.made_with, "measured": self.measured}
             with atomic_write(self.path) as partial:
-                partial.write_text(json.dumps(content, indent=1) + "\n")
+                partial.write_text(json.dumps(with_check(content), indent=1) + "\n")
         return self.measured[text]
 
     def admits(self, arch: Int8[np.ndarray, " D"]) -> bool:
@@ -141,11 +141,17 @@ class Latencies:
     def _read(self) -> dict[str, float]:
         if not self.path.exists():
             return {}
+        content = read_bytes(self.path)
         try:
-            record = json.loads(read_bytes(self.path))
+            record: Record = dict(json.loads(content).items())
+            check_intact(record)
             made_with, measured = dict(record["made_with"]), {str(k): float(v) for k, v in record["measured"].items()}
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path} is damaged; remove it to measure again") from error
+            if wrong := [text for text, value in measured.items() if not 0 < value < np.inf]:
+                raise ValueError(f"the latency of {wrong[0]:.80} is {measured[wrong[0]]}")
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise InputError(
+                f"{self.path} is damaged ({describe_damage(error):.200}); remove it to measure again"
+            ) from error
         check_same(self.path, made_with, self.made_with)
         return measured
 

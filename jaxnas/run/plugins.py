@@ -61,7 +61,7 @@ def load_plugin(path: Path | str) -> str:
             raise InputError(f"plugin {path} is not a Python file")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
-            _run(partial(spec.loader.exec_module, module), str(path))
+            _run(partial(spec.loader.exec_module, module), f"plugin {path}")
             _add(module, str(path))
         except BaseException:
             del sys.modules[name]
@@ -81,19 +81,19 @@ def load_installed_plugins() -> tuple[str, ...]:
     described = []
     for entry in sorted(entry_points(group=PLUGIN_GROUP), key=lambda entry: entry.name):
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
-        module = _run(entry.load, package)
+        module = _run(entry.load, f"plugin {package}")
         _add(module, package)
         described.append(package)
     return tuple(dict.fromkeys(described))
 
 
 def _run(load: Callable[[], LoadedT], source: str) -> LoadedT:
-    """Run the code of a plugin; what it raises is an error of the plugin."""
+    """Run the code of a plugin; what it raises, or that it ends the program, is an error of the plugin."""
     try:
         return load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         problem = first_line(error, "no details")
-        raise InputError(f"plugin {source} cannot be loaded ({type(error).__name__}: {problem})") from error
+        raise InputError(f"{source} cannot be loaded ({type(error).__name__}: {problem})") from error
 
 
 def _add(module: ModuleType, source: str) -> None:
@@ -130,8 +130,8 @@ def _method(name: object, entry: object, place: str) -> list[Addition]:
 
 def _space(name: object, entry: object, place: str) -> list[Addition]:
     text = _name(name, place)
-    build: object = entry if callable(entry) else partial(_declare, text, tuple(_blocks(entry, place)))
-    network = build(10)  # type: ignore[operator]  # a partial, or callable
+    build = entry if callable(entry) else partial(_declare, text, tuple(_blocks(entry, place)))
+    network = _run(partial(build, 10), place)
     if not isinstance(network, SearchNetwork):
         raise InputError(f"{place} must be blocks or return a network, got {type(network).__name__}")
     if network.space.name != text:

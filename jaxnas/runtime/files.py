@@ -36,6 +36,8 @@ _DAMAGED = (
     ValueError,
 )
 
+_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+
 
 def make_writable(folder: Path | str) -> None:
     """Create the folder if needed and check, before long work, that files can be written into it.
@@ -119,6 +121,23 @@ def read_bytes(path: Path | str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_text(path: Path | str) -> str:
+    """Return the text of a file in UTF-8, or in the encoding that its byte order mark names, without the mark.
+
+    Spreadsheets and editors of Windows begin files with such a mark.
+
+    Raises:
+      InputError: the file is missing, cannot be read, or is not such a text.
+    """
+    content = read_bytes(path)
+    bom, encoding = next(((bom, name) for bom, name in _BOMS if content.startswith(bom)), (b"", "utf-8"))
+    try:
+        return content.removeprefix(bom).decode(encoding)
+    except UnicodeDecodeError as error:
+        problem = f"{error.reason} at byte {error.start + len(bom)}"
+        raise InputError(f"{path}: not UTF-8 text ({problem}): save it as UTF-8") from error
 
 
 def read_npz(path: Path | str) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.settings import check_kinds
 from jaxnas.search.history import History, Phase, Proposal
 from jaxnas.search.method import Method, StateT
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
@@ -39,6 +40,10 @@ class SingleProxyConfig:
     """
 
     proxy: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the type; the number of columns is known when a search begins."""
+        check_kinds(self)
 
 
 def _one_hot(pool: Pool, budget: int, key: PRNGKeyArray, config: SingleProxyConfig) -> Float[Array, " M"]:

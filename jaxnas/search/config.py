@@ -1,9 +1,11 @@
 """Hyperparameters of the methods that have a surrogate: frozen configurations."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.runtime.settings import check_kinds
 
 Acquisition = Literal["ucb", "ei", "thompson", "ids"]
 Kernel = Literal["matern52", "matern32", "rbf"]
@@ -17,10 +19,16 @@ def check_choice(name: str, value: str, choices: object) -> None:
 
 
 def check_positive(**numbers: int | float) -> None:
-    """Raise InputError for the first of the named numbers that is not positive, NaN included."""
+    """Raise InputError for the first of the named numbers that is not positive and finite."""
     for name, number in numbers.items():
-        if not number > 0:
+        if not 0 < number < math.inf:
             raise InputError(f"`{name}` must be positive, got {number}")
+
+
+def check_kappa(kappa: float) -> None:
+    """Raise InputError unless the weight of the standard deviation is at least 0 and finite."""
+    if not 0 <= kappa < math.inf:
+        raise InputError(f"`kappa` must be at least 0 and finite, got {kappa}")
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,14 @@ class RobotConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        check_kinds(self)
         check_choice("acquisition", self.acquisition, Acquisition)
         check_choice("kernel", self.kernel, Kernel)
         check_choice("domain", self.domain, Domain)
         check_positive(
             noise=self.noise, num_candidates=self.num_candidates, num_ascents=self.num_ascents, explore=self.explore
         )
+        check_kappa(self.kappa)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class ProxyGPConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        check_kinds(self)
         check_positive(kappa=self.kappa, initial=self.initial)
 
 
@@ -103,6 +114,8 @@ class PredictorConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        check_kinds(self)
         check_choice("acquisition", self.acquisition, Acquisition)
         check_choice("kernel", self.kernel, Kernel)
         check_positive(initial=self.initial, noise=self.noise)
+        check_kappa(self.kappa)

@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.settings import check_kinds
 from jaxnas.search.history import History, Phase, Proposal
 from jaxnas.search.method import ConfigT, Method
 from jaxnas.search.pool import Pool, pick, unweighted
@@ -146,6 +147,7 @@ class BohbConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        check_kinds(self)
         if not 0 < self.good < 1:
             raise InputError(f"`good` must be between 0 and 1, got {self.good}")
         if not 0 <= self.at_random <= 1:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.settings import check_kinds
 from jaxnas.search.history import History, Phase, Proposal
 from jaxnas.search.method import Method
 from jaxnas.search.pool import Pool, pick, unweighted
@@ -43,6 +44,7 @@ class ReaConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        check_kinds(self)
         if not 1 <= self.sample_size <= self.population:
             raise InputError(
                 f"`sample_size` must be from 1 to {self.population}, the population, got {self.sample_size}"

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxnas.errors import InputError
+from jaxnas.runtime.settings import check_kinds
+from jaxnas.search.config import check_positive
 from jaxnas.search.history import History, Phase, Proposal
 from jaxnas.search.method import Method
 from jaxnas.search.pool import Pool, unweighted
@@ -26,6 +29,13 @@ class ReinforceConfig:
 
     learning_rate: float = 0.1
     decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        check_kinds(self)
+        check_positive(learning_rate=self.learning_rate)
+        if not 0 <= self.decay <= 1:
+            raise InputError(f"`decay` must be from 0 to 1, got {self.decay}")
 
 
 class _Policy(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
 
 from jaxnas.errors import InputError
-from jaxnas.runtime.files import read_bytes
+from jaxnas.runtime.files import read_text
 from jaxnas.runtime.settings import Whole, check_seed, check_whole
 
 Unchecked: TypeAlias = np.ndarray | Array | Sequence[object] | int  # integers, which are checked
@@ -230,10 +230,10 @@ def read_archs(path: Path | str, space: SearchSpace) -> Int8[np.ndarray, "A D"]:
     """Read architectures [A D] from a text file with one on each line; empty lines are skipped.
 
     Raises:
-        InputError: The file is missing or has no architecture, or the space cannot parse a line; the message has its
-            number.
+        InputError: The file is missing, not UTF-8 or without an architecture, or the space cannot parse a line; the
+            message has its number.
     """
-    lines = read_bytes(Path(path)).decode(errors="replace").splitlines()
+    lines = read_text(path).splitlines()
     archs = []
     for number, line in enumerate(lines, start=1):
         try:

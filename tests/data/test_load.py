@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import strategies as st
 from PIL import Image
 
 from jaxnas.data.examples import Example, assemble
@@ -19,6 +20,7 @@ from jaxnas.data.load import load_images
 from jaxnas.data.sources import from_dataset
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Noted
+from tests.edits import damage, fuzzed, read_or_refuse
 
 CLASSES = ("cat", "dog", "eel")
 
@@ -430,3 +432,28 @@ def test_test_pictures_without_folders_of_classes_are_counted(tmp_path):
     data, (note,) = load(tmp_path)
     assert (len(data.train_labels), len(data.test_labels)) == (12, 3)
     assert note.message.endswith("of 3 classes (cat, dog, eel), 4x4 RGB; 2 pictures without a label are left out")
+
+
+HEADERS = st.lists(
+    st.sampled_from(["path", "label", "split", " Label ", "image", "", "x"]) | st.text(max_size=4), max_size=4
+)
+CELLS = st.sampled_from(["a/0.png", "b/1.png", "a", "1", "01", "1.0", "nan", "", "test", "train"]) | st.text(max_size=5)
+
+
+@fuzzed(header=HEADERS, rows=st.lists(st.lists(CELLS, max_size=5), max_size=12), delimiter=st.sampled_from(",;\t"))
+def test_any_list_of_pictures_is_read_or_refused(pictures, header, rows, delimiter):
+    with open(pictures / "list.csv", "w", newline="", encoding="utf-8", errors="replace") as file:
+        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
+    read_or_refuse(lambda: load(pictures / "list.csv"), "list")
+
+
+@fuzzed(draw=st.data())
+def test_any_damage_of_a_list_of_pictures_is_read_or_refused(pictures, draw):
+    rows = "".join(f"{kind}/{number}.png,{kind}\n" for kind in "ab" for number in range(5))
+    (pictures / "list.csv").write_bytes(damage(draw, f"path,label\n{rows}".encode()))
+    read_or_refuse(lambda: load(pictures / "list.csv"), "list")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_classes(tmp_path_factory.mktemp("pictures"), classes=("a", "b"))

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from jaxnas.data.images import from_arrays, standardize
 from jaxnas.errors import InputError
@@ -11,7 +12,9 @@ from jaxnas.networks import NASBench201Network
 from jaxnas.run import latency
 from jaxnas.run.latency import Latencies, features, fit_ridge
 from jaxnas.runtime.events import Noted
+from jaxnas.runtime.records import with_check
 from jaxnas.spaces import NASBENCH201, sample
+from tests.edits import DEEP, Altered, damage, edit, fuzzed, read_or_refuse, without_check
 
 IMAGES = np.random.default_rng(0).random((20, 4, 4, 1), np.float32)
 DATA = standardize(from_arrays(IMAGES, np.arange(20) % 2))
@@ -86,16 +89,13 @@ def test_a_candidate_above_the_bound_is_named_and_refused(tmp_path, cost):
     assert note.message.endswith("takes 5 ms, above 3: not trained")
 
 
-def test_another_device_and_a_damaged_file_are_refused(tmp_path, cost):
+def test_another_device_is_refused(tmp_path, cost):
     path = tmp_path / "latency.json"
     make(path)(POOL[0])
-    record = json.loads(path.read_text())
+    record = without_check(json.loads(path.read_text()))
     record["made_with"]["device"] = "1 x abacus"
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match="device is 1 x abacus, not "):
-        make(path)
-    path.write_text("{")
-    with pytest.raises(InputError, match="is damaged; remove it to measure again"):
         make(path)
 
 
@@ -110,3 +110,36 @@ def test_features_are_scaled():
 def test_a_network_is_measured_alone(tmp_path):
     latencies = make(tmp_path / "latency.json")
     assert 0 < latencies(np.array([0, 0, 0, 1, 0, 0], np.int8)) < 1000  # no path: the classifier alone
+
+
+@fuzzed(draw=st.data())
+def test_an_edited_file_of_latencies_has_the_same_numbers_or_is_refused(cost_file, draw):
+    path, measured = cost_file
+
+    def use():
+        assert make(path).measured == measured
+
+    whole = json.loads(path.read_text())
+    changed = json.dumps(edit(draw, whole)).encode() if draw.draw(st.booleans()) else damage(draw, path.read_bytes())
+    with Altered(path, changed):
+        read_or_refuse(use, str(path))
+    with Altered(path, json.dumps(edit(draw, without_check(whole)))):  # of an earlier version
+        read_or_refuse(lambda: make(path), str(path))
+
+
+@pytest.fixture(scope="module")
+def cost_file(tmp_path_factory):
+    """Return a file of latencies, and what it says."""
+    path = tmp_path_factory.mktemp("latency") / "latency.json"
+    measured = {"a": 1.5, "b": 0.25}
+    path.write_text(json.dumps(with_check({"made_with": make(path).made_with, "measured": measured})))
+    return path, measured
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "1", "null", DEEP, '{"made_with": {}, "measured": {"a": NaN}}'], ids=range(6)
+)
+def test_what_is_no_file_of_latencies_is_refused(tmp_path, content):
+    (tmp_path / "latency.json").write_text(content)
+    with pytest.raises(InputError, match=r"latency.json is damaged \(.*; remove it to measure again"):
+        make(tmp_path / "latency.json")

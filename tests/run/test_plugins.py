@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 import jaxnas
 from jaxnas.errors import InputError
@@ -19,6 +20,7 @@ from jaxnas.run.load import Selected
 from jaxnas.run.plugins import load_installed_plugins, load_plugin
 from jaxnas.run.train import train_config
 from jaxnas.spaces import SPACES
+from tests.edits import fuzzed, read_or_refuse
 from tests.tiny import TinyNetwork
 
 PLUGIN = """
@@ -144,3 +146,34 @@ def test_architectures_known_by_ids_have_no_network_to_train(tmp_path, monkeypat
     monkeypatch.setattr(inherit, "load_selected", lambda folder: selected)
     with pytest.raises(InputError, match=r"knows 'net-25' by its id alone, .* search again with the space"):
         inherit.inherit(tmp_path, data="digits")
+
+
+ENTRIES = st.sampled_from(
+    ["1", "None", "len", "[]", "'x'", "(1, 2)", "print", "lambda k: 3", "lambda: 1", "[len]", "{}"]
+)
+NAMES = st.text(max_size=3).map(repr) | st.sampled_from(["1", "None", "('a',)", "'snip'", "'accuracy'", "'robot'"])
+DICTIONARY = st.dictionaries(NAMES, ENTRIES, max_size=2).map(
+    lambda entries: "{" + ", ".join(f"{name}: {entry}" for name, entry in entries.items()) + "}"
+)
+LINES = st.tuples(st.sampled_from([*plugins.KINDS, "OTHER"]), DICTIONARY | ENTRIES).map(" = ".join)
+
+
+@fuzzed(content=st.lists(LINES, max_size=3).map("\n".join) | st.text() | st.binary())
+def test_any_file_is_a_plugin_or_refused_by_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("plugin") / "mine.py"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(errors="replace"))
+    before = [dict(known) for known in DICTIONARIES]
+    read_or_refuse(lambda: load_plugin(path), str(path))
+    for known, kept in zip(DICTIONARIES, before, strict=True):
+        assert known.items() >= kept.items()  # nothing of jaxnas is replaced
+        known.clear()
+        known.update(kept)
+
+
+@pytest.mark.parametrize(
+    "end", ["import sys; sys.exit(2)", "import argparse; p = argparse.ArgumentParser(); p.parse_args(['x'])"]
+)
+def test_a_program_that_ends_itself_is_no_plugin(tmp_path, end):
+    (tmp_path / "train.py").write_text(end)
+    with pytest.raises(InputError, match=r"plugin .*train.py cannot be loaded \(SystemExit: 2\)"):
+        load_plugin(tmp_path / "train.py")
