@@ -131,7 +131,7 @@ def _to_typer(parameter: Parameter) -> inspect.Parameter:
     if about.argument:
         info = typer.Argument(**options)
     else:
-        info = typer.Option(parameter.flag, rich_help_panel=parameter.panel, **options)
+        info = typer.Option(*filter(None, [about.short, parameter.flag]), rich_help_panel=parameter.panel, **options)
     kind = str if known or several or parameter.kind is Path else parameter.kind
     required = parameter.default is MISSING
     default = inspect.Parameter.empty if required else False if kind is bool else None

@@ -61,7 +61,16 @@ class JsonOptions:
 
 
 @dataclass(frozen=True)
-class OutputOptions(JsonOptions):
+class VerboseOptions(JsonOptions):
+    """Details on stderr, and the form of printed results."""
+
+    verbose: bool = setting(
+        False, "Print the seconds that each program takes to trace, compile or load.", "Output", short="-v"
+    )
+
+
+@dataclass(frozen=True)
+class OutputOptions(VerboseOptions):
     """The folder of results, and the form of printed results."""
 
     out: Path | None = setting(

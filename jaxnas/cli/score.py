@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnas.cli.command import Given, only, takes
-from jaxnas.cli.options import DataOptions, JsonOptions, PluginOptions, WorkerOptions
+from jaxnas.cli.options import DataOptions, PluginOptions, VerboseOptions, WorkerOptions
 from jaxnas.cli.progress import NullReporter, emit, progress
 from jaxnas.cli.stop import keeping, stoppable
 from jaxnas.cli.terminal import configure_jax, console, print_estimate, score_table
@@ -97,7 +97,7 @@ class PlanOptions:
 
 
 @dataclass(frozen=True)
-class ScoreOutput(JsonOptions):
+class ScoreOutput(VerboseOptions):
     """The folder of scores."""
 
     out: str = setting(
@@ -148,7 +148,7 @@ def score(
       jaxnas score --all --out s3://bucket/nb201 --engine ray --address auto
       jaxnas score --all --channels 16 --plan --devices 32 --throughput 20
     """
-    configure_jax(hardware.engine)
+    configure_jax(hardware.engine, verbose=output.verbose)
     from jaxnas import spaces
     from jaxnas.proxies import expand_names
     from jaxnas.run.inputs import load_standardized, make_batch, make_network

@@ -110,7 +110,7 @@ def search(
       jaxnas search --track tensorboard,mlflow
       jaxnas search --data cifar10 --engine ray --workers 8
     """
-    configure_jax(hardware.engine)
+    configure_jax(hardware.engine, verbose=output.verbose)
     from jaxnas.proxies import expand_names
     from jaxnas.report.tracking import how_to_look, track
     from jaxnas.run.record import run_record
@@ -249,7 +249,7 @@ def compare(
       jaxnas compare --methods robot,rea,random --scores cifar10 --seeds 100
       jaxnas compare --methods robot,bohb --longer c10_valid_val_200 --prices 17
     """
-    configure_jax(hardware.engine)
+    configure_jax(hardware.engine, verbose=output.verbose)
     from jaxnas.report import save_comparison
     from jaxnas.run.comparison import compare_methods
     from jaxnas.runtime.workers import open_workers

@@ -12,6 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from jaxnas.runtime.bars import status
 from jaxnas.runtime.host import check_memory_limit, num_cores
 from jaxnas.runtime.measures import ACCURACY, TEST_ACCURACY, Measure
 from jaxnas.runtime.records import Record
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jaxnas.proxies import About
     from jaxnas.run.run import Outcome, Run
     from jaxnas.run.trained import TrainedArch
+    from jaxnas.runtime.timing import Program
     from jaxnas.search import SearchResult
     from jaxnas.store.estimate import Estimate
     from jaxnas.store.scores import Scores
@@ -29,11 +31,14 @@ console = Console(markup=False)  # names and paths may hold brackets
 NO_BREAK = "\xa0"
 
 
-def configure_jax(engine: str = "local") -> None:
+SHOWN_FROM = 0.05  # seconds, below which a program is not shown
+
+
+def configure_jax(engine: str = "local", *, verbose: bool = False) -> None:
     """Keep compiled programs, see `use_cache`, and make every core of a CPU a device.
 
     With another engine the accelerators of this process are left to the workers. The environment variable
-    JAX_NUM_CPU_DEVICES takes precedence.
+    JAX_NUM_CPU_DEVICES takes precedence. If `verbose`, each program that takes notable time is shown.
     """
     check_memory_limit()
     import jax
@@ -46,6 +51,15 @@ def configure_jax(engine: str = "local") -> None:
         set_flag("jax_platforms", "cpu")
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         set_flag("jax_num_cpu_devices", num_cores())
+    if verbose:
+        from jaxnas.runtime.timing import watch_programs
+
+        watch_programs(_show_program)
+
+
+def _show_program(program: "Program") -> None:
+    if program.tracing + program.lowering + program.compiling >= SHOWN_FROM:
+        status.print(str(program), highlight=False, soft_wrap=True, markup=False)
 
 
 def _fill(text: str, indent: str = "") -> None:

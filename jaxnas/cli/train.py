@@ -102,7 +102,7 @@ def train(
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
       jaxnas train "8:conv3" mine --plugin mine.py --data digits
     """
-    configure_jax()
+    configure_jax(verbose=output.verbose)
     from jaxnas.run.train import train_arch, train_config, train_run
     from jaxnas.run.trained import save_trained, trained_record
 

@@ -118,8 +118,13 @@ def init_state(
     """Return the state before the first step: the same parameters for every architecture, those of scoring."""
     variables = init_variables(network, images.shape[1:], len(arch), config.seed)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    optimizer = make_optimizer(rates_of(config), 1, config.nesterov)
-    return TrainState(params, batch_stats, optimizer.init(params), jnp.zeros(()), jnp.zeros(()))
+    optimizer = _init_optimizer(params, rates_of(config), config.nesterov)
+    return TrainState(params, batch_stats, optimizer, jnp.zeros(()), jnp.zeros(()))
+
+
+@partial(jax.jit, static_argnames="nesterov")  # one program in place of one for each shape
+def _init_optimizer(params: PyTree, rates: Rates, nesterov: bool) -> optax.OptState:
+    return make_optimizer(rates, 1, nesterov).init(params)
 
 
 class Candidate(NamedTuple):

@@ -146,7 +146,7 @@ class Trainer:
         pairs = [(state, chunk) for state, part in zip(states, data, strict=True) for chunk in part]
         with fixed_settings(float64=False):
             hits = sum(float(self._count(state, arch, chunk)) for state, chunk in pairs)
-        return 100 * hits / sum(int((chunk.labels >= 0).sum()) for _, chunk in pairs)
+        return 100 * hits / sum(int((np.asarray(chunk.labels) >= 0).sum()) for _, chunk in pairs)
 
     def _fit(
         self,
@@ -206,7 +206,7 @@ class Trainer:
 
     def _fit_params(self, states: TrainState, archs: Int8[np.ndarray, "G D"]) -> TrainState:
         """Return the states, whose params are equal in all lanes, with those of each lane's architecture."""
-        params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], states.params))
+        params = jax.tree.map(lambda leaf: leaf[0], jax.device_get(states.params))
         by_lane = [self.network.params_for(params, arch) for arch in archs]
         stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *by_lane)
         return states._replace(params=jax.device_put(stacked, self._split))

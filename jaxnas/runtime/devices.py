@@ -1,6 +1,7 @@
 """One function of many rows, over several devices: one row after another on each, or all at once under `vmap`."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import TypeVar
 
 import jax
@@ -34,8 +35,13 @@ def map_on_devices(function: Callable[[RowT, SharedT], OutT], mesh: Mesh, *, vma
     """
     compute = _map_by_vmap if vmapped else _map_by_loop
     split, whole = partition_spec(mesh.axis_names), partition_spec()
+
+    @wraps(function)  # the program has the name of the function
+    def compute_share(counts: Array, rows: RowT, shared: SharedT) -> OutT:
+        return compute(function, counts, rows, shared)
+
     sharded = jax.shard_map(
-        lambda counts, rows, shared: compute(function, counts, rows, shared),
+        compute_share,
         mesh=mesh,
         in_specs=(split, split, whole),
         out_specs=split,

@@ -55,6 +55,7 @@ class Setting(NamedTuple):
       hidden: whether the help leaves it out.
       place: whether it may be a path or an address, see `jaxnas.runtime.places.expand`.
       find: raises InputError where nothing has that name; the command line calls it before it imports JAX.
+      short: the short form of the option, such as "-v".
     """
 
     help: str
@@ -71,6 +72,7 @@ class Setting(NamedTuple):
     hidden: bool
     place: bool
     find: Callable[[str], object] | None
+    short: str
 
 
 def setting(
@@ -90,10 +92,25 @@ def setting(
     hidden: bool = False,
     place: bool = False,
     find: Callable[[str], object] | None = None,
+    short: str = "",
 ) -> T:
     """Declare a field of a frozen dataclass, with what `Setting` lists; `shown` is its `default`."""
     about = Setting(
-        help, panel, flag, minimum, maximum, known, suggestions, kind, argument, lookup, shown, hidden, place, find
+        help,
+        panel,
+        flag,
+        minimum,
+        maximum,
+        known,
+        suggestions,
+        kind,
+        argument,
+        lookup,
+        shown,
+        hidden,
+        place,
+        find,
+        short,
     )
     return field(default=default, metadata={KEY: about})
 

@@ -5,11 +5,66 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import jax
 
 COMPILING = "/jax/core/compile/"  # where the names of JAX's events of tracing and compiling begin
 WAITING = f"{COMPILING}jaxnas_ahead"
+
+
+class Program(NamedTuple):
+    """A program that JAX made ready.
+
+    Attributes:
+      name: the function.
+      tracing: seconds of tracing it.
+      lowering: seconds of translating it for XLA.
+      compiling: seconds of compiling it, or of loading it from the cache.
+      is_cached: whether the cache had it.
+      is_ahead: whether another thread than the main one did this, while other work went on.
+    """
+
+    name: str
+    tracing: float
+    lowering: float
+    compiling: float
+    is_cached: bool
+    is_ahead: bool
+
+    def __str__(self) -> str:
+        """One line."""
+        last = "loading" if self.is_cached else "compiling"
+        where = ", ahead of its use" if self.is_ahead else ""
+        return (
+            f"program {self.name}: tracing {self.tracing:.2f} s, lowering {self.lowering:.2f} s, "
+            f"{last} {self.compiling:.2f} s{where}"
+        )
+
+
+def watch_programs(on_program: Callable[[Program], object]) -> None:
+    """Call `on_program` with every program that this process makes ready from now on, in the thread that does it."""
+    seconds: dict[tuple[int, str], float] = {}  # of the program under way in each thread, by event
+    hits: set[int] = set()  # threads whose program comes from the cache
+
+    def hear(event: str, **_: str | int) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            hits.add(threading.get_ident())
+
+    def measure(event: str, duration_secs: float, **details: str | int) -> None:
+        thread, step = threading.get_ident(), event.removeprefix(COMPILING)
+        seconds[thread, step] = duration_secs  # of nested functions the outermost ends last
+        if step == "backend_compile_duration":
+            tracing, lowering = (
+                seconds.pop((thread, name), 0.0) for name in ("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration")
+            )
+            is_ahead = threading.current_thread() is not threading.main_thread()
+            name = str(details.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
+            on_program(Program(name, tracing, lowering, duration_secs, thread in hits, is_ahead))
+            hits.discard(thread)
+
+    jax.monitoring.register_event_listener(hear)
+    jax.monitoring.register_event_duration_secs_listener(measure)
 
 
 class Ahead:

@@ -234,7 +234,7 @@ def check_batch(network: SearchNetwork, batch: Batch) -> None:
         raise InputError(f"labels must have shape {wanted} for outputs {outputs}, got {labels.shape}")
     if not is_classes:
         return
-    lowest, highest = int(labels.min()), int(labels.max())
+    lowest, highest = int(np.asarray(labels).min()), int(np.asarray(labels).max())
     if lowest < 0:
         raise InputError(f"labels must be 0 to {outputs[-1] - 1}, got {lowest}")
     if highest >= outputs[-1]:

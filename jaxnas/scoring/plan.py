@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Int8
+from jaxtyping import Array, Float, Int, Int8, Int32
 
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError
@@ -161,19 +161,26 @@ def make_program(
       float64: whether the devices compute in it.
     """
 
-    def score(arch: Int8[Array, " D"], draw: Draw, batch: Batch) -> list[ProxyOutput]:
+    def score_one(arch: Int8[Array, " D"], draw: Draw, batch: Batch) -> list[ProxyOutput]:
         quantities = Quantities(network, draw.params, arch, batch, draw.key, float64)
         return [_to_score(name, proxy(quantities), quantities) for name, proxy in functions]
 
     def score_with_draw(row: tuple[Int8[Array, " D"], Draw], batch: Batch) -> list[ProxyOutput]:
-        return score(*row, batch)
+        return score_one(*row, batch)
 
     def score_with_shared_draw(arch: Int8[Array, " D"], shared: tuple[Draw, Batch]) -> list[ProxyOutput]:
-        return score(arch, *shared)
+        return score_one(arch, *shared)
 
     vmapped = strategy == "grouped"
-    if draw_of_each:
-        by_row = map_on_devices(score_with_draw, mesh(), vmapped=vmapped)
-        return jax.jit(lambda counts, archs, draw, batch: by_row(counts, (archs, draw), batch))
+    by_row = map_on_devices(score_with_draw, mesh(), vmapped=vmapped)
     by_arch = map_on_devices(score_with_shared_draw, mesh(), vmapped=vmapped)
-    return jax.jit(lambda counts, archs, draw, batch: by_arch(counts, archs, (draw, batch)))
+
+    def score(
+        counts: Int32[Array, " devices"], archs: Int8[Array, "A D"], draw: Draw, batch: Batch
+    ) -> list[ProxyOutput]:
+        scores: list[ProxyOutput] = (
+            by_row(counts, (archs, draw), batch) if draw_of_each else by_arch(counts, archs, (draw, batch))
+        )
+        return scores
+
+    return jax.jit(score)

@@ -6,7 +6,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from jaxnas.runtime.timing import Ahead, Stopwatch
+from jaxnas.runtime.timing import Ahead, Stopwatch, watch_programs
 
 
 def test_compiling_is_apart_from_the_stage_and_adds_up_with_it():
@@ -62,3 +62,23 @@ def test_tasks_that_have_not_begun_are_left_out():
     free.set()
     ahead.wait()
     assert called == []
+
+
+def test_every_program_is_reported_with_its_seconds():
+    seen = []
+    watch_programs(seen.append)
+
+    def chart(x):
+        return jnp.cos(jnp.sin(x) + 17)
+
+    jax.jit(chart)(jnp.ones(7))
+    ahead = Ahead(lambda: jax.jit(lambda x: jnp.tan(x) - 31)(jnp.ones(6)))
+    ahead.wait()
+    (program,) = (each for each in seen if each.name == "chart")
+    assert min(program.tracing, program.lowering, program.compiling) > 0
+    assert not program.is_ahead
+    assert str(program).startswith("program chart: tracing 0.")
+    assert [each.is_ahead for each in seen if each.name == "<lambda>"] == [True]
+    number = len(seen)
+    jax.jit(chart)(jnp.ones(7))
+    assert len(seen) == number  # it is ready
