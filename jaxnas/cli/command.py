@@ -182,8 +182,9 @@ def _parse(parameter: Parameter, value: object, is_open: bool = False) -> object
         value = tuple(_whole(parameter.flag, part) for part in parts) if is_whole else tuple(map(read, parts))
     elif isinstance(value, str):
         value = read(value)
-        if parameter.about.find is not None:
-            parameter.about.find(str(value))
+    if parameter.about.find is not None:
+        for member in value if isinstance(value, tuple) else (value,):
+            parameter.about.find(str(member))
     if not (is_open and (parameter.about.lookup or parameter.about.known)):
         check_names(parameter.name, parameter.about, value, parameter.known)
     check_range(parameter.flag, parameter.about, value)

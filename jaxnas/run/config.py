@@ -94,7 +94,12 @@ class RunConfig:
         search = self.search
         if self.problem.table:
             raise InputError(f"the objective is {self.own_objective}: leave --table {self.problem.table} out")
-        idle = {"time": search.time is not None, "confirm": search.confirm > 0, "at_once": search.at_once > 1}
+        idle = {
+            "time": search.time is not None,
+            "confirm": search.confirm > 0,
+            "at_once": search.at_once > 1,
+            "warm_start": bool(search.warm_start),
+        }
         if names := [name for name, given in idle.items() if given]:
             raise InputError(f"{', '.join(names)} must be left out with an objective of your own")
         if self.evaluation.objective_command is not None and self.limits.objective[0] != "accuracy":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jaxnas.errors import InputError
 from jaxnas.models.find import RESULT
+from jaxnas.objectives.find import find_table
 from jaxnas.runtime.places import is_address, to_path
 
 COMPARISON = "comparison.json"
@@ -40,6 +41,27 @@ def find_result(folder: Path | str) -> Path:
     if not path.exists():
         raise InputError(f"no finished search in {path.parent}: it has no {RESULT}")
     return path
+
+
+def split_column(source: str) -> tuple[str, str]:
+    """Return table and column of "TABLE:COLUMN"; two empty texts where it is a folder."""
+    table, _, column = source.rpartition(":")
+    return ("", "") if to_path(source).is_dir() or not table else (table, column)
+
+
+def find_earlier(source: str) -> None:
+    """Check that an earlier task is a column of a table, or the folder of a finished search.
+
+    Raises:
+      InputError: it is neither.
+    """
+    table, column = split_column(source)
+    if table and column:
+        find_table(table)
+    elif to_path(source).is_file():
+        raise InputError(f"{source} is a table: give the column of the earlier task too, as in {source}:COLUMN")
+    else:
+        find_result(source)
 
 
 def find_results(folder: Path | str) -> Path:

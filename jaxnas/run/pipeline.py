@@ -24,6 +24,7 @@ from jaxnas.run.own import OwnObjective
 from jaxnas.run.record import describe_space, run_record
 from jaxnas.run.run import Outcome, Run
 from jaxnas.run.sizes import Sizes
+from jaxnas.run.warm import load_earlier
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted
 from jaxnas.runtime.records import Record, to_plain
 from jaxnas.runtime.timing import Ahead, Stopwatch
@@ -45,18 +46,20 @@ def search_pool(
     on_event: Listener,
     origin: Record | None = None,
     latencies: Latencies | None = None,
+    data_folder: Path | None = None,
 ) -> Run:
     """Score the pool, normalise the scores, run each method on them, and test what it selects.
 
     The objective was made before scoring, which may take hours, so that settings that do not fit are refused at once.
     """
     check_written(config, space)
+    earlier = load_earlier(config, methods_of(config), space, pool, data_folder, on_event)
     if isinstance(objective, TrainingObjective) and config.training != objective.config:
         config = replace(config, training=objective.config)
         on_event(Noted(objective.schedule))
     on_event(SearchStarted(_title(config), config.record(), lambda row: space.format(pool[row]), config.measured))
     watch, began = Stopwatch(), time.perf_counter()
-    ahead = _compile_ahead(config, pool, objective)
+    ahead = _compile_ahead(config, pool, objective, earlier)
     with watch.stage("scoring"):
         try:
             scores, sizes = score()
@@ -75,7 +78,7 @@ def search_pool(
                 results[method] = objective.run(method, config, space, pool, table, on_event)
             else:
                 with objective.exclusive() if isinstance(objective, TrainingObjective) else nullcontext():
-                    results[method] = _run_method(method, config, pool, table, objective, limit, on_event)
+                    results[method] = _run_method(method, config, pool, table, objective, limit, on_event, earlier)
             limit.tell(len(results[method].queries), on_event)
     if isinstance(objective, TrainingObjective) and config.search.confirm:
         with watch.stage("confirming"):
@@ -115,14 +118,25 @@ def search_pool(
 
 
 def _compile_ahead(
-    config: RunConfig, pool: Int8[np.ndarray, "A D"], objective: TrainingObjective | TabularObjective | OwnObjective
+    config: RunConfig,
+    pool: Int8[np.ndarray, "A D"],
+    objective: TrainingObjective | TabularObjective | OwnObjective,
+    earlier: Float[np.ndarray, "A E"] | None,
 ) -> Ahead:
     """Compile what trains candidates and the steps of the methods while the pool is scored."""
     if not isinstance(objective, TrainingObjective):
         return Ahead()
     shape, budget = (len(pool), len(config.search.scored)), num_to_search(config.search)
     steps = [
-        partial(compile_steps, get_method(name), shape, pool, budget=budget, config=_method_config(name, config))
+        partial(
+            compile_steps,
+            get_method(name),
+            shape,
+            pool,
+            budget=budget,
+            config=_method_config(name, config),
+            earlier=_read_by(name, earlier),
+        )
         for name in methods_of(config)
     ]
     return Ahead(objective.compile, *steps)
@@ -131,6 +145,11 @@ def _compile_ahead(
 def _method_config(method: str, config: RunConfig) -> RobotConfig | None:
     """Return the hyperparameters of a method that are not its defaults."""
     return get_preset(config.search.preset) if method == "robot" else None
+
+
+def _read_by(method: str, earlier: Float[np.ndarray, "A E"] | None) -> Float[np.ndarray, "A E"] | None:
+    """Return earlier tasks for a method that reads them."""
+    return earlier if get_method(method).reads_earlier else None
 
 
 def _look_at_images(
@@ -154,6 +173,7 @@ def _run_method(
     objective: TrainingObjective | TabularObjective,
     limit: Callable[[float], bool],
     on_event: Listener,
+    earlier: Float[np.ndarray, "A E"] | None,
 ) -> SearchResult:
     """Run a method: look-ups are an array, which the jitted loop takes, training is a function of the row."""
     return get_method(method)(
@@ -168,6 +188,7 @@ def _run_method(
         at_once=config.search.at_once,
         affordable=(lambda _: limit(objective.mean_seconds)) if isinstance(objective, TrainingObjective) else limit,
         direction=config.problem.direction,
+        earlier=_read_by(method, earlier),
     )
 
 

@@ -112,7 +112,7 @@ def search_images(
     score = partial(supernet.score, pool) if scores is None else lambda: (scores, sizes_of_scores(scores))
     origin = None if table is not None else describe_origin(network, data, problem.data, problem.pixels)
     latencies = supernet.latencies if scores is None else None
-    return search_pool(config, space, pool, objective, score, data, on_event, origin, latencies)
+    return search_pool(config, space, pool, objective, score, data, on_event, origin, latencies, data_folder)
 
 
 def _load_measured(
@@ -158,7 +158,9 @@ def _search_tables(
     for note in found.notes:
         on_event(Noted(note))
     pool, known = found.scores.archs, (found.scores, found.sizes)
-    return search_pool(config, found.space, pool, found.objective, lambda: known, None, on_event)
+    return search_pool(
+        config, found.space, pool, found.objective, lambda: known, None, on_event, data_folder=data_folder
+    )
 
 
 def _search_scores(config: RunConfig, path: Path | str, own: OwnObjective, on_event: Listener) -> Run:

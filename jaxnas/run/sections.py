@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxnas.data.find import find_images
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.find import find_table
+from jaxnas.run.find import find_earlier
 from jaxnas.runtime.names import (
     ROBOT_PROXIES,
     Direction,
@@ -216,6 +217,7 @@ class SearchConfig:
         one of the budget.
       together: candidates that are trained at once if the method can predict them; None for one on each device.
       at_once: proposals before any of them is trained; more than 1, for workers, gives another search.
+      warm_start: earlier tasks on the same space: folders of runs, or columns of tables as TABLE:COLUMN.
       custom: those of the names above that are not of jaxnas but of functions, plugins or columns of given scores. They
         are not looked up where they are given, so that a run can be read without them.
     """
@@ -254,6 +256,13 @@ class SearchConfig:
         "Hardware",
         minimum=1,
         shown="1; with ray one for each worker",
+    )
+    warm_start: tuple[str, ...] = setting(
+        (),
+        "Comma-separated earlier tasks on the same space: run folders, or TABLE:COLUMN.",
+        "Data",
+        place=True,
+        find=find_earlier,
     )
     custom: tuple[str, ...] = ()
 

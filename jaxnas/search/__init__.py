@@ -14,7 +14,7 @@ from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.search.predictor import predictor_bo
 from jaxnas.search.proxy_gp import proxy_gp
-from jaxnas.search.ranking import Ranking, predict_ranking
+from jaxnas.search.ranking import Ranking, carry_over, predict_ranking
 from jaxnas.search.result import Query, SearchResult
 from jaxnas.search.robot import PRESETS, get_preset, robot
 from jaxnas.search.run import Objective, run_search, run_seeds
@@ -40,6 +40,7 @@ __all__ = [
     "SingleProxyConfig",
     "SurrogateInfo",
     "bohb",
+    "carry_over",
     "get_method",
     "get_preset",
     "hyperband",

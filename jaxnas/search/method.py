@@ -28,6 +28,7 @@ class SearchOptions(TypedDict, total=False):
     archs: ArrayLike | None
     prices: Sequence[Whole] | None
     direction: Direction
+    earlier: ArrayLike | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Method(Generic[StateT, ConfigT]):
         reads_scores: Whether the method reads the scores; where no method does, an option such as `--normalization` is
             refused.
         multi_fidelity: Whether the method may choose among several fidelities.
+        reads_earlier: Whether the method reads the objectives of earlier tasks.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Method(Generic[StateT, ConfigT]):
     needs_archs: bool = False
     reads_scores: bool = True
     multi_fidelity: bool = False
+    reads_earlier: bool = False
 
     def __call__(
         self,

@@ -16,12 +16,14 @@ class Pool(NamedTuple):
         archs: The option of every decision [A D]; D = 0 if no architectures are available.
         options: 0 to K - 1 [K], where K is the largest number of options of a decision.
         prices: Queries that one evaluation costs at each fidelity [F], rising from 1.
+        earlier: Objectives of earlier tasks, higher is better [A E]; None without any.
     """
 
     table: Float[Array, "A M"]
     archs: Int8[Array, "A D"]
     options: Int[Array, " K"]
     prices: Int[Array, " F"] = np.ones(1, np.int32)  # type: ignore[assignment]  # no device array at import
+    earlier: Float[Array, "A E"] | None = None
 
     @property
     def num_archs(self) -> int:

@@ -12,7 +12,8 @@ monotone transformations change nothing.
 | c [A K] | how often each op is chosen, standardised: `Features.op_counts`, c / sqrt(K) |
 | h(i, j) | number of the D decisions in which i and j differ |
 | y | Phi^-1((rank - 1/2) / n) of the n objectives so far: `warp` |
-| E[f] = b m | b in `SLOPES` |
+| m' [A] | with earlier tasks: the mean of the normal scores of their objectives, standardised |
+| E[f] = b m + b' m' | b, b' in `SLOPES` |
 | Cov[f] = 1 + v_1 z_i z_j / M + v_2 k_c + v_3 (k_z + k_h) / 2 | v in `VARIANCES`, a row of the grid for each choice |
 | k_z, k_c | Matern-5/2 of the distances of z / sqrt(M), length scale 1.5, and of c / sqrt(K), length scale 1 |
 | k_h | exp(-h / (D / 4)), see `kernels.Hamming` |
@@ -57,16 +58,27 @@ class Features(NamedTuple):
     """What the process knows of the architectures; the features of one kind that are constant are 0.
 
     Attributes:
-        consensus: The mean of the normal scores of all proxies, standardised [A].
+        means: What the prior mean is a combination of [A B], standardised: the mean of the normal scores of all proxies
+            and, with earlier tasks, that of their objectives.
         scores: The normal scores of each proxy over the square root of the number of proxies [A M].
         op_counts: How often each op is chosen, over the square root of their number [A K].
-        usable: Whether any proxy ranks two architectures [].
+        usable: Whether any proxy or earlier task ranks two architectures [].
     """
 
-    consensus: Float[Array, " A"]
+    means: Float[Array, "A B"]
     scores: Float[Array, "A M"]
     op_counts: Float[Array, "A K"]
     usable: Bool[Array, ""]
+
+    @property
+    def consensus(self) -> Float[Array, " A"]:
+        """The mean of the normal scores of all proxies, standardised [A]."""
+        return self.means[:, 0]
+
+    @property
+    def slopes(self) -> Float[np.ndarray, "S B"]:
+        """The combinations of the means, each with the slopes of `SLOPES`."""
+        return np.array(list(itertools.product(SLOPES, repeat=self.means.shape[1])))
 
 
 class Posterior(NamedTuple):
@@ -111,17 +123,22 @@ class Process(NamedTuple):
 
 def describe(pool: Pool) -> Features:
     """Return the features of every architecture of a pool."""
-    levels = jax.vmap(mean_ranks, 1, 1)(pool.table) / (pool.num_archs + 1)
-    scores, num_usable = _standardise(ndtri(levels))
+    scores, num_usable = _normal_scores(pool.table)
     chosen = (pool.archs[:, :, None] == pool.options).sum(1)
     op_counts, num_varying = _standardise(chosen.astype(scores.dtype))
-    consensus, _ = _standardise(scores.sum(1, keepdims=True))
+    tasks = [scores] if pool.earlier is None else [scores, _normal_scores(pool.earlier)[0]]
+    means, num_ranking = _standardise(jnp.stack([columns.sum(1) for columns in tasks], axis=1))
     return Features(
-        consensus=consensus[:, 0],
+        means=means,
         scores=scores / jnp.sqrt(jnp.maximum(num_usable, 1)),
         op_counts=op_counts / jnp.sqrt(jnp.maximum(num_varying, 1)),
-        usable=num_usable > 0,
+        usable=(num_usable > 0) | (num_ranking > 0),
     )
+
+
+def _normal_scores(columns: Float[Array, "A F"]) -> tuple[Float[Array, "A F"], Int[Array, ""]]:
+    """Return Phi^-1(rank / (A + 1)) of each column, standardised, and the number of columns that vary."""
+    return _standardise(ndtri(jax.vmap(mean_ranks, 1, 1)(columns) / (len(columns) + 1)))
 
 
 def _standardise(columns: Float[Array, "A F"]) -> tuple[Float[Array, "A F"], Int[Array, ""]]:
@@ -220,18 +237,24 @@ def _covary(
 
 
 def weigh(
-    whitening: Float[Array, "G T T"], y: Float[Array, " T"], consensus: Float[Array, " T"], used: Bool[Array, " T"]
+    whitening: Float[Array, "G T T"],
+    y: Float[Array, " T"],
+    means: Float[Array, "T B"],
+    slopes: Float[Array, "S B"],
+    used: Bool[Array, " T"],
 ) -> tuple[Float[Array, "G S T"], Float[Array, "G S"]]:
-    """Return the whitened residuals of the observations y and their log evidence, of every covariance and slope.
+    """Return the whitened residuals of the observations y and their log evidence, of every covariance and prior mean.
 
     Args:
         whitening: See `Process`.
         y: The warped objectives.
-        consensus: The consensus of the architectures of these objectives.
-        used: Which of them are observations; the others are padding, where y and the consensus are 0.
+        means: See `Features`, for the architectures of these objectives.
+        slopes: The prior means, as combinations of these means.
+        used: Which of them are observations; the others are padding, where y and the means are 0.
     """
-    white_y, white_consensus = (jnp.sum(whitening * x, axis=2)[:, None] for x in (y, consensus))
-    residual = white_y - jnp.array(SLOPES)[:, None] * white_consensus
+    white_y = jnp.sum(whitening * y, axis=2)[:, None]
+    white_means = jnp.sum(whitening[:, None] * means.T[:, None], axis=3)  # [G B T]
+    residual = white_y - jnp.sum(slopes[:, :, None] * white_means[:, None], axis=2)
     diagonal = jnp.diagonal(whitening, axis1=1, axis2=2)
     log_root = jnp.sum(jnp.log(jnp.where(used, diagonal, 1)), axis=1, keepdims=True)
     return residual, log_root - 0.5 * jnp.sum(residual**2, axis=2) - 0.5 * math.log(2 * math.pi) * used.sum()
@@ -240,21 +263,23 @@ def weigh(
 def condition(state: Process, y: Float[Array, " T"], new: Float[Array, "G T"], key: PRNGKeyArray) -> Process:
     """Condition the state on the observations y, of which the last added the rows `new` to the whitenings.
 
-    The variances of the whole grid lose what the last query explains. The posterior is that of a covariance and a slope
-    that are drawn in proportion to their evidence.
+    The variances of the whole grid lose what the last query explains. The posterior is that of a covariance and a prior
+    mean that are drawn in proportion to their evidence. Every second query draws among the prior means that leave out
+    earlier tasks, so that no earlier task can mislead more than half of the queries.
     """
-    used = jnp.arange(len(y)) < state.count
-    consensus = jnp.where(used, state.features.consensus[state.item], 0)
-    residual, log_evidence = weigh(state.whitening, y, consensus, used)
-    drawn = jax.random.categorical(key, log_evidence.ravel())
-    row, slope = drawn // len(SLOPES), drawn % len(SLOPES)
+    used, slopes = jnp.arange(len(y)) < state.count, jnp.array(state.features.slopes)
+    means = jnp.where(used[:, None], state.features.means[state.item], 0)
+    residual, log_evidence = weigh(state.whitening, y, means, slopes, used)
+    is_drawn = (slopes[:, 1:] == 0).all(1) | (state.count % 2 == 1)
+    drawn = jax.random.categorical(key, jnp.where(is_drawn, log_evidence, -jnp.inf).ravel())
+    row, slope = drawn // len(slopes), drawn % len(slopes)
     representer = jnp.sum(residual[row, slope][:, None] * state.whitening[row], axis=0)
     coefficients = jnp.concatenate([new, representer[None]])
     variances = jnp.concatenate([VARIANCE, jnp.array(VARIANCE)[row][None]])
     explained = _covary(coefficients, variances, state.covariance, state.count)  # one product reads the columns once
     variance = state.variance - explained[:-1] ** 2
     posterior = Posterior(
-        mean=jnp.array(SLOPES)[slope] * state.features.consensus + explained[-1],
+        mean=jnp.sum(slopes[slope] * state.features.means, axis=1) + explained[-1],
         std=jnp.sqrt(jnp.maximum(variance[row], SMALLEST)),
         log_evidence=jax.nn.logsumexp(log_evidence) - math.log(log_evidence.size),
     )
@@ -265,7 +290,7 @@ def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config
     nothing = no_info(pool.num_proxies)
 
     def lead() -> Proposal:
-        arch = next_in_ranking(state.features.consensus, history.queried)
+        arch = next_in_ranking(state.features.means.sum(1), history.queried)
         return Proposal(arch, jnp.int32(Phase.GREEDY), unweighted(pool), nothing)
 
     def draw() -> Proposal:
@@ -304,9 +329,10 @@ def _inspect(state: Process, merit: Float[Array, ""], mean: Float[Array, ""], st
     )
 
 
-proxy_gp = Method("proxy_gp", _init, _ask, _tell, ProxyGPConfig())
+proxy_gp = Method("proxy_gp", _init, _ask, _tell, ProxyGPConfig(), reads_earlier=True)
 """A Gaussian process over architectures whose mean is the consensus of the proxies and whose covariance is learned.
 
 The first query is the first by consensus, the next `initial` are random, then each maximises mean + kappa std. The
 method does not know the budget. It uses scores alone without architectures, and decisions alone without usable scores.
+Earlier tasks enter the mean, for all but every second query.
 """

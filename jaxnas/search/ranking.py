@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Int8
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
@@ -21,14 +21,16 @@ from jaxnas.runtime.names import Direction
 from jaxnas.runtime.session import in_float64
 from jaxnas.runtime.settings import Whole, check_whole
 from jaxnas.search.pool import Pool
-from jaxnas.search.proxy_gp import CONSTANT, NOISE, SLOPES, VARIANCE, describe, prior_variance, proxy_gp, warp, weigh
+from jaxnas.search.proxy_gp import CONSTANT, NOISE, VARIANCE, describe, prior_variance, proxy_gp, warp, weigh
 from jaxnas.search.result import sign_of
 from jaxnas.search.run import make_pool
+from jaxnas.spaces import find_rows
 from jaxnas.table.missing import to_floats
 from jaxnas.table.normalize import normalize
 
 ROOM = 64  # observations are padded to a multiple of this, so that few programs are compiled
 BLOCK = 2048  # architectures whose posterior is computed together: bounds the memory
+MOST = 512  # observations of an earlier task by which others are predicted: time grows with their square
 
 Observed: TypeAlias = Mapping[Whole, object] | tuple[ArrayLike, ArrayLike]
 
@@ -118,6 +120,39 @@ def _read_observed(observed: Observed | None, num_archs: int) -> tuple[Int[np.nd
     return rows, values
 
 
+def carry_over(
+    archs: Int8[np.ndarray, "B D"], values: Float[np.ndarray, " B"], pool: Int8[np.ndarray, "A D"]
+) -> Float[np.ndarray, " A"]:
+    """Return what an earlier task says of the architectures of a pool, for `earlier` of a search.
+
+    Args:
+        archs: The architectures that the earlier task evaluated, distinct.
+        values: Their objectives, higher is better; NaN or inf is a failed candidate, which counts as the worst.
+        pool: The architectures of the search, distinct.
+
+    Returns:
+        Normal scores: of the objectives where the earlier task evaluated an architecture, and of the posterior by the
+        decisions of up to `MOST` of them elsewhere.
+
+    Raises:
+        InputError: There is no architecture, or vectors of both have different lengths.
+    """
+    if archs.ndim != 2 or archs.shape[1:] != pool.shape[1:] or not len(archs):
+        raise InputError(f"`archs` must be vectors of {pool.shape[1]} decisions, got shape {archs.shape}")
+    finite = np.isfinite(values)
+    values = np.where(finite, values, values[finite].min() if finite.any() else 0.0)
+    scores = np.asarray(in_float64(jax.jit(warp))(values, np.int32(len(values))))
+    of_pool = find_rows(archs, pool)
+    if (of_pool >= 0).all():
+        return np.asarray(scores[of_pool])
+    others = archs[find_rows(pool, archs) < 0]
+    union = np.concatenate([pool, others])
+    chosen = np.random.default_rng(0).permutation(len(archs))[:MOST]
+    few = find_rows(union, archs[chosen]), values[chosen]
+    predicted = predict_ranking(archs=union, observed=few).mean[: len(pool)]
+    return np.asarray(np.where(of_pool >= 0, scores[of_pool], predicted))
+
+
 @in_float64
 @partial(jax.jit, static_argnames="block")
 def _predict(
@@ -139,14 +174,14 @@ def _predict(
 
     gram = jnp.where(used, covary(item), 0) + jnp.eye(room) * jnp.where(used, NOISE[:, None], 1)[:, None, :]
     whitening = jax.vmap(lambda root: solve_triangular(root, jnp.eye(room), lower=True))(jnp.linalg.cholesky(gram))
-    consensus = jnp.where(used, features.consensus[item], 0)
-    residual, log_evidence = weigh(whitening, warp(objective, count), consensus, used)
+    slopes, means = jnp.array(features.slopes), jnp.where(used[:, None], features.means[item], 0)
+    residual, log_evidence = weigh(whitening, warp(objective, count), means, slopes, used)
     share = jnp.exp(log_evidence - jax.nn.logsumexp(log_evidence))  # [G S]
     before = prior_variance(features.scores)
 
     def predict(others: Int[Array, " B"]) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
         white = whitening @ covary(others)
-        mean = jnp.array(SLOPES)[:, None] * features.consensus[others] + residual @ white  # [G S B]
+        mean = slopes @ features.means[others].T + residual @ white  # [G S B]
         variance = before[:, others] - jnp.sum(white**2, axis=1)
         expected = jnp.einsum("gs,gsb->b", share, mean)
         spread = jnp.einsum("gs,gsb->b", share, (mean - expected) ** 2)

@@ -74,6 +74,7 @@ def run_search(
     affordable: Callable[[float], bool] | None = None,
     direction: Direction = "maximize",
     known: Mapping[Whole, object] | None = None,
+    earlier: ArrayLike | None = None,
 ) -> SearchResult:
     """Run one search: pay for T distinct queries and select the best of them.
 
@@ -102,6 +103,8 @@ def run_search(
         known: Objectives by index that an earlier call paid for, for a function of one fidelity. They are taken where
             the method asks for them, as queries of unknown cost: a search that an exception of the function ended
             continues where it was.
+        earlier: Objectives of earlier tasks on the same architectures [A] or [A E], in the direction of this one, for
+            methods that read them; inf is a failed candidate. See `carry_over` for tasks that know a part of the rows.
 
     Returns:
         The search: exactly T distinct queries, or T queries' worth of them where prices differ; fewer if `affordable`
@@ -131,6 +134,7 @@ def run_search(
             archs=archs,
             prices=prices,
             direction=direction,
+            earlier=earlier,
         )
         return _check_selected(result)
     if costs is None and isinstance(objective, Objective):
@@ -139,7 +143,8 @@ def run_search(
     found = check_known(known, len(scores), prices)
     ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices, direction)
     ledger.known, budget = found, ledger.budget
-    search = SteppedSearch(method, make_pool(method, scores, archs, ledger.prices), budget, seed, config)
+    task = read_earlier(method, earlier, len(scores), direction)
+    search = SteppedSearch(method, make_pool(method, scores, archs, ledger.prices, task), budget, seed, config)
     prepared: set[int] = {*found}
     sign = sign_of(direction)
     while ledger.spent < budget and (affordable is None or not ledger.paid or affordable(ledger.mean_cost)):
@@ -178,6 +183,7 @@ def run_seeds(
     archs: ArrayLike | None = None,
     prices: Sequence[Whole] | None = None,
     direction: Direction = "maximize",
+    earlier: ArrayLike | None = None,
 ) -> list[SearchResult]:
     """Run a search for each seed on an objective array: one compiled program, seeds side by side on threads.
 
@@ -193,6 +199,7 @@ def run_seeds(
         archs: See `run_search`.
         prices: See `run_search`.
         direction: See `run_search`.
+        earlier: See `run_search`.
 
     Returns:
         One result for each seed, in their order; it selects -1 where every candidate of a search failed.
@@ -208,7 +215,8 @@ def run_seeds(
     ledgers = [open_ledger(len(scores), objective, budget, costs, on_event, prices, direction) for _ in numbers]
     budget = ledgers[0].budget
     values = sign_of(direction) * objective.ravel(order="F")  # by item
-    pool, values = make_pool(method, scores, archs, ledgers[0].prices), in_float64(jax.device_put)(values)
+    task = read_earlier(method, earlier, len(scores), direction)
+    pool, values = make_pool(method, scores, archs, ledgers[0].prices, task), in_float64(jax.device_put)(values)
 
     def run(seed: int) -> tuple[History, Float[np.ndarray, " M"]]:
         key = make_key(seed)
@@ -228,11 +236,18 @@ def run_seeds(
 
 
 def compile_steps(
-    method: Method[StateT, ConfigT], shape: tuple[int, int], archs: ArrayLike, *, budget: int, config: ConfigT | None
+    method: Method[StateT, ConfigT],
+    shape: tuple[int, int],
+    archs: ArrayLike,
+    *,
+    budget: int,
+    config: ConfigT | None,
+    earlier: ArrayLike | None = None,
 ) -> None:
     """Compile the steps of a search on a function of the index before its score table of that shape is known."""
     table, prices = np.zeros(shape), (1,)
-    search = SteppedSearch(method, make_pool(method, table, archs, prices), budget, 0, config)
+    task = read_earlier(method, earlier, len(table), "maximize")
+    search = SteppedSearch(method, make_pool(method, table, archs, prices, task), budget, 0, config)
     search.record(search.propose(1)[0], 0.0)
     search.best_weights()
 
@@ -322,8 +337,35 @@ def check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
     return scores
 
 
+def read_earlier(
+    method: Method[StateT, ConfigT], earlier: ArrayLike | None, num_archs: int, direction: Direction
+) -> Float[np.ndarray, "A E"] | None:
+    """Return the objectives of earlier tasks [A E] so that higher is better and failures are -inf; None without any.
+
+    Raises:
+        InputError: The method does not read them, or they do not have one number for each row.
+    """
+    if earlier is None:
+        return None
+    if not method.reads_earlier:
+        raise InputError(f"{method.name} does not read earlier tasks: leave `earlier` out, or choose proxy_gp")
+    columns = sign_of(direction) * to_floats("earlier", earlier)
+    columns = columns[:, None] if columns.ndim == 1 else columns
+    if columns.ndim != 2 or len(columns) != num_archs or not columns.size:
+        raise InputError(
+            f"`earlier` must have a row for each of the {num_archs} architectures, got shape {np.shape(columns)}"
+        )
+    if np.isnan(columns).any():
+        raise InputError(f"`earlier` must be numbers, got {np.isnan(columns).sum()} NaN: predict them by `carry_over`")
+    return np.where(np.isfinite(columns), columns, -np.inf)
+
+
 def make_pool(
-    method: Method[StateT, ConfigT], table: Float[np.ndarray, "A M"], archs: ArrayLike | None, prices: tuple[int, ...]
+    method: Method[StateT, ConfigT],
+    table: Float[np.ndarray, "A M"],
+    archs: ArrayLike | None,
+    prices: tuple[int, ...],
+    earlier: Float[np.ndarray, "A E"] | None = None,
 ) -> Pool:
     """Return the pool of a method on the device.
 
@@ -344,7 +386,7 @@ def make_pool(
     vectors = vectors.astype(np.int8)
     if (rows := equal_rows(vectors)) and vectors.shape[1]:
         raise InputError(f"`archs` must be distinct, got the same architecture in rows {rows[0]} and {rows[1]}")
-    arrays = table, vectors, np.arange(1 + vectors.max(initial=0)), np.array(prices, np.int32)
+    arrays = table, vectors, np.arange(1 + vectors.max(initial=0)), np.array(prices, np.int32), earlier
     return Pool(*in_float64(jax.device_put)(arrays))
 
 

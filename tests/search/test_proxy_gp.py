@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal, rankdata
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import fixed_settings, in_float64, make_key
-from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, unweighted
+from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, random_search, unweighted
 from jaxnas.search.proxy_gp import BLOCK, CONSTANT, NOISE, SLOPES, VARIANCE, _covary, condition, describe, warp
 from jaxnas.search.run import make_pool
 
@@ -190,3 +190,64 @@ def test_the_hamming_kernel_joins_kernels_of_gpjax():
 def test_config_is_checked(field, value):
     with pytest.raises(InputError, match=f"`{field}` must be positive, got {value}"):
         ProxyGPConfig(**{field: value})
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """The states of a search with an earlier task after 1 to 6 queries, and the normal scores of that task."""
+    earlier = np.random.default_rng(5).normal(size=A)
+    pool = make_pool(proxy_gp, TABLE, ARCHS, (1,), earlier[:, None])
+    search, states = loop.start(pool, make_key(0), method=proxy_gp, budget=T, config=proxy_gp.config), []
+    for item in QUERIED:
+        proposal = Proposal(np.int32(item), np.int32(Phase.BO), unweighted(pool))
+        search = loop.record(search, pool, proposal, OBJECTIVE[item], method=proxy_gp, config=proxy_gp.config)
+        states.append(search.method)
+    return states, normal_scores(earlier)
+
+
+def test_earlier_tasks_enter_the_prior_mean_of_all_but_every_second_query(warm, dense):
+    states, scores = warm
+    consensus, covariances, _ = dense
+    np.testing.assert_allclose(states[0].features.means, np.stack([consensus, scores], axis=1), atol=1e-9)
+    slopes = list(itertools.product(SLOPES, repeat=2))
+    for count, state in enumerate(states, start=1):
+        rows, y = QUERIED[:count], np.asarray(in_float64(jax.jit(warp))(state.objective, state.count))[:count]
+        distances = {}
+        for noise, covariance in zip(NOISE, covariances, strict=True):
+            gram = covariance[np.ix_(rows, rows)] + noise * np.eye(count)
+            for one, other in slopes:
+                prior = one * consensus + other * scores
+                mean = prior + covariance[:, rows] @ np.linalg.solve(gram, y - prior[rows])
+                distance = np.abs(np.asarray(state.posterior.mean) - mean).max()
+                distances[other] = min(distance, distances.get(other, np.inf))
+        assert min(distances.values()) < 1e-9
+        if count % 2 == 0:
+            assert distances[0.0] < 1e-9
+
+
+def test_the_first_query_leads_proxies_and_earlier_tasks_together(dense):
+    earlier = np.random.default_rng(5).normal(size=A)
+    result = SEARCH(TABLE, ARCHS.sum(1), seed=0, earlier=earlier)
+    assert result.queries[0] == np.argmax((dense[0] + normal_scores(earlier)).round(9))
+    assert SEARCH(np.ones((A, M)), OBJECTIVE, seed=0, earlier=earlier).phase[0] == "greedy"
+    falling = SEARCH(TABLE, -ARCHS.sum(1), seed=0, earlier=-earlier, direction="minimize")
+    assert falling.queries.tolist() == result.queries.tolist()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "message"),
+    [
+        (np.ones(5), "`earlier` must have a row for each of the 81 architectures, got shape (5, 1)"),
+        (np.ones((A, 0)), "`earlier` must have a row for each of the 81 architectures, got shape (81, 0)"),
+        (np.where(np.arange(A) < 2, np.nan, 1), "`earlier` must be numbers, got 2 NaN: predict them by `carry_over`"),
+    ],
+)
+def test_earlier_tasks_that_do_not_fit_are_refused(earlier, message):
+    with pytest.raises(InputError) as error:
+        SEARCH(TABLE, OBJECTIVE, seed=0, earlier=earlier)
+    assert str(error.value) == message
+
+
+def test_earlier_tasks_are_for_methods_that_read_them():
+    with pytest.raises(InputError, match="random does not read earlier tasks: leave `earlier` out, or choose proxy_gp"):
+        random_search(TABLE, OBJECTIVE, budget=T, seed=0, earlier=OBJECTIVE)

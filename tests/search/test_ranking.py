@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import in_float64, make_key
-from jaxnas.search import Phase, Proposal, loop, predict_ranking, proxy_gp, unweighted
+from jaxnas.search import Phase, Proposal, carry_over, loop, predict_ranking, proxy_gp, unweighted
 from jaxnas.search.proxy_gp import CONSTANT, SLOPES, VARIANCE, warp, weigh
 from jaxnas.search.ranking import BLOCK, ROOM
 from jaxnas.search.run import make_pool
@@ -29,10 +29,12 @@ def test_it_is_the_mixture_of_what_the_search_would_draw():
     for row in ROWS:
         proposal = Proposal(np.int32(row), np.int32(Phase.BO), unweighted(pool))
         search = loop.record(search, pool, proposal, OBJECTIVE[row], method=proxy_gp, config=proxy_gp.config)
-    state, used = search.method, np.arange(8) < len(ROWS)
+    state, used, slopes = search.method, np.arange(8) < len(ROWS), np.array(SLOPES)[:, None]
     consensus = np.asarray(state.features.consensus)
     y = in_float64(jax.jit(warp))(state.objective, state.count)
-    weighed = in_float64(jax.jit(weigh))(state.whitening, y, np.where(used, consensus[state.item], 0), used)
+    weighed = in_float64(jax.jit(weigh))(
+        state.whitening, y, np.where(used, consensus[state.item], 0)[:, None], slopes, used
+    )
     residual, log_evidence = map(np.asarray, weighed)  # jax would subtract in float32
     share = np.exp(log_evidence - np.max(log_evidence))
     share /= share.sum()
@@ -89,6 +91,19 @@ def test_a_pool_of_more_than_a_block_is_ranked_as_its_parts_are():
     ranking = predict_ranking(column[:, None], observed=(rows, column[rows]))
     assert kendall(ranking.mean, column) > 0.99
     assert len(ranking.mean) == len(column)
+
+
+def test_what_an_earlier_task_knows_is_kept_and_the_rest_follows_its_decisions():
+    objective = ARCHS @ np.array([1.0, -2, 3, 1]) + 0.01 * ARCHS[:, 0]
+    known = np.random.default_rng(3).permutation(A)[:40]
+    pool = np.concatenate([ARCHS[known[:25]], np.delete(ARCHS, known, axis=0)])  # 15 known ones are not in the pool
+    found = carry_over(ARCHS[known], objective[known], pool)
+    assert kendall(found[:25], objective[known[:25]]) > 0.999
+    assert kendall(found[25:], np.delete(objective, known)) > 0.5
+    whole = carry_over(ARCHS[::-1], np.where(objective == objective.max(), np.nan, objective)[::-1], ARCHS)
+    assert whole[np.argmax(objective)] == whole.min()  # it failed
+    with pytest.raises(InputError, match=r"`archs` must be vectors of 4 decisions, got shape \(0, 4\)"):
+        carry_over(ARCHS[:0], objective[:0], ARCHS)
 
 
 @pytest.mark.parametrize(
