@@ -1,6 +1,6 @@
 """Compare `proxy_gp`, a Gaussian process over architectures, with RoBoT and searches without proxies.
 
-    JAXNAS_DATA=folder python experiments/beyond.py [--seeds 100] [--long-seeds 20] [--budgets 20,100]
+    JAXNAS_DATA=folder python experiments/beyond.py [--seeds 100] [--long-seeds 20] [--budgets 20,100,50]
 
 The 36 tasks are NAS-Bench-201 with scores of NAS-Bench-Suite-Zero and of the package, with the published observation
 (CIFAR-10, 12 epochs) and that of the data set itself; TransNAS-Bench-101 micro and macro with the scores that the
@@ -27,7 +27,8 @@ import typer
 from rows import compute_rows
 
 import jaxnas
-from jaxnas.search import PRESETS, get_method
+from jaxnas.search import PRESETS, SearchResult, get_method
+from jaxnas.search.history import HORIZON
 from jaxnas.table.evaluation import bootstrap_interval, compare
 
 FULL = [f"full {space}/{task}" for space in ("micro", "macro") for task in tasks.TRANSNAS_TASKS]
@@ -45,7 +46,9 @@ TUNING = (
 )
 NEW = "proxy_gp"
 METHODS = (NEW, "robot", "rea", "robot, paper", "predictor_bo")
-BUDGETS = (20, 100)
+FAST = (NEW, "rea")
+BUDGETS = (20, 100, 50)
+GAINS = (10, 20, 40)  # queries after which a gain is predicted
 
 
 @lru_cache
@@ -72,9 +75,18 @@ def run(method: str, task: str, budget: int, seeds: list[int]) -> dict:
     return {
         "found": found.round(6).tolist(),
         "rank": rank.tolist(),
+        "gain": {str(after): gain_after(after, results) for after in GAINS if after + HORIZON <= budget},
         "optimum": float(pool.test.max()),
         "random_regret": tasks.expected_regret(pool, budget),
     }
+
+
+def gain_after(after: int, results: list[SearchResult]) -> list[float] | None:
+    """Return how much the next queries were expected to raise the best observed, and how much they did."""
+    expected = np.mean([result.info.gain[after] for result in results])
+    best = np.array([result.best_by_spending() for result in results])
+    found = np.mean(best[:, after + HORIZON - 1] - best[:, after - 1])
+    return None if np.isnan(expected) else [float(f"{value:.4g}") for value in (expected, found)]
 
 
 def share(row: dict) -> float:
@@ -89,13 +101,13 @@ def plan(num_seeds: int, long_seeds: int, budgets: list[int]) -> list[dict]:
             "method": method,
             "task": task,
             "budget": budget,
-            "seeds": [1000, 999 + (num_seeds if budget <= 20 else long_seeds)],
+            "seeds": [1000, 999 + (num_seeds if budget <= 20 else long_seeds if method in FAST else long_seeds // 2)],
         }
         for budget in budgets
         for method in METHODS
         for task in TASKS
     ]
-    return sorted(rows, key=lambda row: (row["method"] == METHODS[-1]) + (row["method"] != NEW and row["budget"] > 20))
+    return sorted(rows, key=lambda row: row["budget"] > 20 and row["method"] not in FAST)
 
 
 def to_markdown(rows: list[dict]) -> str:
@@ -106,7 +118,7 @@ def to_markdown(rows: list[dict]) -> str:
         at_budget = {key[1:]: row for key, row in found.items() if key[0] == budget}
         methods = [method for method in METHODS if any(key[0] == method for key in at_budget)]
         lines += [*_families(at_budget, budget, methods), "", *_by_task(at_budget, budget, methods), ""]
-        lines += [*_ranks(at_budget, budget, methods), ""]
+        lines += [*_ranks(at_budget, budget, methods), "", *_gains(at_budget, budget)]
     return "\n".join(lines)
 
 
@@ -130,7 +142,7 @@ def _families(rows: dict, budget: int, methods: list[str]) -> list[str]:
 
 def _verdict(rows: dict, method: str, names: list[str]) -> str:
     """Return in words on how many tasks the methods differ, and the test of the mean share over tasks."""
-    against = {name: compare(rows[NEW, name]["found"], rows[method, name]["found"]) for name in names}
+    against = {name: compare(*_paired(rows[NEW, name]["found"], rows[method, name]["found"])) for name in names}
     better, worse = (
         [name for name, test in against.items() if test.p_value < 0.05 and sign * test.difference > 0]
         for sign in (1, -1)
@@ -143,6 +155,12 @@ def _verdict(rows: dict, method: str, names: list[str]) -> str:
         f"({shares.low:+.3f} to {shares.high:+.3f}), "
         f"p = {shares.p_value:.2g} over tasks."
     )
+
+
+def _paired(first: list[float], second: list[float]) -> tuple[list[float], list[float]]:
+    """Return the results of the seeds that both have, which all begin with the same one."""
+    number = min(len(first), len(second))
+    return first[:number], second[:number]
 
 
 def _by_task(rows: dict, budget: int, methods: list[str]) -> list[str]:
@@ -170,9 +188,29 @@ def _ranks(rows: dict, budget: int, methods: list[str]) -> list[str]:
     return lines
 
 
+def _gains(rows: dict, budget: int) -> list[str]:
+    """Return the gain of further queries that the method expects, and the actual one, by task."""
+    known = {name: rows[NEW, name].get("gain") for name in TASKS if (NEW, name) in rows}
+    if not any(known.values()):
+        return []
+    lines = [
+        f"Gain of the best observed value by the next {HORIZON} queries of {NEW} (T = {budget}): expected, actual.",
+        "",
+        f"| task | {' | '.join(f'after {after} queries' for after in GAINS)} |",
+        "|---" * (1 + len(GAINS)) + "|",
+    ]
+    for name, gains in known.items():
+        if gains:
+            cells = [", ".join(f"{value:.2g}" for value in gains.get(str(after), ())) for after in GAINS]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def main(
     seeds: Annotated[int, typer.Option(help="Number of seeds per row, starting at 1000.", min=1)] = 100,
-    long_seeds: Annotated[int, typer.Option(help="The same for budgets above 20.", min=1)] = 20,
+    long_seeds: Annotated[
+        int, typer.Option(help="The same for budgets above 20; methods that take minutes a row have half.", min=2)
+    ] = 20,
     budgets: Annotated[str, typer.Option(help="Budgets, separated by commas.")] = ",".join(map(str, BUDGETS)),
 ) -> None:
     """Compare `proxy_gp` with RoBoT and searches without proxies on 36 tasks."""

@@ -116,7 +116,9 @@ def _short(source: str) -> str:
 
 
 def print_run(run: "Run") -> None:
-    """Print every query with its phase and accuracy, the weights found, the winner, and where the time went."""
+    """Print every query with its phase, what was learned of the proxies, the winner, and where the time went."""
+    from jaxnas.run.learned import describe_surrogate
+
     rows = run.rows()
     for method, outcome in run.outcomes.items():
         result = outcome.result
@@ -124,6 +126,9 @@ def print_run(run: "Run") -> None:
         chosen = [row for row in rows if row["method"] == method]
         console.print(_query_table(chosen, result, run.config.measured))
     _print_weights(run)
+    for method, outcome in run.outcomes.items():
+        for line in describe_surrogate(outcome.result, run.scores.proxies, run.config.measured):
+            _fill(f"{method}: {line}")
     for method, outcome in run.outcomes.items():
         selected = run.space.format(run.scores.archs[outcome.result.selected])
         console.print(f"{method} selects", highlight=False)

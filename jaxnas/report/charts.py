@@ -6,6 +6,7 @@ from jaxtyping import Float
 
 from jaxnas.report.picture import PALETTE, Picture, colour_scale, diverging_scale, inline, picture
 from jaxnas.report.score_charts import agreement_chart, distribution_chart, scatter_chart
+from jaxnas.run.learned import describe_surrogate
 from jaxnas.run.method_runs import MethodRuns, mean_curve
 from jaxnas.run.run import Run
 from jaxnas.runtime.measures import Measure
@@ -189,9 +190,11 @@ def surrogate_chart(run: Run, method: str) -> Picture | None:
         f"{', '.join(f'{value:.3g}' for value in info.lengthscale[last][: len(names)])}, acquisition value "
         f"{info.acquisition[last]:.4g}, log evidence {info.log_evidence[last]:.1f} nats."
     )
+    learned = describe_surrogate(result, run.scores.proxies, run.config.measured)
     caption = (
         "The length scale (log axis, left) is the distance over which the objective changes; the acquisition "
         "value (right) is what the choice promised. A point also shows the predicted and the observed objective."
+        + "".join(f" {line[0].upper()}{line[1:]}." for line in learned)
     )
     both = alt.layer(lines, points).resolve_scale(y="independent")
     return picture(f"Surrogate of the search: {method}", caption, text, both, 220)

@@ -133,9 +133,8 @@ class Log:
         Phase(int(record["ask"]["phase"]))
         if not 0 <= row < len(self._archs) or record["arch"] != self._archs[row]:
             raise ValueError(f"row {row} is not of {record['arch']!r:.40}")
-        shapes = {name: np.shape(value) for name, value in record["ask"]["info"].items()}
-        wanted = {name: (self._num_proxies,) if name == "lengthscale" else () for name in SurrogateInfo._fields}
-        if proposal.weights.shape != (self._num_proxies,) or shapes != wanted:
+        shapes = {name: np.shape(value) for name, value in proposal.info._asdict().items()}  # type: ignore[union-attr]  # it has one
+        if proposal.weights.shape != (self._num_proxies,) or shapes != SurrogateInfo.shapes(self._num_proxies):
             raise ValueError("weights or surrogate of another shape")
         return row
 
@@ -143,8 +142,10 @@ class Log:
 def to_proposal(record: Record) -> Proposal:
     """Return the proposal of a line of the log."""
     asked = record["ask"]
-    info = SurrogateInfo(**{name: _numbers(value) for name, value in asked["info"].items()})
-    return Proposal(jnp.int32(asked["item"]), jnp.int32(asked["phase"]), _numbers(asked["weights"]), info)  # type: ignore[arg-type]  # NumPy's arrays serve
+    weights = _numbers(asked["weights"])
+    unknown = {name: np.full(shape, np.nan) for name, shape in SurrogateInfo.shapes(weights.size).items()}
+    info = SurrogateInfo(**{**unknown, **{name: _numbers(value) for name, value in asked["info"].items()}})
+    return Proposal(jnp.int32(asked["item"]), jnp.int32(asked["phase"]), weights, info)  # type: ignore[arg-type]  # NumPy's arrays serve
 
 
 def _numbers(values: object) -> np.ndarray:

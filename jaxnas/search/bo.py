@@ -183,7 +183,7 @@ def inspect(
     """Return what a surrogate shows at K points, whose last M inputs belong to the proxies (weights or scores)."""
     mean, std = gp.predict(surrogate, points)
     lengthscale = jnp.broadcast_to(surrogate.lengthscale, points.shape[1:])[-num_proxies:]
-    return SurrogateInfo(
+    return no_info(num_proxies, len(points))._replace(
         lengthscale=jnp.broadcast_to(lengthscale, (len(points), num_proxies)),
         log_evidence=jnp.broadcast_to(surrogate.log_evidence, len(points)),
         acquisition=acquisition,

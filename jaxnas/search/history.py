@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxnas.search.pool import Pool
 
+HORIZON = 10  # further queries whose gain a surrogate predicts
+PER_PROXY = ("lengthscale", "effect", "effect_std")  # the fields of `SurrogateInfo` with a value for each proxy
+
 
 class Phase(IntEnum):
     """The rule that chose a query. Compiled programs use the number, files and reports the `label`."""
@@ -32,6 +35,8 @@ class Phase(IntEnum):
 class SurrogateInfo(NamedTuple):
     """The state and prediction of the surrogate when it chose a query; NaN where no surrogate chose.
 
+    Surrogates over proxy weights know neither a slope nor effects nor a gain: these are NaN.
+
     The fields have the shapes below for one proposal, and a leading axis T in a `History` or a `SearchResult`.
 
     Attributes:
@@ -40,6 +45,11 @@ class SurrogateInfo(NamedTuple):
         acquisition: Acquisition value of the choice [], in the unit of that acquisition function.
         mean: Predicted objective [], in the unit of the objective.
         std: Standard deviation of that prediction [].
+        slope: The multiple of the proxies' consensus that the prior expects, by evidence [].
+        effect: How much the expected objective rises with one standard deviation of the normal score of each proxy,
+            the others being equal [M]; NaN for a constant proxy.
+        effect_std: Standard deviation of each effect [M].
+        gain: How much `HORIZON` further queries are expected to raise the best objective [].
     """
 
     lengthscale: Float[Array | np.ndarray, "*T M"]
@@ -47,12 +57,22 @@ class SurrogateInfo(NamedTuple):
     acquisition: Float[Array | np.ndarray, "*T"]
     mean: Float[Array | np.ndarray, "*T"]
     std: Float[Array | np.ndarray, "*T"]
+    slope: Float[Array | np.ndarray, "*T"]
+    effect: Float[Array | np.ndarray, "*T M"]
+    effect_std: Float[Array | np.ndarray, "*T M"]
+    gain: Float[Array | np.ndarray, "*T"]
+
+    @classmethod
+    def shapes(cls, num_proxies: int, *lead: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every field, with leading axes `lead`."""
+        return {name: (*lead, num_proxies) if name in PER_PROXY else lead for name in cls._fields}
 
 
 def no_info(num_proxies: int, *lead: int) -> SurrogateInfo:
     """Return the info where no surrogate chose: NaN in the shapes of one query, with leading axes `lead`."""
-    numbers = jnp.full(lead, jnp.nan)
-    return SurrogateInfo(jnp.full((*lead, num_proxies), jnp.nan), numbers, numbers, numbers, numbers)
+    return SurrogateInfo(
+        **{name: jnp.full(shape, jnp.nan) for name, shape in SurrogateInfo.shapes(num_proxies, *lead).items()}
+    )
 
 
 class History(NamedTuple):

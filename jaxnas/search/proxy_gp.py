@@ -40,6 +40,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxnas.search.bo import without_failures
 from jaxnas.search.config import ProxyGPConfig
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo, no_info
+from jaxnas.search.insight import effects, expected_gain, fit_line, ridge_weights
 from jaxnas.search.method import Method
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.table.normalize import mean_ranks
@@ -87,11 +88,13 @@ class Posterior(NamedTuple):
     Attributes:
         mean: The expected y of every architecture [A].
         std: The standard deviation of each, without noise [A].
+        noise: The variance of the noise [].
         log_evidence: The log of the mean evidence of the grid, in nats [].
     """
 
     mean: Float[Array, " A"]
     std: Float[Array, " A"]
+    noise: Float[Array, ""]
     log_evidence: Float[Array, ""]
 
 
@@ -177,7 +180,7 @@ def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> 
         covariance=jnp.zeros((room * num_components, pool.num_archs)),
         whitening=jnp.zeros((num_grid, budget, budget)),
         variance=prior_variance(features.scores),
-        posterior=Posterior(unknown, unknown, jnp.zeros(())),
+        posterior=Posterior(unknown, unknown, jnp.zeros(()), jnp.zeros(())),
     )
 
 
@@ -281,6 +284,7 @@ def condition(state: Process, y: Float[Array, " T"], new: Float[Array, "G T"], k
     posterior = Posterior(
         mean=jnp.sum(slopes[slope] * state.features.means, axis=1) + explained[-1],
         std=jnp.sqrt(jnp.maximum(variance[row], SMALLEST)),
+        noise=jnp.array(NOISE)[row],
         log_evidence=jax.nn.logsumexp(log_evidence) - math.log(log_evidence.size),
     )
     return state._replace(variance=variance, posterior=posterior)
@@ -300,8 +304,7 @@ def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config
         found = state.posterior
         merit = found.mean + config.kappa * found.std
         arch = next_in_ranking(merit, history.queried)
-        at_arch = (values[arch] for values in (merit, found.mean, found.std))
-        info = _inspect(state, *at_arch)
+        info = _inspect(state, merit, arch, history.queried)
         return Proposal(arch, jnp.int32(Phase.BO), unweighted(pool), info)
 
     leads = (state.count == 0) & state.features.usable
@@ -310,22 +313,42 @@ def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config
     return proposal
 
 
-def _inspect(state: Process, merit: Float[Array, ""], mean: Float[Array, ""], std: Float[Array, ""]) -> SurrogateInfo:
-    """Return the info of a choice; values of y are turned into the objective by least squares on the observations."""
-    y = warp(state.objective, state.count)
-    used, number = jnp.arange(len(y)) < state.count, jnp.maximum(state.count, 1)
-    values = jnp.where(used, without_failures(state.objective), 0)
-    centre, level = y.sum() / number, values.sum() / number
-    centred = jnp.where(used, y - centre, 0)
-    spread = jnp.sum(centred**2)
-    slope = jnp.sum(centred * values) / jnp.where(spread > 0, spread, 1)
-    num_proxies = state.features.scores.shape[1]
+def _inspect(
+    state: Process, merit: Float[Array, " A"], arch: Int[Array, ""], queried: Bool[Array, " A"]
+) -> SurrogateInfo:
+    """Return the info of a choice by its merit.
+
+    Values of y are turned into the objective by least squares on the observations, and gains by least squares on those
+    with y >= 0, as objectives are closer to each other at the top.
+    """
+    y, found, features = warp(state.objective, state.count), state.posterior, state.features
+    used, values = jnp.arange(len(y)) < state.count, without_failures(state.objective)
+    centre, level, unit = fit_line(y, values, used)
+    unit_at_top = fit_line(y, values, used & (y >= 0))[2]
+    consensus = jnp.where(used, features.consensus[state.item], 0)
+    residual, log_evidence = weigh(state.whitening, y, consensus, used)
+    share = jax.nn.softmax(log_evidence.ravel()).reshape(log_evidence.shape)
+    observed = jnp.where(used[:, None], features.scores[state.item], 0)
+    slopes, white = jnp.array(SLOPES), state.whitening @ observed
+    weight = ridge_weights(jnp.array(VARIANCE[:, 0]), white, residual)
+    effect, effect_std = effects(features.scores, slopes, *weight, share)
+    gain = expected_gain(
+        found.mean,
+        jnp.sqrt(found.std**2 + found.noise),
+        jnp.where(queried, -jnp.inf, merit),
+        jnp.max(y, where=used, initial=-jnp.inf),
+    )
+    num_proxies = features.scores.shape[1]
     return SurrogateInfo(
         lengthscale=jnp.full(num_proxies, 1.5 * math.sqrt(num_proxies)),
-        log_evidence=state.posterior.log_evidence,
-        acquisition=level + slope * (merit - centre),
-        mean=level + slope * (mean - centre),
-        std=slope * std,
+        log_evidence=found.log_evidence,
+        acquisition=level + unit * (merit[arch] - centre),
+        mean=level + unit * (found.mean[arch] - centre),
+        std=unit * found.std[arch],
+        slope=share.sum(0) @ slopes,
+        effect=unit * effect,
+        effect_std=unit * effect_std,
+        gain=unit_at_top * gain,
     )
 
 

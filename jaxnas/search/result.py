@@ -112,7 +112,7 @@ class SearchResult:
     def from_dict(cls, values: Record) -> "SearchResult":
         """Return the result that `to_dict` was made from, with NaN in place of inf.
 
-        Older files lack `info`: it is NaN then.
+        Older files lack `info` or some of its fields: they are NaN then.
 
         Raises:
             LookupError, TypeError, ValueError: A field is missing, or of another form; the message names it.
@@ -120,7 +120,7 @@ class SearchResult:
         arrays: dict[str, np.ndarray] = {name: np.array(values[name], kind) for name, kind in _ARRAYS.items()}
         _check_form(values, arrays)
         rows, proxies = arrays["query_weights"].shape
-        unknown = {name: np.full((rows, proxies) if name == "lengthscale" else rows, np.nan) for name in _INFO}
+        unknown = {name: np.full(shape, np.nan) for name, shape in SurrogateInfo.shapes(proxies, rows).items()}
         recorded = {name: np.array(column, float) for name, column in values.get("info", {}).items()}
         info = SurrogateInfo(**{**unknown, **recorded})
         return cls(**{**values, **arrays, "phase": tuple(values["phase"]), "info": info})
@@ -175,7 +175,6 @@ _ARRAYS: dict[str, type] = {
     "fidelity": int,
     "spent": int,
 }
-_INFO = SurrogateInfo._fields
 
 
 def _check_form(values: Record, arrays: dict[str, np.ndarray]) -> None:

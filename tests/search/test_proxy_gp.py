@@ -15,7 +15,18 @@ from scipy.stats import multivariate_normal, rankdata
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import fixed_settings, in_float64, make_key
 from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, random_search, unweighted
-from jaxnas.search.proxy_gp import BLOCK, CONSTANT, NOISE, SLOPES, VARIANCE, _covary, condition, describe, warp
+from jaxnas.search.proxy_gp import (
+    BLOCK,
+    CONSTANT,
+    NOISE,
+    SLOPES,
+    VARIANCE,
+    _covary,
+    _inspect,
+    condition,
+    describe,
+    warp,
+)
 from jaxnas.search.run import make_pool
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
@@ -104,6 +115,31 @@ def test_the_posterior_is_that_of_a_point_drawn_by_its_evidence(observed, dense)
     assert np.abs(shares - np.exp(evidence - logsumexp(evidence))).max() < 0.12  # 3.4 standard errors at most
 
 
+def test_effects_are_those_of_ridge_regressions_by_their_evidence(observed, dense):
+    consensus, covariances, y = dense
+    z = np.stack([normal_scores(TABLE[:, 0]), normal_scores(TABLE[:, 1])], axis=1)
+    log_evidence, effects = [], []
+    for noise, (linear, *_), covariance in zip(NOISE, VARIANCE, covariances, strict=True):
+        gram, x = covariance[np.ix_(QUERIED, QUERIED)] + noise * np.eye(len(y)), z[QUERIED] / np.sqrt(2)
+        for slope in SLOPES:
+            residual = y - slope * consensus[QUERIED]
+            mean = slope / z.sum(1).std() + linear * x.T @ np.linalg.solve(gram, residual) / np.sqrt(2)
+            variance = np.diag(linear * np.eye(2) - linear**2 * x.T @ np.linalg.solve(gram, x)) / 2
+            log_evidence.append(multivariate_normal(cov=gram).logpdf(residual))
+            effects.append((mean, variance))
+    share = np.exp(log_evidence - logsumexp(log_evidence))
+    mean = sum(s * m for s, (m, _) in zip(share, effects, strict=True))
+    variance = sum(s * (v + (m - mean) ** 2) for s, (m, v) in zip(share, effects, strict=True))
+    values = np.where(np.isnan(OBJECTIVE[QUERIED]), np.nanmin(OBJECTIVE[QUERIED]), OBJECTIVE[QUERIED])
+    unit = np.polyfit(y, values, 1)[0]
+    merit, queried = np.asarray(observed.posterior.mean), np.isin(np.arange(A), QUERIED)
+    info = in_float64(jax.jit(_inspect))(observed, merit, 3, queried)
+    np.testing.assert_allclose(info.effect, [*unit * mean, np.nan], rtol=1e-9)
+    np.testing.assert_allclose(info.effect_std, [*unit * np.sqrt(variance), np.nan], rtol=1e-9)
+    np.testing.assert_allclose(info.slope, share.reshape(-1, len(SLOPES)).sum(0) @ SLOPES, rtol=1e-9)
+    np.testing.assert_allclose(info.mean, values.mean() + unit * (merit[3] - y.mean()), rtol=1e-9)
+
+
 @pytest.mark.parametrize("budget", [7, 20, 47])
 def test_blocks_of_columns_give_the_whole_sum(budget):
     rng, room = np.random.default_rng(budget), budget if budget < BLOCK else -(-budget // BLOCK) * BLOCK
@@ -129,7 +165,10 @@ def test_the_first_query_leads_the_consensus_and_the_next_two_are_drawn(dense):
     assert result.queries[0] == np.argmax(dense[0].round(9))
     for column in result.info:
         assert np.isnan(column[:3]).all()
-        assert np.isfinite(column[3:]).all()
+        usable = column[3:, :2] if column.ndim == 2 else column[3:]
+        assert np.isfinite(usable).all()
+    assert np.isnan(result.info.effect[:, 2]).all()
+    assert (result.info.gain[3:] >= 0).all()
     np.testing.assert_allclose(result.info.acquisition, result.info.mean + 2 * result.info.std, rtol=1e-9)
 
 
