@@ -325,13 +325,12 @@ def _inspect(
     used, values = jnp.arange(len(y)) < state.count, without_failures(state.objective)
     centre, level, unit = fit_line(y, values, used)
     unit_at_top = fit_line(y, values, used & (y >= 0))[2]
-    consensus = jnp.where(used, features.consensus[state.item], 0)
-    residual, log_evidence = weigh(state.whitening, y, consensus, used)
+    slopes, means = jnp.array(features.slopes), jnp.where(used[:, None], features.means[state.item], 0)
+    residual, log_evidence = weigh(state.whitening, y, means, slopes, used)
     share = jax.nn.softmax(log_evidence.ravel()).reshape(log_evidence.shape)
     observed = jnp.where(used[:, None], features.scores[state.item], 0)
-    slopes, white = jnp.array(SLOPES), state.whitening @ observed
-    weight = ridge_weights(jnp.array(VARIANCE[:, 0]), white, residual)
-    effect, effect_std = effects(features.scores, slopes, *weight, share)
+    weight = ridge_weights(jnp.array(VARIANCE[:, 0]), state.whitening @ observed, residual)
+    effect, effect_std = effects(features.scores, slopes[:, 0], *weight, share)
     gain = expected_gain(
         found.mean,
         jnp.sqrt(found.std**2 + found.noise),
@@ -345,7 +344,7 @@ def _inspect(
         acquisition=level + unit * (merit[arch] - centre),
         mean=level + unit * (found.mean[arch] - centre),
         std=unit * found.std[arch],
-        slope=share.sum(0) @ slopes,
+        slope=share.sum(0) @ slopes[:, 0],
         effect=unit * effect,
         effect_std=unit * effect_std,
         gain=unit_at_top * gain,
