@@ -10,6 +10,7 @@ from typing import Unpack
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from jaxnas.runtime.cache import keep_wait, last_wait
 from jaxnas.runtime.events import (
     Downloaded,
     Event,
@@ -65,6 +66,7 @@ class BarReporter:
         self.bars = bars
         self.jobs = Jobs(bars)
         self.waiting: TaskID | None = None
+        self.job = self.stage = ""  # what is searched; the stage that waits for its programs
         self.awaits_scores = True
         self.last_line = self.started = time.monotonic()
         self.cost = 0.0  # seconds of the queries so far
@@ -76,6 +78,7 @@ class BarReporter:
         match event:
             case SearchStarted(settings=settings, measure=measure):
                 self.measure = measure
+                self.job = " ".join(str(settings.get(name, "")) for name in ("space", "data", "channels"))
                 self.end = time.monotonic() + parse_seconds(str(limit)) if (limit := settings.get("time")) else math.inf
             case StageStarted(stage):
                 self._start(stage)
@@ -96,15 +99,21 @@ class BarReporter:
 
     def _start(self, stage: str) -> None:
         """Hide the bars of the stage before, and wait for the first event of this one."""
+        self.stage = ""  # that before had no progress
         self._stop_waiting()
-        self.started = time.monotonic()
+        self.started, self.stage = time.monotonic(), f"{stage} {self.job}".strip()
         self.jobs.hide()
+        seconds = last_wait(self.stage)
+        before = "" if seconds is None else f" ({timedelta(seconds=round(seconds))} the last time)"
         if status.is_terminal:
-            self.waiting = self.bars.add_task(f"{stage}: compiling", total=None, **UNKNOWN)
+            self.waiting = self.bars.add_task(f"{stage}: compiling{before}", total=None, **UNKNOWN)
         else:
-            status.print(f"{stage}: the program compiles first", highlight=False)
+            status.print(f"{stage}: the program compiles first{before}", highlight=False)
 
     def _stop_waiting(self) -> None:
+        if self.stage:
+            keep_wait(self.stage, time.monotonic() - self.started)
+            self.stage = ""
         if self.waiting is not None:
             self.bars.remove_task(self.waiting)
             self.waiting = None

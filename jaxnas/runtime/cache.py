@@ -3,6 +3,7 @@
 Programs of a job compile for up to a minute and load in about a second.
 """
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,10 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxnas.errors import InputError
+
 OPT_OUT = "JAXNAS_CACHE"
 LARGEST_FOLDER = 2 * 1024**3  # bytes, above which JAX removes the programs that were used least recently
 LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
 SHORTEST = 0.1  # seconds of compilation below which a program is not worth a file
+WAITS = "seconds.json"  # in the folder of programs: how long stages waited for theirs
 
 
 class CacheState(NamedTuple):
@@ -69,10 +73,33 @@ def read_cache(folder: Path) -> CacheState:
 def clear_cache(folder: Path) -> CacheState:
     """Remove all compiled programs of a folder, and return what was there."""
     before = read_cache(folder)
-    for pattern in ("*-cache", "*-atime"):
+    for pattern in ("*-cache", "*-atime", WAITS):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
     return before
+
+
+def last_wait(stage: str) -> float | None:
+    """Return the seconds that a stage waited for its programs the last time, None if unknown."""
+    try:
+        seconds = json.loads((cache_folder() / WAITS).read_text())[stage]
+        return float(seconds)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def keep_wait(stage: str, seconds: float) -> None:
+    """Keep the seconds that a stage waited for its programs, where programs are kept and the folder can be written."""
+    from jaxnas.runtime.files import atomic_write  # with NumPy, which the command line imports late
+
+    path = cache_folder() / WAITS
+    if os.environ.get(OPT_OUT) == "0":
+        return
+    waits = {}
+    with suppress(OSError, ValueError):
+        waits = dict(json.loads(path.read_text()))
+    with suppress(InputError), atomic_write(path) as partial:
+        partial.write_text(json.dumps({**waits, stage: round(seconds, 1)}))
 
 
 def remove_large_programs(folder: Path) -> None:

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from jaxnas.runtime.cache import LARGEST_PROGRAM, cache_folder, clear_cache, read_cache, remove_large_programs
+from jaxnas.runtime.bars import show_bars
+from jaxnas.runtime.cache import (
+    LARGEST_PROGRAM,
+    WAITS,
+    cache_folder,
+    clear_cache,
+    keep_wait,
+    last_wait,
+    read_cache,
+    remove_large_programs,
+)
+from jaxnas.runtime.events import Scored, StageStarted
 
 SEARCH = """
 import jax, numpy as np, jaxnas
@@ -91,3 +102,30 @@ def test_the_command_shows_and_clears(tmp_path):
     assert texts[0].stdout == f"{tmp_path}: the folder holds 1 compiled programs (0.0 MB)\n"
     assert texts[1].stdout == f"{tmp_path}: removed 1 compiled programs (0.0 MB)\n"
     assert json.loads(texts[2].stdout) == {"folder": str(tmp_path), "programs": 0, "size": 0, "cleared": False}
+
+
+def test_a_stage_says_how_long_it_waited_for_its_programs_the_last_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    for _ in range(2):
+        with show_bars() as show:
+            show(StageStarted("scoring"))
+            show(Scored(0, 4))
+            show(Scored(2, 4))
+    first, _, second, _ = capsys.readouterr().err.splitlines()
+    assert first == "scoring: the program compiles first"
+    assert second == "scoring: the program compiles first (0:00:00 the last time)"
+    keep_wait("robot", 75.04)
+    assert (last_wait("robot"), last_wait("scoring"), last_wait("rea")) == (75.0, 0.0, None)
+    (tmp_path / WAITS).write_text("[]")
+    assert last_wait("robot") is None
+    keep_wait("rea", 1.0)
+    assert last_wait("rea") == 1
+    clear_cache(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_cache_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "none"))
+    monkeypatch.setenv("JAXNAS_CACHE", "0")
+    keep_wait("scoring", 3.0)
+    assert not (tmp_path / "none").exists()
