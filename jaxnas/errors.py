@@ -29,6 +29,6 @@ class NothingToSelect(InputError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not in `known`; it suggests the nearest known name."""
     known = list(known)
-    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)  # also of a value that is no text
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return InputError(f"unknown {kind} {name!r}: {hint}choose from {', '.join(known)}")
+    return InputError(f"unknown {kind} {name!r:.80}: {hint}choose from {', '.join(known)}")

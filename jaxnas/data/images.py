@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int, Int32, Shaped
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
+from jaxnas.runtime.names import split_names
 from jaxnas.runtime.settings import Whole, check_seed, check_whole
 
 TO_CHANNELS_LAST = "images.transpose(0, 2, 3, 1)"
@@ -283,7 +284,7 @@ def check_arrays(
         raise InputError(f"{source}: the training labels of {name} must be 0 to {expected - 1}, got {found}")
     if test_labels.max() >= expected:
         raise InputError(f"{source}: test labels must be 0 to {expected - 1}, as for training, got {test_labels.max()}")
-    names = tuple(map(str, class_names or range(expected)))
+    names = tuple(map(str, split_names(class_names) or range(expected)))
     if len(names) != expected or len(set(names)) != expected:
         raise InputError(f"{source}: `class_names` must be {expected} different names, one for each class, got {names}")
     return ImageData(name, train_images, train_labels, test_images, test_labels, expected, names)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
+from jaxnas.runtime.settings import check_whole
 from jaxnas.spaces import SearchSpace
 
 Norm: TypeAlias = Literal["all", "reduction", "none"]
@@ -47,6 +48,13 @@ class SearchNetwork(nn.Module, kw_only=True):
     capacity: Capacity = None
     reverse: bool = False
     keeps_range: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers of classes, channels and cells, of subclasses that have them."""
+        for name in ("num_classes", "channels", "cells_per_stage"):
+            if name in type(self).__dataclass_fields__:
+                object.__setattr__(self, name, check_whole(name, getattr(self, name), 1, 2**31 - 1))
+        super().__post_init__()
 
     @property
     def space(self) -> SearchSpace:
@@ -111,3 +119,10 @@ def _declared_masks(
     _, sown = network.apply({"params": params}, images, arch, mutable=["used"])
     masks = jax.tree.map(lambda values: values[0], sown["used"], is_leaf=lambda node: isinstance(node, tuple))
     return jax.tree.map(lambda leaf, mask: mask, params, masks)
+
+
+def require_network(network: object) -> None:
+    """Raise InputError for a class, a name or another value in place of a network."""
+    if not isinstance(network, SearchNetwork):
+        shown = f"the class {network.__name__}" if isinstance(network, type) else type(network).__name__
+        raise InputError(f"`network` must be a network, such as NASBench201Network(num_classes=10), got {shown}")

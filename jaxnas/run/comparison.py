@@ -26,6 +26,7 @@ from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_b
 from jaxnas.runtime.names import split_names
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record, check_intact
+from jaxnas.runtime.settings import Whole, check_seed
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.store.parts import read_header, with_header
@@ -43,7 +44,7 @@ _DAMAGED = (
 def compare_methods(
     methods: str | Sequence[str],
     config: CompareConfig,
-    seeds: range,
+    seeds: Iterable[Whole],
     folder: Path | str,
     *,
     data_folder: Path | None = None,
@@ -67,9 +68,12 @@ def compare_methods(
       InputError: settings that do not fit, or a file in the folder that other settings made.
     """
     started, methods, folder = time.perf_counter(), split_names(methods), to_path(folder)
+    if not isinstance(seeds, Iterable):
+        raise InputError(f"`seeds` must be several numbers, such as range(10), got {seeds!r:.60}")
+    numbers = list(dict.fromkeys(map(check_seed, seeds)))
     for name in methods:
         get_method(name)
-    if not methods or not len(seeds):
+    if not methods or not numbers:
         raise InputError("nothing to compare; name at least one method and one seed")
     problem = _load_problem(config, methods, data_folder)
     settings = {**asdict(config), "data.fingerprint": problem.fingerprint}
@@ -79,8 +83,8 @@ def compare_methods(
     make_writable(folder)
     pieces: list[tuple[str, list[int]]] = []
     for name, known in runs.items():
-        missing = [seed for seed in seeds if known is None or seed not in known.seeds]
-        on_event(SeedsFinished(name, len(seeds) - len(missing), len(seeds)))
+        missing = [seed for seed in numbers if known is None or seed not in known.seeds]
+        on_event(SeedsFinished(name, len(numbers) - len(missing), len(numbers)))
         starts = range(0, len(missing), SEEDS_AT_ONCE)
         pieces += [(name, missing[start : start + SEEDS_AT_ONCE]) for start in starts]
     left = Counter({name: sum(len(chosen) for other, chosen in pieces if other == name) for name in runs})
@@ -91,8 +95,8 @@ def compare_methods(
         environment = make_environment(time.perf_counter() - started)
         _write(folder / f"{name}.parquet", joined, {"method": name, **settings}, environment)
         left[name] -= len(chosen)
-        on_event(SeedsFinished(name, len(seeds) - left[name], len(seeds)))
-    complete = {name: _choose(known, seeds) for name, known in runs.items() if known is not None}
+        on_event(SeedsFinished(name, len(numbers) - left[name], len(numbers)))
+    complete = {name: _choose(known, numbers) for name, known in runs.items() if known is not None}
     return MethodComparison(config, complete, make_environment(time.perf_counter() - started))
 
 

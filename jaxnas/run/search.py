@@ -12,6 +12,7 @@ from jaxtyping import Int8
 from jaxnas.data.images import ImageData
 from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
+from jaxnas.networks.network import require_network
 from jaxnas.objectives.tabular import Table, TabularObjective, align, load_ids, tabular_objective
 from jaxnas.objectives.training import TrainingConfig
 from jaxnas.run.config import RunConfig, run_config
@@ -230,9 +231,7 @@ def search_network(
     Raises:
       InputError: settings that do not fit.
     """
-    if not isinstance(network, SearchNetwork):
-        shown = type(network).__name__
-        raise InputError(f"`network` must be a network, such as NASBench201Network(num_classes=10), got {shown}")
+    require_network(network)
     if not isinstance(data, ImageData):
         raise InputError(f"`data` must be images, see `load_images` and `from_arrays`, got {type(data).__name__}")
     with showing(_listener(on_event, events), progress) as on_event:

@@ -23,7 +23,7 @@ from jaxnas.run.trials import Log, Trial, to_proposal
 from jaxnas.runtime.calls import OutOfTime, time_limit
 from jaxnas.runtime.events import Event, Listener, QueryAnswered, ignore
 from jaxnas.runtime.records import Record
-from jaxnas.runtime.settings import LAST_SEED, Whole, check_whole
+from jaxnas.runtime.settings import LAST_SEED, Whole, check_whole, parse_seconds
 from jaxnas.search import SearchResult, get_method, get_preset
 from jaxnas.search.ledger import Ledger, open_ledger
 from jaxnas.search.result import sign_of
@@ -71,11 +71,10 @@ class Study:
         Args:
           timeout: seconds after which a pending trial is given out again, as its process may have died; None never.
         """
+        limit = None if timeout is None else _to_seconds("timeout", timeout)
         with self._log.locked():
             pending = [trial for trial in self._log.trials if not trial.is_told]
-            if stale := [
-                trial for trial in pending if timeout is not None and time.time() - trial.asked_at >= float(timeout)
-            ]:
+            if stale := [trial for trial in pending if limit is not None and time.time() - trial.asked_at >= limit]:
                 self._log.again(stale[0].number)
                 return self._log.trials[stale[0].number]
             if self._is_spent(self._log.trials):
@@ -90,21 +89,27 @@ class Study:
                 self._catch_up()
 
     def tell(
-        self, trial: Trial | Whole, objective: object = None, *, error: str = "", seconds: SupportsFloat = np.nan
+        self,
+        trial: Trial | Whole,
+        objective: object = None,
+        *,
+        error: str | BaseException = "",
+        seconds: SupportsFloat = np.nan,
     ) -> None:
         """Record the objective of a trial, or why it failed.
 
         Args:
           trial: a trial, or its number.
           objective: a number, see `jaxnas.objectives.call.to_objective`; NaN or inf for a failed candidate.
-          error: why the candidate failed, in place of an objective.
+          error: why the candidate failed, in place of an objective; a text or an exception.
           seconds: seconds of the evaluation.
 
         Raises:
           InputError: there is no such trial, it was told another objective, or the objective is not a number.
         """
+        error = describe_failure(error, None) if isinstance(error, BaseException) else str(error)
         value = np.nan if error else to_objective(objective)
-        value, spent = value if np.isfinite(value) else np.nan, _to_seconds(seconds)
+        value, spent = value if np.isfinite(value) else np.nan, _to_seconds("seconds", seconds)
         with self._log.locked():
             number = trial.number if isinstance(trial, Trial) else check_whole("trial", trial, 0, LAST_SEED)
             if number >= len(self._log.trials):
@@ -127,7 +132,7 @@ class Study:
         objective: Callable[[str], object],
         *,
         catch: type[Exception] | tuple[type[Exception], ...] = (),
-        query_time: float | None = None,
+        query_time: SupportsFloat | str | None = None,
         on_event: Listener = ignore,
     ) -> SearchResult:
         """Evaluate candidates in this process until the budget is spent; those pending of a killed process first.
@@ -136,19 +141,24 @@ class Study:
           objective: function of the text of an architecture.
           catch: exceptions by which a candidate fails and the search continues; any other one stops it, after which the
             same call resumes.
-          query_time: seconds after which a candidate fails.
+          query_time: seconds after which a candidate fails, or a text such as "30m".
           on_event: receives a `QueryAnswered` after each candidate.
 
         Raises:
           InputError: what the objective returned is not a number, unless `catch` has it.
           NothingToSelect: every candidate failed.
         """
+        if not callable(objective):
+            raise InputError(f"`objective` must be a function of the text of an architecture, got {objective!r:.60}")
+        if wrong := [kind for kind in _several(catch) if not (isinstance(kind, type) and issubclass(kind, Exception))]:
+            raise InputError(f"`catch` must be exceptions, such as MemoryError, got {wrong[0]!r:.60}")
+        limit = None if query_time is None else parse_seconds(query_time)
         for trial in self.trials:
             if not trial.is_told:
-                self._evaluate(trial, objective, catch, query_time)
+                self._evaluate(trial, objective, catch, limit)
                 self._report(trial, on_event)
         while trial_to_run := self.ask():
-            self._evaluate(trial_to_run, objective, catch, query_time)
+            self._evaluate(trial_to_run, objective, catch, limit)
             self._report(trial_to_run, on_event)
         return self.result()
 
@@ -202,7 +212,7 @@ class Study:
         query_time: float | None,
     ) -> None:
         began = time.perf_counter()
-        caught: tuple[type[BaseException], ...] = (OutOfTime, *(catch if isinstance(catch, tuple) else (catch,)))
+        caught: tuple[type[BaseException], ...] = (OutOfTime, *_several(catch))
         try:
             with time_limit(query_time):
                 value = to_objective(objective(trial.arch))
@@ -254,8 +264,12 @@ class Study:
         return value if np.isfinite(value) else -np.inf
 
 
-def _to_seconds(seconds: SupportsFloat) -> float:
+def _several(catch: type[Exception] | tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
+    return catch if isinstance(catch, tuple) else (catch,)
+
+
+def _to_seconds(name: str, seconds: SupportsFloat) -> float:
     try:
         return float(seconds)
     except (ValueError, TypeError, OverflowError):
-        raise InputError(f"`seconds` must be a number, got {seconds!r:.40}") from None
+        raise InputError(f"`{name}` must be a number, got {seconds!r:.40}") from None

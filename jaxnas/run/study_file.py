@@ -60,6 +60,8 @@ def create_study(
       InputError: the arguments do not fit, or the folder has another study, or a finished one of another objective.
     """
     folder, scores = to_path(folder), check_table(table)
+    if isinstance(archs, str) or not all(isinstance(arch, str) for arch in archs):
+        raise InputError(f"`archs` must be texts, such as [str(arch) for arch in archs], got {archs!r:.60}")
     if len(archs) != len(scores) or len(set(archs)) < len(archs):
         raise InputError(f"`archs` must be {len(scores)} distinct texts, as the table has rows, got {len(set(archs))}")
     settings: Record = {

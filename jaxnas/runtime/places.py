@@ -24,8 +24,14 @@ def to_path(place: Path | str) -> Path:
     """Return the path that a user names, see `expand`.
 
     Raises:
-      InputError: a name in it is longer than file systems take.
+      InputError: it is neither a text nor a path, empty, or a name in it is longer than file systems take.
     """
+    if not isinstance(place, str | os.PathLike):
+        raise InputError(f"a path must be a text or a Path, got {place!r:.60}")
+    if not str(place).strip():
+        raise InputError(
+            f"a path must not be empty, got {str(place)!r}: name a folder or file, `.` for the current folder"
+        )
     path = Path(expand(place))
     if too_long := [part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME]:
         size = len(os.fsencode(too_long[0]))

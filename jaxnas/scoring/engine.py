@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Int8, Int32
 from jaxnas.data.batch import Batch, to_batch
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.networks import SearchNetwork, draw_for_all, draw_for_each
+from jaxnas.networks.network import require_network
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Proxy, expand_names
 from jaxnas.proxies.finish import finish_scores
 from jaxnas.runtime.devices import abstract_array
@@ -106,6 +107,7 @@ def iter_scores(
     Raises:
       InputError: see `score_archs`.
     """
+    require_network(network)
     batch = to_batch(batch)
     float64 = bool(jax.config.jax_enable_x64) and batch.images.dtype == np.float64  # type: ignore[attr-defined]
     with fixed_settings(float64):

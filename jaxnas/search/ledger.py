@@ -187,7 +187,10 @@ def open_ledger(
         evaluate = lambda *at: float(values[at])  # noqa: E731
         costs = np.full(num_archs, np.nan) if costs is None else costs
     if costs is not None and not callable(costs):
-        costs = _column("costs", costs, (num_archs,)).__getitem__
+        seconds = _column("costs", costs, (num_archs,))
+        if (seconds < 0).any():
+            raise InputError(f"`costs` must be at least 0 seconds, or NaN where unknown, got {np.nanmin(seconds):g}")
+        costs = seconds.__getitem__
     return Ledger(evaluate, costs, num_archs, budget, prices, on_event, direction)
 
 

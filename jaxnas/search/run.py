@@ -160,6 +160,20 @@ def run_search(
     return _check_selected(ledger.result(method.name, search.best_weights(), seed, method_settings(search.config)))
 
 
+def choose_config(method: Method[StateT, ConfigT], config: ConfigT | None) -> ConfigT:
+    """Return the hyperparameters of a search: those given, or the defaults of the method.
+
+    Raises:
+        InputError: They are of another method.
+    """
+    if config is None:
+        return method.config
+    if not isinstance(config, type(method.config)):
+        wanted = "left out" if method.config is None else f"a {type(method.config).__name__}"
+        raise InputError(f"`config` of {method.name} must be {wanted}, got {config!r:.60}")
+    return config
+
+
 def _check_selected(result: SearchResult) -> SearchResult:
     """Return a result that has a selected architecture."""
     if result.selected < 0:
@@ -207,7 +221,7 @@ def run_seeds(
     Raises:
         InputError: Arguments do not fit each other.
     """
-    chosen, numbers = method.config if config is None else config, list(map(check_seed, seeds))
+    chosen, numbers = choose_config(method, config), list(map(check_seed, seeds))
     if not numbers:
         return []
     scores = check_table(table)
@@ -259,7 +273,7 @@ class SteppedSearch:
         self, method: Method[StateT, ConfigT], pool: Pool, budget: int, seed: int, config: ConfigT | None
     ) -> None:
         """Make the state before the first proposal; arguments as for `run_search`."""
-        self.method, self.pool, self.config = method, pool, method.config if config is None else config
+        self.method, self.pool, self.config = method, pool, choose_config(method, config)
         self.key: PRNGKeyArray = make_key(seed)
         self.state = loop.start(pool, self.key, method=method, budget=budget, config=self.config)
 

@@ -74,6 +74,12 @@ class SearchSpace:
         return self.num_vectors if self.index_order is None else len(self.index_order())
 
 
+def _check_kind(space: object) -> None:
+    """Raise InputError for a name or another value in place of a space."""
+    if not isinstance(space, SearchSpace):
+        raise InputError(f"`space` must be a SearchSpace, such as jaxnas.NASBENCH201, got {space!r:.60}")
+
+
 def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]:
     """Return `archs` as int8 [A D] after checking that every row is an architecture of the space; A may be 0.
 
@@ -81,6 +87,7 @@ def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]
         InputError: The values are not integers of shape [A D], one is outside 0..num_choices - 1, or a row is not a
             member of the space; the message names the first.
     """
+    _check_kind(space)
     archs = np.asarray(archs)
     num_decisions = len(space.num_choices)
     if archs.ndim != 2 or archs.shape[1] != num_decisions:
@@ -161,8 +168,9 @@ def enumerate_archs(space: SearchSpace) -> Int8[np.ndarray, "A D"]:
     """Return all architectures [A D] in index order.
 
     Raises:
-        InputError: The space has more than `MAX_ENUMERATED` architectures.
+        InputError: `space` is no search space, or has more than `MAX_ENUMERATED` architectures.
     """
+    _check_kind(space)
     if space.size > MAX_ENUMERATED:
         raise InputError(
             f"space {space.name!r} must have at most {MAX_ENUMERATED} architectures to be enumerated, "
@@ -195,8 +203,9 @@ def sample(space: SearchSpace, num: Whole, seed: Whole) -> Int8[np.ndarray, "num
     NumPy's may change between versions.
 
     Raises:
-        InputError: `num` is not from 1 to the size of the space, or the seed is out of range.
+        InputError: `space` is no search space, `num` is not from 1 to its size, or the seed is out of range.
     """
+    _check_kind(space)
     count = check_whole("num", num, 1, space.size, f", the architectures of space {space.name!r}")
     return from_index(space, np.array(random.Random(check_seed(seed)).sample(range(space.size), count)))
 

@@ -18,6 +18,8 @@ def to_floats(name: str, values: object) -> Float64[np.ndarray, "..."]:
     """
     if isinstance(values, np.ma.MaskedArray):  # whose mask np.asarray drops
         return np.asarray(np.ma.filled(values.astype(np.float64), np.nan))
+    if getattr(getattr(values, "dtype", None), "kind", "") == "c":  # whose imaginary parts np.asarray drops
+        raise InputError(f"`{name}` must be real numbers, got complex ones")
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

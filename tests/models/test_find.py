@@ -5,6 +5,7 @@ import json
 import pytest
 
 from jaxnas.errors import InputError
+from jaxnas.models.files import load_model
 from jaxnas.models.find import find_model
 
 
@@ -21,6 +22,7 @@ def test_a_model_of_an_earlier_search_is_refused(tmp_path):
         write(tmp_path / "result.json", {"config": {"space": "mine"}, "outcomes": outcomes})
         if selected == "2:conv3":
             assert find_model(tmp_path) == model
-    with pytest.raises(InputError, match=r"is of 2:conv3, but the search in .* has since selected 4:conv3"):
-        find_model(tmp_path)
+    for find in (find_model, load_model):
+        with pytest.raises(InputError, match=r"is of 2:conv3, but the search in .* has since selected 4:conv3"):
+            find(tmp_path)
     assert find_model(model) == find_model(model.parent) == model

@@ -1,5 +1,6 @@
 """Names of folders, columns and architectures are text: neither markup of Rich nor HTML."""
 
+import csv
 import os
 from html.parser import HTMLParser
 
@@ -11,6 +12,8 @@ from jaxnas.report import write_report
 from jaxnas.run.advice import ImageSummary
 from jaxnas.run.config import run_config
 from jaxnas.run.search import search_images
+from jaxnas.spaces import SPACES, enumerate_archs
+from jaxnas.spaces.declared import choice_space
 
 EVIL = (
     "<script>alert(1)</script>",
@@ -86,18 +89,10 @@ def test_no_text_of_a_table_becomes_html(tmp_path, plain, column):
     assert "script" not in parse(run._repr_html_()).tags
 
 
-@pytest.mark.slow
-def test_no_text_runs_in_a_browser(browser, tmp_path):
-    """Each text would set a mark, add an element or open a dialog if it ran, at once or at a click."""
-    pytest.importorskip("altair")
-    folder = tmp_path / "a[/red]<img src=x onerror=window.ran=1>"
-    folder.mkdir(parents=True)
-    run = search(folder, RUNNING, RUNNING[1])
-    classes = ("<script>window.ran=1</script>", '" onfocus="window.ran=1" autofocus="')
-    images = ImageSummary(RUNNING[0], (8, 6, 3), classes, 60, 40, 20, 52.5)
-    write_report(run._replace(images=images, notes=RUNNING), folder / "r.html")
+def check_page(browser, path, texts):
+    """Check that no text of a page runs, at once or at a click, and that all of them are shown."""
     browser.get_log("browser")
-    browser.get((folder / "r.html").as_uri())
+    browser.get(path.as_uri())
     assert browser.execute_script("return document.querySelectorAll('svg, table').length") > 0
     browser.execute_script(
         "document.querySelectorAll('td, th, dd, summary').forEach(e => {"
@@ -107,10 +102,41 @@ def test_no_text_runs_in_a_browser(browser, tmp_path):
     assert browser.execute_script("return document.querySelectorAll('img, iframe, object, embed').length") == 0
     assert browser.execute_script("return document.querySelectorAll('[href^=\"javascript:\"]').length") == 0
     shown = browser.execute_script("return document.body.textContent")
-    assert all(text in shown for text in (*RUNNING, *classes))
+    assert [text for text in texts if text not in shown] == []
     assert browser.get_log("browser") == []
     with pytest.raises(Exception, match="no such alert"):
         browser.switch_to.alert.accept()
+
+
+@pytest.mark.slow
+def test_no_text_runs_in_a_browser(browser, tmp_path):
+    """Each text would set a mark, add an element or open a dialog if it ran."""
+    pytest.importorskip("altair")
+    folder = tmp_path / "a[/red]<img src=x onerror=window.ran=1>"
+    folder.mkdir(parents=True)
+    run = search(folder, RUNNING, RUNNING[1])
+    classes = (*RUNNING, '" onfocus="window.ran=1" autofocus="')
+    images = ImageSummary(RUNNING[0], (8, 6, 3), classes, 60, 40, 20, 52.5)
+    write_report(run._replace(images=images, notes=RUNNING), folder / "r.html")
+    check_page(browser, folder / "r.html", classes)
+
+
+@pytest.mark.slow
+def test_no_text_of_a_declared_space_or_of_a_proxy_runs_in_a_browser(browser, tmp_path, monkeypatch):
+    """The name of the space, the options of its choices, and the proxies, as a plugin can name them."""
+    pytest.importorskip("altair")
+    options = tuple(text for text in RUNNING if ":" not in text)  # which separates them
+    space = choice_space(RUNNING[0], (options[:3], options[3:]))
+    monkeypatch.setitem(SPACES, space.name, space)
+    archs = [space.format(arch) for arch in enumerate_archs(space)]
+    names = ["arch", "acc", *RUNNING[1:4]]
+    with open(tmp_path / "t.csv", "w", newline="") as file:
+        csv.writer(file).writerows([names, *([arch, n, n % 3, n % 4, n % 5] for n, arch in enumerate(archs))])
+    config = run_config(space.name, table=str(tmp_path / "t.csv"), column="acc", budget=6)
+    run = search_images(config, tmp_path, scores_path=str(tmp_path / "t.csv"))
+    run.save(tmp_path)
+    write_report(jaxnas.load_run(tmp_path), tmp_path / "r.html")
+    check_page(browser, tmp_path / "r.html", (space.name, *names, run.selected))
 
 
 @pytest.mark.parametrize("name", ["a[/red]", "[x]", "[bold]b", "\\[c]", "[link=x]d"])
