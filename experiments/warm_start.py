@@ -15,8 +15,8 @@ queries find the best of the observed column there without help. The rows differ
 The last two show what earlier tasks that mislead cost. The share is the regret of the mean result divided by that of
 random search with the same budget (0 is the optimum, 1 equals random search); its interval (95 %) is a bootstrap over
 seeds. The observation is that of the task itself (on NAS-Bench-201 after 12 epochs), and the scores of RoBoT's proxies
-are those that the package contains. On three tasks of each space of TransNAS-Bench-101 (class_scene, class_object,
-jigsaw) and on macro as a whole the form of the prior mean was chosen, with 20 other seeds.
+are those that the package contains. The form of the prior mean was chosen among five on the tasks of
+TransNAS-Bench-101 with 20 other seeds.
 
 The script takes about half an hour on one core. A stopped run resumes. It writes results/warm_start.json and
 results/warm_start.md.

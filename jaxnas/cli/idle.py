@@ -88,6 +88,8 @@ def _rules_of_methods(methods: Sequence[str]) -> list[_Idle]:
         rules.append(_Idle(("preset",), "no method is robot"))
     if not _any_reads_scores(methods):
         rules.append(_Idle(("normalization",), "no method reads scores"))
+    if not any(get_method(name).reads_earlier for name in methods):
+        rules.append(_Idle(("warm_start",), "no method reads earlier tasks", "choose --method proxy_gp, or leave out"))
     if not any(get_method(name).multi_fidelity for name in methods):
         rules.append(_Idle(("longer", "prices"), "no method is hyperband or bohb"))
     return rules

@@ -11,7 +11,18 @@ from jaxnas.run.method_runs import MethodRuns, mean_curve
 from jaxnas.run.run import Run
 from jaxnas.runtime.measures import Measure
 
-PHASE_NAMES = ("bo", "greedy", "evolution", "policy", "neighbour", "random", "promotion", "density")
+PHASE_NAMES = (
+    "bo",
+    "greedy",
+    "evolution",
+    "policy",
+    "neighbour",
+    "random",
+    "promotion",
+    "density",
+    "tree",
+    "prediction",
+)
 PHASES = dict(zip(PHASE_NAMES, PALETTE, strict=False))
 
 

@@ -12,6 +12,7 @@ MethodName = Literal[
     "robot",
     "proxy_gp",
     "predictor_bo",
+    "rank_weights",
     "rank_aggregation",
     "rank_sum",
     "single_proxy",
@@ -19,6 +20,7 @@ MethodName = Literal[
     "rea",
     "reinforce",
     "local_search",
+    "mcts",
     "hyperband",
     "bohb",
 ]

@@ -14,10 +14,12 @@ from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.search.predictor import predictor_bo
 from jaxnas.search.proxy_gp import proxy_gp
+from jaxnas.search.rank_weights import RankWeightsConfig, rank_weights
 from jaxnas.search.ranking import Ranking, carry_over, predict_ranking
 from jaxnas.search.result import Query, SearchResult
 from jaxnas.search.robot import PRESETS, get_preset, robot
 from jaxnas.search.run import Objective, run_search, run_seeds
+from jaxnas.search.tree import TreeConfig, mcts
 
 __all__ = [
     "METHODS",
@@ -32,6 +34,7 @@ __all__ = [
     "Proposal",
     "ProxyGPConfig",
     "Query",
+    "RankWeightsConfig",
     "Ranking",
     "ReaConfig",
     "ReinforceConfig",
@@ -39,12 +42,14 @@ __all__ = [
     "SearchResult",
     "SingleProxyConfig",
     "SurrogateInfo",
+    "TreeConfig",
     "bohb",
     "carry_over",
     "get_method",
     "get_preset",
     "hyperband",
     "local_search",
+    "mcts",
     "next_in_ranking",
     "pick",
     "predict_ranking",
@@ -53,6 +58,7 @@ __all__ = [
     "random_search",
     "rank_aggregation",
     "rank_sum",
+    "rank_weights",
     "rea",
     "reinforce",
     "robot",
@@ -65,8 +71,8 @@ __all__ = [
 METHODS: dict[str, AnyMethod] = {
     method.name: method
     for method in (
-        *(robot, proxy_gp, predictor_bo, rank_aggregation, rank_sum, single_proxy),
-        *(random_search, rea, reinforce, local_search, hyperband, bohb),
+        *(robot, proxy_gp, predictor_bo, rank_weights, rank_aggregation, rank_sum, single_proxy),
+        *(random_search, rea, reinforce, local_search, mcts, hyperband, bohb),
     )
 }
 

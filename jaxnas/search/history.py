@@ -25,6 +25,8 @@ class Phase(IntEnum):
     NEIGHBOUR = 5
     PROMOTION = 6
     DENSITY = 7
+    TREE = 8
+    PREDICTION = 9
 
     @property
     def label(self) -> str:
