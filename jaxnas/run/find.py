@@ -5,6 +5,7 @@ from pathlib import Path
 from jaxnas.errors import InputError
 from jaxnas.models.find import RESULT
 from jaxnas.objectives.find import find_table
+from jaxnas.runtime.names import TableName, names
 from jaxnas.runtime.places import is_address, to_path
 
 COMPARISON = "comparison.json"
@@ -58,7 +59,7 @@ def find_earlier(source: str) -> None:
     table, column = split_column(source)
     if table and column:
         find_table(table)
-    elif to_path(source).is_file():
+    elif source in names(TableName) or to_path(source).is_file():
         raise InputError(f"{source} is a table: give the column of the earlier task too, as in {source}:COLUMN")
     else:
         find_result(source)

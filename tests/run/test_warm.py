@@ -69,6 +69,7 @@ def test_the_direction_is_that_of_the_search_for_tables_and_of_the_run_for_runs(
     [
         ("nothing", "no finished search in nothing: it has no result.json"),
         ("earlier.csv", "earlier.csv is a table: give the column of the earlier task too, as in earlier.csv:COLUMN"),
+        ("nasbench201", "nasbench201 is a table: give the column of the earlier task too"),
         ("earlier.csv:", "no finished search in earlier.csv:: it has no result.json"),
         ("none.csv:old", "none.csv: no such file; give a table"),
     ],
