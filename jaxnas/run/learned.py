@@ -46,5 +46,5 @@ def describe_surrogate(result: SearchResult, proxies: Sequence[str], measure: Me
         lines.append(f"{number} predicted with an error of {measure.number(error)} {unit} (root mean square)")
     expected = float(info.gain[last])
     gain = f"less than {LEAST}" if measure.unit and expected < LEAST else measure.number(expected)
-    lines.append(f"another {HORIZON} queries are expected to gain {gain} {unit}")
+    lines.append(f"this model expects another {HORIZON} queries to gain {gain} {unit}")
     return lines

@@ -45,7 +45,7 @@ def test_effects_errors_and_gain_are_shown(result):
         "points: snip +1.50+-0.50, synflow -0.50+-0.25"
     )
     assert error == "2 queries were predicted with an error of 2.83 points (root mean square)"
-    assert gain == "another 10 queries are expected to gain 0.12 points"
+    assert gain == "this model expects another 10 queries to gain 0.12 points"
 
 
 def test_an_objective_that_is_minimised_keeps_its_own_sign(result):
@@ -54,18 +54,20 @@ def test_an_objective_that_is_minimised_keeps_its_own_sign(result):
     prior, error, gain = describe_surrogate(minimised, ("snip", "synflow", "flops"), Measure("latency"))
     assert prior.endswith("in latency: snip -1.5+-0.5, synflow +0.5+-0.25")
     assert "error of 2.82843 in latency" in error
-    assert gain == "another 10 queries are expected to gain 0.125 in latency"
+    assert gain == "this model expects another 10 queries to gain 0.125 in latency"
 
 
 def test_a_small_gain_is_not_shown_as_none(result):
     result.info.gain[3] = 0.001
-    assert describe_surrogate(result, ("snip", "synflow", "flops"), ACCURACY)[-1].endswith("gain less than 0.01 points")
+    assert describe_surrogate(result, ("snip", "synflow", "flops"), ACCURACY)[-1].endswith(
+        "to gain less than 0.01 points"
+    )
 
 
 def test_failed_queries_and_constant_proxies_are_left_out(result):
     result.objective[2:], result.info.effect[3] = NAN, NAN
     (gain,) = describe_surrogate(result, ("snip", "synflow", "flops"), ACCURACY)
-    assert gain.startswith("another 10 queries")
+    assert gain.startswith("this model expects another 10 queries")
 
 
 def test_a_method_without_such_a_surrogate_has_nothing_to_say(result):
