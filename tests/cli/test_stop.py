@@ -138,8 +138,8 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize(
     ("begins", "args"),
     [
-        ("each candidate trains", ("search", "--pool", "4", "--proxies", "params", *NETWORK, "--out", "new")),
-        ("Compiling jit(step", ("train", ARCH, "--data", "digits", *NETWORK, "--out", "new")),
+        ("robot: the program compiles", ("search", "--pool", "4", "--budget", "2", "--proxies", "params", *NETWORK)),
+        ("training: the program compiles", ("train", ARCH, "--data", "digits", *NETWORK, "--out", "new")),
         ("Compiling", ("export", "run", "--to", "stablehlo")),
         ("Compiling", ("export", "run", "--to", "torch", "--untrained")),
         ("Compiling", ("predict", "run", "digit.png")),
