@@ -18,7 +18,7 @@ seeds. The observation is that of the task itself (on NAS-Bench-201 after 12 epo
 are those that the package contains. The form of the prior mean was chosen among five on the tasks of
 TransNAS-Bench-101 with 20 other seeds.
 
-The script takes about half an hour on one core. A stopped run resumes. It writes results/warm_start.json and
+The script takes about 40 minutes on a busy core. A stopped run resumes. It writes results/warm_start.json and
 results/warm_start.md.
 """
 
