@@ -5,12 +5,18 @@ space --sample--> archs [A D] --score_archs--> scores [A M] --normalize--> table
 The public names are those of `__init__.pyi`; the module of each is imported when the name is first used.
 """
 
-from importlib.metadata import version
-
 import lazy_loader
 
 from jaxnas.runtime import moved
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__version__ = version("jaxnas")
+_import_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 moved.install()
+
+
+def __getattr__(name: str) -> object:
+    """Return a public name, or `__version__`, whose module would take a tenth of the start of a command."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("jaxnas")
+    return _import_name(name)

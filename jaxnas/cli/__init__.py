@@ -3,7 +3,6 @@
 import errno
 import sys
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Annotated, cast
 
 import typer
@@ -78,6 +77,8 @@ def common(
 ) -> None:
     """Training-free neural architecture search on JAX."""
     if show_version:
+        from importlib.metadata import version  # which takes a tenth of the start of a command
+
         console.print(version("jaxnas"), highlight=False)
         raise typer.Exit
     if context.invoked_subcommand is None:

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
 from functools import cache, wraps
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
@@ -104,6 +103,8 @@ def takes(
 @cache
 def has_plugins() -> bool:
     """Return whether installed packages have plugins of jaxnas."""
+    from importlib.metadata import entry_points
+
     return bool(entry_points(group=PLUGIN_GROUP))
 
 
