@@ -57,6 +57,16 @@ def test_an_objective_that_is_minimised_keeps_its_own_sign(result):
     assert gain == "this model expects another 10 queries to gain 0.125 in latency"
 
 
+def test_the_gain_is_left_out_where_it_is_known_to_be_too_low(result):
+    def lengthen(values):
+        return np.concatenate([np.repeat(values[:1], 12, axis=0), values])
+
+    arrays = {name: lengthen(getattr(result, name)) for name in ("objective", "cost", "query_weights", "fidelity")}
+    info = SurrogateInfo(*map(lengthen, result.info))
+    long = replace(result, **arrays, queries=np.arange(16), spent=np.arange(1, 17), budget=16, info=info)
+    assert [line.split()[0] for line in describe_surrogate(long, ("a", "b", "c"), ACCURACY)] == ["expected", "2"]
+
+
 def test_a_small_gain_is_not_shown_as_none(result):
     result.info.gain[3] = 0.001
     assert describe_surrogate(result, ("snip", "synflow", "flops"), ACCURACY)[-1].endswith(
