@@ -29,6 +29,7 @@ from jaxnas.runtime.records import Record, check_intact
 from jaxnas.runtime.settings import Whole, check_seed
 from jaxnas.runtime.workers import LocalWorkers, Workers
 from jaxnas.search import SearchResult, get_method, get_preset
+from jaxnas.spaces.ids import IDS
 from jaxnas.store.parts import read_header, with_header
 from jaxnas.store.scores import Environment, Provenance
 from jaxnas.store.store import make_environment
@@ -105,14 +106,14 @@ class _Problem(NamedTuple):
 
     Attributes:
       config: settings of the comparison.
-      archs: the pool.
+      archs: the pool; None for ids, whose digits mean nothing.
       table: normalised scores.
       observed: accuracies by fidelity, percent.
       test: test accuracies, percent; NaN where the table has none.
     """
 
     config: CompareConfig
-    archs: Int8[np.ndarray, "A D"]
+    archs: Int8[np.ndarray, "A D"] | None
     table: Float[np.ndarray, "A M"]
     observed: Float[np.ndarray, "A F"]
     test: Float[np.ndarray, " A"]
@@ -131,7 +132,8 @@ def _load_problem(config: CompareConfig, methods: Sequence[str], data_folder: Pa
     longer = [align(found.table, found.space, scores.archs, column) for column in config.longer]
     table, _ = normalize(orient(scores.values, scores.proxies), config.normalization)
     observed = np.stack([found.objective.values, *longer], axis=1)
-    return _Problem(config, scores.archs, table, observed, found.objective.test)
+    archs = None if found.space.name == IDS else scores.archs
+    return _Problem(config, archs, table, observed, found.objective.test)
 
 
 def _run_piece(problem: _Problem, piece: tuple[str, list[int]]) -> list[SearchResult]:

@@ -31,6 +31,7 @@ from jaxnas.runtime.timing import Ahead, Stopwatch
 from jaxnas.search import RobotConfig, SearchResult, get_method, get_preset
 from jaxnas.search.run import compile_steps, method_settings
 from jaxnas.spaces import SearchSpace
+from jaxnas.spaces.ids import IDS
 from jaxnas.store.scores import Scores
 from jaxnas.store.store import make_environment
 from jaxnas.table.normalize import normalize
@@ -67,6 +68,7 @@ def search_pool(
             ahead.cancel()
             raise
         table, masked = normalize(orient(scores.values, scores.proxies), config.search.normalization)
+    vectors = None if space.name == IDS else pool  # the digits of an id mean nothing
     results: dict[str, SearchResult] = {}
     confirmed: dict[str, dict[int, float]] = {}
     for method in methods_of(config):
@@ -78,7 +80,7 @@ def search_pool(
                 results[method] = objective.run(method, config, space, pool, table, on_event)
             else:
                 with objective.exclusive() if isinstance(objective, TrainingObjective) else nullcontext():
-                    results[method] = _run_method(method, config, pool, table, objective, limit, on_event, earlier)
+                    results[method] = _run_method(method, config, vectors, table, objective, limit, on_event, earlier)
             limit.tell(len(results[method].queries), on_event)
     if isinstance(objective, TrainingObjective) and config.search.confirm:
         with watch.stage("confirming"):
@@ -168,7 +170,7 @@ def _look_at_images(
 def _run_method(
     method: str,
     config: RunConfig,
-    pool: Int8[np.ndarray, "A D"],
+    vectors: Int8[np.ndarray, "A D"] | None,
     table: Float[np.ndarray, "A M"],
     objective: TrainingObjective | TabularObjective,
     limit: Callable[[float], bool],
@@ -184,7 +186,7 @@ def _run_method(
         config=_method_config(method, config),
         on_event=on_event,
         costs=objective.cost if isinstance(objective, TrainingObjective) else None,
-        archs=pool,
+        archs=vectors,
         at_once=config.search.at_once,
         affordable=(lambda _: limit(objective.mean_seconds)) if isinstance(objective, TrainingObjective) else limit,
         direction=config.problem.direction,

@@ -104,7 +104,7 @@ class BarReporter:
         self.started, self.stage = time.monotonic(), f"{stage} {self.job}".strip()
         self.jobs.hide()
         seconds = last_wait(self.stage)
-        before = "" if seconds is None else f" ({timedelta(seconds=round(seconds))} the last time)"
+        before = "" if seconds is None or seconds < 1 else f" ({timedelta(seconds=round(seconds))} the last time)"
         if status.is_terminal:
             self.waiting = self.bars.add_task(f"{stage}: compiling{before}", total=None, **UNKNOWN)
         else:

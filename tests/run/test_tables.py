@@ -72,6 +72,27 @@ def test_the_record_has_the_proxies_that_were_read_and_a_choice_of_six_reads_six
         assert jaxnas.load_run("run").config.search.proxies == read
 
 
+def test_no_method_reads_the_digits_of_ids(files):
+    """The search and the comparison are those without architectures."""
+    values = np.random.default_rng(3).normal(size=(40, 3))
+    rows = [f"m{row},{a},{b},{c}" for row, (a, b, c) in enumerate(values)]
+    (files / "ids.csv").write_text("\n".join(["arch,one,two,acc", *rows]))
+    table, objective = jaxnas.normalize(values[:, :2])[0], values[:, 2]
+    expected = jaxnas.METHODS["proxy_gp"](table, objective, budget=9, seed=0).queries.tolist()
+    assert (
+        jaxnas.METHODS["proxy_gp"](
+            table, objective, budget=9, seed=0, archs=np.array([[row // 10, row % 10] for row in range(40)])
+        ).queries.tolist()
+        != expected
+    )
+    config = run_config("ids", table="ids.csv", column="acc", method="proxy_gp", budget=9)
+    run = search_images(config, "run", scores_path="ids.csv")
+    assert run.outcomes["proxy_gp"].result.queries.tolist() == expected
+    settings = CompareConfig(space="ids", table="ids.csv", column="acc", test_column="acc", scores="ids.csv", budget=9)
+    compared = compare_methods(["proxy_gp"], settings, [0], files / "compared")
+    assert compared.runs["proxy_gp"].best[0].tolist() == np.maximum.accumulate(objective[expected]).tolist()
+
+
 def test_a_column_of_latencies_that_is_not_there_is_refused(files):
     config = run_config("ids", table="table.csv", column="acc", latency_column="milliseconds", budget=3)
     with pytest.raises(InputError, match=r"no column 'milliseconds' in table\.csv or scores\.csv"):
