@@ -226,6 +226,7 @@ def skeletons(tmp_path):
     return texts
 
 
+@pytest.mark.slow
 def test_a_space_without_network_is_searched_on_tables(run, tmp_path, skeletons):
     assert run(*OTHER_SPACE)[0] == 0
     record = json.loads((tmp_path / "runs" / "compare" / "comparison.json").read_text())

@@ -63,7 +63,10 @@ def case():
     return model, images, model.logits(images)  # those of the supernet, see test_model
 
 
-@pytest.mark.parametrize("to", [pytest.param(to, marks=[pytest.mark.slow] * (to == "stablehlo")) for to in EXPORTS])
+SLOW = ("flax", "stablehlo")
+
+
+@pytest.mark.parametrize("to", [pytest.param(to, marks=[pytest.mark.slow] * (to in SLOW)) for to in EXPORTS])
 def test_a_fresh_process_without_jaxnas_computes_the_same(to, case, tmp_path):
     for package in NEEDS.get(to, ()):
         require(package)

@@ -277,6 +277,7 @@ def test_nasbench201_optima_are_the_published_ones(data_folder):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_robots_files_agree_with_the_compiled_table(data_folder, tmp_path):
     (tmp_path / "nb201").mkdir()
     (tmp_path / "nb201" / "robot_raw").symlink_to(data_folder / "nb201" / "robot_raw")

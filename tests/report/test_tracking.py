@@ -97,6 +97,7 @@ def test_both_trackers_log_every_query(followed):
     assert told[-1].record["outcomes"]["robot"]["selected"] == run.selected
 
 
+@pytest.mark.slow
 def test_other_settings_are_another_run(tmp_path):
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     for seed in (0, 1, 1):

@@ -90,6 +90,7 @@ def test_a_failed_candidate_is_promoted_last():
     assert np.isfinite(failing[result.selected, 2])
 
 
+@pytest.mark.slow
 def test_densities_find_better_architectures_than_chance():
     def mean_found(method, **config):
         given = dict(budget=100, seeds=range(40), archs=ARCHS, prices=PRICES)

@@ -20,7 +20,9 @@ def test_the_encoding_is_one_hot_and_then_the_scores():
     np.testing.assert_array_equal(encode(pool), [[1, 0, 0, 0, 0, 1, 0.25], [0, 1, 0, 0, 1, 0, 0.75]])
 
 
-@pytest.mark.parametrize("acquisition", ["ei", "ucb", "thompson"])
+@pytest.mark.parametrize(
+    "acquisition", ["ei", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ucb", "thompson"))]
+)
 def test_starts_at_random(acquisition):
     config = PredictorConfig(initial=3, acquisition=acquisition)
     result = predictor_bo(TABLE, ARCHS.sum(1), budget=6, seed=0, archs=ARCHS, config=config)
