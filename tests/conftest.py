@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the folder of public tables, and strict JAX flags."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,13 @@ PACKAGE = Path(__file__).parents[1] / "jaxnas"
 MODULES = {".".join(("jaxnas", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in PACKAGE.rglob("*.py")}
 CHECKED = {name for name in MODULES - CHECK_THEMSELVES if not name.startswith(OF_MANY_FORMS)} | KERNELS
 jaxtyping.install_import_hook(sorted(CHECKED), "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_interrupts():
+    """Let children heed Ctrl-C, which those of a job in the background of a shell ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

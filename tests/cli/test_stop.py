@@ -34,14 +34,17 @@ def run(body, *numbers, ready=True, **options):
     program = PROGRAM.format(body="\n".join(f"    {line}" for line in body.splitlines()))
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen([sys.executable, "-c", program, "a", "b c"], **pipes, **options) as process:
-        assert not ready or process.stdout.readline() == "ready\n"
-        time.sleep(0.1)
-        sent = time.monotonic()
-        for number in numbers:
-            process.send_signal(number)
+        try:
+            assert not ready or process.stdout.readline() == "ready\n"
             time.sleep(0.1)
-        out, err = process.communicate(timeout=30)
-        return process.returncode, out, err, time.monotonic() - sent
+            sent = time.monotonic()
+            for number in numbers:
+                process.send_signal(number)
+                time.sleep(0.1)
+            out, err = process.communicate(timeout=30)
+            return process.returncode, out, err, time.monotonic() - sent
+        finally:
+            process.kill()  # else the end of the block would wait for a process that ignores its signal
 
 
 @pytest.mark.parametrize("numbers", [(INT,), (TERM,), (INT, INT, TERM)], ids=str)
@@ -151,13 +154,16 @@ def test_a_signal_while_a_command_compiles(trained, tmp_path, begins, args, numb
     variables = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_LOG_COMPILES": "1"}
     command = [sys.executable, "-m", "jaxnas", *args]
     with subprocess.Popen(command, cwd=trained, env=variables, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr if begins else ():
-            if begins in line:
-                break
-        time.sleep(1)
-        sent = time.monotonic()
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        try:
+            for line in process.stderr if begins else ():
+                if begins in line:
+                    break
+            time.sleep(1)
+            sent = time.monotonic()
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert time.monotonic() - sent < 3
     assert "Traceback" not in err
     if begins:
