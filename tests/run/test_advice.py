@@ -10,7 +10,7 @@ from jaxnas.data.images import from_arrays, standardize
 from jaxnas.run.advice import advise, read_summary, summarize_images
 
 GREYS = np.random.default_rng(0).integers(0, 256, (70, 4, 6, 3), np.uint8)
-IMAGES = summarize_images(standardize(from_arrays(GREYS, np.repeat(range(7), 10), class_names="abcdefg")), None)
+IMAGES = summarize_images(standardize(from_arrays(GREYS, np.repeat(range(7), 10), class_names=tuple("abcdefg"))), None)
 IMAGES = IMAGES._replace(num_validation=112, majority=100 / 7)
 LEARNED, GUESSED = 0.2, math.log(7)
 
