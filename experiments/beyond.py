@@ -26,8 +26,7 @@ import tasks
 import typer
 from rows import compute_rows
 
-import jaxnas
-from jaxnas.search import PRESETS, SearchResult, get_method
+from jaxnas.search import SearchResult
 from jaxnas.search.history import HORIZON
 from jaxnas.table.evaluation import bootstrap_interval, compare
 
@@ -61,15 +60,8 @@ def load(name: str) -> tasks.Task:
 
 def run(method: str, task: str, budget: int, seeds: list[int]) -> dict:
     """Search with every seed (the first and the last are given) and return results and ranks."""
-    pool, (name, _, preset) = load(task), method.partition(", ")
-    results = get_method(name).run_seeds(
-        jaxnas.normalize(pool.scores)[0],
-        pool.observation,
-        budget=budget,
-        seeds=range(seeds[0], seeds[1] + 1),
-        config=PRESETS[preset] if preset else None,
-        archs=pool.archs,
-    )
+    pool = load(task)
+    results = tasks.search(pool, method, budget, seeds)
     found = pool.test[[result.selected for result in results]]
     rank = (pool.test[None, :] > found[:, None]).sum(axis=1)
     return {
@@ -163,17 +155,18 @@ def _paired(first: list[float], second: list[float]) -> tuple[list[float], list[
     return first[:number], second[:number]
 
 
+def share_cell(row: dict | None) -> str:
+    """Return a row's share of random's regret with its interval over the seeds, "-" without a row."""
+    if row is None:
+        return "-"
+    low, high = bootstrap_interval((row["optimum"] - np.array(row["found"])) / row["random_regret"])
+    return f"{share(row):z.2f} ({low:z.2f} to {high:z.2f})"
+
+
 def _by_task(rows: dict, budget: int, methods: list[str]) -> list[str]:
     lines = [f"| T = {budget}, task | {' | '.join(methods)} |", "|---" * (1 + len(methods)) + "|"]
     for name in TASKS:
-        cells = []
-        for method in methods:
-            row = rows.get((method, name))
-            if row:
-                low, high = bootstrap_interval((row["optimum"] - np.array(row["found"])) / row["random_regret"])
-                cells.append(f"{share(row):z.2f} ({low:z.2f} to {high:z.2f})")
-            else:
-                cells.append("-")
+        cells = [share_cell(rows.get((method, name))) for method in methods]
         mark = " (tuning)" if name in TUNING else ""
         lines.append(f"| {name}{mark} | {' | '.join(cells)} |")
     return lines

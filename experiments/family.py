@@ -16,8 +16,6 @@ import numpy as np
 import typer
 from rows import compute_rows
 
-from jaxnas.table.evaluation import bootstrap_interval
-
 METHODS = ("rank_weights", "mcts")
 FAMILIES = {name: beyond.FAMILIES[name] for name in ("NAS-Bench-201", "TransNAS micro", "TransNAS macro")}
 
@@ -45,15 +43,8 @@ def to_markdown(rows: list[dict]) -> str:
             cells.append(f"{np.mean(shares):.3f} ({max(shares):.2f}; {above})" if whole else "-")
         lines.append(f"| {family}, {len(names)} tasks: mean (worst; above 1) | {' | '.join(cells)} |")
     for name in [name for names in FAMILIES.values() for name in names]:
-        lines.append(f"| {name} | {' | '.join(_cell(found.get((method, name))) for method in METHODS)} |")
+        lines.append(f"| {name} | {' | '.join(beyond.share_cell(found.get((method, name))) for method in METHODS)} |")
     return "\n".join(lines)
-
-
-def _cell(row: dict | None) -> str:
-    if row is None:
-        return "-"
-    low, high = bootstrap_interval((row["optimum"] - np.array(row["found"])) / row["random_regret"])
-    return f"{beyond.share(row):z.2f} ({low:z.2f} to {high:z.2f})"
 
 
 def main(seeds: Annotated[int, typer.Option(help="Number of seeds per row, starting at 1000.", min=1)] = 100) -> None:

@@ -83,8 +83,8 @@ def mixture(every: int) -> Method:
     def tell(state, proposal, objective, pool, _):
         process = proxy_gp.tell(state[0], proposal, objective, pool, proxy_gp.config)
         weights = jnp.nan_to_num(proposal.weights)
-        told = bo.tell(state[1], weights, proposal.item, objective)
-        return process, lax.cond(jnp.isfinite(proposal.weights).all(), lambda: told, lambda: state[1])
+        updated = bo.tell(state[1], weights, proposal.item, objective)
+        return process, lax.cond(jnp.isfinite(proposal.weights).all(), lambda: updated, lambda: state[1])
 
     return Method(f"mixture of {every}", init, ask, tell)
 

@@ -36,7 +36,6 @@ from jaxnas.objectives.split import split_images
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.scoring.engine import DEFAULT_PROXIES
-from jaxnas.search import PRESETS, get_method
 from jaxnas.table.evaluation import compare
 
 SPACE, SEED, BUDGET = jaxnas.NASBENCH201, 0, 20
@@ -151,16 +150,8 @@ def pools() -> dict[str, tasks.Task]:
 
 def search(data: str, method: str, budget: int, seeds: list[int]) -> dict:
     """Search with every seed (the first and the last are given) and return what was found."""
-    task, (name, _, preset) = pools()[data], method.partition(", ")
-    results = get_method(name).run_seeds(
-        jaxnas.normalize(task.scores)[0],
-        task.observation,
-        budget=budget,
-        seeds=range(seeds[0], seeds[1] + 1),
-        config=PRESETS[preset] if preset else None,
-        archs=task.archs,
-    )
-    selected = [result.selected for result in results]
+    task = pools()[data]
+    selected = [result.selected for result in tasks.search(task, method, budget, seeds)]
     return {
         "validation": task.observation[selected].tolist(),
         "test": task.test[selected].tolist(),

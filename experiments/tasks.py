@@ -15,6 +15,7 @@ from jaxnas.data.catalogue import data_folder
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_npz
 from jaxnas.scoring.engine import DEFAULT_PROXIES
+from jaxnas.search import PRESETS, SearchResult, get_method
 from jaxnas.spaces import NASBENCH201, SPACES, to_index
 from jaxnas.store.shipped import shipped_scores
 
@@ -38,6 +39,19 @@ class Task(NamedTuple):
     observation: np.ndarray  # [A], maximised by a search
     test: np.ndarray  # [A], reported for the selected architecture
     cost: np.ndarray  # [A], seconds of training, NaN if unknown
+
+
+def search(task: Task, method: str, budget: int, seeds: list[int]) -> list[SearchResult]:
+    """Search a task with every seed (the first and the last are given) by "method" or "method, preset"."""
+    name, _, preset = method.partition(", ")
+    return get_method(name).run_seeds(
+        jaxnas.normalize(task.scores)[0],
+        task.observation,
+        budget=budget,
+        seeds=range(seeds[0], seeds[1] + 1),
+        config=PRESETS[preset] if preset else None,
+        archs=task.archs,
+    )
 
 
 @lru_cache

@@ -28,11 +28,12 @@ from typing import Annotated
 import numpy as np
 import tasks
 import typer
+from beyond import share, share_cell
 from rows import compute_rows
 
 import jaxnas
 from jaxnas.search import carry_over
-from jaxnas.table.evaluation import bootstrap_interval, compare
+from jaxnas.table.evaluation import compare
 
 FAMILIES = {
     "NAS-Bench-201": tuple(tasks.OWN_OBSERVATION),
@@ -101,11 +102,6 @@ def plan(num_seeds: int) -> list[dict]:
     ]
 
 
-def share(row: dict) -> float:
-    """Return the regret of the mean result over that of random search."""
-    return (row["optimum"] - float(np.mean(row["found"]))) / row["random_regret"]
-
-
 def to_markdown(rows: list[dict]) -> str:
     """Return the mean shares of each family, then the share of each task with its interval."""
     found = {tuple(row["settings"][name] for name in ("family", "budget", "known", "task")): row for row in rows}
@@ -120,7 +116,7 @@ def to_markdown(rows: list[dict]) -> str:
     for family, budgets in BUDGETS.items():
         for budget in budgets:
             for task in FAMILIES[family]:
-                cells = [_task(found.get((family, budget, known, task))) for known in KNOWN]
+                cells = [share_cell(found.get((family, budget, known, task))) for known in KNOWN]
                 lines.append(f"| {family}/{task} | {budget} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -144,13 +140,6 @@ def _verdicts(found: dict) -> list[str]:
             )
             lines += [f"- {known} against nothing: better on {better}, worse on {worse} of {len(tests)} (p < 0.05)."]
     return lines
-
-
-def _task(row: dict | None) -> str:
-    if row is None:
-        return "-"
-    low, high = bootstrap_interval((row["optimum"] - np.array(row["found"])) / row["random_regret"])
-    return f"{share(row):z.2f} ({low:z.2f} to {high:z.2f})"
 
 
 def main(seeds: Annotated[int, typer.Option(help="Number of seeds per row, starting at 3000.", min=1)] = 50) -> None:

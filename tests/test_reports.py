@@ -226,7 +226,7 @@ def test_a_comparison_of_one_seed_has_finite_numbers(tmp_path):
     assert (row["std"], *row["interval"]) == (0, row["mean"], row["mean"])
 
 
-# https://github.com/optuna/optuna/issues/3132: a trial that is told NaN stays RUNNING.
+# https://github.com/optuna/optuna/issues/3132: `study.tell` of NaN leaves the trial RUNNING.
 def test_a_trial_that_is_told_nan_has_failed(tmp_path):
     study = study_in(tmp_path, budget=2)
     study.tell(study.ask(), np.nan)

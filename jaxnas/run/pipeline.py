@@ -24,12 +24,13 @@ from jaxnas.run.own import OwnObjective
 from jaxnas.run.record import describe_space, run_record
 from jaxnas.run.run import Outcome, Run
 from jaxnas.run.sizes import Sizes
-from jaxnas.run.warm import load_earlier
+from jaxnas.run.warm_start import load_earlier
 from jaxnas.runtime.events import Listener, Noted, SearchFinished, SearchStarted, StageStarted
 from jaxnas.runtime.records import Record, to_plain
 from jaxnas.runtime.timing import Ahead, Stopwatch
 from jaxnas.search import RobotConfig, SearchResult, get_method, get_preset
-from jaxnas.search.run import compile_steps, method_settings
+from jaxnas.search.inputs import method_settings
+from jaxnas.search.stepped import compile_steps
 from jaxnas.spaces import SearchSpace
 from jaxnas.spaces.ids import IDS
 from jaxnas.store.scores import Scores

@@ -25,9 +25,10 @@ from jaxnas.runtime.events import Event, Listener, QueryAnswered, ignore
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import LAST_SEED, Whole, check_whole, parse_seconds
 from jaxnas.search import SearchResult, get_method, get_preset
+from jaxnas.search.inputs import make_pool, method_settings
 from jaxnas.search.ledger import Ledger, open_ledger
 from jaxnas.search.result import sign_of
-from jaxnas.search.run import SteppedSearch, make_pool, method_settings, to_choice
+from jaxnas.search.stepped import SteppedSearch, to_choice
 
 
 class Study:

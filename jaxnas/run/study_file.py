@@ -19,8 +19,8 @@ from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Whole, check_seed, check_whole
 from jaxnas.search import get_method
+from jaxnas.search.inputs import check_table
 from jaxnas.search.result import sign_of
-from jaxnas.search.run import check_table
 
 STUDY = "study.parquet"
 

@@ -43,7 +43,7 @@ from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo, no_in
 from jaxnas.search.insight import effects, expected_gain, fit_line, ridge_weights
 from jaxnas.search.method import Method
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
-from jaxnas.table.normalize import mean_ranks
+from jaxnas.table.normalize import mean_ranks, normal_quantiles
 
 SLOPES = (0.0, 0.5, 1.0)
 VARIANCES = {"linear": (0.3, 3.0), "op counts": (0.1, 0.5), "local": (0.2,)}
@@ -141,7 +141,7 @@ def describe(pool: Pool) -> Features:
 
 def _normal_scores(columns: Float[Array, "A F"]) -> tuple[Float[Array, "A F"], Int[Array, ""]]:
     """Return Phi^-1(rank / (A + 1)) of each column, standardised, and the number of columns that vary."""
-    return _standardise(ndtri(jax.vmap(mean_ranks, 1, 1)(columns) / (len(columns) + 1)))
+    return _standardise(normal_quantiles(columns))
 
 
 def _standardise(columns: Float[Array, "A F"]) -> tuple[Float[Array, "A F"], Int[Array, ""]]:

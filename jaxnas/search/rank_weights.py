@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxnas.search.config import check_positive
@@ -15,7 +14,7 @@ from jaxnas.search.history import History, Phase, Proposal
 from jaxnas.search.method import Method
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.search.proxy_gp import warp
-from jaxnas.table.normalize import combine, mean_ranks
+from jaxnas.table.normalize import combine, normal_quantiles
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def _equal(pool: Pool) -> Float[Array, " M"]:
 
 
 def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: RankWeightsConfig) -> _Fitted:
-    scores = ndtri(jax.vmap(mean_ranks, 1, 1)(pool.table) / (pool.num_archs + 1))
+    scores = normal_quantiles(pool.table)
     item = jnp.zeros(budget, jnp.int32)
     return _Fitted(scores, item, jnp.full(budget, jnp.nan), jnp.zeros((), jnp.int32), _equal(pool))
 

@@ -20,10 +20,10 @@ from jaxnas.errors import InputError
 from jaxnas.runtime.names import Direction
 from jaxnas.runtime.session import in_float64
 from jaxnas.runtime.settings import Whole, check_whole
+from jaxnas.search.inputs import make_pool
 from jaxnas.search.pool import Pool
 from jaxnas.search.proxy_gp import CONSTANT, NOISE, VARIANCE, describe, prior_variance, proxy_gp, warp, weigh
 from jaxnas.search.result import sign_of
-from jaxnas.search.run import make_pool
 from jaxnas.spaces import find_rows
 from jaxnas.table.missing import to_floats
 from jaxnas.table.normalize import normalize

@@ -7,13 +7,11 @@ called one by one, with the same result.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, is_dataclass
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError, NothingToSelect
@@ -24,14 +22,12 @@ from jaxnas.runtime.session import in_float64, make_key
 from jaxnas.runtime.settings import LAST_SEED, Whole, check_seed, check_whole
 from jaxnas.search import loop
 from jaxnas.search.history import History, Phase, Proposal, SurrogateInfo
+from jaxnas.search.inputs import check_table, choose_config, make_pool, method_settings, read_earlier
 from jaxnas.search.ledger import Choice, Ledger, check_known, open_ledger
 from jaxnas.search.method import ConfigT, Method, StateT
-from jaxnas.search.pool import Pool
 from jaxnas.search.result import SearchResult, sign_of
-from jaxnas.spaces import equal_rows
+from jaxnas.search.stepped import SteppedSearch, to_choice
 from jaxnas.table.missing import to_floats
-
-FORESEEABLE = (Phase.RANDOM, Phase.GREEDY)  # phases whose next query does not depend on the objective of the last one
 
 
 @runtime_checkable
@@ -160,20 +156,6 @@ def run_search(
     return _check_selected(ledger.result(method.name, search.best_weights(), seed, method_settings(search.config)))
 
 
-def choose_config(method: Method[StateT, ConfigT], config: ConfigT | None) -> ConfigT:
-    """Return the hyperparameters of a search: those given, or the defaults of the method.
-
-    Raises:
-        InputError: They are of another method.
-    """
-    if config is None:
-        return method.config
-    if not isinstance(config, type(method.config)):
-        wanted = "left out" if method.config is None else f"a {type(method.config).__name__}"
-        raise InputError(f"`config` of {method.name} must be {wanted}, got {config!r:.60}")
-    return config
-
-
 def _check_selected(result: SearchResult) -> SearchResult:
     """Return a result that has a selected architecture."""
     if result.selected < 0:
@@ -249,82 +231,9 @@ def run_seeds(
     return results
 
 
-def compile_steps(
-    method: Method[StateT, ConfigT],
-    shape: tuple[int, int],
-    archs: ArrayLike,
-    *,
-    budget: int,
-    config: ConfigT | None,
-    earlier: ArrayLike | None = None,
-) -> None:
-    """Compile the steps of a search on a function of the index before its score table of that shape is known."""
-    table, prices = np.zeros(shape), (1,)
-    task = read_earlier(method, earlier, len(table), "maximize")
-    search = SteppedSearch(method, make_pool(method, table, archs, prices, task), budget, 0, config)
-    search.record(search.propose(1)[0], 0.0)
-    search.best_weights()
-
-
-class SteppedSearch:
-    """A search whose steps are called one by one, as its candidates are evaluated outside of a compiled program."""
-
-    def __init__(
-        self, method: Method[StateT, ConfigT], pool: Pool, budget: int, seed: int, config: ConfigT | None
-    ) -> None:
-        """Make the state before the first proposal; arguments as for `run_search`."""
-        self.method, self.pool, self.config = method, pool, choose_config(method, config)
-        self.key: PRNGKeyArray = make_key(seed)
-        self.state = loop.start(pool, self.key, method=method, budget=budget, config=self.config)
-
-    def propose(self, room: int) -> list[Proposal]:
-        """Return the next proposals, as if each of them failed, until `room` new items are among them."""
-        return self._look_ahead(room, foreseen=tuple(Phase), mixed=True)
-
-    def foresee(self, room: int) -> list[Proposal]:
-        """Guess the next proposals, up to `room` new items of one phase; a wrong guess costs no query."""
-        return self._look_ahead(room, foreseen=FORESEEABLE, mixed=False)
-
-    def record(self, proposal: Proposal, value: float) -> None:
-        """Pass an objective to the method."""
-        self.state = loop.record(self.state, self.pool, proposal, value, method=self.method, config=self.config)
-
-    def skip(self, item: int) -> None:
-        """Leave an item out from now on, without a query and without a value for the method."""
-        history = self.state.history._replace(queried=self.state.history.queried.at[item].set(True))
-        self.state = self.state._replace(history=history, number=self.state.number + 1)
-
-    def best_weights(self) -> Float[np.ndarray, " M"]:
-        """Return the best weights found so far, NaN if the method seeks none."""
-        return np.asarray(loop.best_weights(self.state.method, self.pool, self.method))
-
-    def _look_ahead(self, room: int, *, foreseen: tuple[Phase, ...], mixed: bool) -> list[Proposal]:
-        """Return the next proposal and, while they are of `foreseen` phases, those that follow if all of them fail."""
-        propose = partial(loop.propose, method=self.method, config=self.config)
-        record = partial(loop.record, method=self.method, config=self.config)
-        proposals: list[Proposal] = []
-        state, num_new = self.state, 0
-        while num_new < room and len(proposals) < 4 * room:
-            proposal = propose(state, self.pool, self.key)
-            if not mixed and proposals and proposal.phase != proposals[0].phase:
-                break
-            proposals.append(proposal)
-            if int(proposal.phase) not in foreseen or room == 1:
-                break
-            num_new += not state.history.queried[proposal.item]
-            state = record(state, self.pool, proposal, np.nan)
-        return proposals
-
-
 def _items(proposals: Iterable[Proposal]) -> list[int]:
     """Return the items of proposals, each once."""
     return list(dict.fromkeys(int(proposal.item) for proposal in proposals))
-
-
-def to_choice(proposal: Proposal) -> Choice:
-    """Return the choice that a proposal made, in NumPy arrays."""
-    phase, weights, info = Phase(int(proposal.phase)), np.asarray(proposal.weights), proposal.info
-    return Choice(phase, weights, jax.tree.map(np.asarray, info))
 
 
 def _replay(history: History, ledger: Ledger) -> None:
@@ -333,77 +242,3 @@ def _replay(history: History, ledger: Ledger) -> None:
         info = SurrogateInfo(*(column[row] for column in history.info))
         choice = Choice(Phase(int(history.phase[row])), np.asarray(history.weights[row]), info)
         ledger.query(int(history.item[row]), choice)
-
-
-def check_table(table: ArrayLike) -> Float[np.ndarray, "A M"]:
-    """Return a score table [A M] in float64.
-
-    Raises:
-        InputError: It is not [A M], or an entry is NaN or inf.
-    """
-    scores = to_floats("table", table)
-    if scores.ndim != 2 or scores.size == 0:
-        raise InputError(f"the score table must have the shape [architectures, proxies], got {scores.shape}")
-    if not np.isfinite(scores).all():
-        raise InputError(
-            f"the score table must be finite, got {(~np.isfinite(scores)).sum()} NaN or inf entries; normalize it first"
-        )
-    return scores
-
-
-def read_earlier(
-    method: Method[StateT, ConfigT], earlier: ArrayLike | None, num_archs: int, direction: Direction
-) -> Float[np.ndarray, "A E"] | None:
-    """Return the objectives of earlier tasks [A E] so that higher is better and failures are -inf; None without any.
-
-    Raises:
-        InputError: The method does not read them, or they do not have one number for each row.
-    """
-    if earlier is None:
-        return None
-    if not method.reads_earlier:
-        raise InputError(f"{method.name} does not read earlier tasks: leave `earlier` out, or choose proxy_gp")
-    columns = sign_of(direction) * to_floats("earlier", earlier)
-    columns = columns[:, None] if columns.ndim == 1 else columns
-    if columns.ndim != 2 or len(columns) != num_archs or not columns.size:
-        raise InputError(
-            f"`earlier` must have a row for each of the {num_archs} architectures, got shape {np.shape(columns)}"
-        )
-    if np.isnan(columns).any():
-        raise InputError(f"`earlier` must be numbers, got {np.isnan(columns).sum()} NaN: predict them by `carry_over`")
-    return np.where(np.isfinite(columns), columns, -np.inf)
-
-
-def make_pool(
-    method: Method[StateT, ConfigT],
-    table: Float[np.ndarray, "A M"],
-    archs: ArrayLike | None,
-    prices: tuple[int, ...],
-    earlier: Float[np.ndarray, "A E"] | None = None,
-) -> Pool:
-    """Return the pool of a method on the device.
-
-    Raises:
-        InputError: The method needs architectures and there are none, their number is not that of the rows, or it
-            observes one fidelity and there are several prices.
-    """
-    if len(prices) > 1 and not method.multi_fidelity:
-        raise InputError(f"{method.name} observes one fidelity; give one column of the objective and no prices")
-    if archs is None and method.needs_archs:
-        raise InputError(f"{method.name} needs architectures besides scores; give their vectors as `archs`")
-    vectors = np.zeros((len(table), 0), np.int8) if archs is None else np.asarray(archs)
-    if vectors.ndim != 2 or len(vectors) != len(table):
-        raise InputError(f"`archs` must have one vector for each of the {len(table)} rows, got shape {vectors.shape}")
-    if vectors.dtype.kind not in "iu" or vectors.min(initial=0) < 0 or vectors.max(initial=0) > 127:
-        shown = f"{vectors.min(initial=0)} to {vectors.max(initial=0)} in {vectors.dtype}"
-        raise InputError(f"`archs` must hold whole numbers from 0 to 127, the options of each decision, got {shown}")
-    vectors = vectors.astype(np.int8)
-    if (rows := equal_rows(vectors)) and vectors.shape[1]:
-        raise InputError(f"`archs` must be distinct, got the same architecture in rows {rows[0]} and {rows[1]}")
-    arrays = table, vectors, np.arange(1 + vectors.max(initial=0)), np.array(prices, np.int32), earlier
-    return Pool(*in_float64(jax.device_put)(arrays))
-
-
-def method_settings(config: object) -> dict[str, object]:
-    """Return the fields of a dataclass of hyperparameters; none for None."""
-    return asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple, TypeAlias, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import ArrayLike
 
@@ -92,6 +94,11 @@ def mean_ranks(values: Float[Array, " A"]) -> Float[Array, " A"]:
     ordered = jnp.sort(values)
     below, through = (jnp.searchsorted(ordered, values, side=side).astype(values.dtype) for side in ("left", "right"))
     return (below + 1 + through) / 2
+
+
+def normal_quantiles(columns: Float[Array, "A M"]) -> Float[Array, "A M"]:
+    """Return Phi^-1(rank / (A + 1)) of each column, ranks as by `mean_ranks`."""
+    return ndtri(jax.vmap(mean_ranks, 1, 1)(columns) / (len(columns) + 1))
 
 
 def _inspect(scores: Float[np.ndarray, "A M"]) -> TableReport:

@@ -1,4 +1,4 @@
-"""What is said of the surrogate of a search."""
+"""The sentences about what the surrogate of a search learned."""
 
 from dataclasses import replace
 

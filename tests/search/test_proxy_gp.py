@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal, rankdata
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import fixed_settings, in_float64, make_key
 from jaxnas.search import Phase, Pool, Proposal, ProxyGPConfig, loop, proxy_gp, random_search, unweighted
+from jaxnas.search.inputs import make_pool
 from jaxnas.search.proxy_gp import (
     BLOCK,
     CONSTANT,
@@ -27,7 +28,6 @@ from jaxnas.search.proxy_gp import (
     describe,
     warp,
 )
-from jaxnas.search.run import make_pool
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)
 A, M, T = len(ARCHS), 3, 15

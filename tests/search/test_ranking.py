@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jaxnas.errors import InputError
 from jaxnas.runtime.session import in_float64, make_key
 from jaxnas.search import Phase, Proposal, carry_over, loop, predict_ranking, proxy_gp, unweighted
+from jaxnas.search.inputs import make_pool
 from jaxnas.search.proxy_gp import CONSTANT, SLOPES, VARIANCE, warp, weigh
 from jaxnas.search.ranking import BLOCK, ROOM
-from jaxnas.search.run import make_pool
 from jaxnas.table.evaluation import kendall
 
 ARCHS = np.array(list(itertools.product(range(3), repeat=4)), np.int8)

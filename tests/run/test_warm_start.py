@@ -8,7 +8,7 @@ from jaxnas.errors import InputError
 from jaxnas.run.config import run_config
 from jaxnas.run.find import find_earlier
 from jaxnas.run.search import search_images
-from jaxnas.run.warm import load_earlier
+from jaxnas.run.warm_start import load_earlier
 from jaxnas.runtime.events import Noted
 from jaxnas.table.evaluation import kendall
 
