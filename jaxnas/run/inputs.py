@@ -106,7 +106,7 @@ def _read_pool_scores(
     table = load_table(path, space)
     for name in proxies:
         if name not in table.columns:
-            raise unknown_name("proxy", name, table.columns)
+            raise unknown_name("proxy", name, [column for column in table.columns if column not in without])
     names = proxies or tuple(name for name in table.columns if name not in without)
     if not names:
         raise InputError(f"{path} must have a column of scores in addition to the architectures")

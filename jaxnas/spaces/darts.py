@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int8, Int64
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.spaces.space import SearchSpace, check_archs, tidy, to_index
+from jaxnas.spaces.space import SearchSpace, check_archs, check_text, tidy, to_index
 
 OP_NAMES = (
     "max_pool_3x3",
@@ -35,7 +35,7 @@ _CELL_CHOICES = tuple(choices for pairs in PAIRS for choices in (len(pairs), len
 _EXAMPLE = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], normal_concat=range(2, 6), reduce=...)"
 
 
-def parse(text: str) -> Int8[np.ndarray, "24"]:
+def parse(text: object) -> Int8[np.ndarray, "24"]:
     """Return the architecture of a text Genotype(normal=[(op, node), ...], normal_concat=..., reduce=..., ...).
 
     A cell has eight pairs (op, node), two for each node in turn. The concatenations may be left out.
@@ -44,6 +44,7 @@ def parse(text: str) -> Int8[np.ndarray, "24"]:
         InputError: The text has another form, an op is unknown, the inputs of a node are not two different earlier
             nodes, or a concatenation is not that of the space.
     """
+    text = check_text(text)
     fields = _read(text)
     arch = []
     for cell in CELLS:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int8, Int64
 
 from jaxnas.errors import InputError
-from jaxnas.spaces.space import SearchSpace, check_archs, to_index
+from jaxnas.spaces.space import SearchSpace, check_archs, check_text, to_index
 
 SEPARATOR = ":"
 
@@ -37,8 +37,8 @@ def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> Searc
     by_text = [{str(option): number for number, option in enumerate(options)} for options in choices]
     example = SEPARATOR.join(str(options[0]) for options in choices)
 
-    def parse(text: str) -> Int8[np.ndarray, " D"]:
-        parts = text.strip().strip("\ufeff").strip().split(SEPARATOR)
+    def parse(text: object) -> Int8[np.ndarray, " D"]:
+        parts = check_text(text).strip().strip("\ufeff").strip().split(SEPARATOR)
         if len(parts) != len(choices):
             raise InputError(
                 f"architecture {text!r:.80} must have {len(choices)} options, like {example!r}, got {len(parts)}"

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int8, Int64
 
 from jaxnas.errors import InputError
-from jaxnas.spaces.space import SearchSpace, check_archs, to_index
+from jaxnas.spaces.space import SearchSpace, check_archs, check_text, to_index
 
 IDS = "ids"
 """The name of these spaces."""
@@ -34,10 +34,11 @@ def id_space(ids: Sequence[str]) -> SearchSpace:
         raise InputError(f"the id {twice!r:.80} occurs more than once: keep one row")
     shape = (len(ids),) if len(ids) <= _DIGITS else _shape(len(ids))
 
-    def parse(text: str) -> Int8[np.ndarray, " D"]:
-        if text not in index_of:
-            raise InputError(f"the id {text!r:.80} is unknown; there are {len(ids)}, the first is {ids[0]!r:.80}")
-        return np.array(np.unravel_index(index_of[text], shape), np.int8)
+    def parse(text: object) -> Int8[np.ndarray, " D"]:
+        known = check_text(text)
+        if known not in index_of:
+            raise InputError(f"the id {known!r:.80} is unknown; there are {len(ids)}, the first is {ids[0]!r:.80}")
+        return np.array(np.unravel_index(index_of[known], shape), np.int8)
 
     def check(archs: Int8[np.ndarray, "A D"]) -> Int8[np.ndarray, "A D"]:
         return check_archs(space, archs)

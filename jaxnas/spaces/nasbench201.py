@@ -28,7 +28,7 @@ Terms: TypeAlias = tuple[tuple[int, tuple[object, ...]], ...]
 Value = TypeVar("Value")
 
 
-def parse(text: str) -> Int8[np.ndarray, "6"]:
+def parse(text: object) -> Int8[np.ndarray, "6"]:
     """Return the architecture [6] of a text like '|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|none~2|'.
 
     The groups between '+' are nodes 1, 2, 3; each entry is op~source. White space is ignored. Six numbers in brackets,

@@ -34,7 +34,7 @@ class SearchSpace:
         name: The name, such as "nasbench201".
         op_names: The names of the ops, by number, in the order of the benchmark.
         num_choices: The number of options of each decision; its length is D, the number of decisions.
-        parse: Returns the architecture [D] of a text; raises InputError for malformed text.
+        parse: Returns the architecture [D] of a text; raises InputError for malformed text and for what is no string.
         format: Returns the text of an architecture [D]; the inverse of `parse`.
         canonicalize: Returns architectures [A D] without what cannot matter.
         network_class: Returns for each architecture [A D] the index of one that represents all equal networks.
@@ -182,13 +182,27 @@ def enumerate_archs(space: SearchSpace) -> Int8[np.ndarray, "A D"]:
 _SCALAR = re.compile(r"\b(?:np|numpy|jnp)\.\w+\(([^()]*)\)")
 
 
-def tidy(text: str) -> str:
+def check_text(text: object) -> str:
+    """Return the text of an architecture.
+
+    Raises:
+        InputError: It is no string, such as a vector.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"the text of an architecture must be a string, got {type(text).__name__}: {text!r:.60}")
+    return text
+
+
+def tidy(text: object) -> str:
     """Return the text of an architecture as programs print it, without what surrounds or hides the architecture.
 
     It removes a byte order mark, white space and quotes at the ends, and the names of types around scalars, which NumPy
     2 prints, as in `np.int64(0)`.
+
+    Raises:
+        InputError: See `check_text`.
     """
-    plain = re.sub(r"^np\.str_\((.*)\)$", r"\1", text.strip().strip("\ufeff").strip(), flags=re.DOTALL)
+    plain = re.sub(r"^np\.str_\((.*)\)$", r"\1", check_text(text).strip().strip("\ufeff").strip(), flags=re.DOTALL)
     while (shorter := _SCALAR.sub(r"\1", plain)) != plain:
         plain = shorter
     if len(plain) >= 2 and plain[0] == plain[-1] and plain[0] in "'\"":

@@ -25,7 +25,7 @@ NUM_DOUBLINGS, NUM_STRIDES = (1, 2, 3), (1, 2, 3, 4)
 DOUBLES, HALVES = (2, 4), (3, 4)  # digits of modules
 
 
-def parse_micro(text: str) -> Int8[np.ndarray, "6"]:
+def parse_micro(text: object) -> Int8[np.ndarray, "6"]:
     """Return the architecture [6] of a text like '64-41414-3_33_333': the ops into nodes 1, 2 and 3, by source.
 
     Raises:
@@ -72,7 +72,7 @@ def network_class_micro(archs: Archs) -> Int32[np.ndarray, " A"]:
     return to_index(TRANSNAS101_MICRO, canonicalize_micro(archs)).astype(np.int32)
 
 
-def parse_macro(text: str) -> Int8[np.ndarray, "6"]:
+def parse_macro(text: object) -> Int8[np.ndarray, "6"]:
     """Return the architecture [6] of a text like '64-1423-basic': its modules, followed by 0 for those it lacks.
 
     Raises:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jaxnas.errors import InputError
 from jaxnas.spaces import DARTS, NASBENCH201, SPACES, SearchSpace, check_archs, from_index, mutate, to_index
 from jaxnas.spaces.declared import choice_space
+from jaxnas.spaces.ids import id_space
 
 DECLARED = choice_space("declared", ((8, 16, 32), ("conv", "pool"), ("only",), (1, 2, 3, 4, 5)))
 every_space = pytest.mark.parametrize("space", [*SPACES.values(), DECLARED], ids=lambda space: space.name)
@@ -123,3 +124,17 @@ def test_six_numbers_of_naslib():
     for wrong in ("(4, 0, 2, 3, 1)", "(5, 0, 2, 3, 1, 3)", "4 0 2 3 1 3", "(4, 0, 2, 3, 1, 3"):
         with pytest.raises(InputError):
             NASBENCH201.parse(wrong)
+
+
+NO_TEXTS = st.one_of(
+    *(st.none(), st.integers(), st.floats(), st.binary(), st.booleans(), st.lists(st.integers(0, 4), max_size=6)),
+    st.just(np.zeros(6, np.int8)),
+)
+
+
+@pytest.mark.parametrize("space", [*SPACES.values(), DECLARED, id_space(("a", "b"))], ids=lambda space: space.name)
+@few
+@given(value=NO_TEXTS)
+def test_parse_refuses_what_is_no_string(space, value):
+    with pytest.raises(InputError, match=f"must be a string, got {type(value).__name__}"):
+        space.parse(value)
