@@ -18,7 +18,7 @@ from jaxnas import cli
 from jaxnas.data.catalogue import DATASETS
 
 SMALL = ["--channels", "2", "--batch-size", "16"]
-SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", "--proxies", "snip,synflow", *SMALL]
+SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", "--proxies", "nwot,params", *SMALL]
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_search_trains_reports_and_resumes(run, tmp_path):
     assert code == 0
     assert "robot: 5 queries" in out
     assert "random selects\n  |" in out
-    assert "weights: snip" in out
+    assert "weights: nwot" in out
     assert "compiling" in out
     assert "query  5/5" in err
     folder = tmp_path / "runs" / "nasbench201-digits-seed0"
@@ -251,7 +251,7 @@ def test_preset_of_robot(run, tmp_path, table):
 
 def test_score_writes_the_named_architectures(run, tmp_path, table):
     (tmp_path / "archs.txt").write_text("".join(f"{jaxnas.NASBENCH201.format(arch)}\n" for arch in table[:5]))
-    args = ["score", "--archs", "archs.txt", "--proxies", "synflow", *SMALL]
+    args = ["score", "--archs", "archs.txt", "--proxies", "nwot", *SMALL]
     code, out, _ = run(*args)
     assert code == 0
     assert "5 architectures in scores; compiling" in out
@@ -266,7 +266,7 @@ def test_score_writes_the_named_architectures(run, tmp_path, table):
         code, _, err = run("search", "--scores", name, "--budget", "5", "--proxies", "snip", *SMALL[:2])
         assert code == 2
         assert "snip" in err
-        assert "synflow" in err  # the message lists the choices
+        assert "nwot" in err  # the message lists the choices
     code, _, err = run(*args, "--init", "independent")
     assert code == 2
     assert "init is shared, not independent" in err
@@ -288,7 +288,7 @@ def test_score_of_a_task(run, tmp_path):
 
 
 def test_json_lines_tell_everything(run, tmp_path):
-    args = ["score", "--sample", "20", "--proxies", "synflow", "--json", *SMALL]
+    args = ["score", "--sample", "20", "--proxies", "nwot", "--json", *SMALL]
     code, out, _ = run(*args)
     events = [json.loads(line) for line in out.splitlines()]
     assert code == 0

@@ -91,6 +91,7 @@ def test_affine_kind_equals_the_second_implementation():
     np.testing.assert_allclose(logits, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_running_statistics_replace_the_batch_when_not_training(case, images):
     """So an image's logits do not depend on its batch."""
     network, variables, _ = case
@@ -112,6 +113,7 @@ def test_statistics_stay_on_edges_without_convolution(case):
             np.testing.assert_array_equal(kept, [False, True, False, True, True, False], err_msg=f"{stage} {name}")
 
 
+@pytest.mark.slow
 def test_one_trace_serves_all_and_vmap_equals_the_loop():
     network = NASBench201Network(num_classes=3, channels=2, cells_per_stage=1)
     images = np.random.default_rng(3).normal(size=(2, 8, 8, 1)).astype(np.float32)

@@ -103,6 +103,7 @@ def test_zen(golden_folder):
         assert np.isfinite(expected) == (id not in DEGENERATE)
 
 
+@pytest.mark.slow
 def test_naswot_except_for_a_last_relu_in_place(golden_folder):
     """The reference is float32 and uses the output of the last ReLU as its input."""
 

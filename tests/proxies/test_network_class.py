@@ -93,7 +93,8 @@ def squared_norm(q):
     )
 
 
-@pytest.mark.parametrize("strategy", ["loop", pytest.param("grouped", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["loop", "grouped"])
 def test_proxy_that_sees_dead_weights_is_scored_row_by_row(batch, strategy):
     """With one score per class both rows would be equal; only the function of the caller distinguishes them."""
     network, archs = golden.NETWORKS["small"], np.stack([DEAD_CONV, WITHOUT])

@@ -58,6 +58,7 @@ def test_scores_are_those_of_the_proxies_called_one_by_one(proxies, scores, batc
     assert scores(proxies).shape == (len(archs), len(proxies))
 
 
+@pytest.mark.slow
 def test_disconnected_cell_has_nan_where_undefined_and_zero_gradients(scores):
     row = dict(zip(OTHERS, scores(OTHERS)[0], strict=True))
     assert np.isnan(row["jacob_cov"])
@@ -94,6 +95,7 @@ def test_scores_do_not_depend_on_order_or_company_and_come_from_the_seed(init, b
     assert not np.allclose(forward, score(archs, seed=2))
 
 
+@pytest.mark.slow
 def test_independent_params_differ_between_architectures_and_shared_ones_do_not(batch):
     def first_weight(q):
         return q.kernels["stem/conv"].ravel()[0]

@@ -96,6 +96,7 @@ def test_distinct_proposals_avoid_what_is_known_as_long_as_a_choice_is_left(tabl
     assert queried[arch]  # no new architecture is left: the best one is proposed again
 
 
+@pytest.mark.slow
 def test_buffers_of_any_size_give_the_same_proposal(table):
     """Early steps use shorter buffers."""
     found = []

@@ -67,6 +67,7 @@ def test_proposals_follow_the_policy_within_the_pool():
     np.testing.assert_allclose(drawn, chance / chance.sum(), atol=0.015)
 
 
+@pytest.mark.slow
 def test_finds_better_than_chance():
     archs = np.array(list(itertools.product(range(4), repeat=4)), np.int8)
     objective = archs.sum(axis=1).astype(float)

@@ -29,6 +29,7 @@ def test_starts_at_random(acquisition):
     assert result.phase == ("random",) * 3 + ("bo",) * 3
 
 
+@pytest.mark.slow
 def test_learns_from_the_encoding_and_from_the_proxies():
     """An objective of the decisions only and one of a proxy only are both found faster than at random."""
     for objective in (ARCHS @ np.array([1.0, -2, 3, 1]), TABLE[:, 1]):

@@ -42,6 +42,7 @@ def test_the_weights_rank_the_queried_better_than_equal_ones():
     assert kendalltau(TABLE.sum(1), OBJECTIVE).statistic < 0.6
 
 
+@pytest.mark.slow
 def test_it_beats_random_search():
     check_beats_random(rank_weights, TABLE, OBJECTIVE, budget=15, archs=None)
 

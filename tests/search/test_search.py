@@ -54,6 +54,11 @@ def test_method_contract(search, table, objective):
 
 
 @pytest.mark.parametrize("failing", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize(
+    "search",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("random", "robot"))) for name in METHODS],
+    indirect=True,
+)
 def test_function_equals_array_and_is_called_once_per_architecture(search, table, objective, failing):
     if failing:
         objective[::2] = np.nan
@@ -265,13 +270,10 @@ def test_greedy_queries_follow_the_ranking_of_the_best_weights(table, objective)
         np.testing.assert_array_equal(result.queries[result.num_bo :], ranking[: T - result.num_bo])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("acquisition", "domain"),
-    [
-        ("ei", "sphere"),
-        *(pytest.param(name, "cube", marks=pytest.mark.slow) for name in ("ei", "thompson", "ids")),
-        *(pytest.param(name, "sphere", marks=pytest.mark.slow) for name in ("thompson", "ids")),
-    ],
+    [(acquisition, domain) for domain in ("cube", "sphere") for acquisition in ("ei", "thompson", "ids")],
 )
 def test_other_acquisitions_domains_and_ard(table, objective, acquisition, domain):
     config = RobotConfig(acquisition=acquisition, domain=domain, ard=True, num_candidates=64, num_ascents=2)

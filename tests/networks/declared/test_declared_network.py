@@ -120,7 +120,9 @@ def test_tensors_are_drawn_for_the_width_that_feeds_them():
 @pytest.mark.parametrize(
     ("blocks", "pixels"),
     [
-        ((Pool(), *[Residual(Conv(stride=2))] * 4, Conv(choice(2, 3), size=1)), 4),  # from 1 pixel on nothing halves
+        pytest.param(  # from 1 pixel on nothing halves
+            (Pool(), *[Residual(Conv(stride=2))] * 4, Conv(choice(2, 3), size=1)), 4, marks=pytest.mark.slow
+        ),
         pytest.param((Conv(choice(4, 5), stride=2), Conv(stride=2), Dense(choice(2, 3))), 4, marks=pytest.mark.slow),
         ((Skip(), Choose(Pool(), Zero())), 2),
     ],
