@@ -104,7 +104,7 @@ def near_at_random(q: Quantities):
         rows = x.reshape(*x.shape[:-4], -1, x.shape[-1])[..., order, :]
         return rows.reshape(x.shape)
 
-    return PROXIES["near"](with_quantity(q, "relus", [(shuffle(x), used) for x, used in q.relus]))
+    return PROXIES["near"](with_quantity(q, "activations", [one._replace(x=shuffle(one.x)) for one in q.activations]))
 
 
 ALTERNATIVES: dict[str, tuple[str, Proxy]] = {  # name: (our proxy, the alternative)

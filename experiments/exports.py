@@ -22,13 +22,29 @@ from jaxnas.models.model import Model, make_model
 from jaxnas.networks import (
     DARTSNetwork,
     DeclaredNetwork,
+    MobileNetNetwork,
     NASBench201Network,
     SearchNetwork,
     TransNAS101MacroNetwork,
     TransNAS101MicroNetwork,
     init_variables,
 )
-from jaxnas.networks.declared.network import Cell, Choose, Conv, Dense, Pool, Repeat, Residual, Skip, Zero, choice
+from jaxnas.networks.declared.network import (
+    Activation,
+    Cell,
+    Choose,
+    Conv,
+    Dense,
+    Depthwise,
+    GlobalAverage,
+    InvertedResidual,
+    Pool,
+    Repeat,
+    Residual,
+    Skip,
+    Zero,
+    choice,
+)
 from jaxnas.report import save_results
 from jaxnas.spaces import sample
 
@@ -42,6 +58,16 @@ BLOCKS = (
     Cell(Choose(Conv(), Zero(), Pool("max"), Skip()), nodes=2, width=WIDTH),
 )
 FEATURES = (Dense(choice(8, 16)), Repeat(choice(0, 1, 2), Residual(Choose(Dense(), Skip()))))
+MOBILE = (
+    Conv(WIDTH, stride=2, activation=None),
+    Activation("hardswish"),
+    InvertedResidual(expansion=choice(2, 3), size=choice(3, 5), squeeze=True, activation="hardswish"),
+    Choose(InvertedResidual(expansion=2, activation="silu"), Depthwise(activation="gelu"), Skip()),
+    InvertedResidual(8, stride=2, expansion=1.5, activation="relu6"),
+    Conv(8, groups=2, activation=None),
+    GlobalAverage(),
+    Dense(12),
+)
 CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of images, odd where it may be
     "NAS-Bench-201": (NASBench201Network(**SMALL), 9),
     "NAS-Bench-201, affine": (NASBench201Network(**SMALL, affine=True), 9),
@@ -50,6 +76,8 @@ CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of imag
     "DARTS": (DARTSNetwork(**{**SMALL, "cells_per_stage": 2}), 9),
     "DARTS, ImageNet stem": (DARTSNetwork(**SMALL, stem="imagenet"), 33),
     "declared, images": (DeclaredNetwork("mine", BLOCKS, num_classes=3), 9),
+    "declared, mobile": (DeclaredNetwork("mobile", MOBILE, num_classes=3, activation="gelu"), 9),
+    "MobileNet": (MobileNetNetwork(num_classes=3, channels=1), 9),
     "declared, features": (DeclaredNetwork("features", FEATURES, num_classes=3), 1),
 }
 MEAN, STD = np.array([0.4, 0.5, 0.6], np.float32), np.array([0.2, 0.3, 0.25], np.float32)

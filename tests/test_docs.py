@@ -41,6 +41,7 @@ MARKS = {
     "reference/api.md": pytest.mark.slow,
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/limits.md": pytest.mark.slow,
+    "tutorials/mobilenet.md": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
     "tutorials/own-method.md": (),
     "tutorials/own-objective.md": pytest.mark.slow,

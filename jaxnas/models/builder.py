@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnas.models.graph import Block, Layer, Shape
+from jaxnas.networks.activations import ActivationName
 
 Value: TypeAlias = int  # the number of a layer or argument of a block under construction
 Variables: TypeAlias = dict[str, dict[str, dict[str, dict[str, np.ndarray]]]]  # collection, block, layer, tensor
@@ -109,7 +110,24 @@ class BlockBuilder:
 
     def relu(self, x: Value) -> Value:
         """Add a ReLU."""
-        return x if self._is_zeros(x) else self._add("relu", (x,), self.shape(x))
+        return self.activate(x, "relu")
+
+    def activate(self, x: Value, name: ActivationName | None) -> Value:
+        """Add an activation function, which keeps zeros; None adds nothing."""
+        return x if name is None or self._is_zeros(x) else self._add(name, (x,), self.shape(x))
+
+    def hard_sigmoid(self, x: Value) -> Value:
+        """Add a hard sigmoid."""
+        return self._add("hard_sigmoid", (x,), self.shape(x))
+
+    def squeeze(self, x: Value) -> Value:
+        """Add the mean over pixels, as an image of one pixel."""
+        shape = (1, 1, self.shape(x)[-1])
+        return self.zeros(x, shape) if self._is_zeros(x) else self._add("squeeze", (x,), shape)
+
+    def scale(self, x: Value, gate: Value) -> Value:
+        """Add the product of x and a gate of one pixel for each channel."""
+        return x if self._is_zeros(x) else self._add("scale", (x, gate), self.shape(x))
 
     def pool(self, x: Value, kind: str, stride: int = 1) -> Value:
         """Add the average or maximum ("avg", "max") of 3x3 pixels inside the image."""

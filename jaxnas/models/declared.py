@@ -1,6 +1,6 @@
 """The graph of a declared network under one architecture: its channels are those that the architecture chose."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int8, PyTree
@@ -8,26 +8,27 @@ from jaxtyping import Int8, PyTree
 from jaxnas.errors import InputError
 from jaxnas.models.builder import BlockBuilder, GraphBuilder, Tensors, Value
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
+from jaxnas.networks.declared.choices import Choice, Decisions, Width
 from jaxnas.networks.declared.flow import Part, part_name
-from jaxnas.networks.declared.network import DeclaredNetwork
-from jaxnas.networks.declared.ops import Choice, Choose, Conv, Dense, Op, Pool, Skip, Step, Width, Zero, resize_name
+from jaxnas.networks.declared.inverted import InvertedResidual, squeezed_channels
+from jaxnas.networks.declared.network import BlockNetwork
+from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
+from jaxnas.networks.declared.step import Choose, Op, Step, resize_name
 
 
-def build_declared(
-    graph: GraphBuilder, network: DeclaredNetwork, tensors: Tensors, arch: Int8[np.ndarray, " D"]
-) -> None:
+def build_declared(graph: GraphBuilder, network: BlockNetwork, tensors: Tensors, arch: Int8[np.ndarray, " D"]) -> None:
     """Add the blocks of a declared network.
 
     Raises:
       InputError: a block is of a class that is not jaxnas's.
     """
-    flow = _Flow(tensors, iter(np.asarray(arch).tolist()))
+    flow = _Flow(tensors, Decisions(np.asarray(arch).tolist()))
     name = "images"
-    for number, part in enumerate(network.blocks, start=1):
+    for number, part in enumerate(network.parts(), start=1):
         block = graph.begin(part_name("", number), name)
         name = block.end(flow.run_part(block, 0, part, part_name("", number)))
     block = graph.begin("classifier", name)
-    averages = block.mean(block.relu(0))
+    averages = block.mean(block.activate(0, network.last_activation()))
     block.end(block.dense(averages, flow.live_tensors("classifier", block.shape(0)[-1], None), "classifier"))
 
 
@@ -35,13 +36,15 @@ class _Flow:
     """What passes from block to block, as in `jaxnas.networks.declared.flow.BlockFlow`.
 
     Attributes:
-      fresh: whether the present features are the images, which no ReLU precedes.
+      fresh: whether the present features are the images, which no activation precedes.
+      source: stands for where their width was declared: None as long as no architecture can change it.
     """
 
-    def __init__(self, tensors: Tensors, decisions: Iterator[int]):
+    def __init__(self, tensors: Tensors, decisions: Decisions[int]):
         """Start at the images."""
         self._tensors, self._decisions = tensors, decisions
         self.fresh = True
+        self.source: object | None = None
 
     def run(self, block: BlockBuilder, x: Value, parts: tuple[Part, ...], name: str) -> Value:
         """Add the parts of the block called `name`, one after another."""
@@ -52,7 +55,7 @@ class _Flow:
     def run_part(self, block: BlockBuilder, x: Value, part: Part, name: str) -> Value:
         """Add one part."""
         if isinstance(part, Step):
-            return self.step(block, x, part, name, self._take_width(block, x, part.width))
+            return self.step(block, x, part, name, *self._take_width(block, x, part.width))
         if isinstance(part, Residual):
             return self._residual(block, x, part, name)
         if isinstance(part, Repeat):
@@ -61,50 +64,89 @@ class _Flow:
             return self._cell(block, x, part, name)
         raise InputError(f"{type(part).__name__} is not a block of jaxnas: a model cannot be made of it")
 
-    def step(self, block: BlockBuilder, x: Value, step: Step, name: str, width: int) -> Value:
-        """Add one op, or the chosen one."""
+    def step(self, block: BlockBuilder, x: Value, step: Step, name: str, width: int, source: object | None) -> Value:
+        """Add one op, or the chosen one, for a width of that source."""
         ops = step.options()
-        pick = next(self._decisions) if isinstance(step, Choose) else 0
+        pick = self._decisions.take(step.name) if isinstance(step, Choose) else 0
         resized = resize_name(name)
         if resized in self._tensors.params:
             x = block.conv(x, self.live_tensors(resized, block.shape(x)[-1], width), resized)
-        x = self._apply(block, x, ops[pick], step.tensor_names(name)[pick], width)
-        self.fresh = self.fresh and not any(op.has_kernel for op in ops)
+            self.source = source
+        x = self._apply(block, x, ops[pick], step.tensor_names(name)[pick], width, keeps=source is self.source)
+        self.fresh = self.fresh and not any(op.ends_images for op in ops)
+        self.source = source
         return x
 
-    def _apply(self, block: BlockBuilder, x: Value, op: Op, name: str, width: int) -> Value:
-        """Add an op that is chosen."""
-        if isinstance(op, Skip):
+    def _apply(self, block: BlockBuilder, x: Value, op: Op, name: str, width: int, *, keeps: bool) -> Value:
+        """Add an op that is chosen; `keeps` says whether no architecture changes the width."""
+        if op.leading is not None and (op.always_leads or not self.fresh):
+            x = block.activate(x, op.leading)
+        if isinstance(op, Skip | Activation):
             return x
         if isinstance(op, Zero):
             return block.zeros(x)
         if isinstance(op, Pool):
             return block.pool(x, op.kind)
+        if isinstance(op, GlobalAverage):
+            return block.squeeze(x)
+        if isinstance(op, InvertedResidual):
+            return self._inverted(block, x, op, name, width, keeps=keeps)
         tensors = self.live_tensors(name, block.shape(x)[-1], width)
-        x = x if self.fresh else block.relu(x)
-        if isinstance(op, Conv):
+        if isinstance(op, Conv | Depthwise):
             return block.norm(block.conv(x, tensors, name, op.stride), tensors, f"{name}_norm")
         if isinstance(op, Dense):
             return block.conv(x, _as_conv(tensors, name), name)
         raise InputError(f"{type(op).__name__} is not an op of jaxnas: a model cannot be made of it")
 
-    def live_tensors(self, name: str, num_inputs: int, width: int | None) -> Tensors:
-        """Return the tensors of the layer called `name`, cut to these input and output channels; None leaves all."""
+    def _inverted(
+        self, block: BlockBuilder, x: Value, op: InvertedResidual, name: str, width: int, *, keeps: bool
+    ) -> Value:
+        """Add an inverted residual block."""
+        channels = block.shape(x)[-1]
+        size = self._take(op.size) if isinstance(op.size, Choice) else op.size
+        expansion = self._take(op.expansion) if isinstance(op.expansion, Choice) else op.expansion
+        hidden = op.hidden(channels, expansion)
+
+        def convolve(
+            out: Value, part: str, inputs: int, outputs: int, stride: int = 1, rows: int | None = None
+        ) -> Value:
+            path = f"{name}_{part}"
+            tensors = self.live_tensors(path, inputs, outputs, rows)
+            out = block.conv(out, tensors, path, stride)
+            return block.norm(out, tensors, f"{path}_norm") if f"{path}_norm_mean" in tensors.stats else out
+
+        out = x
+        if op.expands:
+            out = block.activate(convolve(out, "expand", channels, hidden), op.activation)
+        out = block.activate(convolve(out, "depthwise", 1, hidden, op.stride, size), op.activation)
+        if op.squeeze:
+            few = squeezed_channels(hidden)
+            gate = block.relu(convolve(block.squeeze(out), "squeeze", hidden, few))
+            out = block.scale(out, block.hard_sigmoid(convolve(gate, "excite", few, hidden)))
+        out = convolve(out, "project", hidden, width)
+        return block.add(out, x) if op.adds_input(keeps and width == channels) else out
+
+    def live_tensors(self, name: str, num_inputs: int, width: int | None, rows: int | None = None) -> Tensors:
+        """Return the tensors of the layer called `name`, cut to these inputs, outputs, rows and columns; None: all."""
 
         def cut(tree: Mapping[str, PyTree]) -> dict[str, np.ndarray]:
             ends = tuple(f"{name}_{end}" for end in ("bias", "norm_gamma", "norm_beta", "norm_mean", "norm_variance"))
             found = {path: np.asarray(tree[path])[..., :width] for path in ends if path in tree}
-            return {name: np.asarray(tree[name])[..., :num_inputs, :width], **found} if name in tree else found
+            if name not in tree:
+                return found
+            kernel = np.asarray(tree[name])[..., :num_inputs, :width]
+            return {name: kernel if rows is None else kernel[:rows, :rows], **found}
 
         return Tensors(cut(self._tensors.params), cut(self._tensors.stats))
 
     def _take(self, choice: Choice) -> int:
-        return choice.options[next(self._decisions)]
+        return choice.numbers[self._decisions.take(choice.name)]
 
-    def _take_width(self, block: BlockBuilder, x: Value, width: Width) -> int:
+    def _take_width(self, block: BlockBuilder, x: Value, width: Width) -> tuple[int, object | None]:
+        """Return a width and its source, as `BlockFlow.take_width` does."""
         if isinstance(width, Choice):
-            return self._take(width)
-        return block.shape(x)[-1] if width is None else width
+            return self._take(width), object()
+        return (block.shape(x)[-1], self.source) if width is None else (width, None)
 
     def _residual(self, block: BlockBuilder, x: Value, part: Residual, name: str) -> Value:
         fresh = self.fresh
@@ -125,17 +167,17 @@ class _Flow:
         return x
 
     def _cell(self, block: BlockBuilder, x: Value, part: Cell, name: str) -> Value:
-        nodes = [(x, self.fresh)]
-        width = self._take_width(block, x, part.width)
+        nodes = [(x, self.fresh, self.source)]
+        width, source = self._take_width(block, x, part.width)
         ops = iter(part.ops)
         for target in range(1, part.nodes + 1):
             terms, fresh = [], True
-            for source in range(target):
-                value, self.fresh = nodes[source]
-                terms.append(self.step(block, value, next(ops), f"{name}_{source}to{target}", width))
+            for origin in range(target):
+                value, self.fresh, self.source = nodes[origin]
+                terms.append(self.step(block, value, next(ops), f"{name}_{origin}to{target}", width, source))
                 fresh = fresh and self.fresh
-            nodes.append((block.add(*terms), fresh))
-        value, self.fresh = nodes[-1]
+            nodes.append((block.add(*terms), fresh, source))
+        value, self.fresh, self.source = nodes[-1]
         return value
 
 

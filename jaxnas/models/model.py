@@ -21,12 +21,12 @@ from jaxnas.models.module import PlainNetwork
 from jaxnas.models.spaces import build_nasbench201, build_transnas101_macro, build_transnas101_micro
 from jaxnas.networks import (
     DARTSNetwork,
-    DeclaredNetwork,
     NASBench201Network,
     SearchNetwork,
     TransNAS101MacroNetwork,
     TransNAS101MicroNetwork,
 )
+from jaxnas.networks.declared.network import BlockNetwork
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.session import fixed_settings
 
@@ -35,7 +35,7 @@ BUILDERS: dict[type[SearchNetwork], Callable[..., None]] = {
     TransNAS101MicroNetwork: build_transnas101_micro,
     TransNAS101MacroNetwork: build_transnas101_macro,
     DARTSNetwork: build_darts,
-    DeclaredNetwork: build_declared,
+    BlockNetwork: build_declared,
 }
 """By the class of a network: adds the blocks of one of its architectures to a graph."""
 

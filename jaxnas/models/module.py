@@ -1,12 +1,14 @@
 """The flax module of a graph: a plain linen network without any choice, which also defines what each op computes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnas.models.graph import Block, Graph, Layer
+from jaxnas.networks.activations import ACTIVATIONS, hard_sigmoid
 from jaxnas.networks.layers import BATCH_NORM_EPSILON
 
 
@@ -90,11 +92,17 @@ def _halve(layer: Layer, x: Array) -> Array:
     return jnp.asarray(nn.avg_pool(x, (2, 2), (2, 2), margins, count_include_pad=False))
 
 
+def _activate(function: Callable[[Array], Array], layer: Layer, x: Array) -> Array:
+    return function(x)
+
+
 _OPS: dict[str, Callable[..., Array]] = {
     "conv": _conv,
     "norm": _norm,
     "dense": _dense,
-    "relu": lambda layer, x: nn.relu(x),
+    **{name: partial(_activate, function) for name, function in (*ACTIVATIONS.items(), ("hard_sigmoid", hard_sigmoid))},
+    "squeeze": lambda layer, x: x.mean((1, 2), keepdims=True),
+    "scale": lambda layer, x, gate: x * gate,
     "add": lambda layer, *xs: sum(xs[1:], xs[0]),
     "concat": lambda layer, *xs: jnp.concatenate(xs, axis=-1),
     "zeros": lambda layer, x: jnp.zeros((x.shape[0], *layer.shape), x.dtype),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jaxnas.networks.darts import DARTSNetwork
 from jaxnas.networks.declared.network import DeclaredNetwork
+from jaxnas.networks.mobilenet import MobileNetNetwork
 from jaxnas.networks.nasbench201 import NASBench201Network
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.networks.params import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params
@@ -15,6 +16,7 @@ NETWORKS: dict[str, type[SearchNetwork]] = {
     "transnas101-micro": TransNAS101MicroNetwork,
     "transnas101-macro": TransNAS101MacroNetwork,
     "darts": DARTSNetwork,
+    "mobilenet": MobileNetNetwork,
 }
 
 CUSTOM_NETWORKS: dict[str, Callable[[int], SearchNetwork]] = {}
@@ -26,6 +28,7 @@ __all__ = [
     "DARTSNetwork",
     "DeclaredNetwork",
     "Draw",
+    "MobileNetNetwork",
     "NASBench201Network",
     "SearchNetwork",
     "TransNAS101MacroNetwork",

@@ -6,13 +6,14 @@ network that are defined elsewhere can be imported from here too: taps (`jaxnas.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxnas.data.batch import AnyArray
 from jaxnas.networks.batch_norm import (
@@ -23,7 +24,7 @@ from jaxnas.networks.batch_norm import (
     batch_norm_layer,
     record_statistics,
 )
-from jaxnas.networks.kernels.convolution import conv, conv_upwards
+from jaxnas.networks.kernels.convolution import conv_grouped, conv_upwards
 from jaxnas.networks.kernels.depthwise import depthwise
 from jaxnas.networks.taps import (
     OF_LAYERS,
@@ -49,6 +50,7 @@ __all__ = [
     "WeightLayer",
     "apply_batch_norm",
     "apply_depthwise",
+    "apply_depthwise_of_size",
     "apply_layer",
     "apply_layer_upwards",
     "apply_taps",
@@ -150,13 +152,18 @@ def weight_layer(
     )
 
 
-def apply_layer(layer: WeightLayer, x: Float[AnyArray, "N *P C"], stride: int = 1) -> Float[Array, "N *p O"]:
+def apply_layer(
+    layer: WeightLayer, x: Float[AnyArray, "N *P C"], stride: int = 1, groups: int = 1
+) -> Float[Array, "N *p O"]:
     """Return gate * (scale * (x * kernel) + bias).
 
-    The product is a same-padded convolution for x [N H W C], a matrix product for x [N C].
+    The product is a same-padded convolution for x [N H W C], of so many groups of channels, a matrix product for
+    x [N C].
     """
     x = jnp.asarray(x)
-    return apply_taps(layer, conv(x, layer.kernel, stride) if x.ndim == 4 else x @ layer.kernel)
+    if x.ndim != 4:
+        return apply_taps(layer, x @ layer.kernel)
+    return apply_taps(layer, conv_grouped(x, layer.kernel, stride, groups))
 
 
 def apply_layer_upwards(layer: WeightLayer, x: Float[Array, "N h w C"]) -> Float[Array, "N H W O"]:
@@ -169,6 +176,18 @@ def apply_depthwise(
 ) -> Float[Array, "N h w C"]:
     """Apply a layer as `apply_layer` does, with a depthwise convolution of kernel [k k 1 C]."""
     return apply_taps(layer, depthwise(x, layer.kernel, dilation)[:, ::stride, ::stride])
+
+
+def apply_depthwise_of_size(
+    layer: WeightLayer, x: Float[Array, "N H W C"], stride: int, sizes: tuple[int, ...], pick: Int[Array, ""]
+) -> Float[Array, "N h w C"]:
+    """Apply a depthwise layer whose kernel is the first k rows and columns of its tensor, k picked of `sizes`."""
+
+    def branch(size: int) -> Callable[[Array, Array], Array]:
+        return lambda x, kernel: depthwise(x, kernel[:size, :size])[:, ::stride, ::stride]
+
+    out: Array = jax.lax.switch(pick, [branch(size) for size in sizes], x, layer.kernel)
+    return apply_taps(layer, out)
 
 
 def apply_taps(layer: WeightLayer, out: Float[Array, "N *P O"]) -> Float[Array, "N *P O"]:

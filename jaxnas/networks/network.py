@@ -37,7 +37,7 @@ class SearchNetwork(nn.Module, kw_only=True):
             one by one, and a `switch` runs the chosen op. Decides speed alone.
         reverse: Only reverse derivatives will be taken, for which a `switch` may keep less. Decides speed alone.
         keeps_range: Without normalisation, the outputs are divided by 2^exponent, which is sown as "exponent", see
-            `jaxnas.networks.units`.
+            `jaxnas.networks.units`. Everything is then homogeneous: an activation is a ReLU, and a gate is 1.
     """
 
     groups_ops: ClassVar[bool] = False

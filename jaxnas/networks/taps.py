@@ -15,8 +15,9 @@ These have the tree structure of the kernels. One more has that of the blocks, s
 * `probes`, one number for each output of a block [N H W C]: a block receives it as the cotangent of its output, and the
   reverse derivative of the tap is what the next block pulls back to there.
 
-Other collections are written when they are mutable: `relus` holds (input, used) of every ReLU, where `used` has the
-axes that stack inputs, or those and channels; `pools` how many numbers the windows of pooling see; `blocks` the outputs
+Other collections are written when they are mutable: `relus` holds (input, used) of every activation function, where
+`used` has the axes that stack inputs, or those and channels; the name of one other than a ReLU ends with its kind, such
+as "_silu" (`jaxnas.networks.activations`); `pools` how many numbers the windows of pooling see; `blocks` the outputs
 of the blocks, in their order; `features` the activations before the global average; `used` which layers the
 architecture uses, see `SearchNetwork.in_use`; `exponent` the last exponent of a network that keeps its range, see
 `jaxnas.networks.units`. `batch_stats` holds running means and variances, updated when mutable and read when

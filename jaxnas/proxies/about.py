@@ -14,7 +14,7 @@ from jaxnas.runtime.names import split_names
 LOWER_IS_BETTER = frozenset({"ntk_condition"})
 EXACT = frozenset({"flops", "params", "num_layers"})  # equal for isomorphic architectures in every draw
 NEEDS_LABELS = frozenset({"labels", "gradient", "channel_gradient", "curvature", "half_gradients", "image_gradients"})
-NEEDS_IMAGES = frozenset({"input_jacobian", "image_jacobians", "relus", "thin_relus"})
+NEEDS_IMAGES = frozenset({"input_jacobian", "image_jacobians", "activations", "relus", "thin_relus"})
 
 FEW_SHARE = 16 / 64  # share of a minibatch of 64 whose images have a gradient each
 PASSES: dict[str, tuple[float, float]] = {
@@ -34,6 +34,7 @@ PASSES: dict[str, tuple[float, float]] = {
     "image_jacobians": (FEW_SHARE, 16 * FEW_SHARE),
     "synaptic_flow": (1 / 64, 1 / 64),
     "fisher_rows": (FEW_SHARE, 10 * FEW_SHARE),  # of ten classes
+    "activations": (1, 0),
     "relus": (1, 0),
     "thin_relus": (0, 0),
     "response": (2, 0),
@@ -65,8 +66,8 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "naswot": ("relus",),
     "swap": ("relus",),
     "linear_regions": ("thin_relus",),
-    "meco": ("relus",),
-    "near": ("relus",),
+    "meco": ("activations",),
+    "near": ("activations",),
     "az_expressivity": ("blocks",),
     "az_progressivity": ("blocks",),
     "az_trainability": ("block_jacobians",),

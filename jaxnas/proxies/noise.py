@@ -18,5 +18,13 @@ def zen(q: Quantities) -> Float[Array, ""]:
     """
     one, other = q.response.features
     change = jnp.abs(one - other).reshape(len(one), -1).sum(1).mean()
-    scales = [jnp.log(variance.mean(-1)).sum() / 2 for variance in q.response.variances.values()]
+    scales = [jnp.log(_mean(q, path, variance)).sum() / 2 for path, variance in q.response.variances.items()]
     return jnp.log(change) + sum(scales, jnp.zeros((), change.dtype))
+
+
+def _mean(q: Quantities, path: str, variance: Float[Array, "... C"]) -> Float[Array, "..."]:
+    """Return the mean of running variances over the channels that the architecture has; 1 where it has none."""
+    used = q.channels_in_use.get(path.removesuffix("_variance"))
+    if used is None:
+        return variance.mean(-1)
+    return jnp.where(used.any(-1), jnp.mean(variance, -1, where=used), 1)

@@ -13,6 +13,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnas.data.batch import Batch
+from jaxnas.errors import InputError
+from jaxnas.networks.activations import kind_of
 from jaxnas.networks.network import Norm, SearchNetwork
 from jaxnas.proxies.loss import loss_of
 
@@ -153,8 +155,39 @@ def synaptic_flow(
         return SynapticFlow(kernels, gradient, exponents[0])
 
 
-def run_relus(network: SearchNetwork, params: PyTree, images: Array, arch: Array) -> list[tuple[Array, Array]]:
-    """Return for every ReLU its input [..., N H W C], and which channels are in use: [..., C] or [..., 1]."""
+class Activated(NamedTuple):
+    """The input of an activation function.
+
+    Attributes:
+        kind: "relu", another name of `jaxnas.networks.activations.ACTIVATIONS`, or "gate".
+        x: The input [..., N H W C].
+        used: Which channels are in use: [..., C] or [..., 1].
+    """
+
+    kind: str
+    x: Array
+    used: Array
+
+
+def run_activations(network: SearchNetwork, params: PyTree, images: Array, arch: Array) -> list[Activated]:
+    """Return the input of every activation function."""
     _, sown = network.apply({"params": params}, images, arch, mutable=["relus"])
-    pairs = [(x, jnp.asarray(used)) for ((x, used),) in flatten_dict(sown.get("relus", {})).values()]
-    return [(x, used if used.ndim > x.ndim - 4 else used[..., None]) for x, used in pairs]
+    found = []
+    for path, ((x, used),) in flatten_dict(sown.get("relus", {})).items():
+        used = jnp.asarray(used)
+        found.append(Activated(kind_of(path[-1]), x, used if used.ndim > x.ndim - 4 else used[..., None]))
+    return found
+
+
+def only(kinds: tuple[str, ...], found: list[Activated], proxies: str) -> list[tuple[Array, Array]]:
+    """Return (input, used) of activations.
+
+    Raises:
+        InputError: One is of another kind, for which these proxies are not defined.
+    """
+    if others := dict.fromkeys(one.kind for one in found if one.kind not in kinds):
+        raise InputError(
+            f"{proxies} must be left out: defined for networks whose activations are {' or '.join(kinds)}, got "
+            f"{', '.join(others)}"
+        )
+    return [(one.x, one.used) for one in found]

@@ -15,12 +15,13 @@ from jaxtyping import Array, Bool, Float, Int8, PRNGKeyArray, PyTree
 
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError
+from jaxnas.networks.activations import GATE
 from jaxnas.networks.network import Norm, SearchNetwork
 from jaxnas.proxies import draws, passes
 from jaxnas.proxies.draws import Noise, Response
 from jaxnas.proxies.finish import Unfinished
 from jaxnas.proxies.loss import loss_of
-from jaxnas.proxies.passes import FirstOrder, Kernels, SynapticFlow, sum_over_kernels
+from jaxnas.proxies.passes import Activated, FirstOrder, Kernels, SynapticFlow, sum_over_kernels
 from jaxnas.runtime.session import make_key
 
 FEW = 16  # images with a gradient each
@@ -78,6 +79,14 @@ class Quantities:
         """For every kernel, whether the architecture uses the layers [...] that it stacks, or its elements."""
         flat = flatten_dict(self.network.in_use(self.params, self.arch, self._one_image), sep="/")
         return {path: jnp.asarray(flat[path]) for path in self._taps["gates"]}
+
+    @cached_property
+    def channels_in_use(self) -> dict[str, Bool[Array, "... C"]]:
+        """For every normalisation with channels that an architecture may lack, which of them it has; by path."""
+        masks = flatten_dict(self.network.in_use(self.params, self.arch, self._one_image), sep="/")
+        shapes = flatten_dict(self.params, sep="/")
+        gammas = {path: jnp.asarray(mask) for path, mask in masks.items() if path.endswith("_gamma")}
+        return {path.removesuffix("_gamma"): mask for path, mask in gammas.items() if mask.ndim == shapes[path].ndim}
 
     @property
     def logits(self) -> Float[Array, "*N K"]:
@@ -249,13 +258,27 @@ class Quantities:
         return outputs
 
     @cached_property
+    def activations(self) -> list[Activated]:
+        """The input of every activation function of features, and which channels are in use; gates are left out."""
+        found = passes.run_activations(self.network, self.params, self.batch.images, self.arch)
+        return [one for one in found if one.kind != GATE]
+
+    @cached_property
     def relus(self) -> list[tuple[Array, Array]]:
-        """For every ReLU its input [..., N H W C], and which channels are in use: [..., C] or [..., 1]."""
-        return passes.run_relus(self.network, self.params, self.batch.images, self.arch)
+        """For every ReLU and ReLU6 its input [..., N H W C], and which channels are in use: [..., C] or [..., 1].
+
+        Raises:
+          InputError: The network has other activation functions, which have no patterns.
+        """
+        return passes.only(("relu", "relu6"), self.activations, "nwot, naswot and swap")
 
     @cached_property
     def thin_relus(self) -> list[tuple[Array, Array]]:
-        """`relus` of `SearchNetwork.thinnest` for 1,000 crops of one channel, 3x3, with kernels N(0, 2 / fan-in)."""
+        """The ReLUs of `SearchNetwork.thinnest` for 1,000 crops of one channel, 3x3, with kernels N(0, 2 / fan-in).
+
+        Raises:
+          InputError: The network has other activation functions, or gates: it is not linear in pieces.
+        """
         network = self.network.thinnest()
         keys = jax.random.split(jax.random.fold_in(self.key, 2))
         crops = draws.crop_at_random(keys[0], self.batch.images, NUM_CROPS, 3)
@@ -263,7 +286,8 @@ class Quantities:
         noise = draws.draw_noise(keys[1], network, shapes["params"], self.arch, crops)
         flat = flatten_dict(noise.params, sep="/")
         kernels = {path: flat[path] for path in flatten_dict(shapes["gates"], sep="/")}
-        return passes.run_relus(network, draws.kaiming(noise.params, kernels), crops, self.arch)
+        found = passes.run_activations(network, draws.kaiming(noise.params, kernels), crops, self.arch)
+        return passes.only(("relu",), found, "linear_regions")
 
     @cached_property
     def pooled(self) -> Float[Array, ""]:
@@ -275,10 +299,10 @@ class Quantities:
 
     @cached_property
     def rectified(self) -> Float[Array, ""]:
-        """The count of inputs of ReLUs for one image."""
-        pairs = passes.run_relus(self.network, self.params, self._one_image, self.arch)
-        channels = [jnp.broadcast_to(used, (*used.shape[:-1], x.shape[-1])) for x, used in pairs]
-        sizes = [math.prod(x.shape[-4:-1]) for x, _ in pairs]
+        """The count of inputs of activation functions for one image."""
+        found = passes.run_activations(self.network, self.params, self._one_image, self.arch)
+        channels = [jnp.broadcast_to(used, (*used.shape[:-1], x.shape[-1])) for _, x, used in found]
+        sizes = [math.prod(x.shape[-4:-1]) for _, x, _ in found]
         counts = (1.0 * size * used.sum() for size, used in zip(sizes, channels, strict=True))
         return sum(counts, jnp.zeros(()))
 

@@ -1,4 +1,9 @@
-"""Proxies of the patterns of ReLUs: the images for which each input is above 0."""
+"""Proxies of the patterns of ReLUs: the images for which each input is above 0.
+
+A ReLU6 counts as a ReLU, as in the public code of nwot and naswot, which takes all modules with "ReLU" in their names.
+Networks with other activation functions have no patterns: an InputError says so. Squeeze-and-excite gates do not count.
+`linear_regions` refuses ReLU6 and gates too, with which a network is not linear where patterns are equal.
+"""
 
 from collections.abc import Callable
 

@@ -2,6 +2,7 @@
 
 from jaxnas.errors import unknown_name
 from jaxnas.spaces.darts import DARTS
+from jaxnas.spaces.mobilenet import MOBILENET
 from jaxnas.spaces.nasbench201 import NASBENCH201
 from jaxnas.spaces.space import (
     SearchSpace,
@@ -19,6 +20,7 @@ from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
 
 __all__ = [
     "DARTS",
+    "MOBILENET",
     "NASBENCH201",
     "SPACES",
     "TRANSNAS101_MACRO",
@@ -37,7 +39,7 @@ __all__ = [
 ]
 
 SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (NASBENCH201, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS)
+    space.name: space for space in (NASBENCH201, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS, MOBILENET)
 }
 
 

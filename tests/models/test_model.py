@@ -14,7 +14,7 @@ from jaxnas.errors import InputError
 from jaxnas.models.builder import GraphBuilder, Tensors
 from jaxnas.models.graph import Graph, graph_from_record
 from jaxnas.models.model import make_model
-from jaxnas.networks.declared.ops import Op
+from jaxnas.networks.declared.step import Applied, Op
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.trained import TrainedArch
 from jaxnas.runtime.records import with_check
@@ -145,7 +145,7 @@ class Unknown(Op):
     label = "unknown"
 
     def apply(self, tensors, x, mode):
-        return x, None
+        return Applied(x)
 
 
 @pytest.mark.parametrize(

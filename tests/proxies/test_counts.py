@@ -7,6 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from tiny import CONV, TINY, TinyNetwork
 
+from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, DARTSNetwork
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.spaces import DARTS, enumerate_archs, get_space, sample
@@ -96,10 +97,18 @@ def test_places_of_a_deep_network():
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "nasbench201")) for name in NETWORKS]
 )
 def test_every_network_has_a_thin_one(name):
-    """Only shapes are needed: `linear_regions` with its images."""
+    """Only shapes are needed: `linear_regions` with its images, if it is defined for the network."""
     network, arch = NETWORKS[name](num_classes=3, channels=4, cells_per_stage=1), sample(get_space(name), 1, seed=0)[0]
     batch = Batch(jnp.zeros((4, 32, 32, 3)), jnp.arange(4) % 3)
     params = jax.eval_shape(network.init, jax.random.key(0), batch.images, arch)["params"]
-    relus = jax.eval_shape(lambda params: Quantities(network, params, jnp.asarray(arch), batch).thin_relus, params)
+
+    def thin_relus(params):
+        return Quantities(network, params, jnp.asarray(arch), batch).thin_relus
+
+    if name == "mobilenet":
+        with pytest.raises(InputError, match=r"linear_regions must be left out: .* are relu, got hardswish, gate"):
+            jax.eval_shape(thin_relus, params)
+        return
+    relus = jax.eval_shape(thin_relus, params)
     assert relus
     assert all(x.shape[-4] == 1000 and x.size > 0 for x, _ in relus)

@@ -31,6 +31,15 @@ def load_variables(path=Path(__file__).with_name("model.safetensors")):
 '''
 
 
+_FUNCTIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "hardswish": "hard_swish",
+    "silu": "silu",
+    "hard_sigmoid": "hard_sigmoid",
+}
+
+
 def write_flax(model: Model, folder: Path) -> list[Path]:
     """Write model.py, which needs flax and safetensors alone, and model.safetensors; return their paths."""
     return write_module(folder, flax_code(model), flatten(model.variables))
@@ -63,7 +72,7 @@ def _class_of(block: Block, name: str) -> str:
     output = shown(block.layers[-1].shape, channels_first=False)
     text = f'\n\nclass {name}(nn.Module):\n    """Maps {inputs} to {output}."""\n\n    train: bool\n\n'
     text += f"    @nn.compact\n    def __call__(self, {', '.join(block.arguments)}):\n"
-    return text + indent(statements(block, _value, ("relu", "shift", "halve")), 2)
+    return text + indent(statements(block, _value, (*_FUNCTIONS, "gelu", "squeeze", "shift", "halve")), 2)
 
 
 def _value(layer: Layer, inputs: Sequence[str]) -> str:
@@ -83,7 +92,10 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         stride, rest = layer.setting("stride"), ", count_include_pad=False" if layer.op == "avg_pool" else ""
         return f"nn.{layer.op}({x}, (3, 3), ({stride}, {stride}), [(1, 1), (1, 1)]{rest})"
     return {
-        "relu": f"nn.relu({x})",
+        **{name: f"nn.{function}({x})" for name, function in _FUNCTIONS.items()},
+        "gelu": f"nn.gelu({x}, approximate=False)",
+        "squeeze": f"{x}.mean((1, 2), keepdims=True)",
+        "scale": " * ".join(inputs),
         "add": " + ".join(inputs),
         "concat": f"jnp.concatenate(({', '.join(inputs)}), axis=-1)",
         "shift": f"jnp.pad({x}[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))",

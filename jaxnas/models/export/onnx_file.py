@@ -17,6 +17,7 @@ from jaxnas.runtime.files import atomic_write
 if TYPE_CHECKING:
     import onnx
 
+_FUNCTIONS = {"relu": "Relu", "hardswish": "HardSwish", "squeeze": "GlobalAveragePool", "scale": "Mul"}
 OPSET, IR_VERSION = 18, 9  # read by ONNX Runtime from 1.15 on
 
 
@@ -129,7 +130,29 @@ class _OnnxGraph:
             return self._add_shift(name, inputs[0])
         if layer.op == "halve":
             return self._add_halve(name, inputs[0], (shape[0] % 2, shape[1] % 2))
-        return self.node("Relu", inputs, name)
+        return self._add_function(layer.op, name, inputs)
+
+    def _add_function(self, op: str, name: str, inputs: list[str]) -> str:
+        """Add a function of each number, the mean over pixels, or a product."""
+        if op == "relu6":
+            ends = {"min": 0.0, "max": 6.0}
+            bounds = [self.tensor(f"{name}.{end}", np.array(value, np.float32)) for end, value in ends.items()]
+            return self.node("Clip", [*inputs, *bounds], name)
+        if op == "silu":
+            return self.node("Mul", [*inputs, self.node("Sigmoid", inputs, f"{name}.sigmoid")], name)
+        if op == "gelu":
+            return self._add_gelu(name, inputs[0])
+        if op == "hard_sigmoid":
+            return self.node("HardSigmoid", inputs, name, alpha=1 / 6, beta=0.5)
+        return self.node(_FUNCTIONS[op], inputs, name)
+
+    def _add_gelu(self, name: str, x: str) -> str:
+        """Add x (1 + erf(x / sqrt 2)) / 2; ONNX has the whole from opset 20 on."""
+        numbers = {"root": 2**0.5, "one": 1.0, "half": 0.5}
+        given = {key: self.tensor(f"{name}.{key}", np.array(value, np.float32)) for key, value in numbers.items()}
+        erf = self.node("Erf", [self.node("Div", [x, given["root"]], f"{name}.scaled")], f"{name}.erf")
+        share = self.node("Mul", [self.node("Add", [erf, given["one"]], f"{name}.sum"), given["half"]], f"{name}.share")
+        return self.node("Mul", [x, share], name)
 
     def _add_conv(self, layer: Layer, name: str, inputs: list[str], tensors: Mapping[str, np.ndarray]) -> str:
         size, stride, dilation, groups = (layer.setting(key) for key in ("size", "stride", "dilation", "groups"))

@@ -29,6 +29,16 @@ def load_model(path=Path(__file__).with_name("model.safetensors")):
 '''
 
 
+_FUNCTIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "hardswish": "hardswish",
+    "silu": "silu",
+    "gelu": "gelu",
+    "hard_sigmoid": "hardsigmoid",
+}
+
+
 def write_torch(model: Model, folder: Path) -> list[Path]:
     """Write model.py, which needs torch and safetensors alone, and model.safetensors; return their paths."""
     return write_module(folder, torch_code(model), torch_tensors(model))
@@ -79,7 +89,7 @@ def _class_of(block: Block, name: str) -> str:
     if declared:
         text += "\n    def __init__(self):\n" + indent(["super().__init__()", *declared], 2)
     text += f"\n    def forward(self, {', '.join(block.arguments)}):\n"
-    return text + indent(statements(block, _value, ("relu", "conv", "shift", "halve")), 2)
+    return text + indent(statements(block, _value, (*_FUNCTIONS, "squeeze", "conv", "shift", "halve")), 2)
 
 
 def _declare(layer: Layer, channels: int) -> str:
@@ -109,7 +119,9 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         rest = ", count_include_pad=False" if layer.op == "avg_pool" else ""
         return f"F.{layer.op}2d({x}, 3, stride={layer.setting('stride')}, padding=1{rest})"
     return {
-        "relu": f"F.relu({x})",
+        **{name: f"F.{function}({x})" for name, function in _FUNCTIONS.items()},
+        "squeeze": f"{x}.mean((2, 3), keepdim=True)",
+        "scale": " * ".join(inputs),
         "add": " + ".join(inputs),
         "concat": f"torch.cat(({', '.join(inputs)}), dim=1)",
         "shift": f"F.pad({x}[:, :, 1:, 1:], (0, 1, 0, 1))",

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnas.errors import InputError
-from jaxnas.networks.declared.flow import BlockFlow, Composite, Live, Part, part_name
-from jaxnas.networks.declared.ops import Choice, Choose, Decision, Op, Width, check_width, width_choices
+from jaxnas.networks.declared.choices import Choice, Width, check_width, choices_among
+from jaxnas.networks.declared.flow import BlockFlow, Composite, Part, part_name
+from jaxnas.networks.declared.step import Choose, KernelName, Live, Op
 from jaxnas.networks.kernels.pools import average_pool_2x2
 
 
@@ -23,12 +24,12 @@ class _Parts(Composite):
         """The largest stride of the blocks."""
         return max((block.stride for block in self.blocks), default=1)
 
-    def choices(self) -> Iterator[Decision]:
+    def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
         for block in self.blocks:
             yield from block.choices()
 
-    def kernels(self, name: str) -> Iterator[str]:
+    def kernels(self, name: str) -> Iterator[KernelName]:
         """See `Block.kernels`."""
         for number, block in enumerate(self.blocks, start=1):
             yield from block.kernels(part_name(name, number))
@@ -48,10 +49,10 @@ class Residual(_Parts):
         """Add to x the output of `blocks`, one after another."""
         object.__setattr__(self, "blocks", blocks)
 
-    def kernels(self, name: str) -> Iterator[str]:
+    def kernels(self, name: str) -> Iterator[KernelName]:
         """See `Block.kernels`; the last is that of the shortcut."""
         yield from super().kernels(name)
-        yield f"{name}_shortcut"
+        yield KernelName(f"{name}_shortcut")
 
     def __call__(self, flow: BlockFlow, name: str) -> None:
         """See `Composite`."""
@@ -93,16 +94,15 @@ class Repeat(_Parts):
     @property
     def most(self) -> int:
         """The largest of the possible numbers of repetitions."""
-        return max(self.times.options) if isinstance(self.times, Choice) else self.times
+        return max(self.times.numbers) if isinstance(self.times, Choice) else self.times
 
-    def choices(self) -> Iterator[Decision]:
+    def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
-        if isinstance(self.times, Choice):
-            yield self.times.options
+        yield from choices_among(self.times)
         for _ in range(self.most):
             yield from super().choices()
 
-    def kernels(self, name: str) -> Iterator[str]:
+    def kernels(self, name: str) -> Iterator[KernelName]:
         """See `Block.kernels`."""
         for number in range(1, self.most + 1):
             yield from super().kernels(part_name(name, number))
@@ -158,13 +158,13 @@ class Cell(Composite):
         """The largest stride of the ops."""
         return max((op.stride for op in self.ops), default=1)
 
-    def choices(self) -> Iterator[Decision]:
+    def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
-        yield from width_choices(self.width)
+        yield from choices_among(self.width)
         for op in self.ops:
             yield from op.choices()
 
-    def kernels(self, name: str) -> Iterator[str]:
+    def kernels(self, name: str) -> Iterator[KernelName]:
         """See `Block.kernels`."""
         ops = iter(self.ops)
         for target in range(1, self.nodes + 1):

@@ -1,8 +1,9 @@
 """The state that passes through the blocks of a declared network in one call."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -10,18 +11,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int8
 
 from jaxnas.errors import InputError
-from jaxnas.networks.declared.ops import (
+from jaxnas.networks.activations import sow_activation
+from jaxnas.networks.declared.choices import Choice, Decisions, Width
+from jaxnas.networks.declared.ops import Zero
+from jaxnas.networks.declared.step import (
+    Applied,
     Block,
-    Choice,
     Choose,
+    Layer,
+    Live,
     Op,
     OpMode,
-    Pool,
     Site,
     Step,
     Tensors,
-    Width,
-    Zero,
     resize_name,
 )
 from jaxnas.networks.layers import (
@@ -38,7 +41,6 @@ from jaxnas.networks.layers import (
 )
 from jaxnas.networks.taps import Mask
 
-Live: TypeAlias = Int[Array, ""] | None  # the number of channels that are not 0; None: all
 Pick: TypeAlias = Int[Array, ""] | int  # the number of the chosen op
 
 
@@ -89,7 +91,7 @@ class BlockFlow:
         self.active: Mask = True
         self.fresh = True
         self.exponent: Exponent = start_exponent(keeps_range)
-        self.decisions: Iterator[Array] = iter(arch)
+        self.decisions: Decisions[Array] = Decisions(arch)
         self._sows = module.is_mutable_collection("multipliers")
 
     def run(self, blocks: tuple[Part, ...], name: str) -> None:
@@ -109,68 +111,97 @@ class BlockFlow:
         return x if exponent is None or self.exponent is None else in_units(x, self.exponent - exponent)
 
     def take(self, choice: Choice) -> Int[Array, ""]:
-        """Return the option that the next decision chooses."""
-        return jnp.asarray(choice.options)[next(self.decisions)]
+        """Return the number that the decision of a choice among numbers chooses."""
+        return jnp.asarray(choice.numbers)[self.decisions.take(choice.name)]
 
     def take_width(self, width: Width) -> tuple[int, Live]:
         """Return the most channels, and how many of them are live."""
         if isinstance(width, Choice):
-            return max(width.options), self.take(width)
+            return max(width.numbers), self.take(width)
         return (self.x.shape[-1], self.live) if width is None else (width, None)
 
     def step(self, step: Step, name: str, width: int, live: Live) -> None:
         """Compute one op, or the chosen one; the tensors of all exist."""
         ops = step.options()
-        pick: Pick = next(self.decisions).astype(jnp.int32) if isinstance(step, Choose) else 0
-        changes = width != self.x.shape[-1] or live is not self.live
-        if changes and not all(op.has_kernel for op in ops):
+        pick: Pick = self.decisions.take(step.name).astype(jnp.int32) if isinstance(step, Choose) else 0
+        if not self._keeps(width, live) and not all(op.resizes for op in ops):
             nothing = jnp.array([isinstance(op, Zero) for op in ops])[pick]
             self.x, self.live = self.plain(resize_name(name), width, live, self.active & ~nothing), live
-        mode, site = OpMode(not self.fresh, self.norm, self.train), Site(self.module, self.x, self.norm, self.exponent)
+        mode = OpMode(not self.fresh, self.norm, self.train, self._keeps(width, live), self.exponent is not None)
+        site = Site(self.module, self.x, self.live, self.norm, self.exponent, self.decisions)
         names = step.tensor_names(name)
-        tensors = [op.declare(site, path, width) for path, op in zip(names, ops, strict=True)]
-        for number, path in enumerate(names):
-            self._sow_multipliers(path, tensors[number], live, self.active & (pick == number))
-        with_kernel = [op.has_kernel for op in ops]
-        if not self.fresh and any(with_kernel):
-            self.sow_relu(name, jnp.array(with_kernel)[pick])
-        pools = jnp.array([isinstance(op, Pool) for op in ops])[pick] & self.active
+        layers = [op.declare(site, path, width, live) for path, op in zip(names, ops, strict=True)]
+        self._sow_before(ops, pick, layers, name)
+        tensors = [tuple(layer.tensors for layer in of) for of in layers]
+        records = self.module.is_mutable_collection("relus")
+        applied = apply_chosen(ops, pick, self.x, tensors, mode, records=records)
+        self._sow_after(pick, layers, applied)
+        self.x, self.live = applied.out, live
+        self.fresh = self.fresh and not any(op.ends_images for op in ops)
+
+    def _keeps(self, width: int, live: Live) -> bool:
+        """Return whether an output of `width` channels, `live` of them, has those of x whatever the architecture."""
+        return width == self.x.shape[-1] and live is self.live
+
+    def _sow_before(self, ops: tuple[Op, ...], pick: Pick, layers: list[tuple[Layer, ...]], name: str) -> None:
+        """Sow what a step called `name` sows of its input and its layers."""
+        for kind in dict.fromkeys(op.leading for op in ops):
+            leads = [op.leading == kind and (op.always_leads or not self.fresh) for op in ops]
+            if kind is not None and any(leads):
+                self.sow_activation(name, kind, self.x, self.live, jnp.array(leads)[pick])
         channels = self.x.shape[-1] if self.live is None else self.live
-        self.module.sow("pools", name, 9.0 * self.x[..., 0].size * channels * pools)
-        self.x, norms = apply_chosen(ops, pick, self.x, tensors, mode)
-        for path, norm in zip(names, norms, strict=True):
-            if norm is not None:
-                record_statistics(self.module, f"{path}_norm", norm)
-        self.live, self.fresh = live, self.fresh and not any(with_kernel)
+        windows = jnp.array([op.pooled(*self.x.shape[1:3]) for op in ops])[pick]
+        self.module.sow("pools", name, len(self.x) * windows * channels * self.active)
+        for number, of in enumerate(layers):
+            used = self.active & (pick == number)
+            for layer in of:
+                self._sow_multipliers(layer, used)
+                if not isinstance(layer.pooled, float):
+                    self.module.sow("pools", layer.name, layer.pooled * used)
+
+    def _sow_after(self, pick: Pick, layers: list[tuple[Layer, ...]], outcome: "Outcome") -> None:
+        """Sow the inputs of activations inside ops, and keep the statistics of normalisations."""
+        for number, of in enumerate(layers):
+            activated = [(layer, layer.activation) for layer in of if layer.activation is not None]
+            for (layer, kind), x in zip(activated, outcome.inner[number], strict=False):
+                self.sow_activation(layer.name, kind, x, layer.outputs, jnp.asarray(pick == number))
+            for layer, norm in zip(of, outcome.norms[number], strict=True):
+                if norm is not None:
+                    record_statistics(self.module, f"{layer.name}_norm", norm)
 
     def plain(self, name: str, width: int, live: Live, used: Mask) -> Float[Array, "N H W O"]:
         """Return the features after a 1x1 layer to `width` channels, without ReLU, bias and normalisation."""
         layer = weight_layer(self.module, name, (1, 1, self.x.shape[-1], width), batch=len(self.x))
-        self._sow_multipliers(name, Tensors(layer, None), live, used)
+        self._sow_multipliers(Layer(name, Tensors(layer), self.live, live), used)
         return apply_layer(layer, self.x)
 
     def classify(self, name: str, num_classes: int) -> WeightLayer:
         """Declare the linear layer from the features to logits."""
         shape = (self.x.shape[-1], num_classes)
         layer = weight_layer(self.module, name, shape, batch=len(self.x), bias=True, exponent=self.exponent)
-        self._sow_multipliers(name, Tensors(layer, None), None, True)
+        self._sow_multipliers(Layer(name, Tensors(layer), self.live), True)
         return layer
 
-    def sow_relu(self, name: str, used: Bool[Array, ""]) -> None:
-        """Sow the features as the input of a ReLU, where `used` holds and the channels are live."""
+    def sow_activation(
+        self, name: str, kind: str, x: Float[Array, "N H W C"], live: Live, used: Bool[Array, ""]
+    ) -> None:
+        """Sow x as the input of an activation, where `used` holds and the channels are live."""
         used = used & self.active
-        whole = used if self.live is None else used & live_channels(self.x.shape[-1], self.live)
-        self.module.sow("relus", name, (self.x, whole))
+        whole = used if live is None else used & live_channels(x.shape[-1], live)
+        sow_activation(self.module, name, kind, x, whole)
 
-    def _sow_multipliers(self, name: str, tensors: Tensors, live: Live, used: Mask) -> None:
-        """Sow the factors of the params of a layer: 0 where they do not count, else for the width that feeds them."""
-        layer, norm = tensors
-        if not self._sows or layer is None:
+    def _sow_multipliers(self, declared: Layer, used: Mask) -> None:
+        """Sow the factors of the params of a layer: 0 where they do not count, else for the inputs that feed it."""
+        if not self._sows:
             return
+        name, (layer, norm, _) = declared.name, declared.tensors
         num_inputs, num_outputs = layer.kernel.shape[-2:]
-        inputs, outputs = live_channels(num_inputs, self.live), live_channels(num_outputs, live) & used
+        inputs = live_channels(num_inputs, declared.inputs)
+        outputs = live_channels(num_outputs, declared.outputs) & used
         factor = jnp.sqrt(num_inputs / inputs.sum())
         whole = jnp.broadcast_to(factor * (inputs[:, None] & outputs[None, :]), layer.kernel.shape)
+        if declared.size is not None:
+            whole = whole * corner_multiplier(layer.kernel.shape[0], declared.size)
         self.module.sow("multipliers", name, whole)
         if layer.bias is not None:
             self.module.sow("multipliers", f"{name}_bias", factor * outputs)
@@ -184,29 +215,65 @@ def live_channels(channels: int, live: Live) -> Bool[Array, " C"]:
     return jnp.arange(channels) < (channels if live is None else live)
 
 
-Outcome: TypeAlias = tuple[Float[Array, "N h w O"], list[BatchNorm | None]]
+def corner_multiplier(largest: int, size: Int[Array, ""]) -> Float[Array, "k k 1 1"]:
+    """Return the factor of a kernel [k k 1 C] whose first rows and columns alone are used."""
+    inside = jnp.arange(largest) < size
+    return (largest / size * (inside[:, None] & inside[None, :]))[:, :, None, None]
+
+
+class Outcome(NamedTuple):
+    """The result of a step.
+
+    Attributes:
+        out: The output of the picked op.
+        norms: For each op its normalisations, of which those of the picked one are new.
+        inner: For each op the inputs of the activations inside it, 0 in others than the picked one; or none.
+    """
+
+    out: Float[Array, "N h w O"]
+    norms: list[tuple[BatchNorm | None, ...]]
+    inner: list[tuple[Float[Array, "N h w c"], ...]]
 
 
 def apply_chosen(
-    ops: tuple[Op, ...], pick: Pick, x: Float[Array, "N H W C"], tensors: list[Tensors], mode: OpMode
+    ops: tuple[Op, ...],
+    pick: Pick,
+    x: Float[Array, "N H W C"],
+    tensors: list[tuple[Tensors, ...]],
+    mode: OpMode,
+    *,
+    records: bool,
 ) -> Outcome:
-    """Return the output of the picked op, and the normalisations of all, where that of the picked one is new.
+    """Return the result of the picked op, with the inputs of the activations inside the ops if it `records` them.
 
     Raises:
         InputError: The ops have outputs of different shapes.
     """
 
-    def branch(number: int) -> Callable[[Array, list[Tensors]], Outcome]:
-        def run(x: Array, tensors: list[Tensors]) -> Outcome:
-            out, norm = ops[number].apply(tensors[number], x, mode)
-            return out, [norm if other == number else tensors[other].norm for other in range(len(ops))]
+    def apply(number: int, x: Array, tensors: list[tuple[Tensors, ...]]) -> Applied:
+        applied = ops[number].apply(tensors[number], x, mode)
+        return applied if records else applied._replace(inner=())
+
+    if len(ops) == 1:
+        applied = apply(0, x, tensors)
+        return Outcome(applied.out, [applied.norms], [applied.inner])
+    shapes = [jax.eval_shape(partial(apply, number), x, tensors) for number in range(len(ops))]
+    if len({shape.out.shape for shape in shapes}) > 1:
+        given = ", ".join(f"{op.label} {shape.out.shape[1:]}" for op, shape in zip(ops, shapes, strict=True))
+        raise InputError(
+            f"Choose among ops of one shape, got {given}: give equal widths and strides, and no Skip or Pool where "
+            "others halve the image"
+        )
+
+    def branch(number: int) -> Callable[[Array, list[tuple[Tensors, ...]]], Outcome]:
+        def run(x: Array, tensors: list[tuple[Tensors, ...]]) -> Outcome:
+            applied = apply(number, x, tensors)
+            norms = [tuple(one.norm for one in of) for of in tensors]
+            inner = [tuple(jnp.zeros(one.shape, one.dtype) for one in shape.inner) for shape in shapes]
+            norms[number], inner[number] = applied.norms, applied.inner
+            return Outcome(applied.out, norms, inner)
 
         return run
 
-    if len(ops) == 1:
-        return branch(0)(x, tensors)
-    shapes = [jax.eval_shape(branch(number), x, tensors)[0].shape for number in range(len(ops))]
-    if len(set(shapes)) > 1:
-        raise InputError(f"Choose among ops of shapes {', '.join(map(str, shapes))}: give equal widths and strides")
     chosen: Outcome = jax.lax.switch(pick, [branch(number) for number in range(len(ops))], x, tensors)
     return chosen

@@ -6,9 +6,10 @@
     )
     network.space  # 3 x 3 x 3 ... architectures, written like "16:2:conv3:skip:conv1"
 
-Every place where a choice stands is a separate decision; in `Repeat`, each repetition has separate decisions too. One
-compiled program serves all architectures: a tensor has the size of its largest choice, and `params_for` sets to 0 what
-an architecture does not use and draws the rest for the width that feeds it.
+Every place where a choice stands is a separate decision; in `Repeat`, each repetition has separate decisions too.
+Choices of one name, as `choice(8, 16, name="width")`, are one decision. One compiled program serves all architectures:
+a tensor has the size of its largest choice, and `params_for` sets to 0 what an architecture does not use and draws the
+rest for the width that feeds it.
 """
 
 from collections.abc import Iterator
@@ -22,40 +23,67 @@ from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
+from jaxnas.networks.activations import ACTIVATIONS, ActivationName, check_activation
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
+from jaxnas.networks.declared.choices import choice, distinct
 from jaxnas.networks.declared.flow import BlockFlow, Part, part_name
-from jaxnas.networks.declared.ops import Choose, Conv, Dense, Pool, Skip, Zero, choice
+from jaxnas.networks.declared.inverted import InvertedResidual
+from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
+from jaxnas.networks.declared.step import Choose, KernelName
 from jaxnas.networks.layers import apply_layer, global_average
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 
-__all__ = ["Cell", "Choose", "Conv", "DeclaredNetwork", "Dense", "Pool", "Repeat", "Residual", "Skip", "Zero", "choice"]
+__all__ = [
+    "Activation",
+    "BlockNetwork",
+    "Cell",
+    "Choose",
+    "Conv",
+    "DeclaredNetwork",
+    "Dense",
+    "Depthwise",
+    "GlobalAverage",
+    "InvertedResidual",
+    "Pool",
+    "Repeat",
+    "Residual",
+    "Skip",
+    "Zero",
+    "choice",
+]
 
 _SIDES = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # of images; in large ones all strides halve
 _CLASSIFIER = "classifier"
 
 
-class DeclaredNetwork(SearchNetwork):
+class BlockNetwork(SearchNetwork):
     """Logits [N K] of images [N H W C], or of features [N 1 1 F], under an architecture of its `space`.
 
-    The blocks are followed by a last ReLU, the average over pixels and a linear classifier. `norm` acts everywhere
-    ("all") or nowhere.
-
-    Attributes:
-        space_name: Name of the space.
-        blocks: The blocks, one after another: ops, `Choose`, `Residual`, `Repeat` and `Cell`.
-        num_classes: K.
+    A subclass defines `parts` and `space` and has a field `num_classes`, K. The blocks are followed by
+    `last_activation`, the average over pixels and a linear classifier. `norm` acts everywhere ("all") or nowhere.
     """
 
-    space_name: str
-    blocks: tuple[Part, ...]
-    num_classes: int = 10
+    def parts(self) -> tuple[Part, ...]:
+        """Return the blocks, one after another.
 
-    @property
-    def space(self) -> SearchSpace:
-        """All combinations of the choices, in the order of the blocks."""
-        return choice_space(self.space_name, tuple(option for block in self.blocks for option in block.choices()))
+        Raises:
+            InputError: The subclass does not define it.
+        """
+        raise InputError(f"{type(self).__name__} does not define its blocks: give it a method `parts`")
+
+    def last_activation(self) -> ActivationName | None:
+        """Return the activation before the average over pixels; None for none."""
+        return "relu"
+
+    def choice_options(self) -> tuple[tuple[int | str, ...], ...]:
+        """Return the options of each decision, in the order of the blocks.
+
+        Raises:
+            InputError: Two choices of one name have different options.
+        """
+        return tuple(one.options for one in distinct(one for block in self.parts() for one in block.choices()))
 
     @nn.compact
     def __call__(
@@ -71,13 +99,15 @@ class DeclaredNetwork(SearchNetwork):
             raise InputError(f"images of shape {images.shape}: give [N, H, W, C], or features as [N, 1, 1, F]")
         if arch.shape != (len(self.space.num_choices),):
             raise InputError(
-                f"architecture of shape {arch.shape}: {self.space_name!r} has {len(self.space.num_choices)}"
+                f"architecture of shape {arch.shape}: {self.space.name!r} has {len(self.space.num_choices)}"
             )
         norm = self.norm == "all"
         flow = BlockFlow(self, images, arch, norm=norm, train=train, keeps_range=self.keeps_range)
-        flow.run(self.blocks, "")
-        flow.sow_relu("last", jnp.ones((), bool))
-        x = flow.x = nn.relu(flow.x)
+        flow.run(self.parts(), "")
+        if (last := self.last_activation()) is not None:
+            flow.sow_activation("last", last, flow.x, flow.live, jnp.ones((), bool))
+            flow.x = nn.relu(flow.x) if self.keeps_range else ACTIVATIONS[last](flow.x)
+        x = flow.x
         self.sow("features", "last", x)
         self.sow("exponent", "last", flow.exponent)
         return apply_layer(flow.classify(_CLASSIFIER, self.num_classes), global_average(self, x, flow.live))
@@ -99,19 +129,63 @@ class DeclaredNetwork(SearchNetwork):
         """
         dtype = jax.tree.leaves(params)[0].dtype
         full = {path: jnp.zeros(leaf.shape, dtype) for path, leaf in params.items()}  # `params` may be shapes alone
-        first = next(path for path in self._kernels() if path in params)
-        arch, channels = jnp.asarray(arch), params[first].shape[-2]
-        apply = jax.jit(partial(self.apply, mutable=["multipliers"]))
+        first = next(kernel for kernel in self._kernels() if kernel.path in params)
+        inputs, outputs = params[first.path].shape[-2:]
+        channels = outputs if first.groups is None else first.groups * inputs
+        plain = self.clone(capacity=None, reverse=False, keeps_range=False)
         has_convolutions = any(leaf.ndim == 4 for leaf in params.values())
         for pixels in _SIDES if has_convolutions else _SIDES[-1:]:
             images = jnp.zeros((1, pixels, pixels, channels), dtype)
             with suppress(InputError):  # too large to be features where a Dense wants them
-                _, sown = apply({"params": full}, images, arch)
-                return {path: jnp.asarray(sown["multipliers"][path][0], dtype) for path in params}
-        raise InputError(f"no image fits {self.space_name!r}: Dense takes features, after as many strides as it needs")
+                factors: dict[str, Array] = _sow_multipliers(plain, full, images, jnp.asarray(arch))
+                return factors
+        raise InputError(f"no image fits {self.space.name!r}: Dense takes features, after as many strides as it needs")
 
-    def _kernels(self) -> Iterator[str]:
+    def _kernels(self) -> Iterator[KernelName]:
         """Yield the names that kernels may have, in the order in which images meet them."""
-        for number, block in enumerate(self.blocks, start=1):
+        for number, block in enumerate(self.parts(), start=1):
             yield from block.kernels(part_name("", number))
-        yield _CLASSIFIER
+        yield KernelName(_CLASSIFIER)
+
+
+@partial(jax.jit, static_argnames="network")
+def _sow_multipliers(
+    network: BlockNetwork, params: PyTree, images: Float[Array, "N H W C"], arch: Int8[Array, " D"]
+) -> dict[str, Array]:
+    """Return the factors alone: whatever else the call computes is unused, and removed before compilation."""
+    _, sown = network.apply({"params": params}, images, arch, mutable=["multipliers"])
+    return {path: jnp.asarray(sown["multipliers"][path][0], leaf.dtype) for path, leaf in params.items()}
+
+
+class DeclaredNetwork(BlockNetwork):
+    """The network of a list of blocks, which define its space: see `BlockNetwork`.
+
+    Attributes:
+        space_name: Name of the space.
+        blocks: The blocks, one after another: ops, `Choose`, `Residual`, `Repeat` and `Cell`.
+        num_classes: K.
+        activation: The function before the average over pixels; None for none.
+    """
+
+    space_name: str
+    blocks: tuple[Part, ...]
+    num_classes: int = 10
+    activation: ActivationName | None = "relu"
+
+    def __post_init__(self) -> None:
+        """Check the activation."""
+        check_activation(self.activation)
+        super().__post_init__()
+
+    @property
+    def space(self) -> SearchSpace:
+        """All combinations of the choices, in the order of the blocks."""
+        return choice_space(self.space_name, self.choice_options())
+
+    def parts(self) -> tuple[Part, ...]:
+        """See `BlockNetwork.parts`."""
+        return self.blocks
+
+    def last_activation(self) -> ActivationName | None:
+        """See `BlockNetwork.last_activation`."""
+        return self.activation

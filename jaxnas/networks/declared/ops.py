@@ -1,183 +1,19 @@
-"""Ops of declared networks, and the choices among them and among numbers.
+"""Ops of declared networks with at most one layer."""
 
-An op has a label, which the text of an architecture shows, declares its tensors from the features that come in, and is
-applied to them as a pure function, so that a `switch` can choose.
-"""
-
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Literal
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnas.errors import InputError
+from jaxnas.networks.activations import ActivationName, check_activation
+from jaxnas.networks.declared.choices import Choice, Width, check_width, choices_among
+from jaxnas.networks.declared.step import Applied, KernelName, Layer, Live, Op, OpMode, Site, Tensors
 from jaxnas.networks.kernels.pools import average_pool_3x3, max_pool_3x3
-from jaxnas.networks.layers import (
-    BatchNorm,
-    Exponent,
-    WeightLayer,
-    apply_batch_norm,
-    apply_layer,
-    batch_norm_layer,
-    weight_layer,
-)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A decision among numbers: of channels, or of repetitions."""
-
-    options: tuple[int, ...]
-
-
-Width: TypeAlias = int | Choice | None  # channels; None: as many as come in
-Decision: TypeAlias = tuple[int | str, ...]  # the options
-
-
-def choice(*options: int) -> Choice:
-    """Return a decision among these numbers.
-
-    Raises:
-        InputError: No options, or one that is not a whole number from 0 on.
-    """
-    if not options or any(not isinstance(option, int) or option < 0 for option in options):
-        raise InputError(f"choice{options}: give whole numbers from 0 on; ops are chosen with Choose(...)")
-    return Choice(options)
-
-
-def check_width(width: Width) -> None:
-    """Raise an InputError for a width that may be 0."""
-    options = width.options if isinstance(width, Choice) else (width,)
-    if any(option is not None and (not isinstance(option, int) or option < 1) for option in options):
-        raise InputError(f"width {width}: give whole numbers from 1 on")
-
-
-def width_choices(width: Width) -> Iterator[Decision]:
-    """Yield the decision that a width is, if it is one."""
-    if isinstance(width, Choice):
-        yield width.options
-
-
-class Site(NamedTuple):
-    """The place of an op in one call.
-
-    Attributes:
-        module: The module that owns the tensors.
-        x: The features that come in, [N H W C].
-        norm: Whether batch normalisation acts.
-        exponent: Exponent of the features, see `jaxnas.networks.units`.
-    """
-
-    module: nn.Module
-    x: Float[Array, "N H W C"]
-    norm: bool
-    exponent: Exponent
-
-
-class OpMode(NamedTuple):
-    """The settings of a call that ops read.
-
-    Attributes:
-        relu: Whether ops with a kernel begin with a ReLU.
-        norm: Whether batch normalisation acts.
-        train: Whether it uses the statistics of the minibatch.
-    """
-
-    relu: bool
-    norm: bool
-    train: bool
-
-
-class Tensors(NamedTuple):
-    """The layer and the normalisation that an op has declared, None where it has none."""
-
-    layer: WeightLayer | None
-    norm: BatchNorm | None
-
-
-class Block:
-    """The contract of every part of a declared network: what can be read from it before any call."""
-
-    @property
-    def width(self) -> Width:
-        """Channels of the output; None where the block has as many as come in, or its parts decide."""
-        return None
-
-    @property
-    def stride(self) -> int:
-        """The largest stride of its convolutions; above 1, the block makes images smaller."""
-        return 1
-
-    def choices(self) -> Iterator[Decision]:
-        """Yield the decisions of the block, in the order in which it takes them."""
-        yield from ()
-
-    def kernels(self, name: str) -> Iterator[str]:
-        """Yield the names that kernels of a block called `name` may have, in the order in which features meet them."""
-        yield from ()
-
-
-class Step(Block, ABC):
-    """One op, or a choice among several."""
-
-    @abstractmethod
-    def options(self) -> tuple["Op", ...]:
-        """Return the ops."""
-
-    def tensor_names(self, name: str) -> list[str]:
-        """Return the name of the tensors of each op, in a step called `name`."""
-        ops = self.options()
-        return [name if len(ops) == 1 else f"{name}_{number}_{op.label}" for number, op in enumerate(ops, start=1)]
-
-    def kernels(self, name: str) -> Iterator[str]:
-        """See `Block.kernels`; the first is that of the layer that changes the width for ops without a kernel."""
-        yield resize_name(name)
-        yield from (path for path, op in zip(self.tensor_names(name), self.options(), strict=True) if op.has_kernel)
-
-
-def resize_name(name: str) -> str:
-    """Return the name of the layer that changes the width in front of a step called `name`."""
-    return f"{name}_in"
-
-
-class Op(Step):
-    """A map of features.
-
-    Attributes:
-        has_kernel: Whether the op begins with a ReLU and has a kernel, so that it can change the width.
-    """
-
-    has_kernel: ClassVar[bool] = False
-
-    def options(self) -> tuple["Op", ...]:
-        """Return the op itself."""
-        return (self,)
-
-    @property
-    @abstractmethod
-    def label(self) -> str:
-        """The name of the op in the text of an architecture."""
-
-    def declare(self, site: Site, name: str, width: int) -> Tensors:
-        """Declare the tensors called `name` for an output of `width` channels.
-
-        Raises:
-            InputError: The op does not fit the features, or cannot change their width.
-        """
-        if width != site.x.shape[-1]:
-            raise InputError(
-                f"{self.label} cannot change {site.x.shape[-1]} channels to {width}: choose among equal ones"
-            )
-        return Tensors(None, None)
-
-    @abstractmethod
-    def apply(
-        self, tensors: Tensors, x: Float[Array, "N H W C"], mode: OpMode
-    ) -> tuple[Float[Array, "N h w O"], BatchNorm | None]:
-        """Return the output, and the normalisation with its new running statistics."""
+from jaxnas.networks.layers import WeightLayer, apply_depthwise, apply_layer, batch_norm_layer, weight_layer
 
 
 @dataclass(frozen=True)
@@ -186,11 +22,9 @@ class Skip(Op):
 
     label = "skip"
 
-    def apply(
-        self, tensors: Tensors, x: Float[Array, "N H W C"], mode: OpMode
-    ) -> tuple[Float[Array, "N H W C"], BatchNorm | None]:
+    def apply(self, tensors: tuple[Tensors, ...], x: Float[Array, "N H W C"], mode: OpMode) -> Applied:
         """Return x."""
-        return x, None
+        return Applied(x)
 
 
 @dataclass(frozen=True)
@@ -199,11 +33,9 @@ class Zero(Op):
 
     label = "zero"
 
-    def apply(
-        self, tensors: Tensors, x: Float[Array, "N H W C"], mode: OpMode
-    ) -> tuple[Float[Array, "N H W C"], BatchNorm | None]:
+    def apply(self, tensors: tuple[Tensors, ...], x: Float[Array, "N H W C"], mode: OpMode) -> Applied:
         """Return zeros of the shape of x."""
-        return jnp.zeros_like(x), None
+        return Applied(jnp.zeros_like(x))
 
 
 @dataclass(frozen=True)
@@ -217,81 +49,218 @@ class Pool(Op):
         """The name of the op: "avgpool" or "maxpool"."""
         return f"{self.kind}pool"
 
-    def apply(
-        self, tensors: Tensors, x: Float[Array, "N H W C"], mode: OpMode
-    ) -> tuple[Float[Array, "N H W C"], BatchNorm | None]:
+    def pooled(self, height: int, width: int) -> float:
+        """See `Op.pooled`."""
+        return 9.0 * height * width
+
+    def apply(self, tensors: tuple[Tensors, ...], x: Float[Array, "N H W C"], mode: OpMode) -> Applied:
         """Return the pooled features."""
-        return (average_pool_3x3 if self.kind == "avg" else max_pool_3x3)(x), None
+        return Applied((average_pool_3x3 if self.kind == "avg" else max_pool_3x3)(x))
 
 
 @dataclass(frozen=True)
-class Conv(Op):
+class GlobalAverage(Op):
+    """The mean over all pixels, as an image of one pixel, which `Dense` takes."""
+
+    label = "mean"
+
+    def pooled(self, height: int, width: int) -> float:
+        """See `Op.pooled`; the window is that of `jaxnas.networks.layers.global_average`."""
+        return 1.0 * (height + 1) * (width + 1)
+
+    def apply(self, tensors: tuple[Tensors, ...], x: Float[Array, "N H W C"], mode: OpMode) -> Applied:
+        """Return the means [N 1 1 C]."""
+        return Applied(x.mean((1, 2), keepdims=True))
+
+
+@dataclass(frozen=True)
+class Activation(Op):
+    """An activation function alone, for networks with normalisation before it: Conv(activation=None), Activation()."""
+
+    always_leads = True
+
+    kind: ActivationName = "relu"
+
+    def __post_init__(self) -> None:
+        """Check the name."""
+        check_activation(self.kind)
+
+    @property
+    def label(self) -> str:
+        """The name of the op: that of the function."""
+        return self.kind
+
+    @property
+    def leading(self) -> ActivationName:
+        """See `Op.leading`."""
+        return self.kind
+
+    def apply(self, tensors: tuple[Tensors, ...], x: Float[Array, "N H W C"], mode: OpMode) -> Applied:
+        """Return the function of x."""
+        return Applied(mode.activate(self.kind, x))
+
+
+class _Kernel(Op):
+    """An op of an activation, one kernel and a normalisation, if it has one."""
+
+    activation: ActivationName | None
+
+    @property
+    def leading(self) -> ActivationName | None:
+        """See `Op.leading`."""
+        return self.activation
+
+    @property
+    def ends_images(self) -> bool:
+        """See `Op.ends_images`."""
+        return True
+
+    def own_kernels(self, name: str) -> Iterator[KernelName]:
+        """See `Op.own_kernels`."""
+        yield KernelName(name)
+
+    def apply(self, tensors: tuple[Tensors, ...], x: Float[Array, "N H W C"], mode: OpMode) -> Applied:
+        """Return the normalised layer of x."""
+        ((layer, norm, _),) = tensors
+        out, norm = mode.normalise(norm, self.convolve(layer, mode.lead(self.activation, x)))
+        return Applied(out, (norm,))
+
+    @abstractmethod
+    def convolve(self, layer: WeightLayer, x: Float[Array, "N H W C"]) -> Float[Array, "N h w O"]:
+        """Return the layer alone."""
+
+
+@dataclass(frozen=True)
+class Conv(_Kernel):
     """ReLU, convolution to `width` channels, normalisation; without the ReLU where images come in.
 
     Attributes:
         size: k, odd.
         stride: 1 or 2.
+        groups: Groups of channels that are convolved apart; more than 1 need fixed widths, which they divide.
+        activation: The function in place of the ReLU; None for none.
     """
 
-    has_kernel = True
+    resizes = True
 
     width: Width = None
     size: int = 3
     stride: int = 1
+    groups: int = 1
+    activation: ActivationName | None = "relu"
 
     def __post_init__(self) -> None:
         """Check the fields."""
         check_width(self.width)
-        if self.size < 1 or self.size % 2 == 0 or self.stride not in (1, 2):
-            raise InputError(f"Conv of size {self.size} and stride {self.stride}: give an odd size, and stride 1 or 2")
+        check_kernel("Conv", self.size, self.stride)
+        check_activation(self.activation)
+        if self.groups < 1 or (self.groups > 1 and isinstance(self.width, Choice)):
+            raise InputError(f"Conv of {self.groups} groups and width {self.width}: give at least 1, or a fixed width")
 
     @property
     def label(self) -> str:
-        """The name of the op with its size: "conv3"."""
-        return f"conv{self.size}"
+        """The name of the op with its size and what is not the default: "conv3", "conv3_g4"."""
+        return f"conv{self.size}{f'_g{self.groups}' if self.groups > 1 else ''}{suffix_of(self.activation)}"
 
-    def choices(self) -> Iterator[Decision]:
+    def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
-        return width_choices(self.width)
+        return choices_among(self.width)
 
-    def declare(self, site: Site, name: str, width: int) -> Tensors:
-        """Declare a kernel [k k C width] and its normalisation."""
-        shape = (self.size, self.size, site.x.shape[-1], width)
+    def own_kernels(self, name: str) -> Iterator[KernelName]:
+        """See `Op.own_kernels`."""
+        yield KernelName(name, self.groups)
+
+    def declare(self, site: Site, name: str, width: int, live: Live) -> tuple[Layer, ...]:
+        """Declare a kernel [k k C/groups width] and its normalisation.
+
+        Raises:
+            InputError: The groups do not divide the channels, or these are a choice.
+        """
+        channels = site.x.shape[-1]
+        if channels % self.groups or width % self.groups:
+            raise InputError(f"{self.label} of {channels} channels to {width}: groups must divide both")
+        if self.groups > 1 and (site.live is not None or live is not None):
+            raise InputError(f"{self.label} takes fixed widths: a choice of channels would cut its groups")
+        shape = (self.size, self.size, channels // self.groups, width)
         layer = weight_layer(site.module, name, shape, batch=len(site.x), normalised=site.norm)
-        return Tensors(layer, batch_norm_layer(site.module, f"{name}_norm", width))
+        norm = batch_norm_layer(site.module, f"{name}_norm", width)
+        return (Layer(name, Tensors(layer, norm), site.live, live),)
 
-    def apply(
-        self, tensors: Tensors, x: Float[Array, "N H W C"], mode: OpMode
-    ) -> tuple[Float[Array, "N h w O"], BatchNorm | None]:
-        """Return the normalised convolution of x."""
-        layer, norm = tensors
-        assert layer is not None, "`declare` gives it"
-        assert norm is not None, "`declare` gives it"
-        out = apply_layer(layer, nn.relu(x) if mode.relu else x, self.stride)
-        return apply_batch_norm(norm, out, train=mode.train) if mode.norm else (out, norm)
+    def convolve(self, layer: WeightLayer, x: Float[Array, "N H W C"]) -> Float[Array, "N h w O"]:
+        """See `_Kernel.convolve`."""
+        return apply_layer(layer, x, self.stride, self.groups)
 
 
 @dataclass(frozen=True)
-class Dense(Op):
+class Depthwise(_Kernel):
+    """ReLU, a kernel for each channel alone, normalisation; without the ReLU where images come in.
+
+    Attributes:
+        size: k, odd.
+        stride: 1 or 2.
+        activation: The function in place of the ReLU; None for none.
+    """
+
+    size: int = 3
+    stride: int = 1
+    activation: ActivationName | None = "relu"
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_kernel("Depthwise", self.size, self.stride)
+        check_activation(self.activation)
+
+    @property
+    def label(self) -> str:
+        """The name of the op with its size: "depthwise3"."""
+        return f"depthwise{self.size}{suffix_of(self.activation)}"
+
+    def own_kernels(self, name: str) -> Iterator[KernelName]:
+        """See `Op.own_kernels`."""
+        yield KernelName(name, groups=None)
+
+    def declare(self, site: Site, name: str, width: int, live: Live) -> tuple[Layer, ...]:
+        """Declare a kernel [k k 1 C] and its normalisation."""
+        super().declare(site, name, width, live)
+        shape = (self.size, self.size, 1, width)
+        layer = weight_layer(site.module, name, shape, batch=len(site.x), normalised=site.norm)
+        return (Layer(name, Tensors(layer, batch_norm_layer(site.module, f"{name}_norm", width)), None, live),)
+
+    def convolve(self, layer: WeightLayer, x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
+        """See `_Kernel.convolve`."""
+        return apply_depthwise(layer, x, self.stride, dilation=1)
+
+
+@dataclass(frozen=True)
+class Dense(_Kernel):
     """ReLU, linear layer with a bias to `width` channels, on features [N 1 1 C].
 
     The ReLU is left out where the features come in.
+
+    Attributes:
+        activation: The function in place of the ReLU; None for none.
     """
 
-    has_kernel = True
-    label = "dense"
+    resizes = True
 
     width: Width = None
+    activation: ActivationName | None = "relu"
 
     def __post_init__(self) -> None:
-        """Check the width."""
+        """Check the fields."""
         check_width(self.width)
+        check_activation(self.activation)
 
-    def choices(self) -> Iterator[Decision]:
+    @property
+    def label(self) -> str:
+        """The name of the op: "dense"."""
+        return f"dense{suffix_of(self.activation)}"
+
+    def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
-        return width_choices(self.width)
+        return choices_among(self.width)
 
-    def declare(self, site: Site, name: str, width: int) -> Tensors:
+    def declare(self, site: Site, name: str, width: int, live: Live) -> tuple[Layer, ...]:
         """Declare a kernel [C width] and a bias.
 
         Raises:
@@ -301,47 +270,19 @@ class Dense(Op):
             raise InputError(f"Dense takes features, not {site.x.shape[1]} x {site.x.shape[2]} pixels: use Conv")
         shape = (site.x.shape[-1], width)
         layer = weight_layer(site.module, name, shape, batch=len(site.x), bias=True, exponent=site.exponent)
-        return Tensors(layer, None)
+        return (Layer(name, Tensors(layer), site.live, live),)
 
-    def apply(
-        self, tensors: Tensors, x: Float[Array, "N 1 1 C"], mode: OpMode
-    ) -> tuple[Float[Array, "N 1 1 O"], BatchNorm | None]:
-        """Return the linear layer of x."""
-        assert tensors.layer is not None, "`declare` gives it"
-        features = x[:, 0, 0]
-        return apply_layer(tensors.layer, nn.relu(features) if mode.relu else features)[:, None, None], None
+    def convolve(self, layer: WeightLayer, x: Float[Array, "N 1 1 C"]) -> Float[Array, "N 1 1 O"]:
+        """See `_Kernel.convolve`."""
+        return apply_layer(layer, x[:, 0, 0])[:, None, None]
 
 
-@dataclass(frozen=True)
-class Choose(Step):
-    """One of several ops, whose outputs have equal shapes: a decision.
+def check_kernel(block: str, size: int, stride: int) -> None:
+    """Raise an InputError for a size or a stride that kernels do not have."""
+    if size < 1 or size % 2 == 0 or stride not in (1, 2):
+        raise InputError(f"{block} of size {size} and stride {stride}: give an odd size, and stride 1 or 2")
 
-    Raises:
-        InputError: No ops, or one whose width is a choice.
-    """
 
-    ops: tuple[Op, ...]
-
-    def __init__(self, *ops: Op):
-        """Choose among `ops`."""
-        if not ops or any(not isinstance(op, Op) or list(op.choices()) for op in ops):
-            raise InputError("Choose takes Skip, Zero, Pool, Conv and Dense, of fixed width")
-        object.__setattr__(self, "ops", ops)
-
-    def options(self) -> tuple[Op, ...]:
-        """Return the ops to choose from."""
-        return self.ops
-
-    @property
-    def width(self) -> Width:
-        """The width of the first op with a kernel, None without one."""
-        return next((op.width for op in self.ops if op.has_kernel), None)
-
-    @property
-    def stride(self) -> int:
-        """The largest stride of the ops."""
-        return max(op.stride for op in self.ops)
-
-    def choices(self) -> Iterator[Decision]:
-        """See `Block.choices`."""
-        yield tuple(op.label for op in self.ops)
+def suffix_of(activation: ActivationName | None) -> str:
+    """Return the end of the label of an op with this activation, where it is not the ReLU."""
+    return "" if activation == "relu" else f"_{activation or 'linear'}"

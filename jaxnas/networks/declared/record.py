@@ -6,18 +6,22 @@ from typing import TypeAlias
 
 from jaxnas.errors import InputError
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
-from jaxnas.networks.declared.ops import Block, Choice, Choose, Conv, Dense, Pool, Skip, Zero
+from jaxnas.networks.declared.choices import Choice
+from jaxnas.networks.declared.inverted import InvertedResidual
+from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
+from jaxnas.networks.declared.step import Block, Choose, Op
 from jaxnas.runtime.records import Record
 
 Written: TypeAlias = Block | Choice
 
+_OPS: tuple[type[Op], ...] = (Activation, Conv, Dense, Depthwise, GlobalAverage, InvertedResidual, Pool, Skip, Zero)
 _MAKERS: dict[str, Callable[..., Written]] = {
-    "Choice": lambda options: Choice(tuple(options)),
-    "Choose": lambda ops: Choose(*ops),
+    "Choice": lambda options, name=None: Choice(tuple(options), name),
+    "Choose": lambda ops, name=None: Choose(*ops, name=name),
     "Residual": lambda blocks: Residual(*blocks),
     "Repeat": lambda times, blocks: Repeat(times, *blocks),
     "Cell": lambda ops, nodes, width: Cell(*ops, nodes=nodes, width=width),
-    **{kind.__name__: kind for kind in (Conv, Dense, Pool, Skip, Zero)},
+    **{kind.__name__: kind for kind in _OPS},
 }
 
 
@@ -48,7 +52,7 @@ def _plain(value: object) -> object:
     """Return a field as plain values: it is a number, a text, None, a block, or a tuple of these."""
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
-    return value if value is None or isinstance(value, int | str) else block_record(value)
+    return value if value is None or isinstance(value, int | float | str) else block_record(value)
 
 
 def _made(value: object) -> object:

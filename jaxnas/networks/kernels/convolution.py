@@ -46,6 +46,17 @@ def conv(images: Float[Array, "N H W C"], kernel: Float[Array, "k k C O"], strid
     return _bind(images, kernel)[:, ::stride, ::stride]
 
 
+def conv_grouped(
+    images: Float[Array, "N H W C"], kernel: Float[Array, "k k c O"], stride: int = 1, groups: int = 1
+) -> Float[Array, "N h w O"]:
+    """Return `conv` of each group of channels alone: the O / groups outputs of a group see c = C / groups inputs."""
+    if groups == 1:
+        return conv(images, kernel, stride)
+    apart = (jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0) for x in (images, kernel))
+    out: Array = jax.vmap(partial(conv, stride=stride))(*apart)
+    return jnp.moveaxis(out, 0, -2).reshape(*out.shape[1:-1], -1)
+
+
 def conv_upwards(images: Float[Array, "N h w C"], kernel: Float[Array, "3 3 C O"]) -> Float[Array, "N H W O"]:
     """Return the transposed convolution of stride 2, H = 2 h: y[o] = sum_i x[i] w[o - 2 i + 1] along each axis.
 

@@ -16,7 +16,7 @@ from networks.kernels.checks import (
     draws,
 )
 
-from jaxnas.networks.kernels.convolution import conv, conv_upwards
+from jaxnas.networks.kernels.convolution import conv, conv_grouped, conv_upwards
 
 SHAPES = {  # images [N H W C], kernel size, output channels, stride
     "odd sides": ((2, 5, 7, 3), 3, 4, 1),
@@ -34,9 +34,12 @@ def operands(shape, size, channels, stride=1, dtype=np.float64):
     return draws(shape, (size, size, shape[-1], channels), dtype=dtype)
 
 
-def reference(images, kernel, stride=1):
+def reference(images, kernel, stride=1, groups=1):
     padding = [(kernel.shape[0] // 2,) * 2] * 2
-    return lax.conv_general_dilated(images, kernel, (stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(
+        images, kernel, (stride,) * 2, padding, dimension_numbers=dimensions, feature_group_count=groups
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -44,6 +47,12 @@ def reference(images, kernel, stride=1):
 def test_equals_lax_with_its_first_derivatives(case, dtype):
     forms = (partial(form, stride=SHAPES[case][-1]) for form in (conv, reference))
     check_first_derivatives(*forms, operands(*SHAPES[case], dtype))
+
+
+@pytest.mark.parametrize(("groups", "stride"), [(2, 1), (3, 2)])
+def test_groups_are_convolved_apart(groups, stride):
+    forms = (partial(form, stride=stride, groups=groups) for form in (conv_grouped, reference))
+    check_first_derivatives(*forms, draws((2, 5, 4, 6), (3, 3, 6 // groups, 12)))
 
 
 @pytest.mark.parametrize(
