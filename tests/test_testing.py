@@ -150,7 +150,12 @@ BAD_NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("change", BAD_NETWORKS)
+LONG = {"architecture ignored", "classifier declared normalised", "gates ignored", "mask missing", "not finite"}
+
+
+@pytest.mark.parametrize(
+    "change", [pytest.param(change, marks=[pytest.mark.slow] * (change in LONG)) for change in BAD_NETWORKS]
+)
 def test_bad_network_is_refused(change):
     with pytest.raises(AssertionError, match=BAD_NETWORKS[change]):
         check_network(Changed(change=change), TINY, IMAGES)

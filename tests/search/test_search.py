@@ -34,6 +34,13 @@ def search(request):
     return lambda *args, **kwargs: METHODS[request.param](*args, **{"config": config, "archs": ARCHS, **kwargs})
 
 
+few_methods = pytest.mark.parametrize(  # of what the loop around a method decides; the others among the slow tests
+    "search",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("random", "robot"))) for name in METHODS],
+    indirect=True,
+)
+
+
 def test_method_contract(search, table, objective):
     result = search(table, objective, budget=T, seed=1)
     assert len(set(result.queries.tolist())) == T == len(result.phase) == len(result.cost)
@@ -54,11 +61,7 @@ def test_method_contract(search, table, objective):
 
 
 @pytest.mark.parametrize("failing", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize(
-    "search",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("random", "robot"))) for name in METHODS],
-    indirect=True,
-)
+@few_methods
 def test_function_equals_array_and_is_called_once_per_architecture(search, table, objective, failing):
     if failing:
         objective[::2] = np.nan
@@ -180,6 +183,7 @@ def test_the_cost_of_a_function_is_measured(table, objective):
     assert (result.cost >= 0.01).all()
 
 
+@few_methods
 def test_all_failed_raises_at_the_end(search, table):
     calls = []
     with pytest.raises(NothingToSelect, match=r"all 4 architectures that .* queried failed"):
@@ -304,7 +308,9 @@ def test_presets():
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize(("num_archs", "num_proxies", "budget"), [(1, 1, 1), (4, 2, 4)])
+@pytest.mark.parametrize(
+    ("num_archs", "num_proxies", "budget"), [(1, 1, 1), pytest.param(4, 2, 4, marks=pytest.mark.slow)]
+)
 def test_smallest_pools_of_equal_objectives(name, num_archs, num_proxies, budget):
     archs = np.arange(num_archs, dtype=np.int8)[:, None] * np.ones(3, np.int8)
     for table in (np.zeros((num_archs, num_proxies)), np.eye(num_archs, num_proxies)):
