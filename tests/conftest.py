@@ -39,6 +39,14 @@ def _heed_interrupts():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _keep_no_traces():
+    """Trace every program: tests replace functions of the package, which the keys of kept traces do not see."""
+    from jaxnas.runtime.traces import KeptProgram
+
+    KeptProgram.is_on = False
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _release_programs():
     """Release compiled programs: each holds memory maps, and XLA:CPU crashes above Linux's limit of 65,530."""

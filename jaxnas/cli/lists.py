@@ -40,12 +40,12 @@ def list_proxies(plugins: PluginOptions, output: JsonOptions) -> None:
 class CacheOptions(JsonOptions):
     """What to do with the folder of compiled programs."""
 
-    clear: bool = setting(False, "Remove all compiled programs.")
+    clear: bool = setting(False, "Remove all compiled and traced programs.")
 
 
 @takes("clear", "as_json", output=CacheOptions)
 def show_cache(output: CacheOptions) -> None:
-    """Show or clear the folder of compiled programs, which commands and Python share.
+    """Show or clear the folder of compiled and traced programs, which commands and Python share.
 
     JAXNAS_CACHE=0 keeps none; JAX_COMPILATION_CACHE_DIR names another folder.
 
@@ -61,7 +61,8 @@ def show_cache(output: CacheOptions) -> None:
         return print(json.dumps({**state._asdict(), "folder": str(state.folder), "cleared": output.clear}))
     what = "removed" if output.clear else "the folder holds"
     console.print(
-        f"{state.folder}: {what} {state.programs} compiled programs ({state.size / 1e6:.1f} MB)",
+        f"{state.folder}: {what} {state.programs} compiled and {state.traces} traced programs "
+        f"({state.size / 1e6:.1f} MB)",
         soft_wrap=True,
         highlight=False,
     )

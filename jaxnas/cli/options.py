@@ -42,9 +42,14 @@ class PluginOptions:
         place=True,
     )
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any, of these files or of installed packages."""
+        return bool(self.plugin) or has_plugins()
+
     def load(self) -> tuple[str, ...]:
         """Load installed plugins and these files; return what results record of them."""
-        if not self.plugin and not has_plugins():
+        if not self.any:
             return ()
         from jaxnas.run.plugins import load_installed_plugins, load_plugin
 

@@ -69,6 +69,21 @@ class ArchOptions:
         warn(f"--space is deprecated: write jaxnas train ARCH {self.old_space}")
         return self.old_space
 
+    def check_text(self) -> None:
+        """Check, without JAX, that the text is an architecture of its space or of any, where it is no folder.
+
+        Raises:
+          InputError: it is none.
+        """
+        from jaxnas.spaces.named import get_space, space_of
+
+        if os.path.isdir(self.arch):
+            return
+        if named := self.space or self.old_space:
+            get_space(named).parse(self.arch)
+        else:
+            space_of(self.arch)
+
 
 @takes(
     *("data", "epochs", "out"),
@@ -102,6 +117,8 @@ def train(
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
       jaxnas train "8:conv3" mine --plugin mine.py --data digits
     """
+    if not plugins.any:  # which may add spaces
+        chosen.check_text()
     configure_jax(verbose=output.verbose)
     from jaxnas.run.train import train_arch, train_config, train_run
     from jaxnas.run.trained import save_trained, trained_record

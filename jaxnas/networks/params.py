@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import threading
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Int64, Key, PRNGKeyArray, PyTree
 from jaxnas.data.batch import AnyArray
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.runtime.session import in_fixed_settings, make_key
+from jaxnas.runtime.traces import KeptProgram
 
 Variables: TypeAlias = dict[str, PyTree]  # by the name of the collection
 
@@ -75,22 +76,26 @@ def _draw(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: i
 
 
 # LLVM's optimisation of some twenty inlined random generators would take longer than everything else in the program.
-_compiled = partial(
-    jax.jit,
-    static_argnames=("network", "image_shape", "num_decisions"),
-    compiler_options={"xla_backend_optimization_level": 0},
-)
+_OPTIONS: dict[str, str | int] = {"xla_backend_optimization_level": 0}
 _one_at_a_time = threading.Lock()  # the program of one network compiles once, also where two threads need it
-_compiled_init = _compiled(_draw)
 
 
 def _init(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, key: PRNGKeyArray) -> Variables:
     with _one_at_a_time:
-        variables: Variables = _compiled_init(network, image_shape, num_decisions, key)
+        variables: Variables = _make_init(network, image_shape, num_decisions)(key)
         return variables
 
 
-@_compiled
+@lru_cache(maxsize=8)
+def _make_init(network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int) -> KeptProgram:
+    def draw(key: PRNGKeyArray) -> Variables:
+        return _draw(network, image_shape, num_decisions, key)
+
+    program = jax.jit(draw, compiler_options=_OPTIONS)
+    return KeptProgram(program, network, image_shape, num_decisions, compiler_options=_OPTIONS)
+
+
+@partial(jax.jit, static_argnames=("network", "image_shape", "num_decisions"), compiler_options=_OPTIONS)
 def _init_for_keys(
     network: SearchNetwork, image_shape: tuple[int, ...], num_decisions: int, keys: Key[Array, " A"]
 ) -> Variables:

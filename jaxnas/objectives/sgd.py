@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Float32, Int, Int8, Int32, PRNGKeyArray, PyTree
 
 from jaxnas.networks import init_variables
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.proxies.loss import cross_entropy
-from jaxnas.runtime.devices import map_on_devices
+from jaxnas.runtime.devices import map_on_devices, partition_spec
+from jaxnas.runtime.traces import KeptProgram
 
 AnyArray: TypeAlias = Any  # of JAX or NumPy, or the shape of one
 
@@ -164,7 +165,7 @@ class Stretch(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def make_trainer(network: SearchNetwork, form: Form, num_devices: int, vmapped: bool) -> jax.stages.Wrapped:
+def make_trainer(network: SearchNetwork, form: Form, num_devices: int, vmapped: bool) -> KeptProgram:
     """Compile (counts [devices], candidates [G], stretch) -> states [G] after it.
 
     G candidates come in equal shares on each device, of which the first `count` matter. A device trains them one after
@@ -175,7 +176,9 @@ def make_trainer(network: SearchNetwork, form: Form, num_devices: int, vmapped: 
         return _train(network, form, candidate, stretch)
 
     mesh = Mesh(np.array(jax.local_devices()[:num_devices]), "candidates")
-    return map_on_devices(train, mesh, vmapped=vmapped)
+    split, whole = (NamedSharding(mesh, partition_spec(*axes)) for axes in (("candidates",), ()))
+    program = map_on_devices(train, mesh, vmapped=vmapped)
+    return KeptProgram(program, network, form, num_devices, vmapped, shardings=(split, split, whole))
 
 
 def _train(network: SearchNetwork, form: Form, candidate: Candidate, stretch: Stretch) -> TrainState:
@@ -266,12 +269,17 @@ def _within(length: int, centre: Int[Array, "N 1"], places: Int[Array, "1 P"]) -
     return (places >= start) & (places < start + length)
 
 
-@partial(jax.jit, static_argnames="network")
-def count_correct(
-    network: SearchNetwork, state: TrainState, arch: Int8[Array, " D"], data: Labelled
-) -> Float[Array, ""]:
-    """Count images whose largest logit, with running statistics, is their label's; NaN if a logit is not finite."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    logits = jnp.asarray(network.apply(variables, data.images, arch, train=False))
-    hits = (logits.argmax(-1) == data.labels).sum().astype(logits.dtype)
-    return jnp.where(jnp.isfinite(logits).all(), hits, jnp.nan)
+@lru_cache(maxsize=8)
+def make_counter(network: SearchNetwork) -> KeptProgram:
+    """Compile (state, arch, data) -> the number of images whose largest logit is that of their label.
+
+    The network uses running statistics. The number is NaN if a logit is not finite.
+    """
+
+    def count_correct(state: TrainState, arch: Int8[Array, " D"], data: Labelled) -> Float[Array, ""]:
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        logits = jnp.asarray(network.apply(variables, data.images, arch, train=False))
+        hits = (logits.argmax(-1) == data.labels).sum().astype(logits.dtype)
+        return jnp.where(jnp.isfinite(logits).all(), hits, jnp.nan)
+
+    return KeptProgram(jax.jit(count_correct), network)

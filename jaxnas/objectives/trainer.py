@@ -21,10 +21,10 @@ from jaxnas.objectives.sgd import (
     Labelled,
     Stretch,
     TrainState,
-    count_correct,
     epoch_order,
     form_of,
     init_state,
+    make_counter,
     make_trainer,
     rates_of,
 )
@@ -229,13 +229,13 @@ class Trainer:
 
     @cached_property
     def _count(self) -> jax.stages.Compiled:
-        """The compiled `count_correct`."""
+        """The compiled program of `make_counter`."""
         began = time.perf_counter()
         images = abstract_array((EVALUATION_BATCH, *self.data.images.shape[1:]), np.float32)
         labels = abstract_array((EVALUATION_BATCH,), np.int32)
         arch = abstract_array((self.num_decisions,), np.int8)
         state = jax.tree.map(lambda leaf: abstract_array(leaf.shape[1:], leaf.dtype), self._programs[0])
-        program = count_correct.lower(self.network, state, arch, Labelled(images, labels)).compile()
+        program = make_counter(self.network).lower(state, arch, Labelled(images, labels)).compile()
         self.compile_seconds += time.perf_counter() - began
         return program
 

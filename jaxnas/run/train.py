@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from jaxnas.runtime.events import Listener, Noted, StageStarted, ignore
 from jaxnas.runtime.files import exclusive, make_writable
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
-from jaxnas.spaces import SPACES, get_space
+from jaxnas.spaces import get_space, space_of
 
 
 def train_config(
@@ -56,7 +55,7 @@ def train_config(
       InputError: no space can read the text, the folder has no finished search, or a setting is out of range.
     """
     recorded, arch = load_selected(arch)[:2] if os.path.isdir(arch) else ("", arch)
-    space = space or recorded or _space_of(arch)
+    space = space or recorded or space_of(arch)
     recipe = get_recipe(space)
     chosen: Record = {name: value for name, value in training.items() if value is not None}
     config = replace(recipe.training, **chosen)
@@ -202,15 +201,3 @@ def _model_of(
     except InputError as error:
         on_event(Noted(f"no model was written: {error}", is_warning=True))
         return None
-
-
-def _space_of(text: str) -> str:
-    """Return the first space that can read the text of an architecture."""
-    for name, space in SPACES.items():
-        with suppress(InputError):
-            space.parse(text)
-            return name
-    raise InputError(
-        f"{text!r:.80} is neither a folder of a search nor an architecture of any space: correct the path, or name the "
-        "space after the architecture"
-    )

@@ -1,6 +1,8 @@
-"""The folder of compiled programs, which the command line and Python share.
+"""The folder of compiled and of traced programs, which the command line and Python share.
 
-Programs of a job compile for up to a minute and load in about a second.
+Programs of a job compile for up to a minute and load in about a second; what takes seconds to trace is kept by
+`jaxnas.runtime.traces`. Who can write into the folder can run code in the processes that read it, as compiled programs
+are machine code: do not share it with users whom you do not trust.
 """
 
 import json
@@ -18,20 +20,23 @@ OPT_OUT = "JAXNAS_CACHE"
 LARGEST_FOLDER = 2 * 1024**3  # bytes, above which JAX removes the programs that were used least recently
 LARGEST_PROGRAM = 11_000_000  # bytes; 10.5 million were seen to load, 12.1 million to crash
 SHORTEST = 0.1  # seconds of compilation below which a program is not worth a file
+TRACE = "trace_"  # the names of files of traced programs begin with it
 WAITS = "seconds.json"  # in the folder of programs: how long stages waited for theirs
 
 
 class CacheState(NamedTuple):
-    """The content of the folder of compiled programs.
+    """The content of the folder of programs.
 
     Attributes:
       folder: the folder.
-      programs: number of programs.
-      size: their size in bytes.
+      programs: number of compiled programs.
+      traces: number of traced programs.
+      size: the size of both, bytes.
     """
 
     folder: Path
     programs: int
+    traces: int
     size: int
 
 
@@ -65,13 +70,14 @@ def use_cache() -> None:
 
 
 def read_cache(folder: Path) -> CacheState:
-    """Return what a folder of compiled programs holds."""
-    sizes = [path.stat().st_size for path in folder.glob("*-cache")]
-    return CacheState(folder, len(sizes), sum(sizes))
+    """Return what a folder of programs holds."""
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*-cache")}
+    num_traces = sum(name.startswith(TRACE) for name in sizes)
+    return CacheState(folder, len(sizes) - num_traces, num_traces, sum(sizes.values()))
 
 
 def clear_cache(folder: Path) -> CacheState:
-    """Remove all compiled programs of a folder, and return what was there."""
+    """Remove all programs of a folder, and return what was there."""
     before = read_cache(folder)
     for pattern in ("*-cache", "*-atime", WAITS):
         for path in folder.glob(pattern):

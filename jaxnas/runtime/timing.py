@@ -11,6 +11,7 @@ import jax
 
 COMPILING = "/jax/core/compile/"  # where the names of JAX's events of tracing and compiling begin
 WAITING = f"{COMPILING}jaxnas_ahead"
+TRACING, READING = f"{COMPILING}jaxnas_tracing", f"{COMPILING}jaxnas_reading"  # of `jaxnas.runtime.traces`
 
 
 class Program(NamedTuple):
@@ -18,10 +19,11 @@ class Program(NamedTuple):
 
     Attributes:
       name: the function.
-      tracing: seconds of tracing it.
+      tracing: seconds of tracing it, or of reading a trace that was kept.
       lowering: seconds of translating it for XLA.
       compiling: seconds of compiling it, or of loading it from the cache.
       is_cached: whether the cache had it.
+      is_read: whether the trace was kept by an earlier process.
       is_ahead: whether another thread than the main one did this, while other work went on.
     """
 
@@ -30,14 +32,15 @@ class Program(NamedTuple):
     lowering: float
     compiling: float
     is_cached: bool
+    is_read: bool
     is_ahead: bool
 
     def __str__(self) -> str:
         """One line."""
-        last = "loading" if self.is_cached else "compiling"
+        first, last = "reading the trace" if self.is_read else "tracing", "loading" if self.is_cached else "compiling"
         where = ", ahead of its use" if self.is_ahead else ""
         return (
-            f"program {self.name}: tracing {self.tracing:.2f} s, lowering {self.lowering:.2f} s, "
+            f"program {self.name}: {first} {self.tracing:.2f} s, lowering {self.lowering:.2f} s, "
             f"{last} {self.compiling:.2f} s{where}"
         )
 
@@ -52,15 +55,15 @@ def watch_programs(on_program: Callable[[Program], object]) -> None:
             hits.add(threading.get_ident())
 
     def measure(event: str, duration_secs: float, **details: str | int) -> None:
-        thread, step = threading.get_ident(), event.removeprefix(COMPILING)
-        seconds[thread, step] = duration_secs  # of nested functions the outermost ends last
-        if step == "backend_compile_duration":
-            tracing, lowering = (
-                seconds.pop((thread, name), 0.0) for name in ("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration")
-            )
+        thread = threading.get_ident()
+        seconds[thread, event] = duration_secs  # of nested functions the outermost ends last
+        if event == f"{COMPILING}backend_compile_duration":
+            steps = (f"{COMPILING}jaxpr_trace_duration", f"{COMPILING}jaxpr_to_mlir_module_duration", TRACING, READING)
+            traced, lowering, exported, read = (seconds.pop((thread, name), 0.0) for name in steps)
             is_ahead = threading.current_thread() is not threading.main_thread()
             name = str(details.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
-            on_program(Program(name, tracing, lowering, duration_secs, thread in hits, is_ahead))
+            tracing = traced + exported + read
+            on_program(Program(name, tracing, lowering, duration_secs, thread in hits, read > 0, is_ahead))
             hits.discard(thread)
 
     jax.monitoring.register_event_listener(hear)

@@ -23,7 +23,7 @@ from jaxnas.runtime.events import Listener, Scored, ignore
 from jaxnas.runtime.session import fixed_settings, steps_in_fixed_settings
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
-from jaxnas.scoring.plan import SPLIT, WHOLE, RunStrategy, make_plan, make_program
+from jaxnas.scoring.plan import SPLIT, WHOLE, RunStrategy, load_program, make_plan
 from jaxnas.spaces import SearchSpace, check_archs, from_index, to_index
 
 DEFAULT_PROXIES = ROBOT_PROXIES
@@ -171,7 +171,7 @@ def _score_on_devices(
     batch = to_job(batch, WHOLE)
     draw = None if independent else to_job(draw_for_all(*drawn_for), WHOLE)
     float64 = jax.default_backend() in HAVE_FLOAT64
-    program = make_program(plan.network, tuple(functions.items()), strategy, independent, float64)
+    program = load_program(plan.network, tuple(functions.items()), strategy, independent, float64)
     needs_no_precision = on_cpu and config.precision != "bfloat16"  # the CPU computes in float32 anyway
     local, num_devices = local_positions(), mesh().size
     for start in range(0, len(plan.chunks), num_devices):  # every process has the same number of rounds

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Int8, Int32
 
 from jaxnas.data.batch import Batch
@@ -22,6 +23,7 @@ from jaxnas.proxies import Proxy, Quantities
 from jaxnas.proxies.finish import Unfinished
 from jaxnas.runtime.devices import abstract_array, map_on_devices, partition_spec
 from jaxnas.runtime.distributed import from_leader, mesh
+from jaxnas.runtime.traces import KeptProgram
 
 Chunks: TypeAlias = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device scores at once
 ProxyOutput: TypeAlias = Float[Array, "..."] | Unfinished
@@ -184,3 +186,24 @@ def make_program(
         return scores
 
     return jax.jit(score)
+
+
+@lru_cache(maxsize=8)
+def load_program(
+    network: SearchNetwork,
+    functions: tuple[tuple[str, Proxy], ...],
+    strategy: RunStrategy,
+    draw_of_each: bool,
+    float64: bool,
+) -> KeptProgram:
+    """Return the program of `make_program`, whose arguments are the same, with traces kept between processes."""
+    split, whole = (NamedSharding(mesh(), spec) for spec in (SPLIT, WHOLE))
+    return KeptProgram(
+        make_program(network, functions, strategy, draw_of_each, float64),
+        network,
+        functions,
+        strategy,
+        draw_of_each,
+        float64,
+        shardings=(split, split, split if draw_of_each else whole, whole),
+    )

@@ -12,16 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int8, Int64, PRNGKeyArray
+from jaxtyping import Int, Int8, Int64
+from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_text
 from jaxnas.runtime.settings import Whole, check_seed, check_whole
 
-Unchecked: TypeAlias = np.ndarray | Array | Sequence[object] | int  # integers, which are checked
+Unchecked: TypeAlias = ArrayLike | Sequence[object]  # integers, which are checked
 
 MAX_ENUMERATED = 10_000_000  # architectures; int8 rows of 30 decisions then take 300 MB
 
@@ -222,31 +221,6 @@ def sample(space: SearchSpace, num: Whole, seed: Whole) -> Int8[np.ndarray, "num
     _check_kind(space)
     count = check_whole("num", num, 1, space.size, f", the architectures of space {space.name!r}")
     return from_index(space, np.array(random.Random(check_seed(seed)).sample(range(space.size), count)))
-
-
-def mutate(space: SearchSpace, key: PRNGKeyArray, arch: Int8[Array | np.ndarray, " D"]) -> Int8[Array, " D"]:
-    """Return `arch` [D] with exactly one decision changed: a uniform decision, to a uniform one of its other options.
-
-    Decisions with a single option are never chosen. Where not every vector is a member of the space, the result is a
-    uniform one of the members that differ in one decision. Works under `jit` and `vmap`.
-
-    Raises:
-        InputError: No decision of the space has a second option.
-    """
-    if space.size < space.num_vectors:
-        members = jnp.asarray(enumerate_archs(space))
-        near = jnp.sum(members != jnp.asarray(arch)[None], axis=1) == 1
-        return members[jnp.argmax(jnp.where(near, jax.random.uniform(key, near.shape), -1.0))]
-    num_choices = np.array(space.num_choices)
-    mutable = np.flatnonzero(num_choices > 1)
-    if not len(mutable):
-        raise InputError(f"space {space.name!r} must have two architectures to be mutated, got 1")
-    decision_key, shift_key = jax.random.split(key)
-    decision = jax.random.choice(decision_key, jnp.asarray(mutable))
-    choices = jnp.asarray(num_choices)[decision]
-    shift = jax.random.randint(shift_key, (), 1, choices)
-    arch = jnp.asarray(arch)
-    return arch.at[decision].set(((arch[decision] + shift) % choices).astype(arch.dtype))
 
 
 def read_archs(path: Path | str, space: SearchSpace) -> Int8[np.ndarray, "A D"]:

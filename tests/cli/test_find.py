@@ -28,6 +28,9 @@ finally:
         ("predict none x.png", "no trained model in none: give a folder of a model"),
         ("export none --to torch", "no trained model in none: give a folder of a model"),
         ("export none --to torch --untrained", "no finished search in none: it has no result.json"),
+        ("train xyz", "'xyz' is neither a folder of a search nor an architecture of any space"),
+        ("train xyz darts", "architecture 'xyz' is not a DARTS genotype"),
+        ("train 64-9-basic", "'64-9-basic' is neither a folder of a search"),
     ],
 )
 def test_a_name_that_nothing_has_is_refused_without_jax(tmp_path, command, message):

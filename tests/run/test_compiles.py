@@ -40,7 +40,7 @@ def test_other_numbers_compile_nothing(tmp_path, programs):
         run = search_network(TinyNetwork(), data, tmp_path / str(number), training=config, **settings)
         selected.append(tuple(run.outcomes["random"].result.queries))
         compiled.append(set(programs))
-    assert {"jit(_draw)", "jit(count_correct)", "jit(score)", "jit(train)"} < compiled[0]
+    assert {"jit(draw)", "jit(count_correct)", "jit(score)", "jit(train)"} < compiled[0]
     assert compiled[1:4] == [set()] * 3
     assert compiled[4] <= {"jit(start)", "jit(propose)", "jit(record)"}
     assert len(set(selected)) > 2

@@ -77,8 +77,8 @@ def test_the_folder_is_that_of_jax_or_of_the_users_cache(monkeypatch):
 @pytest.mark.parametrize("name", ["absent", "empty"])
 def test_a_folder_without_programs(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    assert read_cache(tmp_path / name)[1:] == (0, 0)
-    assert clear_cache(tmp_path / name)[1:] == (0, 0)
+    assert read_cache(tmp_path / name)[1:] == (0, 0, 0)
+    assert clear_cache(tmp_path / name)[1:] == (0, 0, 0)
 
 
 def test_programs_too_large_to_load_are_removed(tmp_path):
@@ -90,7 +90,8 @@ def test_programs_too_large_to_load_are_removed(tmp_path):
 
 
 def test_the_command_shows_and_clears(tmp_path):
-    (tmp_path / "jit_one-cache").write_bytes(b"12345")
+    for name in ("jit_one", "trace_one"):
+        (tmp_path / f"{name}-cache").write_bytes(b"12345")
     variables = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
     texts = [
         subprocess.run(
@@ -99,9 +100,10 @@ def test_the_command_shows_and_clears(tmp_path):
         for args in ([], ["--clear"], ["--json"])
     ]
     assert [done.returncode for done in texts] == [0, 0, 0]
-    assert texts[0].stdout == f"{tmp_path}: the folder holds 1 compiled programs (0.0 MB)\n"
-    assert texts[1].stdout == f"{tmp_path}: removed 1 compiled programs (0.0 MB)\n"
-    assert json.loads(texts[2].stdout) == {"folder": str(tmp_path), "programs": 0, "size": 0, "cleared": False}
+    assert texts[0].stdout == f"{tmp_path}: the folder holds 1 compiled and 1 traced programs (0.0 MB)\n"
+    assert texts[1].stdout == f"{tmp_path}: removed 1 compiled and 1 traced programs (0.0 MB)\n"
+    nothing = {"programs": 0, "traces": 0, "size": 0}
+    assert json.loads(texts[2].stdout) == {"folder": str(tmp_path), **nothing, "cleared": False}
 
 
 def test_a_stage_says_how_long_it_waited_for_its_programs_the_last_time(tmp_path, monkeypatch, capsys):
