@@ -1,6 +1,6 @@
 """jaxnas: training-free neural architecture search on JAX.
 
-space --sample--> archs [A D] --score_archs--> scores [A M] --normalize--> table [A M] --robot--> architecture
+space --sample--> archs [A D] --score_archs--> scores [A M] --normalize--> table [A M] --search--> architecture
 
 The public names are those of `__init__.pyi`; the module of each is imported when the name is first used.
 """

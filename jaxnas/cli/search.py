@@ -27,7 +27,7 @@ from jaxnas.run.find import find_scores
 from jaxnas.run.sections import EvaluationConfig, LimitConfig, NetworkConfig, ProblemConfig, SearchConfig, find_method
 from jaxnas.runtime.bars import warn
 from jaxnas.runtime.events import join_listeners
-from jaxnas.runtime.names import MethodName, Tracker
+from jaxnas.runtime.names import DEFAULT_METHOD, PRESET_METHOD, MethodName, Tracker
 from jaxnas.runtime.settings import LAST_SEED, setting
 from jaxnas.scoring.config import ScoringConfig
 
@@ -93,7 +93,7 @@ def search(
 ) -> None:
     """Find the best architecture of a pool with few trainings.
 
-    The pool is scored with zero-cost proxies; the budget goes where the proxies, weighted for this task, point. With
+    The pool is scored with zero-cost proxies; the budget goes where they and the trainings so far point. With
     --seeds and --compare several methods search with several seeds; `jaxnas compare` does so on a table alone.
 
     \b
@@ -213,7 +213,7 @@ class SeriesOptions:
     """The methods and seeds of a comparison."""
 
     methods: tuple[MethodName, ...] = setting(
-        ("robot", "rea", "random"),
+        (DEFAULT_METHOD, PRESET_METHOD, "rea", "random"),
         "Comma-separated search methods; all are compared with the first.",
         kind="method",
         lookup=find_method,
@@ -246,7 +246,7 @@ def compare(
 
     \b
     Examples:
-      jaxnas compare --methods robot,rea,random --scores cifar10 --seeds 100
+      jaxnas compare --methods proxy_gp,rea,random --scores cifar10 --seeds 100
       jaxnas compare --methods robot,bohb --longer c10_valid_val_200 --prices 17
     """
     configure_jax(hardware.engine, verbose=output.verbose)

@@ -33,7 +33,7 @@ from jaxnas.run.sections import (
     find_preset,
 )
 from jaxnas.runtime.measures import ACCURACY, TEST_ACCURACY, Measure
-from jaxnas.runtime.names import ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
+from jaxnas.runtime.names import PRESET_METHOD, ImageName, Normalization, PresetName, ProxyOrSet, SpaceName, TableName
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import LAST_SEED, check, setting
 from jaxnas.scoring.config import ScoringConfig
@@ -187,12 +187,13 @@ def _places() -> dict[str, str]:
 PLACES = _places()
 
 
-def run_config(space: str = "nasbench201", preset: PresetName = "default", **flat: object) -> RunConfig:
+def run_config(space: str = "nasbench201", preset: PresetName | None = None, **flat: object) -> RunConfig:
     """Build the settings of a search from flat names, on top of a preset.
 
     Args:
       space: search space.
-      preset: "paper" stands for the published settings of RoBoT and, where the space has a published search, of that.
+      preset: settings of robot, which is then the method unless `method` names another. "paper" stands for the
+        published settings of RoBoT and, where the space has a published search, of that.
       **flat: fields of `ProblemConfig`, `NetworkConfig`, `SearchConfig`, `LimitConfig`, `EvaluationConfig` and
         `ScoringConfig`, `epochs`, `folds`, `seed`, or whole parts, `scoring` and `training`; None leaves the preset's
         value.
@@ -203,7 +204,8 @@ def run_config(space: str = "nasbench201", preset: PresetName = "default", **fla
     published = vars(PAPER_SEARCHES[space]) if preset == "paper" and space in PAPER_SEARCHES else {}
     chosen = {name: value for name, value in flat.items() if value is not None}
     timed = {"budget": TIMED_BUDGET} if "time" in chosen else {}  # the time ends such a search, or the pool
-    return _nest({**published, **timed, **chosen, "space": space, "preset": preset})
+    of_preset = {} if preset is None else {"preset": preset, "method": PRESET_METHOD}
+    return _nest({**published, **timed, **of_preset, **chosen, "space": space})
 
 
 def from_record(record: Record) -> RunConfig:

@@ -11,7 +11,7 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.call import command_objective
 from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.run.config import RunConfig
-from jaxnas.run.study_file import create_study
+from jaxnas.run.study_file import STUDY, create_study, load_study
 from jaxnas.runtime.calls import CommandFailed
 from jaxnas.runtime.code import code_fingerprint, command_fingerprint
 from jaxnas.runtime.events import Listener
@@ -99,11 +99,22 @@ def own_objective(
     evaluation, name, folder = config.evaluation, config.own_objective, folder.resolve()
     if not name:
         return None
+    others = {path.parent for path in folder.glob(f"study-*/{STUDY}")}
+    others -= {folder / f"study-{method}" for method in (config.search.method, *config.search.compare)}
     if function is None and evaluation.objective_command is not None:
         command = evaluation.objective_command
         function = command_objective(command, evaluation.seconds)
-        return OwnObjective(function, f"{command} {command_fingerprint(command)}".strip(), folder)
+        return _with_known(function, f"{command} {command_fingerprint(command)}".strip(), folder, others)
     if function is None and name not in OBJECTIVES:
         raise unknown_name("objective", name, ["accuracy", *OBJECTIVES])
     function = OBJECTIVES[name] if function is None else function
-    return OwnObjective(function, f"{name} {code_fingerprint(function)}".strip(), folder)
+    return _with_known(function, f"{name} {code_fingerprint(function)}".strip(), folder, others)
+
+
+def _with_known(function: Callable[[str], object], name: str, folder: Path, studies: set[Path]) -> OwnObjective:
+    """Return an objective that knows what studies of other methods have evaluated by it."""
+    known: dict[str, float] = {}
+    for study in map(load_study, sorted(studies)):
+        if study.settings.get("objective") == name:
+            known.update({trial.arch: trial.objective for trial in study.trials if np.isfinite(trial.objective)})
+    return OwnObjective(function, name, folder, known)

@@ -246,7 +246,7 @@ def search_network(
             name = getattr(function, "__name__", type(function).__name__)
             settings["objective"] = ("objective" if name == "accuracy" else name,)  # accuracy stands for training
         flat: Record = {**size, "pool": pool, "budget": budget, "seed": seed, "training": training, **settings}
-        config = run_config(space.name, **{"preset": "default", "data": data.name, **flat})
+        config = run_config(space.name, **{"data": data.name, **flat})
         config = _name_proxies(config, config.search.scored)
         chosen = draw_pool(config, space) if archs is None else _to_vectors(space, archs)
         if keep is not None:

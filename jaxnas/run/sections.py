@@ -7,6 +7,8 @@ from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.find import find_table
 from jaxnas.run.find import find_earlier
 from jaxnas.runtime.names import (
+    DEFAULT_METHOD,
+    PRESET_METHOD,
     ROBOT_PROXIES,
     Direction,
     ImageName,
@@ -222,7 +224,9 @@ class SearchConfig:
         are not looked up where they are given, so that a run can be read without them.
     """
 
-    method: MethodName = setting("robot", "Search method.", lookup=find_method)
+    method: MethodName = setting(
+        DEFAULT_METHOD, "Search method.", lookup=find_method, shown=f"{DEFAULT_METHOD}; with --preset {PRESET_METHOD}"
+    )
     compare: tuple[MethodName, ...] = setting(
         (), "Comma-separated further methods with the same pool and budget.", kind="method", lookup=find_method
     )

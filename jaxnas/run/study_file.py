@@ -14,7 +14,7 @@ from jaxnas.errors import InputError
 from jaxnas.run.study import Study
 from jaxnas.runtime.events import Listener, Noted, ignore
 from jaxnas.runtime.files import atomic_write, check_same, make_writable, read_bytes
-from jaxnas.runtime.names import Direction
+from jaxnas.runtime.names import DEFAULT_METHOD, PRESET_METHOD, Direction
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record
 from jaxnas.runtime.settings import Whole, check_seed, check_whole
@@ -31,8 +31,8 @@ def create_study(
     archs: Sequence[str],
     *,
     budget: Whole,
-    method: str = "robot",
-    preset: str = "default",
+    method: str | None = None,
+    preset: str | None = None,
     direction: Direction = "maximize",
     count_failures: bool = True,
     seed: Whole = 0,
@@ -47,8 +47,8 @@ def create_study(
       table: normalised scores [A M], see `normalize`.
       archs: text of each architecture.
       budget: trials, T.
-      method: name of the method.
-      preset: settings of robot.
+      method: name of the method; None for `proxy_gp`, or for `robot` where a preset is given.
+      preset: settings of robot; None for its defaults.
       direction: whether a large or a small objective is good.
       count_failures: whether a failed candidate spends the budget.
       seed: seed of all draws.
@@ -60,13 +60,15 @@ def create_study(
       InputError: the arguments do not fit, or the folder has another study, or a finished one of another objective.
     """
     folder, scores = to_path(folder), check_table(table)
+    if method is None:
+        method = DEFAULT_METHOD if preset is None else PRESET_METHOD
     if isinstance(archs, str) or not all(isinstance(arch, str) for arch in archs):
         raise InputError(f"`archs` must be texts, such as [str(arch) for arch in archs], got {archs!r:.60}")
     if len(archs) != len(scores) or len(set(archs)) < len(archs):
         raise InputError(f"`archs` must be {len(scores)} distinct texts, as the table has rows, got {len(set(archs))}")
     settings: Record = {
         "method": get_method(method).name,
-        "preset": preset,
+        "preset": "default" if preset is None else preset,
         "budget": check_whole("budget", budget, 1, len(archs), ", the number of architectures"),
         "direction": direction,
         "count_failures": bool(count_failures),

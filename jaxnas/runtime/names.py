@@ -24,6 +24,10 @@ MethodName = Literal[
     "hyperband",
     "bohb",
 ]
+DEFAULT_METHOD: MethodName = "proxy_gp"
+"""The method of a search that names none."""
+PRESET_METHOD: MethodName = "robot"
+"""The method that has presets: that of a search that names a preset and no method."""
 PresetName = Literal["default", "paper"]
 Normalization = Literal["minmax", "rank", "zrank", "clip", "log"]
 

@@ -82,7 +82,7 @@ class ProxyGPConfig:
 
     Attributes:
         kappa: Weight of the standard deviation in UCB.
-        initial: Architectures drawn at random after the first query.
+        initial: Architectures drawn at random after the first query; at most a fifth of the budget, and at least one.
     """
 
     kappa: float = 2.0

@@ -90,12 +90,16 @@ class Posterior(NamedTuple):
         std: The standard deviation of each, without noise [A].
         noise: The variance of the noise [].
         log_evidence: The log of the mean evidence of the grid, in nats [].
+        residual: The whitened residuals of the observations, for every covariance and prior mean [G S T].
+        share: The probability of each covariance and prior mean [G S].
     """
 
     mean: Float[Array, " A"]
     std: Float[Array, " A"]
     noise: Float[Array, ""]
     log_evidence: Float[Array, ""]
+    residual: Float[Array, "G S T"]
+    share: Float[Array, "G S"]
 
 
 class Process(NamedTuple):
@@ -170,7 +174,9 @@ def prior_variance(scores: Float[Array, "A M"]) -> Float[Array, "G A"]:
 def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> Process:
     num_components, num_grid = len(VARIANCES), len(GRID)
     features = describe(pool)
-    unknown, room = jnp.zeros(pool.num_archs), budget if budget < BLOCK else -(-budget // BLOCK) * BLOCK
+    room, num_means = budget if budget < BLOCK else -(-budget // BLOCK) * BLOCK, len(features.slopes)
+    unknown, zero = jnp.zeros(pool.num_archs), jnp.zeros(())
+    residual, share = jnp.zeros((num_grid, num_means, budget)), jnp.zeros((num_grid, num_means))
     return Process(
         key=key,
         features=features,
@@ -180,7 +186,7 @@ def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: ProxyGPConfig) -> 
         covariance=jnp.zeros((room * num_components, pool.num_archs)),
         whitening=jnp.zeros((num_grid, budget, budget)),
         variance=prior_variance(features.scores),
-        posterior=Posterior(unknown, unknown, jnp.zeros(()), jnp.zeros(())),
+        posterior=Posterior(unknown, unknown, zero, zero, residual, share),
     )
 
 
@@ -286,6 +292,8 @@ def condition(state: Process, y: Float[Array, " T"], new: Float[Array, "G T"], k
         std=jnp.sqrt(jnp.maximum(variance[row], SMALLEST)),
         noise=jnp.array(NOISE)[row],
         log_evidence=jax.nn.logsumexp(log_evidence) - math.log(log_evidence.size),
+        residual=residual,
+        share=jax.nn.softmax(log_evidence, axis=(0, 1)),
     )
     return state._replace(variance=variance, posterior=posterior)
 
@@ -308,7 +316,8 @@ def _ask(state: Process, history: History, pool: Pool, key: PRNGKeyArray, config
         return Proposal(arch, jnp.int32(Phase.BO), unweighted(pool), info)
 
     leads = (state.count == 0) & state.features.usable
-    stage = jnp.where(leads, 0, jnp.where(state.count <= config.initial, 1, 2))
+    initial = max(1, min(config.initial, len(state.item) // 5))
+    stage = jnp.where(leads, 0, jnp.where(state.count <= initial, 1, 2))
     proposal: Proposal = lax.switch(stage, [lead, draw, improve])
     return proposal
 
@@ -325,12 +334,10 @@ def _inspect(
     used, values = jnp.arange(len(y)) < state.count, without_failures(state.objective)
     centre, level, unit = fit_line(y, values, used)
     unit_at_top = fit_line(y, values, used & (y >= 0))[2]
-    slopes, means = jnp.array(features.slopes), jnp.where(used[:, None], features.means[state.item], 0)
-    residual, log_evidence = weigh(state.whitening, y, means, slopes, used)
-    share = jax.nn.softmax(log_evidence.ravel()).reshape(log_evidence.shape)
+    slopes = jnp.array(features.slopes)
     observed = jnp.where(used[:, None], features.scores[state.item], 0)
-    weight = ridge_weights(jnp.array(VARIANCE[:, 0]), state.whitening @ observed, residual)
-    effect, effect_std = effects(features.scores, slopes[:, 0], *weight, share)
+    weight = ridge_weights(jnp.array(VARIANCE[:, 0]), state.whitening @ observed, found.residual)
+    effect, effect_std = effects(features.scores, slopes[:, 0], *weight, found.share)
     gain = expected_gain(
         found.mean,
         jnp.sqrt(found.std**2 + found.noise),
@@ -344,7 +351,7 @@ def _inspect(
         acquisition=level + unit * (merit[arch] - centre),
         mean=level + unit * (found.mean[arch] - centre),
         std=unit * found.std[arch],
-        slope=share.sum(0) @ slopes[:, 0],
+        slope=found.share.sum(0) @ slopes[:, 0],
         effect=unit * effect,
         effect_std=unit * effect_std,
         gain=unit_at_top * gain,
@@ -354,7 +361,7 @@ def _inspect(
 proxy_gp = Method("proxy_gp", _init, _ask, _tell, ProxyGPConfig(), reads_earlier=True)
 """A Gaussian process over architectures whose mean is the consensus of the proxies and whose covariance is learned.
 
-The first query is the first by consensus, the next `initial` are random, then each maximises mean + kappa std. The
-method does not know the budget. It uses scores alone without architectures, and decisions alone without usable scores.
-Earlier tasks enter the mean, for all but every second query.
+The first query is the first by consensus, the next `initial` are random, then each maximises mean + kappa std. A budget
+of ten or more changes nothing. The method uses scores alone without architectures, and decisions alone without usable
+scores. Earlier tasks enter the mean, for all but every second query.
 """

@@ -42,7 +42,7 @@ def result_of(job, folder):
     record = json.loads((out / "result.json").read_text())
     if job == "train":
         return record["loss"], record["accuracy"], record["test_accuracy"]
-    found = record["outcomes"]["robot"]
+    found = record["outcomes"]["proxy_gp"]
     return [found[name] for name in ("queries", "objective", "selected", "test_accuracy", "weights")]
 
 

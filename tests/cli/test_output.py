@@ -87,7 +87,7 @@ def test_json_of_a_search(run, folder):
     first, second, *_, last = found
     assert (first["event"], first["stage"], first["total"], first["found"]) == ("start", "scoring", 12, 0)
     assert (second["event"], second["stage"]) == ("progress", "scoring")
-    assert {"event": "start", "stage": "robot"} in found
+    assert {"event": "start", "stage": "proxy_gp"} in found
     training = next(event for event in found if event.get("stage") == "training")
     assert {"rate", "eta_s", "epoch", "loss", "accuracy", "candidates"} <= training.keys()
     assert [event["number"] for event in found if event["event"] == "query"] == [1, 2, 3, 4, 5]

@@ -141,7 +141,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize(
     ("begins", "args"),
     [
-        ("robot: the program compiles", ("search", "--pool", "4", "--budget", "2", "--proxies", "params", *NETWORK)),
+        ("proxy_gp: the program compiles", ("search", "--pool", "4", "--budget", "2", "--proxies", "params", *NETWORK)),
         ("training: the program compiles", ("train", ARCH, "--data", "digits", *NETWORK, "--out", "new")),
         ("Compiling", ("export", "run", "--to", "stablehlo")),
         ("Compiling", ("export", "run", "--to", "torch", "--untrained")),

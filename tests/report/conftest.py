@@ -38,7 +38,8 @@ def search(table_files, tmp_path_factory):
     def run(seed=0, **settings) -> Run:
         key = (seed, *sorted(settings.items()))
         if key not in known:
-            config = run_config(table=str(table), column="valid", test_column="test", budget=8, seed=seed, **settings)
+            fixed = dict(table=str(table), column="valid", test_column="test", budget=8, method="robot")
+            config = run_config(**{**fixed, "seed": seed, **settings})
             known[key] = search_images(config, tmp_path_factory.mktemp("run"), scores_path=scores)
         return known[key]
 

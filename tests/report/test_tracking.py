@@ -18,7 +18,13 @@ MlflowClient = require("mlflow").MlflowClient
 EventAccumulator = require("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
 make_ndarray = require("tensorboard.util.tensor_util").make_ndarray
 CONFIG = run_config(
-    channels=2, batch_size=16, pool=12, budget=4, proxies=("snip", "synflow"), training=TrainingConfig(epochs=1)
+    channels=2,
+    batch_size=16,
+    pool=12,
+    budget=4,
+    proxies=("snip", "synflow"),
+    method="robot",
+    training=TrainingConfig(epochs=1),
 )
 
 

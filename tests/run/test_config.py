@@ -95,7 +95,7 @@ def test_settings_that_do_not_fit_are_named(settings, message):
 
 def test_what_a_program_added_by_name_is_accepted(monkeypatch):
     monkeypatch.setitem(PRESETS, "mine", RobotConfig(kappa=1.0))
-    assert run_config(preset="mine").search == SearchConfig(preset="mine")
+    assert run_config(preset="mine").search == SearchConfig(method="robot", preset="mine")
     assert CompareConfig(preset="mine").preset == "mine"
 
 

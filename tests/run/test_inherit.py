@@ -104,7 +104,7 @@ def test_a_search_on_a_table_needs_data(run, tmp_path):
     record = without_check(json.loads((run.folder / "result.json").read_text()))
     record["config"] |= {"space": "nasbench201", "table": "mine.csv", "column": "val"}
     record["origin"] = None
-    record["outcomes"]["robot"]["selected"] = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    record["outcomes"]["proxy_gp"]["selected"] = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     (tmp_path / "result.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="looked accuracies up"):
         inherit(tmp_path)

@@ -64,6 +64,14 @@ def test_a_command_that_fails_stops_counts_or_is_skipped_and_the_same_search_res
     assert log[1]["error"] == "CommandFailed: ended with exit status 1"
 
 
+def test_a_later_search_by_another_method_takes_the_values_that_are_there(files):
+    search(files / "run", on_failure="skip")
+    calls = (files / "calls").read_text()
+    run = search(files / "run", on_failure="skip", method="single_proxy")
+    assert [row["arch"] for row in run.rows()] == ["m9", "m8", "m7", "m6"]
+    assert (files / "calls").read_text() == calls + "11 10 "  # what failed is tried again
+
+
 def test_minimising_within_limits(files):
     limits = dict(max_params=95, objective=("accuracy", "params"))
     run = search(files / "run", minimize=True, on_failure="skip", **limits)

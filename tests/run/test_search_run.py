@@ -30,7 +30,7 @@ def test_the_published_search_of_darts():
 
 
 def test_elsewhere_a_preset_is_one_of_robot_alone():
-    assert run_config("nasbench201", "paper") == RunConfig(search=SearchConfig(preset="paper"))
+    assert run_config("nasbench201", "paper") == RunConfig(search=SearchConfig(method="robot", preset="paper"))
     assert run_config("darts") == RunConfig(problem=ProblemConfig(space="darts"))
 
 

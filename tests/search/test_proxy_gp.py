@@ -182,6 +182,12 @@ def test_only_ranks_are_read(seed, power, scale):
     assert warped.queries.tolist() == plain.queries.tolist()
 
 
+@pytest.mark.slow
+def test_of_few_queries_one_is_drawn():
+    result = proxy_gp(TABLE, ARCHS.sum(1), budget=6, archs=ARCHS, seed=0)
+    assert result.phase == ("greedy", "random", *["bo"] * 4)
+
+
 def test_without_architectures_the_proxies_are_enough():
     objective = TABLE[:, 0] - TABLE[:, 1]
     assert proxy_gp(TABLE, objective, budget=T, seed=0).phase[0] == "greedy"
