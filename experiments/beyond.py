@@ -1,6 +1,6 @@
 """Compare `proxy_gp`, a Gaussian process over architectures, with RoBoT and searches without proxies.
 
-    JAXNAS_DATA=folder python experiments/beyond.py [--seeds 100] [--long-seeds 20] [--budgets 20,100,50]
+    JAXNAS_DATA=folder python experiments/beyond.py [--seeds 100] [--long-seeds 20] [--budgets 20,100,50,5]
 
 The 36 tasks are NAS-Bench-201 with scores of NAS-Bench-Suite-Zero and of the package, with the published observation
 (CIFAR-10, 12 epochs) and that of the data set itself; TransNAS-Bench-101 micro and macro with the scores that the
@@ -46,7 +46,7 @@ TUNING = (
 NEW = "proxy_gp"
 METHODS = (NEW, "robot", "rea", "robot, paper", "predictor_bo")
 FAST = (NEW, "rea")
-BUDGETS = (20, 100, 50)
+BUDGETS = (20, 100, 50, 5)
 GAINS = (10, 20, 40)  # queries after which a gain is predicted
 
 
