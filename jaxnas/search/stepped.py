@@ -80,7 +80,7 @@ class SteppedSearch:
             proposals.append(proposal)
             if int(proposal.phase) not in foreseen or room == 1:
                 break
-            num_new += not state.history.queried[proposal.item]
+            num_new += not np.asarray(state.history.queried)[int(proposal.item)]  # without a program
             state = record(state, self.pool, proposal, np.nan)
         return proposals
 
