@@ -25,6 +25,7 @@ from jaxnas.networks.declared.network import (
     choice,
 )
 from jaxnas.proxies import PROXIES, ROBOT_PROXIES, Batch, Quantities
+from jaxnas.proxies.draws import Response
 from jaxnas.spaces import enumerate_archs
 from jaxnas.testing import check_network, check_space
 
@@ -159,6 +160,16 @@ def test_blocks_declare_the_names_of_their_kernels_in_the_order_of_the_call(bloc
     assert set(declared) == {path for path, leaf in shapes.items() if leaf.ndim in (2, 4)}
     assert shapes[declared[0]].shape[-2] == 7
     assert declared[-1] == "classifier"
+
+
+def test_zen_counts_the_channels_that_an_architecture_has():
+    """And no normalisation of a repetition beyond the choice."""
+    network = DeclaredNetwork("zen", (Conv(choice(2, 4)), Repeat(choice(0, 1), Conv())), num_classes=3)
+    images = BATCH.images.astype(np.float32)
+    q = Quantities(network, draw(network, images), np.zeros(2, np.int8), Batch(images, BATCH.labels))
+    variances = {f"{name}_norm_variance": jnp.array([4.0, 2.0, 9.0, 9.0]) for name in ("block1", "block2_1_1")}
+    q.response = Response(jnp.stack([jnp.zeros((2, 1, 1, 1)), jnp.ones((2, 1, 1, 1))]), variances)
+    assert float(PROXIES["zen"](q)) == pytest.approx(np.log(3) / 2, rel=1e-6)
 
 
 def test_no_relu_is_for_images():
