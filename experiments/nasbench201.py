@@ -5,15 +5,14 @@
 For all data sets the search observes the 12-epoch validation accuracy on CIFAR-10, as published, and the result is the
 200-epoch test accuracy. The pool consists of the 9,445 architectures without dead edges. Its scores are those of
 NAS-Bench-Suite-Zero, which has no gradient proxies on CIFAR-100, and those that the package contains (for
-ImageNet16-120: scores on tiny16, other images of the same size). RoBoT, with its default settings and with the
-published protocol, and `proxy_gp` run on the published seeds 10..19; methods that draw at random run on 50 seeds; all
-of them also run on many seeds from 1000 on. The published searches other than RoBoT had a budget of 12,000 s of
-training, about ninety queries.
+ImageNet16-120: scores on tiny16, other images of the same size). RoBoT runs with the default and with the published
+protocol on the published seeds 10..19; methods that draw at random run on 50 seeds; all of them also run on many seeds
+from 1000 on. The published searches other than RoBoT had a budget of 12,000 s of training, about ninety queries.
 Hyperband and BOHB, which train some candidates for 200 epochs at the price of 17 queries, have 100 queries here.
 
 The script takes about 15 minutes on two cores; a stopped run resumes. It writes results/nasbench201.json and
 results/nasbench201.md. The rows there were computed on 23 November 2026 (commit a69acd2), before the surrogate with one
-length scale per proxy was fitted by L-BFGS; that option, `ard`, is off in all of them. Those of `proxy_gp` came later.
+length scale per proxy was fitted by L-BFGS; that option, `ard`, is off in all of them.
 """
 
 from typing import Annotated
@@ -79,7 +78,7 @@ def plan(num_seeds: int) -> list[dict]:
     rows = []
     for data in tasks.TEST_COLUMNS:
         for scores in filter(lambda name, data=data: tasks.load_nasbench201(data, name), (tasks.SUITE_ZERO, tasks.OWN)):
-            for method in ("robot, default", "robot, paper", "proxy_gp"):
+            for method in ("robot, default", "robot, paper"):
                 rows += [(method, data, scores, 10, 10), (method, data, scores, 1000, num_seeds)]
             rows += [(method, data, scores, 0, 1) for method in ("rank_aggregation", "single proxies")]
         for method in MODEL_FREE + MULTI_FIDELITY:
