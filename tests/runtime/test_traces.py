@@ -208,7 +208,7 @@ images, labels = rng.normal(size=(40, 4, 4, 3)).astype(np.float32), np.arange(40
 scores = jaxnas.score_archs(network, archs, jaxnas.Batch(images[:4], labels[:4]), ["snip"])
 data = ImageData("noise", images, labels, images[:6], labels[:6], 2)
 accuracy = TrainingObjective(network, archs, data, jaxnas.TrainingConfig(epochs=1, batch_size=8))(0)
-print(np.append(scores, accuracy).tobytes().hex(), *sorted(set(map(str, traced))))
+print(np.append(scores, accuracy).tobytes().hex(), traced.count("flat"))
 """
 
 
@@ -221,11 +221,6 @@ def test_a_second_process_traces_no_large_program(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", JOB], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
         )
-        numbers, *names = done.stdout.split()
-        found.append((numbers, set(names)))
-    assert found[0][0] == found[1][0] == found[2][0]
-    bodies = {"score_with_shared_draw", "train", "count_correct", "draw"}
-    assert bodies <= found[0][1]
-    inner = found[0][1] & found[1][1] - found[2][1]
-    assert "score_with_shared_draw" in inner
-    assert len(found[2][1]) < len(found[1][1]) / 2
+        found.append(done.stdout.split())
+    assert [count for _, count in found] == ["0", "4", "0"]  # draw, train, count_correct and score
+    assert len({numbers for numbers, _ in found}) == 1
