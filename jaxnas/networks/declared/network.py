@@ -37,7 +37,6 @@ from jaxnas.spaces.space import SearchSpace
 
 __all__ = [
     "Activation",
-    "BlockNetwork",
     "Cell",
     "Choose",
     "Conv",
