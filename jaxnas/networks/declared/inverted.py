@@ -36,7 +36,6 @@ class InvertedResidual(Op):
     the largest expansion. The depthwise convolution computes the chosen size alone.
 
     Attributes:
-        width: Channels of the output.
         expansion: Hidden channels for each that comes in, rounded to whole channels.
         size: k of the depthwise convolution, odd.
         stride: 1 or 2.

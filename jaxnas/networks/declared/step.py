@@ -177,7 +177,6 @@ class Op(Step):
 
     Attributes:
         resizes: Whether the op can change the number of channels.
-        leading: The activation with which the op begins; None for none.
         always_leads: Whether it does so where images come in.
     """
 
@@ -195,7 +194,7 @@ class Op(Step):
 
     @property
     def leading(self) -> ActivationName | None:
-        """The activation with which the op begins."""
+        """The activation with which the op begins; None for none."""
         return None
 
     @property
