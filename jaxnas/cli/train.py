@@ -62,24 +62,21 @@ class ArchOptions:
         Raises:
           InputError: argument and option name two spaces.
         """
-        if self.old_space is None:
-            return self.space or ""
-        if self.space not in (None, self.old_space):
+        if self.old_space is not None and self.space not in (None, self.old_space):
             raise InputError(f"space {self.space} and --space {self.old_space} differ: leave --space out")
-        warn(f"--space is deprecated: write jaxnas train ARCH {self.old_space}")
-        return self.old_space
+        return self.space or self.old_space or ""
 
     def check_text(self) -> None:
         """Check, without JAX, that the text is an architecture of its space or of any, where it is no folder.
 
         Raises:
-          InputError: it is none.
+          InputError: it is none, or two spaces are named.
         """
         from jaxnas.spaces.named import get_space, space_of
 
         if os.path.isdir(self.arch):
             return
-        if named := self.space or self.old_space:
+        if named := self.name_of_space:
             get_space(named).parse(self.arch)
         else:
             space_of(self.arch)
@@ -117,6 +114,8 @@ def train(
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
       jaxnas train "8:conv3" mine --plugin mine.py --data digits
     """
+    if chosen.old_space is not None:
+        warn(f"--space is deprecated: write jaxnas train ARCH {chosen.name_of_space}")
     if not plugins.any:  # which may add spaces
         chosen.check_text()
     configure_jax(verbose=output.verbose)
