@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int8, Int64
 
 from jaxnas.errors import InputError
-from jaxnas.spaces.space import SearchSpace, check_archs, check_text, to_index
+from jaxnas.spaces.space import SearchSpace, check_archs, check_text, tidy, to_index
 
 SEPARATOR = ":"
 
@@ -39,6 +39,8 @@ def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> Searc
 
     def parse(text: object) -> Int8[np.ndarray, " D"]:
         parts = check_text(text).strip().strip("\ufeff").strip().split(SEPARATOR)
+        if any(part not in numbers for part, numbers in zip(parts, by_text, strict=False)):
+            parts = tidy(text).split(SEPARATOR)  # quotes are removed where they are not of an option
         if len(parts) != len(choices):
             raise InputError(
                 f"architecture {text!r:.80} must have {len(choices)} options, like {example!r}, got {len(parts)}"

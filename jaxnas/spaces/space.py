@@ -20,7 +20,7 @@ from jaxnas.errors import InputError
 from jaxnas.runtime.files import read_text
 from jaxnas.runtime.settings import Whole, check_seed, check_whole
 
-Unchecked: TypeAlias = ArrayLike | Sequence[object]  # integers, which are checked
+Unchecked: TypeAlias = ArrayLike | Sequence[object] | int  # integers, which are checked
 
 MAX_ENUMERATED = 10_000_000  # architectures; int8 rows of 30 decisions then take 300 MB
 
