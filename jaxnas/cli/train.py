@@ -66,6 +66,11 @@ class ArchOptions:
             raise InputError(f"space {self.space} and --space {self.old_space} differ: leave --space out")
         return self.space or self.old_space or ""
 
+    def warn_of_old(self) -> None:
+        """Say what replaces the deprecated option, if it is given."""
+        if self.old_space is not None:
+            warn(f"--space is deprecated: write jaxnas train ARCH {self.name_of_space}")
+
     def check_text(self) -> None:
         """Check, without JAX, that the text is an architecture of its space or of any, where it is no folder.
 
@@ -114,8 +119,7 @@ def train(
       jaxnas train "64-41414-0_00_000" transnas101-micro --data digits
       jaxnas train "8:conv3" mine --plugin mine.py --data digits
     """
-    if chosen.old_space is not None:
-        warn(f"--space is deprecated: write jaxnas train ARCH {chosen.name_of_space}")
+    chosen.warn_of_old()
     if not plugins.any:  # which may add spaces
         chosen.check_text()
     configure_jax(verbose=output.verbose)
