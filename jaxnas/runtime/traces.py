@@ -14,14 +14,17 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import PyTreeDef
 from jaxtyping import PyTree
 
 from jaxnas.errors import InputError
@@ -34,6 +37,7 @@ from jaxnas.runtime.timing import READING, TRACING
 
 TREES = ("jaxnas", "optax")  # packages whose named tuples a kept program may return
 MAGIC = b"jaxnas trace 1\n"
+Leaf: TypeAlias = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
 
 
 class KeptProgram:
@@ -60,15 +64,18 @@ class KeptProgram:
           compiler_options: those of the jitted function.
         """
         self._program, self._name = program, str(getattr(program, "__name__", "program"))
-        self._options: dict[str, Any] = {} if shardings is None else {"in_shardings": shardings}
-        self._options |= {} if compiler_options is None else {"compiler_options": dict(compiler_options)}
+        self._jit: Callable[..., jax.stages.Wrapped] = jax.jit
+        if shardings is not None:
+            self._jit = partial(self._jit, in_shardings=shardings)
+        if compiler_options is not None:
+            self._jit = partial(self._jit, compiler_options=dict(compiler_options))
         self._made_of: str | None = None
         with suppress(NoDescriptionError):
             self._made_of = json.dumps([self._name, describe(made_of)])
         self._ready: dict[str, jax.stages.Wrapped] = {}
         self._one_at_a_time = threading.Lock()
 
-    def __call__(self, *args: PyTree) -> Any:
+    def __call__(self, *args: PyTree) -> PyTree:
         """Compute."""
         return self._of(args)(*args)
 
@@ -95,7 +102,7 @@ class KeptProgram:
                 jax.monitoring.record_event_time_span(event, started, time.time())
             return self._ready[text]
 
-    def _make(self, text: str, leaves: list[Any], tree: Any) -> tuple[jax.stages.Wrapped, bool]:
+    def _make(self, text: str, leaves: list[Leaf], tree: PyTreeDef) -> tuple[jax.stages.Wrapped, bool]:
         """Return the program of a kept trace, or of a new one, which is kept; and whether it was kept."""
         key = hashlib.sha256(text.encode()).hexdigest()
         content = kept = _read(self._name, key)
@@ -104,15 +111,14 @@ class KeptProgram:
             if content is None:
                 return self._program, False
             _write(self._name, key, content)
-        described, exported = content
-        outputs = _decode(described)
+        outputs, program = _decode(content[0]), jax.export.deserialize(bytearray(content[1]))
 
         def call(*args: PyTree) -> PyTree:
-            flat = exported.call(*jax.tree.leaves(args))
+            flat = program.call(*jax.tree.leaves(args))
             return jax.tree.map(lambda number: flat[number], outputs)
 
         call.__name__ = call.__qualname__ = self._name  # that of the compiled program
-        return jax.jit(call, **self._options), kept is not None
+        return self._jit(call), kept is not None
 
 
 def is_kept() -> bool:
@@ -127,36 +133,37 @@ def is_kept() -> bool:
     return bool(is_wanted and is_enabled and has_default and folder and not is_address(folder) and not is_parallel())
 
 
-# A kept trace: what the program returns, as `_encode` writes it, and the program of the leaves of its arguments.
-Trace: TypeAlias = tuple[object, jax.export.Exported]
+Trace: TypeAlias = tuple[object, bytes]  # what the program returns, as `_encode` writes it; the program of its leaves
+# What JAX raises for a program that has no stable form. Every process traces such a one.
+WITHOUT_FORM = (ValueError, NotImplementedError, NoDescriptionError)
 
 
-def _export(program: jax.stages.Wrapped, leaves: list[Any], tree: Any) -> Trace | None:
-    """Trace and lower; None if the result cannot be written."""
+def _export(program: jax.stages.Wrapped, leaves: list[Leaf], tree: PyTreeDef) -> Trace | None:
+    """Trace and lower; None if the program cannot be kept."""
     outputs: list[object] = []
     function = getattr(program, "__wrapped__", program)  # options of a compiler are for an outermost program alone
 
-    def flat(*leaves: Any) -> list[Any]:
+    def flat(*leaves: Leaf) -> list[jax.Array]:
         found, kind = jax.tree.flatten(function(*jax.tree.unflatten(tree, leaves)))
         outputs.append(_encode(jax.tree.unflatten(kind, range(len(found)))))
         return found
 
     try:
         exported = jax.export.export(jax.jit(flat))(*map(_shape_of, leaves))
+        return outputs[0], bytes(exported.serialize())
     except InputError:
         raise
-    except (ValueError, NotImplementedError, NoDescriptionError):  # such as a custom call without a stable form
+    except WITHOUT_FORM:
         return None
-    return outputs[0], exported
 
 
-def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+def _shape_of(leaf: Leaf) -> jax.ShapeDtypeStruct:
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
     dtype = leaf.dtype if is_key else jax.dtypes.canonicalize_dtype(leaf.dtype)
     return jax.ShapeDtypeStruct(leaf.shape, dtype, weak_type=getattr(leaf, "weak_type", False))
 
 
-def _encode(tree: Any) -> object:
+def _encode(tree: object) -> object:
     """Return a tree of numbers as plain JSON values."""
     if tree is None or isinstance(tree, int):
         return tree
@@ -171,7 +178,7 @@ def _encode(tree: Any) -> object:
     raise NoDescriptionError(f"{type(tree).__name__} has no description")
 
 
-def _decode(tree: Any) -> Any:
+def _decode(tree: object) -> object:
     """Return the tree of numbers that `_encode` described."""
     if isinstance(tree, dict):
         return {name: _decode(member) for name, member in tree.items()}
@@ -203,14 +210,14 @@ def _read(name: str, key: str) -> Trace | None:
     _touch(place)
     payload = zlib.decompress(content[start:])
     size = int.from_bytes(payload[:4], "little")
-    return json.loads(payload[4 : 4 + size]), jax.export.deserialize(bytearray(payload[4 + size :]))
+    return json.loads(payload[4 : 4 + size]), payload[4 + size :]
 
 
 def _write(name: str, key: str, trace: Trace) -> None:
     """Keep a trace, if the folder can be written."""
-    outputs, exported = trace
+    outputs, program = trace
     described = json.dumps(outputs).encode()
-    payload = zlib.compress(len(described).to_bytes(4, "little") + described + bytes(exported.serialize()), 1)
+    payload = zlib.compress(len(described).to_bytes(4, "little") + described + program, 1)
     if len(payload) > LARGEST_PROGRAM:
         return
     place = _place(name, key)
