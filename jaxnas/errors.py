@@ -21,6 +21,10 @@ class InputError(ValueError):
     The command line prints it and exits with code 2. A `ValueError` of any other class is a defect of jaxnas.
     """
 
+    def __init__(self, message: str = "") -> None:
+        """Keep the message as one line: a name in it, such as that of a column, may have line breaks."""
+        super().__init__(" ".join(message.splitlines()))
+
 
 class NothingToSelect(InputError):
     """Every candidate of a search failed: it has no best architecture."""

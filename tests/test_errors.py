@@ -1,8 +1,10 @@
 """Errors in one line."""
 
+import pickle
+
 import pytest
 
-from jaxnas.errors import first_line, unknown_name
+from jaxnas.errors import InputError, first_line, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,10 @@ def test_an_unknown_name_suggests_the_nearest():
     assert str(unknown_name("proxy", "Snp", ["snip", "plain"])) == (
         "unknown proxy 'Snp': did you mean 'snip'? choose from snip, plain"
     )
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r\nb", "a\x0bb", "a\u2028b"])
+def test_a_message_is_one_line_whatever_the_names_in_it(name):
+    error = InputError(f"no column {name}: rename one")
+    assert str(error) == "no column a b: rename one"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

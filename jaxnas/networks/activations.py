@@ -40,6 +40,17 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 """By name: the function of an array of any shape."""
 
 
+def activate(name: ActivationName | None, x: Float[Array, "*S"], *, keeps_range: bool) -> Float[Array, "*S"]:
+    """Return x after an activation, None for the identity.
+
+    All are ReLUs in a network that keeps its range (`SearchNetwork.keeps_range`), as it needs outputs that double where
+    inputs do.
+    """
+    if name is None:
+        return x
+    return nn.relu(x) if keeps_range else ACTIVATIONS[name](x)
+
+
 def check_activation(name: str | None) -> None:
     """Raise an InputError for the name of an unknown function; None stands for the identity."""
     if name is not None and name not in ACTIVATIONS:

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from jaxnas.errors import InputError, first_line
 from jaxnas.networks import CUSTOM_NETWORKS, DeclaredNetwork, SearchNetwork
-from jaxnas.networks.declared.flow import Part
+from jaxnas.networks.declared.flow import Part, check_parts
 from jaxnas.objectives.named import OBJECTIVES
 from jaxnas.proxies import PROXIES, PROXY_SETS
 from jaxnas.runtime.files import read_bytes
@@ -146,7 +146,7 @@ def _declare(name: str, blocks: tuple[Part, ...], num_classes: int) -> SearchNet
 def _blocks(entry: object, place: str) -> tuple[Part, ...]:
     if not isinstance(entry, list | tuple):
         raise InputError(f"{place} must be blocks or a function of the number of classes, got {type(entry).__name__}")
-    return tuple(entry)
+    return check_parts(place, entry)
 
 
 def _name(name: object, place: str) -> str:

@@ -83,6 +83,7 @@ def test_a_file_adds_what_its_dictionaries_define(plugin):
         ("OBJECTIVES = {'a,b': len}", "a name must be a text without commas"),
         ("METHODS = {'a': len}", r"METHODS\['a'\] must be a jaxnas.search.Method of that name"),
         ("SPACES = {'a': 3}", r"SPACES\['a'\] must be blocks or a function"),
+        ("SPACES = {'a': [len]}", r"SPACES\['a'\] must have blocks such as Conv\(8\).*, got <built-in function len>"),
         ("SPACES = {'a': lambda k: k}", r"SPACES\['a'\] must be blocks or return a network, got int"),
         ("1 / 0", r"cannot be loaded \(ZeroDivisionError: division by zero\)"),
         ("def", r"cannot be loaded \(SyntaxError: "),

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxnas.errors import InputError
 from jaxnas.networks.declared.choices import Choice, Width, check_width, choices_among
-from jaxnas.networks.declared.flow import BlockFlow, Composite, Part, part_name
+from jaxnas.networks.declared.flow import BlockFlow, Composite, Part, check_parts, part_name
 from jaxnas.networks.declared.step import Choose, KernelName, Live, Op
 from jaxnas.networks.kernels.pools import average_pool_2x2
 
@@ -42,12 +42,12 @@ class Residual(_Parts):
     Where the blocks change shape or width, x passes through 2x2 averages (if they halve the image) and a 1x1 layer.
 
     Raises:
-        InputError: The blocks halve the image more than once.
+        InputError: One is no block, or they halve the image more than once.
     """
 
     def __init__(self, *blocks: Part):
         """Add to x the output of `blocks`, one after another."""
-        object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "blocks", check_parts("Residual", blocks))
 
     def kernels(self, name: str) -> Iterator[KernelName]:
         """See `Block.kernels`; the last is that of the shortcut."""
@@ -80,7 +80,7 @@ class Repeat(_Parts):
         blocks: The blocks of one repetition.
 
     Raises:
-        InputError: The number is a choice, and the blocks change shape or width.
+        InputError: One is no block, or the number is a choice, and the blocks change shape or width.
     """
 
     times: int | Choice = 1
@@ -89,7 +89,7 @@ class Repeat(_Parts):
     def __init__(self, times: int | Choice, *blocks: Part):
         """Repeat `blocks` so many `times`."""
         object.__setattr__(self, "times", times)
-        object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "blocks", check_parts("Repeat", blocks))
 
     @property
     def most(self) -> int:

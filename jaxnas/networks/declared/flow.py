@@ -1,7 +1,7 @@
 """The state that passes through the blocks of a declared network in one call."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -53,6 +53,19 @@ class Composite(Block, ABC):
 
 
 Part: TypeAlias = Step | Composite
+
+
+def check_parts(owner: str, blocks: Sequence[object]) -> tuple[Part, ...]:
+    """Return the blocks of `owner`, which a message names.
+
+    Raises:
+        InputError: One is no block, such as a class in place of an instance.
+    """
+    parts = tuple(block for block in blocks if isinstance(block, Step | Composite))
+    if len(parts) < len(blocks):
+        other = next(block for block in blocks if not isinstance(block, Step | Composite))
+        raise InputError(f"{owner} must have blocks such as Conv(8) and Residual(Conv()), got {other!r:.60}")
+    return parts
 
 
 def part_name(name: str, number: int) -> str:

@@ -23,10 +23,10 @@ from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
-from jaxnas.networks.activations import ACTIVATIONS, ActivationName, check_activation
+from jaxnas.networks.activations import ActivationName, activate, check_activation
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
 from jaxnas.networks.declared.choices import choice, distinct
-from jaxnas.networks.declared.flow import BlockFlow, Part, part_name
+from jaxnas.networks.declared.flow import BlockFlow, Part, check_parts, part_name
 from jaxnas.networks.declared.inverted import InvertedResidual
 from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
 from jaxnas.networks.declared.step import Choose, KernelName
@@ -105,8 +105,7 @@ class BlockNetwork(SearchNetwork):
         flow.run(self.parts(), "")
         if (last := self.last_activation()) is not None:
             flow.sow_activation("last", last, flow.x, flow.live, jnp.ones((), bool))
-            flow.x = nn.relu(flow.x) if self.keeps_range else ACTIVATIONS[last](flow.x)
-        x = flow.x
+        x = activate(last, flow.x, keeps_range=self.keeps_range)
         self.sow("features", "last", x)
         self.sow("exponent", "last", flow.exponent)
         return apply_layer(flow.classify(_CLASSIFIER, self.num_classes), global_average(self, x, flow.live))
@@ -172,7 +171,8 @@ class DeclaredNetwork(BlockNetwork):
     activation: ActivationName | None = "relu"
 
     def __post_init__(self) -> None:
-        """Check the activation."""
+        """Check blocks and activation."""
+        check_parts(f"network {self.space_name!r}", self.blocks)
         check_activation(self.activation)
         super().__post_init__()
 

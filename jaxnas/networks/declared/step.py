@@ -9,7 +9,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
 from jaxnas.errors import InputError
-from jaxnas.networks.activations import ACTIVATIONS, ActivationName
+from jaxnas.networks.activations import ActivationName, activate
 from jaxnas.networks.declared.choices import Choice, Decisions, Width
 from jaxnas.networks.layers import BatchNorm, Exponent, WeightLayer, apply_batch_norm
 
@@ -59,9 +59,7 @@ class OpMode(NamedTuple):
 
     def activate(self, name: ActivationName | None, x: Float[Array, "*S"]) -> Float[Array, "*S"]:
         """Return x after an activation; None is the identity."""
-        if name is None:
-            return x
-        return nn.relu(x) if self.keeps_range else ACTIVATIONS[name](x)
+        return activate(name, x, keeps_range=self.keeps_range)
 
     def normalise(
         self, norm: BatchNorm | None, x: Float[Array, "N H W C"]

@@ -1,6 +1,7 @@
 """Declared networks against networks of fixed size: a choice is worth what stands in its place."""
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -280,3 +281,15 @@ def test_networks_of_the_experiments_keep_the_contract(name):
         return
     small = module.size_network(3, widths=(2, 3))
     check_network(small, small.space, np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32))
+
+
+@pytest.mark.parametrize("other", [Conv, len, "conv3", None])
+def test_what_is_no_block_is_refused_by_its_owner(other):
+    makers = {
+        "Residual": Residual,
+        "Repeat": partial(Repeat, 2),
+        "network 'mine'": lambda b: DeclaredNetwork("mine", (b,)),
+    }
+    for owner, make in makers.items():
+        with pytest.raises(InputError, match=f"{owner} must have blocks such as Conv"):
+            make(other)
