@@ -77,16 +77,20 @@ class Quantities:
     @cached_property
     def in_use(self) -> dict[str, Bool[Array, "..."]]:
         """For every kernel, whether the architecture uses the layers [...] that it stacks, or its elements."""
-        flat = flatten_dict(self.network.in_use(self.params, self.arch, self._one_image), sep="/")
-        return {path: jnp.asarray(flat[path]) for path in self._taps["gates"]}
+        return {path: self._masks[path] for path in self._taps["gates"]}
 
     @cached_property
     def channels_in_use(self) -> dict[str, Bool[Array, "... C"]]:
         """For every normalisation with channels that an architecture may lack, which of them it has; by path."""
-        masks = flatten_dict(self.network.in_use(self.params, self.arch, self._one_image), sep="/")
         shapes = flatten_dict(self.params, sep="/")
-        gammas = {path: jnp.asarray(mask) for path, mask in masks.items() if path.endswith("_gamma")}
+        gammas = {path: mask for path, mask in self._masks.items() if path.endswith("_gamma")}
         return {path.removesuffix("_gamma"): mask for path, mask in gammas.items() if mask.ndim == shapes[path].ndim}
+
+    @cached_property
+    def _masks(self) -> dict[str, Bool[Array, "..."]]:
+        """What `SearchNetwork.in_use` returns, by path."""
+        flat = flatten_dict(self.network.in_use(self.params, self.arch, self._one_image), sep="/")
+        return {path: jnp.asarray(mask) for path, mask in flat.items()}
 
     @property
     def logits(self) -> Float[Array, "*N K"]:

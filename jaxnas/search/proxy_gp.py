@@ -361,7 +361,7 @@ def _inspect(
 proxy_gp = Method("proxy_gp", _init, _ask, _tell, ProxyGPConfig(), reads_earlier=True)
 """A Gaussian process over architectures whose mean is the consensus of the proxies and whose covariance is learned.
 
-The first query is the first by consensus, the next `initial` are random, then each maximises mean + kappa std. A budget
-of ten or more changes nothing. The method uses scores alone without architectures, and decisions alone without usable
-scores. Earlier tasks enter the mean, for all but every second query.
+The first query is the first by consensus, the next `initial` are random (with a budget below ten the next one), then
+each maximises mean + kappa std. Beyond that the method does not know the budget. It uses scores alone without
+architectures, and decisions alone without usable scores. Earlier tasks enter the mean, for all but every second query.
 """

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int8, Int64
 
 from jaxnas.errors import InputError
-from jaxnas.spaces.space import SearchSpace, check_archs, check_text, tidy, to_index
+from jaxnas.spaces.space import SearchSpace, check_archs, strip_ends, tidy, to_index
 
 SEPARATOR = ":"
 
@@ -38,7 +38,7 @@ def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> Searc
     example = SEPARATOR.join(str(options[0]) for options in choices)
 
     def parse(text: object) -> Int8[np.ndarray, " D"]:
-        parts = check_text(text).strip().strip("\ufeff").strip().split(SEPARATOR)
+        parts = strip_ends(text).split(SEPARATOR)
         if any(part not in numbers for part, numbers in zip(parts, by_text, strict=False)):
             parts = tidy(text).split(SEPARATOR)  # quotes are removed where they are not of an option
         if len(parts) != len(choices):

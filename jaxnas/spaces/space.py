@@ -192,6 +192,15 @@ def check_text(text: object) -> str:
     return text
 
 
+def strip_ends(text: object) -> str:
+    """Return the text of an architecture without a byte order mark and white space at its ends.
+
+    Raises:
+        InputError: See `check_text`.
+    """
+    return check_text(text).strip().strip("\ufeff").strip()
+
+
 def tidy(text: object) -> str:
     """Return the text of an architecture as programs print it, without what surrounds or hides the architecture.
 
@@ -201,7 +210,7 @@ def tidy(text: object) -> str:
     Raises:
         InputError: See `check_text`.
     """
-    plain = re.sub(r"^np\.str_\((.*)\)$", r"\1", check_text(text).strip().strip("\ufeff").strip(), flags=re.DOTALL)
+    plain = re.sub(r"^np\.str_\((.*)\)$", r"\1", strip_ends(text), flags=re.DOTALL)
     while (shorter := _SCALAR.sub(r"\1", plain)) != plain:
         plain = shorter
     if len(plain) >= 2 and plain[0] == plain[-1] and plain[0] in "'\"":

@@ -26,7 +26,10 @@ def study_in(folder, **options):
     return create_study(folder, TABLE, ARCHS, **{"budget": 6, "method": "random", "seed": 3, **options})
 
 
-@pytest.mark.parametrize(("method", "direction"), [("random", "minimize"), ("rank_sum", "maximize")])
+@pytest.mark.parametrize(
+    ("method", "direction"),
+    [("random", "minimize"), ("rank_sum", "maximize"), pytest.param("robot", "maximize", marks=pytest.mark.slow)],
+)
 def test_a_study_is_the_search_of_one_call(tmp_path, method, direction):
     asked = []
     study = study_in(tmp_path, method=method, direction=direction)
