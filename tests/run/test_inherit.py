@@ -145,9 +145,12 @@ def test_networks_are_read_back_through_json(network):
     assert network_from_record(json.loads(json.dumps(network_record(network)))) == network
 
 
-def test_a_network_of_another_class_has_no_record():
+def test_a_network_or_a_block_of_another_class_has_no_record():
     class Mine(DeclaredNetwork):
         pass
 
+    class Own(Conv):
+        pass
+
     assert network_record(Mine("mine", BLOCKS)) is None
-    assert network_record(DeclaredNetwork("mine", (object(),))) is None
+    assert network_record(DeclaredNetwork("mine", (Own(8), Dense(4)))) is None
