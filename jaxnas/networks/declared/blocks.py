@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jaxnas.errors import InputError
 from jaxnas.networks.declared.choices import Choice, Width, check_width, choices_among
 from jaxnas.networks.declared.flow import BlockFlow, Composite, Part, check_parts, part_name
+from jaxnas.networks.declared.scan import scan_blocks
 from jaxnas.networks.declared.step import Choose, KernelName, Live, Op
 from jaxnas.networks.kernels.pools import average_pool_2x2
 
@@ -109,17 +110,24 @@ class Repeat(_Parts):
 
     def __call__(self, flow: BlockFlow, name: str) -> None:
         """See `Composite`."""
-        times = flow.take(self.times) if isinstance(self.times, Choice) else self.times
+        times = flow.take(self.times) if isinstance(self.times, Choice) else None
         active = flow.active
         for number in range(self.most):
-            x, live, exponent = flow.x, flow.live, flow.exponent
-            if isinstance(self.times, Choice):
-                flow.active = active & (number < times)
-            flow.run(self.blocks, part_name(name, number + 1))
-            if isinstance(self.times, Choice):
-                if flow.x.shape != x.shape or flow.live is not live:
-                    raise InputError("Repeat with a choice of times takes blocks that keep shape and width")
-                flow.x = jnp.where(number < times, flow.x, flow.in_present_units(x, exponent))
+            if number < 2 and scan_blocks(flow, self.blocks, name, range(number, self.most), times):
+                break
+            self._once(flow, name, number, times)
+        flow.active = active
+
+    def _once(self, flow: BlockFlow, name: str, number: int, times: Array | None) -> None:
+        """Compute one repetition."""
+        x, live, exponent, active = flow.x, flow.live, flow.exponent, flow.active
+        if times is not None:
+            flow.active = active & (number < times)
+        flow.run(self.blocks, part_name(name, number + 1))
+        if times is not None:
+            if flow.x.shape != x.shape or flow.live is not live:
+                raise InputError("Repeat with a choice of times takes blocks that keep shape and width")
+            flow.x = jnp.where(number < times, flow.x, flow.in_present_units(x, exponent))
         flow.active = active
 
 

@@ -92,13 +92,19 @@ class Decisions(Generic[Taken]):
 
     def __init__(self, arch: Iterable[Taken]):
         """Start with all decisions."""
-        self._rest = iter(arch)
+        self._rest = list(arch)
         self._named: dict[str, Taken] = {}
+
+    def copy(self) -> "Decisions[Taken]":
+        """Return decisions of which the same ones are taken."""
+        other = Decisions(self._rest)
+        other._named = dict(self._named)
+        return other
 
     def take(self, name: str | None) -> Taken:
         """Return the next decision, or that which was taken for an earlier choice of this name."""
         if name is None:
-            return next(self._rest)
+            return self._rest.pop(0)
         if name not in self._named:
-            self._named[name] = next(self._rest)
+            self._named[name] = self._rest.pop(0)
         return self._named[name]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -106,6 +107,14 @@ class BlockFlow:
         self.exponent: Exponent = start_exponent(keeps_range)
         self.decisions: Decisions[Array] = Decisions(arch)
         self._sows = module.is_mutable_collection("multipliers")
+
+    def inside(
+        self, module: nn.Module, x: Float[Array, "N H W C"], exponent: Exponent, decisions: Decisions[Array]
+    ) -> "BlockFlow":
+        """Return a state with another owner of tensors, other features of as many channels, and other decisions."""
+        other = copy(self)
+        other.module, other.x, other.exponent, other.decisions = module, x, exponent, decisions
+        return other
 
     def run(self, blocks: tuple[Part, ...], name: str) -> None:
         """Compute the parts of the block called `name`, one after another."""

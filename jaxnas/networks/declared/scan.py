@@ -1,0 +1,122 @@
+"""Repetitions of equal blocks, compiled once whatever their number: a scan over their tensors, taps and decisions.
+
+Tensors have the names and values of blocks one after another, and are stacked in each call. What a repetition sows
+leaves the scan stacked, and is then sown under the name of that repetition.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Int, PyTree
+
+from jaxnas.networks.declared.choices import Decisions, distinct
+from jaxnas.networks.declared.flow import BlockFlow, Part, part_name
+from jaxnas.networks.taps import OF_LAYERS
+
+_INSIDE = "repeated"  # the name of each repetition inside the scan
+_WRITTEN = ("batch_stats", "multipliers", "pools", "relus", "used")
+_READ = tuple(name for name in (*OF_LAYERS, "multipliers") if name not in _WRITTEN[1:])
+
+Variables: TypeAlias = dict[str, dict[str, Array]]  # collection, name
+
+
+class _UnequalError(Exception):
+    """The blocks change what a scan must keep."""
+
+
+class _Repetition(nn.Module):
+    """The owner of the tensors of one repetition."""
+
+    @nn.compact
+    def __call__(self, run: Callable[[nn.Module], BlockFlow]) -> BlockFlow:
+        """Return what `run` makes of this module."""
+        return run(self)
+
+
+def scan_blocks(
+    flow: BlockFlow, blocks: tuple[Part, ...], name: str, numbers: range, times: Int[Array, ""] | None
+) -> bool:
+    """Compute the repetitions of these numbers, from 0, of the block called `name`, if they are equal.
+
+    Args:
+        flow: The state, which is changed if the result is true.
+        blocks: The blocks of one repetition.
+        name: The name of the repeated block.
+        numbers: The repetitions.
+        times: How many repetitions from 0 on count; None for all.
+
+    Returns:
+        Whether they are equal and several; never while the network is initialised.
+    """
+    parts = [part_name(name, number + 1) for number in numbers]
+    single = flow.module.is_initializing() or len(parts) == 1
+    stacked = None if single else _stack(flow.module, parts)
+    if stacked is None:
+        return False
+    decisions = flow.decisions.copy()
+    choices = distinct(one for block in blocks for one in block.choices())
+    rows = [[decisions.take(one.name) for one in choices] for _ in numbers]
+    written = [collection for collection in _WRITTEN if flow.module.is_mutable_collection(collection)]
+    sown: list[tuple[str, ...]] = []
+
+    def repeat(
+        state: tuple[Array, PyTree], repetition: tuple[Variables, list[Array], Array]
+    ) -> tuple[tuple[Array, PyTree], list[PyTree]]:
+        (x, exponent), (variables, row, number) = state, repetition
+
+        def run(module: nn.Module) -> BlockFlow:
+            inner = flow.inside(module, x, exponent, Decisions(row))
+            if times is not None:
+                inner.active = flow.active & (number < times)
+            inner.run(blocks, _INSIDE)
+            return inner
+
+        after, values = _Repetition(parent=None).apply(variables, run, mutable=written)
+        if after.x.shape != x.shape or after.live is not flow.live or after.fresh != flow.fresh:
+            raise _UnequalError
+        flat = flatten_dict(dict(values))
+        sown[:] = flat
+        out, unit = after.x, after.exponent
+        if times is not None:
+            out = jnp.where(number < times, out, after.in_present_units(x, exponent))
+        return (out, unit), list(flat.values())
+
+    columns = [jnp.stack(column) for column in zip(*rows, strict=True)]
+    try:
+        (x, exponent), values = jax.lax.scan(
+            repeat, (flow.x, flow.exponent), (stacked, columns, jnp.arange(numbers.start, numbers.stop))
+        )
+    except _UnequalError:
+        return False
+    flow.x, flow.exponent, flow.decisions = x, exponent, decisions
+    for number, part in enumerate(parts):
+        for (collection, inside), value in zip(sown, values, strict=True):
+            own: PyTree = jax.tree.map(lambda leaf, number=number: leaf[number], value)
+            path = part + inside.removeprefix(_INSIDE)
+            if collection == "batch_stats":
+                flow.module.put_variable(collection, path, own)
+            else:
+                for one in own:
+                    flow.module.sow(collection, path, one)
+    return True
+
+
+def _stack(module: nn.Module, parts: list[str]) -> Variables | None:
+    """Return the variables of parts of a module, stacked; None if they differ in names or shapes."""
+    stacked: Variables = {}
+    for collection, variables in module.variables.items():
+        if collection not in _READ:
+            continue
+        own = [
+            {_INSIDE + path.removeprefix(part): leaf for path, leaf in variables.items() if path.startswith(f"{part}_")}
+            for part in parts
+        ]
+        shapes = [{path: jnp.shape(leaf) for path, leaf in one.items()} for one in own]
+        if any(one != shapes[0] for one in shapes):
+            return None
+        stacked[collection] = {path: jnp.stack([one[path] for one in own]) for path in own[0]}
+    return stacked
