@@ -72,9 +72,9 @@ def progress_chart(run: Run, method: str) -> Picture:
         )
     )
     layers = [line, dots]
-    ends = [at for at, phase in zip(result.spent.tolist(), result.phase, strict=True) if phase == "bo"]
-    if ends and "greedy" in result.phase:
-        rule = alt.Chart(inline([{"at": ends[-1] + 0.5, "label": "greedy alone"}]))
+    last = max((number for number, phase in enumerate(result.phase) if phase == "bo"), default=-1)
+    if last >= 0 and "greedy" in result.phase[last:]:
+        rule = alt.Chart(inline([{"at": int(result.spent[last]) + 0.5, "label": "greedy alone"}]))
         layers.append(rule.mark_rule(strokeDash=[4, 4], color="currentColor", opacity=0.6).encode(x="at:Q"))
         label = rule.mark_text(align="left", dx=5, dy=-5, baseline="bottom").encode(
             x="at:Q", y=alt.value(0), text="label:N"

@@ -116,6 +116,17 @@ def test_the_surrogate_is_shown_at_each_query_that_it_chose(search):
     assert f"log evidence {result.info.log_evidence[chosen[-1]]:.1f} nats" in shown.text
 
 
+@pytest.mark.parametrize(("method", "ends_greedy"), [("robot", True), ("proxy_gp", False)])
+def test_only_a_search_that_ends_greedily_has_a_line_where_that_begins(search, method, ends_greedy):
+    """The first query of `proxy_gp` is greedy too, but no later one."""
+    run = search(method=method)
+    phases = run.outcomes[method].result.phase
+    assert "greedy" in phases
+    assert (phases[-1] == "greedy") == ends_greedy
+    (progress,) = [chart for chart in run_charts(run) if chart.title.startswith("Best found")]
+    assert ("greedy alone" in json.dumps(progress.spec)) == ends_greedy
+
+
 def test_a_method_without_weights_has_no_chart_of_them(search):
     titles = [shown.title for shown in run_charts(search(method="random"))]
     assert "Weights of the proxies" not in titles
