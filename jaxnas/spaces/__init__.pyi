@@ -6,6 +6,7 @@ from .mutation import mutate as mutate
 from .named import SPACES as SPACES
 from .named import get_space as get_space
 from .named import space_of as space_of
+from .nasbench101 import NASBENCH101 as NASBENCH101
 from .nasbench201 import NASBENCH201 as NASBENCH201
 from .space import SearchSpace as SearchSpace
 from .space import check_archs as check_archs

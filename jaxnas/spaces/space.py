@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import Int, Int8, Int64
@@ -21,6 +21,13 @@ from jaxnas.runtime.files import read_text
 from jaxnas.runtime.settings import Whole, check_seed, check_whole
 
 Unchecked: TypeAlias = ArrayLike | Sequence[object] | int  # integers, which are checked
+
+if TYPE_CHECKING:
+    Traceable: TypeAlias = np.ndarray
+else:
+    Traceable = object  # or an array of JAX, which is not imported here
+
+Neighbours: TypeAlias = Callable[[Traceable], tuple[Traceable, Traceable]]
 
 MAX_ENUMERATED = 10_000_000  # architectures; int8 rows of 30 decisions then take 300 MB
 
@@ -39,6 +46,8 @@ class SearchSpace:
         network_class: Returns for each architecture [A D] the index of one that represents all equal networks.
         index_order: Returns the mixed-radix number at each index; None if they are equal. Vectors whose numbers it does
             not contain are not members of the space.
+        neighbours: Returns for a member [D], which JAX may trace, vectors [M D] and which of them are the members that
+            one change makes of it; None where a change is another option of one decision.
 
     Raises:
         InputError: A decision has no option or more than 128, or the number of vectors exceeds int64.
@@ -52,6 +61,7 @@ class SearchSpace:
     canonicalize: Callable[[Int8[np.ndarray, "A D"]], Int8[np.ndarray, "A D"]]
     network_class: Callable[[Int8[np.ndarray, "A D"]], Int[np.ndarray, " A"]]
     index_order: Callable[[], Int64[np.ndarray, " A"]] | None = None
+    neighbours: Neighbours | None = None
 
     def __post_init__(self) -> None:
         """Check the number of options and of vectors."""
@@ -83,8 +93,20 @@ def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]
     """Return `archs` as int8 [A D] after checking that every row is an architecture of the space; A may be 0.
 
     Raises:
-        InputError: The values are not integers of shape [A D], one is outside 0..num_choices - 1, or a row is not a
-            member of the space; the message names the first.
+        InputError: See `check_options`, or a row is not a member of the space; the message names the first.
+    """
+    archs = check_options(space, archs)
+    if space.size < space.num_vectors and len(invalid := np.flatnonzero(_look_up(space, archs) < 0)):
+        raise InputError(f"architecture {invalid[0]}, {archs[invalid[0]].tolist()}, is not in space {space.name!r}")
+    return archs
+
+
+def check_options(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]:
+    """Return `archs` as int8 [A D] after checking every option, whether or not a row is a member of the space.
+
+    Raises:
+        InputError: The values are not integers of shape [A D], or one is outside 0..num_choices - 1; the message names
+            the first.
     """
     _check_kind(space)
     archs = np.asarray(archs)
@@ -103,8 +125,6 @@ def check_archs(space: SearchSpace, archs: Unchecked) -> Int8[np.ndarray, "A D"]
             f"architecture {row} has {archs[row, decision]} at decision {decision}: "
             f"space {space.name!r} has options 0..{space.num_choices[decision] - 1} there"
         )
-    if space.size < space.num_vectors and len(invalid := np.flatnonzero(_look_up(space, archs) < 0)):
-        raise InputError(f"architecture {invalid[0]}, {archs[invalid[0]].tolist()}, is not in space {space.name!r}")
     return archs.astype(np.int8, copy=False)
 
 
@@ -148,19 +168,29 @@ def from_index(space: SearchSpace, indices: Unchecked) -> Int8[np.ndarray, "*A D
     return np.asarray(np.stack(np.unravel_index(numbers, space.num_choices), axis=-1), np.int8)
 
 
+def is_member(space: SearchSpace, arch: Int8[np.ndarray, " D"]) -> bool:
+    """Return whether a vector whose options are in their ranges is a member of the space."""
+    return bool(_look_up(space, arch[None])[0] >= 0)
+
+
 def _look_up(space: SearchSpace, archs: Int8[np.ndarray, "A D"]) -> Int64[np.ndarray, " A"]:
     """Return the index of each vector, -1 for vectors that are not in the space."""
     numbers: np.ndarray = np.ravel_multi_index(tuple(archs.T), space.num_choices)
-    return np.take(_inverse(space.index_order, space.num_vectors), numbers) if space.index_order else numbers
+    if space.index_order is None:
+        return numbers
+    rising, indices = _sorted_order(space.index_order)
+    places = np.minimum(np.searchsorted(rising, numbers), len(rising) - 1)
+    return np.where(rising[places] == numbers, indices[places], -1)
 
 
 @cache
-def _inverse(index_order: Callable[[], Int64[np.ndarray, " A"]], num_vectors: int) -> Int64[np.ndarray, " V"]:
-    """Return the index at each mixed-radix number, -1 where there is none."""
+def _sorted_order(
+    index_order: Callable[[], Int64[np.ndarray, " A"]],
+) -> tuple[Int64[np.ndarray, " A"], Int64[np.ndarray, " A"]]:
+    """Return the mixed-radix numbers of the members in rising order, and the index of each."""
     order = index_order()
-    indices = np.full(num_vectors, -1)
-    indices[order] = np.arange(len(order))
-    return indices
+    indices = np.argsort(order)
+    return order[indices], indices
 
 
 def enumerate_archs(space: SearchSpace) -> Int8[np.ndarray, "A D"]:
