@@ -23,6 +23,7 @@ from jaxnas.networks import (
     DARTSNetwork,
     DeclaredNetwork,
     MobileNetNetwork,
+    NASBench101Network,
     NASBench201Network,
     SearchNetwork,
     TransNAS101MacroNetwork,
@@ -71,6 +72,7 @@ MOBILE = (
 CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of images, odd where it may be
     "NAS-Bench-201": (NASBench201Network(**SMALL), 9),
     "NAS-Bench-201, affine": (NASBench201Network(**SMALL, affine=True), 9),
+    "NAS-Bench-101": (NASBench101Network(**{**SMALL, "channels": 7, "cells_per_stage": 2}), 9),
     "TransNAS-Bench-101 micro": (TransNAS101MicroNetwork(**SMALL), 33),
     "TransNAS-Bench-101 macro": (TransNAS101MacroNetwork(**SMALL), 33),
     "DARTS": (DARTSNetwork(**{**SMALL, "cells_per_stage": 2}), 9),

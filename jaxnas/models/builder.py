@@ -141,6 +141,16 @@ class BlockBuilder:
         shape = (-(-height // 2), -(-width // 2), channels)
         return self.zeros(x, shape) if self._is_zeros(x) else self._add("halve", (x,), shape)
 
+    def max_halve(self, x: Value) -> Value:
+        """Add the maxima of disjoint blocks of 2x2 pixels, where an odd last row or column makes smaller blocks."""
+        height, width, channels = self.shape(x)
+        return self._add("max_halve", (x,), (-(-height // 2), -(-width // 2), channels))
+
+    def truncate(self, x: Value, channels: int) -> Value:
+        """Add the first channels of x, or x itself if these are all."""
+        *pixels, given = self.shape(x)
+        return x if given == channels else self._add("truncate", (x,), (*pixels, channels), features=channels)
+
     def split_halves(self, x: Value, tensors: Tensors, even: str, odd: str) -> Value:
         """Add 1x1 convolutions of every second pixel and of the pixel right below it, concatenated."""
         shifted = self._add("shift", (x,), self.shape(x))

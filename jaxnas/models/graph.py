@@ -31,6 +31,8 @@ OPS = {
     "avg_pool": ("stride",),
     "max_pool": ("stride",),
     "halve": (),
+    "max_halve": (),
+    "truncate": ("features",),
     "mean": (),
 }
 """The settings of each op; see `jaxnas.models.module` for what it computes."""

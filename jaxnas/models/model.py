@@ -18,9 +18,11 @@ from jaxnas.models.darts import build_darts
 from jaxnas.models.declared import build_declared
 from jaxnas.models.graph import Graph
 from jaxnas.models.module import PlainNetwork
+from jaxnas.models.nasbench101 import build_nasbench101
 from jaxnas.models.spaces import build_nasbench201, build_transnas101_macro, build_transnas101_micro
 from jaxnas.networks import (
     DARTSNetwork,
+    NASBench101Network,
     NASBench201Network,
     SearchNetwork,
     TransNAS101MacroNetwork,
@@ -31,6 +33,7 @@ from jaxnas.runtime.records import Record
 from jaxnas.runtime.session import fixed_settings
 
 BUILDERS: dict[type[SearchNetwork], Callable[..., None]] = {
+    NASBench101Network: build_nasbench101,
     NASBench201Network: build_nasbench201,
     TransNAS101MicroNetwork: build_transnas101_micro,
     TransNAS101MacroNetwork: build_transnas101_macro,

@@ -110,5 +110,7 @@ _OPS: dict[str, Callable[..., Array]] = {
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,
     "halve": _halve,
+    "max_halve": lambda layer, x: nn.max_pool(x, (2, 2), (2, 2), "SAME"),
+    "truncate": lambda layer, x: x[..., : layer.setting("features")],
     "mean": lambda layer, x: x.mean((1, 2)),
 }

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jaxnas.networks.darts import DARTSNetwork
 from jaxnas.networks.declared.network import DeclaredNetwork
 from jaxnas.networks.mobilenet import MobileNetNetwork
+from jaxnas.networks.nasbench101 import NASBench101Network
 from jaxnas.networks.nasbench201 import NASBench201Network
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.networks.params import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params
@@ -13,6 +14,7 @@ from jaxnas.networks.transnas101_macro import TransNAS101MacroNetwork
 
 NETWORKS: dict[str, type[SearchNetwork]] = {
     "nasbench201": NASBench201Network,
+    "nasbench101": NASBench101Network,
     "transnas101-micro": TransNAS101MicroNetwork,
     "transnas101-macro": TransNAS101MacroNetwork,
     "darts": DARTSNetwork,
@@ -29,6 +31,7 @@ __all__ = [
     "DeclaredNetwork",
     "Draw",
     "MobileNetNetwork",
+    "NASBench101Network",
     "NASBench201Network",
     "SearchNetwork",
     "TransNAS101MacroNetwork",

@@ -64,7 +64,7 @@ __all__ = [
     "weight_layer",
 ]
 
-FanMode: TypeAlias = Literal["fan_in", "fan_out"]
+FanMode: TypeAlias = Literal["fan_in", "fan_out", "lecun"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def weight_layer(
         bias: Whether a bias exists.
         normalised: Whether batch normalisation with the statistics of the minibatch follows.
         draw: "fan_in": U(-b, b) with b = 1/sqrt(k k C), which is what PyTorch draws for kernels and biases by default;
-            "fan_out": N(0, 2 / (k k O)), as He et al. 2015 (arXiv:1502.01852) draw convolutions.
+            "fan_out": N(0, 2 / (k k O)), as He et al. 2015 (arXiv:1502.01852) draw convolutions; "lecun": N(0, 1 / (k k
+            C)) truncated at two standard deviations, which is what TensorFlow's `variance_scaling_initializer` draws.
         exponent: Exponent of the input, see `rescaled`; the bias comes in the same units.
         used: Whether the architecture uses the layer, or a mask with the shape of `stack`.
     """
@@ -138,10 +139,15 @@ def weight_layer(
     def normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
         return deviation * jax.random.normal(key, shape)
 
+    def lecun(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+        of_stack = tuple(range(len(stack)))
+        return nn.initializers.lecun_normal(batch_axis=of_stack)(key, shape)
+
+    draws = {"fan_in": uniform, "fan_out": normal, "lecun": lecun}
     for collection, axes in ((scales, stack), ("gates", (*stack, batch, shape[-1])), ("places", stack)):
         declare_tap(module, collection, name, axes)
     declare_use(module, (name, f"{name}_bias") if bias else (name,), used)
-    kernel = jnp.asarray(module.param(name, uniform if draw == "fan_in" else normal, (*stack, *shape)))
+    kernel = jnp.asarray(module.param(name, draws[draw], (*stack, *shape)))
     of_outputs = jnp.asarray(module.param(f"{name}_bias", uniform, (*stack, shape[-1]))) if bias else None
     return WeightLayer(
         kernel,

@@ -5,12 +5,13 @@ from contextlib import suppress
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.spaces.darts import DARTS
 from jaxnas.spaces.mobilenet import MOBILENET
+from jaxnas.spaces.nasbench101 import NASBENCH101
 from jaxnas.spaces.nasbench201 import NASBENCH201
 from jaxnas.spaces.space import SearchSpace
 from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
 
 SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (NASBENCH201, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS, MOBILENET)
+    space.name: space for space in (NASBENCH201, NASBENCH101, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS, MOBILENET)
 }
 
 

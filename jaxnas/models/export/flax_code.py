@@ -72,7 +72,9 @@ def _class_of(block: Block, name: str) -> str:
     output = shown(block.layers[-1].shape, channels_first=False)
     text = f'\n\nclass {name}(nn.Module):\n    """Maps {inputs} to {output}."""\n\n    train: bool\n\n'
     text += f"    @nn.compact\n    def __call__(self, {', '.join(block.arguments)}):\n"
-    return text + indent(statements(block, _value, (*_FUNCTIONS, "gelu", "squeeze", "shift", "halve")), 2)
+    return text + indent(
+        statements(block, _value, (*_FUNCTIONS, "gelu", "squeeze", "shift", "halve", "max_halve", "truncate")), 2
+    )
 
 
 def _value(layer: Layer, inputs: Sequence[str]) -> str:
@@ -91,6 +93,8 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
     if layer.op in ("avg_pool", "max_pool"):
         stride, rest = layer.setting("stride"), ", count_include_pad=False" if layer.op == "avg_pool" else ""
         return f"nn.{layer.op}({x}, (3, 3), ({stride}, {stride}), [(1, 1), (1, 1)]{rest})"
+    if layer.op == "truncate":
+        return f"{x}[..., :{layer.setting('features')}]"
     return {
         **{name: f"nn.{function}({x})" for name, function in _FUNCTIONS.items()},
         "gelu": f"nn.gelu({x}, approximate=False)",
@@ -100,6 +104,7 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         "concat": f"jnp.concatenate(({', '.join(inputs)}), axis=-1)",
         "shift": f"jnp.pad({x}[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)))",
         "halve": f'nn.avg_pool({x}, (2, 2), (2, 2), "SAME", count_include_pad=False)',
+        "max_halve": f'nn.max_pool({x}, (2, 2), (2, 2), "SAME")',
         "mean": f"{x}.mean((1, 2))",
     }[layer.op]
 

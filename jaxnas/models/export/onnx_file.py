@@ -130,6 +130,12 @@ class _OnnxGraph:
             return self._add_shift(name, inputs[0])
         if layer.op == "halve":
             return self._add_halve(name, inputs[0], (shape[0] % 2, shape[1] % 2))
+        if layer.op == "max_halve":
+            return self.node("MaxPool", inputs, name, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+        if layer.op == "truncate":
+            bounds = {"starts": 0, "ends": layer.setting("features"), "axes": 1}
+            given = [self.tensor(f"{name}.{key}", np.array([value])) for key, value in bounds.items()]
+            return self.node("Slice", [*inputs, *given], name)
         return self._add_function(layer.op, name, inputs)
 
     def _add_function(self, op: str, name: str, inputs: list[str]) -> str:

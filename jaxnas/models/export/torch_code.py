@@ -89,7 +89,9 @@ def _class_of(block: Block, name: str) -> str:
     if declared:
         text += "\n    def __init__(self):\n" + indent(["super().__init__()", *declared], 2)
     text += f"\n    def forward(self, {', '.join(block.arguments)}):\n"
-    return text + indent(statements(block, _value, (*_FUNCTIONS, "squeeze", "conv", "shift", "halve")), 2)
+    return text + indent(
+        statements(block, _value, (*_FUNCTIONS, "squeeze", "conv", "shift", "halve", "max_halve", "truncate")), 2
+    )
 
 
 def _declare(layer: Layer, channels: int) -> str:
@@ -118,6 +120,8 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
     if layer.op in ("avg_pool", "max_pool"):
         rest = ", count_include_pad=False" if layer.op == "avg_pool" else ""
         return f"F.{layer.op}2d({x}, 3, stride={layer.setting('stride')}, padding=1{rest})"
+    if layer.op == "truncate":
+        return f"{x}[:, :{layer.setting('features')}]"
     return {
         **{name: f"F.{function}({x})" for name, function in _FUNCTIONS.items()},
         "squeeze": f"{x}.mean((2, 3), keepdim=True)",
@@ -126,6 +130,7 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         "concat": f"torch.cat(({', '.join(inputs)}), dim=1)",
         "shift": f"F.pad({x}[:, :, 1:, 1:], (0, 1, 0, 1))",
         "halve": f"F.avg_pool2d({x}, 2, ceil_mode=True, count_include_pad=False)",
+        "max_halve": f"F.max_pool2d({x}, 2, ceil_mode=True)",
         "mean": f"{x}.mean((2, 3))",
     }[layer.op]
 

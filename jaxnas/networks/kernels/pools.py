@@ -49,3 +49,10 @@ def average_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
     n, h, w, c = x.shape
     x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
     return x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c).mean((2, 4))
+
+
+def max_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
+    """Return the maximum over disjoint 2x2 blocks, h = ceil(H / 2); an odd last row or column makes smaller blocks."""
+    n, h, w, c = x.shape
+    x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    return x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c).max((2, 4))
