@@ -1,6 +1,6 @@
 """Compare `proxy_gp`, a Gaussian process over architectures, with RoBoT and searches without proxies.
 
-    JAXNAS_DATA=folder python experiments/beyond.py [--seeds 100] [--long-seeds 20] [--budgets 20,100,50,5]
+    JAXNAS_DATA=folder python experiments/beyond.py
 
 The 36 tasks are NAS-Bench-201 with scores of NAS-Bench-Suite-Zero and of the package, with the published observation
 (CIFAR-10, 12 epochs) and that of the data set itself; TransNAS-Bench-101 micro and macro with the scores that the
@@ -13,17 +13,15 @@ random search with the same budget, which is computed exactly: 0 is the optimum,
 counted from 0. `TUNING` has the tasks on which the settings of `proxy_gp` were chosen, with T = 20; the others confirm
 them, of which the random subsets have some of the same architectures and accuracies.
 
-All rows take several hours on one core, about 40 minutes without `predictor_bo` and the long runs of other methods. A
-stopped run resumes. The script writes results/beyond.json and results/beyond.md.
+`SEEDS` has the number of seeds of each budget. All rows take several hours on one core, of which `robot` with T = 200
+takes the most. A stopped run resumes. The script writes results/beyond.json and results/beyond.md.
 """
 
 from functools import lru_cache
-from typing import Annotated
 
 import ablations
 import numpy as np
 import tasks
-import typer
 from rows import compute_rows
 
 from jaxnas.search import SearchResult
@@ -44,9 +42,10 @@ TUNING = (
     *("full micro/class_scene", "full micro/class_object", "full micro/normal"),
 )
 NEW = "proxy_gp"
-METHODS = (NEW, "robot", "rea", "robot, paper", "predictor_bo")
-FAST = (NEW, "rea")
-BUDGETS = (20, 100, 50, 5)
+METHODS = (NEW, "robot", "rea", "predictor_bo", "robot, paper")
+SEEDS = {5: 100, 10: 100, 20: 100, 50: 20, 100: 20, 200: 10}
+SEEDS_OF_ROBOT = {**SEEDS, 50: 10, 100: 10, 200: 6}
+interval, test = lru_cache(None)(bootstrap_interval), lru_cache(None)(compare)  # the tables are written after every row
 GAINS = (10, 20, 40)  # queries after which a gain is predicted
 
 
@@ -86,27 +85,30 @@ def share(row: dict) -> float:
     return (row["optimum"] - float(np.mean(row["found"]))) / row["random_regret"]
 
 
-def plan(num_seeds: int, long_seeds: int, budgets: list[int]) -> list[dict]:
-    """Return the settings of all rows, every method on every task with every budget; slow ones come last."""
+def plan() -> list[dict]:
+    """Return the settings of all rows: methods on every task with every budget, the published protocol with T = 20."""
     rows = [
-        {
-            "method": method,
-            "task": task,
-            "budget": budget,
-            "seeds": [1000, 999 + (num_seeds if budget <= 20 else long_seeds if method in FAST else long_seeds // 2)],
-        }
-        for budget in budgets
+        {"method": method, "task": task, "budget": budget, "seeds": [1000, 999 + number]}
+        for budget in SEEDS
         for method in METHODS
+        for number in [(SEEDS_OF_ROBOT if method == "robot" else SEEDS)[budget]]
         for task in TASKS
+        if method != "robot, paper" or budget == 20
     ]
-    return sorted(rows, key=lambda row: row["budget"] > 20 and row["method"] not in FAST)
+    return sorted(rows, key=_comes_late)
+
+
+def _comes_late(row: dict) -> bool:
+    """Return whether a row is one of those that matter least or take longest."""
+    slow = {"robot": 100, "predictor_bo": 20}
+    return row["budget"] == 5 or row["budget"] > slow.get(row["method"], np.inf)
 
 
 def to_markdown(rows: list[dict]) -> str:
     """Return for each budget the shares by family and by task, the tests, and the ranks on whole spaces."""
     found = {tuple(row["settings"][name] for name in ("budget", "method", "task")): row for row in rows}
     lines = ["Shares of random search's regret; below, by family: mean (worst task; tasks above 1).", ""]
-    for budget in dict.fromkeys(key[0] for key in found):
+    for budget in sorted({key[0] for key in found}):
         at_budget = {key[1:]: row for key, row in found.items() if key[0] == budget}
         methods = [method for method in METHODS if any(key[0] == method for key in at_budget)]
         lines += [*_families(at_budget, budget, methods), "", *_by_task(at_budget, budget, methods), ""]
@@ -134,12 +136,12 @@ def _families(rows: dict, budget: int, methods: list[str]) -> list[str]:
 
 def _verdict(rows: dict, method: str, names: list[str]) -> str:
     """Return in words on how many tasks the methods differ, and the test of the mean share over tasks."""
-    against = {name: compare(*_paired(rows[NEW, name]["found"], rows[method, name]["found"])) for name in names}
+    against = {name: test(*_paired(rows[NEW, name]["found"], rows[method, name]["found"])) for name in names}
     better, worse = (
-        [name for name, test in against.items() if test.p_value < 0.05 and sign * test.difference > 0]
+        [name for name, found in against.items() if found.p_value < 0.05 and sign * found.difference > 0]
         for sign in (1, -1)
     )
-    shares = compare([share(rows[NEW, name]) for name in names], [share(rows[method, name]) for name in names])
+    shares = test(*(tuple(share(rows[some, name]) for name in names) for some in (NEW, method)))
     listed = f" ({', '.join(worse)})" if worse else ""
     return (
         f"{NEW} against {method}: better on {len(better)} and worse on {len(worse)} of {len(names)} tasks{listed} "
@@ -149,17 +151,17 @@ def _verdict(rows: dict, method: str, names: list[str]) -> str:
     )
 
 
-def _paired(first: list[float], second: list[float]) -> tuple[list[float], list[float]]:
+def _paired(first: list[float], second: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the results of the seeds that both have, which all begin with the same one."""
     number = min(len(first), len(second))
-    return first[:number], second[:number]
+    return tuple(first[:number]), tuple(second[:number])
 
 
 def share_cell(row: dict | None) -> str:
     """Return a row's share of random's regret with its interval over the seeds, "-" without a row."""
     if row is None:
         return "-"
-    low, high = bootstrap_interval((row["optimum"] - np.array(row["found"])) / row["random_regret"])
+    low, high = interval(tuple((row["optimum"] - np.array(row["found"])) / row["random_regret"]))
     return f"{share(row):z.2f} ({low:z.2f} to {high:z.2f})"
 
 
@@ -199,16 +201,5 @@ def _gains(rows: dict, budget: int) -> list[str]:
     return [*lines, ""]
 
 
-def main(
-    seeds: Annotated[int, typer.Option(help="Number of seeds per row, starting at 1000.", min=1)] = 100,
-    long_seeds: Annotated[
-        int, typer.Option(help="The same for budgets above 20; methods that take minutes a row have half.", min=2)
-    ] = 20,
-    budgets: Annotated[str, typer.Option(help="Budgets, separated by commas.")] = ",".join(map(str, BUDGETS)),
-) -> None:
-    """Compare `proxy_gp` with RoBoT and searches without proxies on 36 tasks."""
-    compute_rows("beyond", plan(seeds, long_seeds, list(map(int, budgets.split(",")))), run, to_markdown)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    compute_rows("beyond", plan(), run, to_markdown)
