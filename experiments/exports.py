@@ -20,6 +20,7 @@ import numpy as np
 from jaxnas.models.export import EXPORTS, export_model
 from jaxnas.models.model import Model, make_model
 from jaxnas.networks import (
+    AutoFormerTinyNetwork,
     DARTSNetwork,
     DeclaredNetwork,
     MobileNetNetwork,
@@ -32,13 +33,18 @@ from jaxnas.networks import (
 )
 from jaxnas.networks.declared.network import (
     Activation,
+    Attention,
     Cell,
     Choose,
+    ClassToken,
     Conv,
     Dense,
     Depthwise,
     GlobalAverage,
     InvertedResidual,
+    LayerNorm,
+    Mlp,
+    PatchEmbed,
     Pool,
     Repeat,
     Residual,
@@ -69,6 +75,15 @@ MOBILE = (
     GlobalAverage(),
     Dense(12),
 )
+TOKENS = (
+    PatchEmbed(choice(8, 12), 3, class_token=False),
+    Repeat(
+        choice(1, 2),
+        Residual(LayerNorm(), Attention(choice(1, 2), 4)),
+        Residual(LayerNorm(), Mlp(choice(1.5, 2))),
+    ),
+    Choose(ClassToken(), GlobalAverage()),
+)
 CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of images, odd where it may be
     "NAS-Bench-201": (NASBench201Network(**SMALL), 9),
     "NAS-Bench-201, affine": (NASBench201Network(**SMALL, affine=True), 9),
@@ -80,6 +95,8 @@ CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of imag
     "declared, images": (DeclaredNetwork("mine", BLOCKS, num_classes=3), 9),
     "declared, mobile": (DeclaredNetwork("mobile", MOBILE, num_classes=3, activation="gelu"), 9),
     "MobileNet": (MobileNetNetwork(num_classes=3, channels=1), 9),
+    "declared, tokens": (DeclaredNetwork("tokens", TOKENS, num_classes=3, activation=None), 9),
+    "AutoFormer-tiny": (AutoFormerTinyNetwork(num_classes=3, channels=1, patch=3), 9),
     "declared, features": (DeclaredNetwork("features", FEATURES, num_classes=3), 1),
 }
 MEAN, STD = np.array([0.4, 0.5, 0.6], np.float32), np.array([0.2, 0.3, 0.25], np.float32)

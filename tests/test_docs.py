@@ -53,6 +53,7 @@ MARKS = {
     "tutorials/reproduce-the-paper.md": (pytest.mark.data, pytest.mark.slow),
     "tutorials/scale-out.md": pytest.mark.slow,
     "tutorials/train-and-export.md": pytest.mark.slow,
+    "tutorials/transformers.md": pytest.mark.slow,
 }
 
 

@@ -17,7 +17,13 @@ from jaxnas.testing import check_method, check_network, check_proxy
 IMAGES = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
 
 # Enough pixels and channels for normalisation's epsilon to be small; TransNAS-Bench-101 divides by 64.
-SMALL = {"nasbench201": (8, 2), "nasbench101": (8, 7), "darts": (32, 4), "mobilenet": (32, 1)}
+SMALL = {
+    "nasbench201": (8, 2),
+    "nasbench101": (8, 7),
+    "darts": (32, 4),
+    "mobilenet": (32, 1),
+    "autoformer-tiny": (8, 1),
+}
 
 
 def test_every_space_has_a_network():

@@ -160,6 +160,38 @@ class BlockBuilder:
         """Add the mean over pixels."""
         return self._add("mean", (x,), self.shape(x)[-1:])
 
+    def patches(self, x: Value, tensors: Tensors, name: str) -> Value:
+        """Add the convolution called `name` of disjoint squares of the image."""
+        params = _kernel_and_bias(tensors, name)
+        size, features = params["kernel"].shape[0], params["kernel"].shape[-1]
+        height, width, _ = self.shape(x)
+        shape = (height // size, width // size, features)
+        return self._add("patches", (x,), shape, params, features=features, size=size, bias=int("bias" in params))
+
+    def tokens(self, x: Value, embedding: np.ndarray, *, class_token: bool) -> Value:
+        """Add pixels as tokens in one row, after one of zeros if wanted, and to each its row of `embedding` [L C]."""
+        length, features = embedding.shape
+        settings = dict(length=length, features=features, class_token=int(class_token))
+        return self._add("tokens", (x,), (1, length, features), {"embedding": embedding}, **settings)
+
+    def layer_norm(self, x: Value, gamma: np.ndarray, beta: np.ndarray) -> Value:
+        """Add the normalisation of each token."""
+        return self._add("layer_norm", (x,), self.shape(x), {"scale": gamma, "bias": beta})
+
+    def attend(self, x: Value, heads: int) -> Value:
+        """Add attention on queries, keys and values, which are the thirds of the channels, each head after head."""
+        height, width, channels = self.shape(x)
+        return self._add("attend", (x,), (height, width, channels // 3), heads=heads)
+
+    def first(self, x: Value) -> Value:
+        """Add the first token alone."""
+        return self._add("first", (x,), (1, 1, self.shape(x)[-1]))
+
+    def rest(self, x: Value) -> Value:
+        """Add all tokens but the first."""
+        height, width, channels = self.shape(x)
+        return self._add("rest", (x,), (height, width - 1, channels))
+
     def concat(self, *xs: Value) -> Value:
         """Add the concatenation along channels."""
         channels = sum(self.shape(x)[-1] for x in xs)

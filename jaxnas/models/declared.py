@@ -14,6 +14,8 @@ from jaxnas.networks.declared.inverted import InvertedResidual, squeezed_channel
 from jaxnas.networks.declared.network import BlockNetwork
 from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
 from jaxnas.networks.declared.step import Choose, Op, Step, resize_name
+from jaxnas.networks.declared.tokens import ClassToken, LayerNorm, PatchEmbed, PatchMean
+from jaxnas.networks.declared.transformer import Attention, Mlp
 
 
 def build_declared(graph: GraphBuilder, network: BlockNetwork, tensors: Tensors, arch: Int8[np.ndarray, " D"]) -> None:
@@ -91,12 +93,62 @@ class _Flow:
             return block.squeeze(x)
         if isinstance(op, InvertedResidual):
             return self._inverted(block, x, op, name, width, keeps=keeps)
+        if isinstance(op, ClassToken):
+            return block.first(x)
+        if isinstance(op, PatchMean):
+            return block.squeeze(block.rest(x))
+        if isinstance(op, PatchEmbed):
+            return self._patches(block, x, op, name, width)
+        if isinstance(op, LayerNorm):
+            gamma, beta = (self._vector(f"{name}_norm_{part}", width) for part in ("gamma", "beta"))
+            return block.layer_norm(x, gamma, beta)
+        if isinstance(op, Attention):
+            return self._attention(block, x, op, name, width)
+        if isinstance(op, Mlp):
+            hidden = op.hidden(width, self._ratio(op.ratio))
+            inner = block.conv(x, self.live_tensors(f"{name}_expand", width, hidden), f"{name}_expand")
+            project = self.live_tensors(f"{name}_project", hidden, width)
+            return block.conv(block.activate(inner, op.activation), project, f"{name}_project")
         tensors = self.live_tensors(name, block.shape(x)[-1], width)
         if isinstance(op, Conv | Depthwise):
             return block.norm(block.conv(x, tensors, name, op.stride), tensors, f"{name}_norm")
         if isinstance(op, Dense):
             return block.conv(x, _as_conv(tensors, name), name)
         raise InputError(f"{type(op).__name__} is not an op of jaxnas: a model cannot be made of it")
+
+    def _patches(self, block: BlockBuilder, x: Value, op: PatchEmbed, name: str, width: int) -> Value:
+        """Add the patches and their positions; those of the class token are one vector."""
+        positions = self._vector(f"{name}_position_bias", width).reshape(-1, width)
+        if op.class_token:
+            first = self._vector(f"{name}_class_bias", width) + self._vector(f"{name}_class_position_bias", width)
+            positions = np.concatenate([first[None], positions])
+        out = block.patches(x, self.live_tensors(name, block.shape(x)[-1], width), name)
+        return block.tokens(out, positions, class_token=op.class_token)
+
+    def _attention(self, block: BlockBuilder, x: Value, op: Attention, name: str, width: int) -> Value:
+        """Add attention, whose queries, keys and values lie one after another here.
+
+        Raises:
+          InputError: it has relative positions.
+        """
+        if op.relative:
+            raise InputError("a model cannot be made of attention with relative positions: leave `relative` at 0")
+        heads = self._take(op.heads) if isinstance(op.heads, Choice) else op.heads
+        inner, path = heads * op.head_width, f"{name}_qkv"
+        tensors = self.live_tensors(path, width, 3 * inner)
+        apart = {
+            key: value.reshape(*value.shape[:-1], inner, 3).swapaxes(-1, -2).reshape(value.shape)
+            for key, value in tensors.params.items()
+        }
+        out = block.attend(block.conv(x, tensors._replace(params=apart), path), heads)
+        return block.conv(out, self.live_tensors(f"{name}_project", inner, width), f"{name}_project")
+
+    def _vector(self, path: str, width: int) -> np.ndarray:
+        """Return the first outputs of a tensor."""
+        return np.asarray(self._tensors.params[path])[..., :width]
+
+    def _ratio(self, ratio: float | Choice) -> float:
+        return ratio.values[self._decisions.take(ratio.name)] if isinstance(ratio, Choice) else ratio
 
     def _inverted(
         self, block: BlockBuilder, x: Value, op: InvertedResidual, name: str, width: int, *, keeps: bool

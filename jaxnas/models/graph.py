@@ -2,7 +2,8 @@
 
 A description has neither arrays nor code, so that it can be written as JSON. The tensors are variables of flax, by
 block and layer: `kernel` and `bias` of "conv" and "dense", `scale` and `bias` of "norm" in the collection "params",
-`mean` and `var` of "norm" in "batch_stats".
+`mean` and `var` of "norm" in "batch_stats"; "patches" and "layer_norm" have those of "conv" and "norm" in "params", and
+"tokens" has `embedding`.
 """
 
 import math
@@ -34,10 +35,16 @@ OPS = {
     "max_halve": (),
     "truncate": ("features",),
     "mean": (),
+    "patches": ("features", "size", "bias"),
+    "tokens": ("length", "features", "class_token"),
+    "layer_norm": (),
+    "attend": ("heads",),
+    "first": (),
+    "rest": (),
 }
 """The settings of each op; see `jaxnas.models.module` for what it computes."""
 
-FLAGS = ("bias", "affine")  # settings that are 0 or 1; all others are at least 1
+FLAGS = ("bias", "affine", "class_token")  # settings that are 0 or 1; all others are at least 1
 
 Shape: TypeAlias = tuple[int, ...]  # (H, W, C) of features, (C,) after the mean over pixels
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxnas.models.graph import Block, Graph, Layer
 from jaxnas.networks.activations import ACTIVATIONS, hard_sigmoid
+from jaxnas.networks.declared.tokens import LAYER_NORM_EPSILON
 from jaxnas.networks.layers import BATCH_NORM_EPSILON
 
 
@@ -92,6 +93,36 @@ def _halve(layer: Layer, x: Array) -> Array:
     return jnp.asarray(nn.avg_pool(x, (2, 2), (2, 2), margins, count_include_pad=False))
 
 
+def _patches(layer: Layer, x: Array) -> Array:
+    size = layer.setting("size")
+    convolution = nn.Conv(
+        layer.setting("features"),
+        (size, size),
+        strides=size,
+        padding="VALID",
+        use_bias=bool(layer.setting("bias")),
+        name=layer.name,
+    )
+    return jnp.asarray(convolution(x))
+
+
+def _tokens(layer: Layer, x: Array) -> Array:
+    length, features = layer.setting("length"), layer.setting("features")
+    before = layer.setting("class_token")
+    row = jnp.pad(x.reshape(x.shape[0], 1, -1, features), ((0, 0), (0, 0), (before, 0), (0, 0)))
+    return jnp.asarray(row + nn.Embed(length, features, name=layer.name)(jnp.arange(length)[None, None]))
+
+
+def _layer_norm(layer: Layer, x: Array) -> Array:
+    return jnp.asarray(nn.LayerNorm(LAYER_NORM_EPSILON, name=layer.name)(x))
+
+
+def _attend(layer: Layer, x: Array) -> Array:
+    parts = x.reshape(x.shape[0], x.shape[1] * x.shape[2], 3, layer.setting("heads"), -1)
+    out = nn.dot_product_attention(parts[:, :, 0], parts[:, :, 1], parts[:, :, 2])
+    return jnp.asarray(out).reshape(*x.shape[:-1], -1)
+
+
 def _activate(function: Callable[[Array], Array], layer: Layer, x: Array) -> Array:
     return function(x)
 
@@ -113,4 +144,10 @@ _OPS: dict[str, Callable[..., Array]] = {
     "max_halve": lambda layer, x: nn.max_pool(x, (2, 2), (2, 2), "SAME"),
     "truncate": lambda layer, x: x[..., : layer.setting("features")],
     "mean": lambda layer, x: x.mean((1, 2)),
+    "patches": _patches,
+    "tokens": _tokens,
+    "layer_norm": _layer_norm,
+    "attend": _attend,
+    "first": lambda layer, x: x[:, :, :1],
+    "rest": lambda layer, x: x[:, :, 1:],
 }

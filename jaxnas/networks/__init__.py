@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jaxnas.networks.autoformer import AutoFormerTinyNetwork
 from jaxnas.networks.darts import DARTSNetwork
 from jaxnas.networks.declared.network import DeclaredNetwork
 from jaxnas.networks.mobilenet import MobileNetNetwork
@@ -19,6 +20,7 @@ NETWORKS: dict[str, type[SearchNetwork]] = {
     "transnas101-macro": TransNAS101MacroNetwork,
     "darts": DARTSNetwork,
     "mobilenet": MobileNetNetwork,
+    "autoformer-tiny": AutoFormerTinyNetwork,
 }
 
 CUSTOM_NETWORKS: dict[str, Callable[[int], SearchNetwork]] = {}
@@ -27,6 +29,7 @@ CUSTOM_NETWORKS: dict[str, Callable[[int], SearchNetwork]] = {}
 __all__ = [
     "CUSTOM_NETWORKS",
     "NETWORKS",
+    "AutoFormerTinyNetwork",
     "DARTSNetwork",
     "DeclaredNetwork",
     "Draw",

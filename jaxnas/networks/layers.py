@@ -64,7 +64,8 @@ __all__ = [
     "weight_layer",
 ]
 
-FanMode: TypeAlias = Literal["fan_in", "fan_out", "lecun"]
+FanMode: TypeAlias = Literal["fan_in", "fan_out", "lecun", "small"]
+SMALL_DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,13 @@ def weight_layer(
         normalised: Whether batch normalisation with the statistics of the minibatch follows.
         draw: "fan_in": U(-b, b) with b = 1/sqrt(k k C), which is what PyTorch draws for kernels and biases by default;
             "fan_out": N(0, 2 / (k k O)), as He et al. 2015 (arXiv:1502.01852) draw convolutions; "lecun": N(0, 1 / (k k
-            C)) truncated at two standard deviations, which is what TensorFlow's `variance_scaling_initializer` draws.
+            C)) truncated at two standard deviations, which is what TensorFlow's `variance_scaling_initializer` draws;
+            "small": N(0, 0.02^2) and biases 0, as vision transformers draw their layers.
         exponent: Exponent of the input, see `rescaled`; the bias comes in the same units.
         used: Whether the architecture uses the layer, or a mask with the shape of `stack`.
     """
     bound: float = math.prod(shape[:-1]) ** -0.5
-    deviation: float = (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
+    deviation: float = SMALL_DEVIATION if draw == "small" else (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
     scales = "normalised_scales" if normalised else "scales"
 
     def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
@@ -143,12 +145,13 @@ def weight_layer(
         of_stack = tuple(range(len(stack)))
         return nn.initializers.lecun_normal(batch_axis=of_stack)(key, shape)
 
-    draws = {"fan_in": uniform, "fan_out": normal, "lecun": lecun}
+    draws = {"fan_in": uniform, "fan_out": normal, "lecun": lecun, "small": normal}
     for collection, axes in ((scales, stack), ("gates", (*stack, batch, shape[-1])), ("places", stack)):
         declare_tap(module, collection, name, axes)
     declare_use(module, (name, f"{name}_bias") if bias else (name,), used)
     kernel = jnp.asarray(module.param(name, draws[draw], (*stack, *shape)))
-    of_outputs = jnp.asarray(module.param(f"{name}_bias", uniform, (*stack, shape[-1]))) if bias else None
+    draw_bias = nn.initializers.zeros if draw == "small" else uniform
+    of_outputs = jnp.asarray(module.param(f"{name}_bias", draw_bias, (*stack, shape[-1]))) if bias else None
     return WeightLayer(
         kernel,
         None if of_outputs is None else in_units(of_outputs, exponent),

@@ -70,6 +70,11 @@ class SearchNetwork(nn.Module, kw_only=True):
         """Whether the call sows the logits of a second head as "auxiliary"."""
         return False
 
+    @property
+    def is_homogeneous(self) -> bool:
+        """Whether `keeps_range` makes the network homogeneous: not with layer normalisation or attention."""
+        return True
+
     def thinnest(self) -> "SearchNetwork":
         """Return the network of the same kind with two classes, the fewest channels and the fewest cells."""
         return self.clone(num_classes=2)

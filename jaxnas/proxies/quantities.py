@@ -175,6 +175,13 @@ class Quantities:
             )
         return self._flows[norm]
 
+    def require_no_tokens(self, proxies: str) -> None:
+        """Raise InputError if the network has layer normalisation or attention, for which `proxies` are not defined."""
+        if not self.network.is_homogeneous:
+            raise InputError(
+                f"{proxies} must be left out: not defined for networks with layer normalisation or attention"
+            )
+
     def wide(self) -> AbstractContextManager[None]:
         """Return a context in which float64 exists, if the device has it."""
         context: AbstractContextManager[None] = jax.enable_x64(self._widest == jnp.float64)
@@ -205,7 +212,12 @@ class Quantities:
 
     @cached_property
     def response(self) -> Response:
-        """The response of the network with params of noise to images of noise, and to images a hundredth away."""
+        """The response of the network with params of noise to images of noise, and to images a hundredth away.
+
+        Raises:
+          InputError: See `require_no_tokens`.
+        """
+        self.require_no_tokens("zen")
         return draws.respond(self.network, self.shapes.get("batch_stats", {}), self.arch, self.noise)
 
     @cached_property
@@ -215,7 +227,8 @@ class Quantities:
         The images are noise, the kernels N(0, 2 / fan-in).
 
         Raises:
-          InputError: The network declares no blocks, see `jaxnas.networks.layers.end_of_block`.
+          InputError: The network declares no blocks, see `jaxnas.networks.layers.end_of_block`; or it has layer
+            normalisation or attention.
         """
         return draws.unstack(list(self._blocks.values()))
 
@@ -239,7 +252,11 @@ class Quantities:
 
         See `draws.fisher_rows`. The images are noise, the kernels N(0, 2 / fan-in); normalisation uses fresh running
         statistics, mean 0 and variance 1. Tensors come in the order in which the network declares them.
+
+        Raises:
+          InputError: See `require_no_tokens`.
         """
+        self.require_no_tokens("vkdnw")
         images, key = self.noise.images[:FEW], jax.random.fold_in(self.key, 3)
         entries = draws.entries_of(self.network, self.batch.images.shape[1:], self.arch)
         stats = draws.fresh_statistics(self.shapes.get("batch_stats", {}), images.dtype)
@@ -256,6 +273,7 @@ class Quantities:
 
     @cached_property
     def _blocks(self) -> dict[tuple[str, ...], Array]:
+        self.require_no_tokens("az_expressivity, az_progressivity and az_trainability")
         outputs = draws.run_blocks(self.network, self._kaiming, self.noise.images, self.arch)
         if not outputs:
             raise InputError(f"{type(self.network).__name__} must declare blocks for this proxy; leave it out")
@@ -281,8 +299,10 @@ class Quantities:
         """The ReLUs of `SearchNetwork.thinnest` for 1,000 crops of one channel, 3x3, with kernels N(0, 2 / fan-in).
 
         Raises:
-          InputError: The network has other activation functions, or gates: it is not linear in pieces.
+          InputError: The network has other activation functions, gates, layer normalisation or attention: it is not
+            linear in pieces.
         """
+        self.require_no_tokens("linear_regions")
         network = self.network.thinnest()
         keys = jax.random.split(jax.random.fold_in(self.key, 2))
         crops = draws.crop_at_random(keys[0], self.batch.images, NUM_CROPS, 3)

@@ -18,8 +18,9 @@ def synflow(q: Quantities) -> Float[Array, ""]:
 
     >= 0, higher is better. Every parameter is replaced by its absolute value. The score reaches 1e46 at full size.
     Batch normalisation acts only inside the residual blocks between stages, as in the public code of Abdelfattah et al.
-    2021. Biases of dead convolutions count: canonicalise such architectures. 0 for networks that end in a tanh, which
-    is flat for inputs of this size.
+    2021. Layer normalisation, softmax and the activation between layers of tokens stay as they are, as in the public
+    code of Zhou et al. 2022 (arXiv:2203.12217). Biases of dead convolutions count: canonicalise such architectures. 0
+    for networks that end in a tanh, which is flat for inputs of this size.
     Source: Tanaka et al. 2020 (arXiv:2006.05467).
     """
     return _flow(q, "reduction")
@@ -48,10 +49,12 @@ def synflow_bn(q: Quantities) -> Float[Array, ""]:
 def logsynflow(q: Quantities) -> Float[Array, ""]:
     """Return the sum over kernel entries of w log(dR/dw + 1), w and R those of `synflow_no_bn`; >= 0, higher is better.
 
+    It is not defined for networks with layer normalisation or attention, where dR/dw may be negative.
     The logarithm prevents one path of large gradients from dominating; 1e3 to 1e5 at full size. On devices without
     float64, entries whose dR/dw is 1e38 times smaller than the largest do not count.
     Source: Cavagnero et al. 2022 (arXiv:2207.05135).
     """
+    q.require_no_tokens("logsynflow")
     flow = q.synaptic_flow("none")
     with q.wide():
 

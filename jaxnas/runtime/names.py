@@ -7,7 +7,9 @@ Tests assert that each alias lists the keys of the dictionary that it describes,
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-SpaceName = Literal["nasbench201", "nasbench101", "transnas101-micro", "transnas101-macro", "darts", "mobilenet"]
+SpaceName = Literal[
+    "nasbench201", "nasbench101", "transnas101-micro", "transnas101-macro", "darts", "mobilenet", "autoformer-tiny"
+]
 MethodName = Literal[
     "robot",
     "proxy_gp",

@@ -1,5 +1,6 @@
 """The public names of `jaxnas.spaces`, imported when first used."""
 
+from .autoformer import AUTOFORMER_TINY as AUTOFORMER_TINY
 from .darts import DARTS as DARTS
 from .mobilenet import MOBILENET as MOBILENET
 from .mutation import mutate as mutate

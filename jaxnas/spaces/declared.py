@@ -12,7 +12,7 @@ SEPARATOR = ":"
 
 
 @lru_cache(maxsize=64)
-def choice_space(name: str, choices: tuple[tuple[int | str, ...], ...]) -> SearchSpace:
+def choice_space(name: str, choices: tuple[tuple[int | float | str, ...], ...]) -> SearchSpace:
     """Return the space of all combinations of options; an architecture is written like "8:64:conv".
 
     Every decision is assumed to matter, so that each architecture is a network class by itself.

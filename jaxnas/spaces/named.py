@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 from jaxnas.errors import InputError, unknown_name
+from jaxnas.spaces.autoformer import AUTOFORMER_TINY
 from jaxnas.spaces.darts import DARTS
 from jaxnas.spaces.mobilenet import MOBILENET
 from jaxnas.spaces.nasbench101 import NASBENCH101
@@ -11,7 +12,8 @@ from jaxnas.spaces.space import SearchSpace
 from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
 
 SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (NASBENCH201, NASBENCH101, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS, MOBILENET)
+    space.name: space
+    for space in (NASBENCH201, NASBENCH101, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS, MOBILENET, AUTOFORMER_TINY)
 }
 
 

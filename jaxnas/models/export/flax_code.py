@@ -17,6 +17,7 @@ from jaxnas.models.export.code import (
 from jaxnas.models.files import flatten
 from jaxnas.models.graph import Block, Layer
 from jaxnas.models.model import Model
+from jaxnas.networks.declared.tokens import LAYER_NORM_EPSILON
 from jaxnas.networks.layers import BATCH_NORM_EPSILON
 
 _LOADER = '''
@@ -80,7 +81,7 @@ def _class_of(block: Block, name: str) -> str:
 def _value(layer: Layer, inputs: Sequence[str]) -> str:
     """Return the expression of a layer."""
     x, name = inputs[0], f'name="{layer.name}"'
-    if layer.op == "conv":
+    if layer.op in ("conv", "patches"):
         return f"{_conv(layer)}({x})"
     if layer.op == "norm":
         affine = "" if layer.setting("affine") else "use_scale=False, use_bias=False, "
@@ -95,6 +96,8 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         return f"nn.{layer.op}({x}, (3, 3), ({stride}, {stride}), [(1, 1), (1, 1)]{rest})"
     if layer.op == "truncate":
         return f"{x}[..., :{layer.setting('features')}]"
+    if layer.op in ("tokens", "layer_norm", "attend"):
+        return _token_value(layer, x)
     return {
         **{name: f"nn.{function}({x})" for name, function in _FUNCTIONS.items()},
         "gelu": f"nn.gelu({x}, approximate=False)",
@@ -106,10 +109,30 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         "halve": f'nn.avg_pool({x}, (2, 2), (2, 2), "SAME", count_include_pad=False)',
         "max_halve": f'nn.max_pool({x}, (2, 2), (2, 2), "SAME")',
         "mean": f"{x}.mean((1, 2))",
+        "first": f"{x}[:, :, :1]",
+        "rest": f"{x}[:, :, 1:]",
     }[layer.op]
 
 
+def _token_value(layer: Layer, x: str) -> str:
+    """Return the expression of a layer of tokens."""
+    _, length, features = layer.shape
+    if layer.op == "layer_norm":
+        return f'nn.LayerNorm(epsilon={LAYER_NORM_EPSILON:g}, name="{layer.name}")({x})'
+    if layer.op == "attend":
+        heads = layer.setting("heads")
+        parts = f"jnp.moveaxis({x}.reshape({x}.shape[0], {length}, 3, {heads}, {features // heads}), 2, 0)"
+        return f"nn.dot_product_attention(*{parts}).reshape({x}.shape[0], 1, {length}, {features})"
+    row = f"{x}.reshape({x}.shape[0], 1, -1, {features})"
+    row = f"jnp.pad({row}, ((0, 0), (0, 0), (1, 0), (0, 0)))" if layer.setting("class_token") else row
+    return f'{row} + nn.Embed({length}, {features}, name="{layer.name}")(jnp.arange({length})[None, None])'
+
+
 def _conv(layer: Layer) -> str:
+    if layer.op == "patches":
+        size, bias = layer.setting("size"), "" if layer.setting("bias") else ", use_bias=False"
+        rest = f'strides={size}, padding="VALID"{bias}, name="{layer.name}"'
+        return f"nn.Conv({layer.setting('features')}, ({size}, {size}), {rest})"
     size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
     options = {
         "strides": (stride, 1),

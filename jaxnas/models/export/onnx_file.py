@@ -11,6 +11,7 @@ import numpy as np
 from jaxnas.errors import InputError
 from jaxnas.models.graph import Block, Layer, Shape
 from jaxnas.models.model import Model
+from jaxnas.networks.declared.tokens import LAYER_NORM_EPSILON
 from jaxnas.networks.layers import BATCH_NORM_EPSILON
 from jaxnas.runtime.files import atomic_write
 
@@ -106,6 +107,8 @@ class _OnnxGraph:
         """Add one layer, whose first input has that shape, and return the name of its output."""
         if layer.op == "conv":
             return self._add_conv(layer, name, inputs, tensors)
+        if layer.op in ("patches", "tokens", "layer_norm", "attend", "first", "rest"):
+            return self._add_tokens(layer, name, inputs[0], tensors)
         if layer.op == "norm":
             ones = np.ones(layer.shape[-1], np.float32)
             order = {"scale": ones, "bias": 0 * ones, **tensors}
@@ -137,6 +140,54 @@ class _OnnxGraph:
             given = [self.tensor(f"{name}.{key}", np.array([value])) for key, value in bounds.items()]
             return self.node("Slice", [*inputs, *given], name)
         return self._add_function(layer.op, name, inputs)
+
+    def _add_tokens(self, layer: Layer, name: str, x: str, tensors: Mapping[str, np.ndarray]) -> str:
+        """Add a layer of tokens [N, C, 1, L], or of the patches that become tokens."""
+        _, length, features = layer.shape
+        if layer.op == "patches":
+            size = layer.setting("size")
+            given = [self.tensor(f"{name}.kernel", tensors["kernel"].transpose(3, 2, 0, 1))]
+            given += [self.tensor(f"{name}.bias", tensors["bias"])] if "bias" in tensors else []
+            return self.node("Conv", [x, *given], name, kernel_shape=[size, size], strides=[size, size])
+        if layer.op == "tokens":
+            row = self._reshape(x, f"{name}.row", (0, features, 1, -1))
+            if layer.setting("class_token"):
+                pads = self.tensor(f"{name}.pads", np.array([0, 0, 0, 1, 0, 0, 0, 0]))
+                row = self.node("Pad", [row, pads], f"{name}.padded")
+            table = tensors["embedding"].T[None, :, None]
+            return self.node("Add", [row, self.tensor(f"{name}.embedding", table)], name)
+        if layer.op == "layer_norm":
+            last = self.node("Transpose", [x], f"{name}.last", perm=[0, 2, 3, 1])
+            given = [self.tensor(f"{name}.{kind}", tensors[kind]) for kind in ("scale", "bias")]
+            out = self.node("LayerNormalization", [last, *given], f"{name}.out", axis=-1, epsilon=LAYER_NORM_EPSILON)
+            return self.node("Transpose", [out], name, perm=[0, 3, 1, 2])
+        if layer.op == "attend":
+            return self._add_attention(layer, name, x)
+        bounds = {"starts": [0], "ends": [1]} if layer.op == "first" else {"starts": [1], "ends": [length + 1]}
+        given = [self.tensor(f"{name}.{key}", np.array(at)) for key, at in {**bounds, "axes": [3]}.items()]
+        return self.node("Slice", [x, *given], name)
+
+    def _add_attention(self, layer: Layer, name: str, x: str) -> str:
+        """Add softmax(q k' / sqrt(head width)) v of each head."""
+        (_, length, features), heads = layer.shape, layer.setting("heads")
+        width = features // heads
+        parts = self._reshape(x, f"{name}.parts", (0, 3, heads, width, length))
+        query, key, value = (
+            self.node("Gather", [parts, self.tensor(f"{name}.at{at}", np.array([at]))], f"{name}.part{at}", axis=1)
+            for at in range(3)
+        )
+        turned = self.node("Transpose", [query], f"{name}.query", perm=[0, 1, 2, 4, 3])
+        scale = self.tensor(f"{name}.scale", np.array(width**-0.5, np.float32))
+        scaled = self.node("Mul", [turned, scale], f"{name}.scaled")
+        weights = self.node(
+            "Softmax", [self.node("MatMul", [scaled, key], f"{name}.logits")], f"{name}.weights", axis=-1
+        )
+        across = self.node("Transpose", [weights], f"{name}.across", perm=[0, 1, 2, 4, 3])
+        return self._reshape(self.node("MatMul", [value, across], f"{name}.heads"), name, (0, features, 1, length))
+
+    def _reshape(self, x: str, name: str, shape: tuple[int, ...]) -> str:
+        """Add a new shape, in which 0 keeps an axis."""
+        return self.node("Reshape", [x, self.tensor(f"{name}.shape", np.array(shape))], name)
 
     def _add_function(self, op: str, name: str, inputs: list[str]) -> str:
         """Add a function of each number, the mean over pixels, or a product."""

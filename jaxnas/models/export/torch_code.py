@@ -18,6 +18,7 @@ from jaxnas.models.export.code import (
 )
 from jaxnas.models.graph import Block, Layer, Shape
 from jaxnas.models.model import Model
+from jaxnas.networks.declared.tokens import LAYER_NORM_EPSILON
 
 _LOADER = '''
 
@@ -100,6 +101,13 @@ def _declare(layer: Layer, channels: int) -> str:
         return f"nn.BatchNorm2d({channels}{'' if layer.setting('affine') else ', affine=False'})"
     if layer.op == "dense":
         return f"nn.Linear({channels}, {layer.setting('features')}{'' if layer.setting('bias') else ', bias=False'})"
+    if layer.op == "layer_norm":
+        return f"nn.LayerNorm({channels}, eps={LAYER_NORM_EPSILON:g})"
+    if layer.op == "tokens":
+        return f"nn.Embedding({layer.setting('length')}, {layer.setting('features')})"
+    if layer.op == "patches":
+        size, bias = layer.setting("size"), "" if layer.setting("bias") else ", bias=False"
+        return f"nn.Conv2d({channels}, {layer.setting('features')}, {size}, stride={size}{bias})"
     if layer.op != "conv":
         return ""
     size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
@@ -112,7 +120,7 @@ def _declare(layer: Layer, channels: int) -> str:
 def _value(layer: Layer, inputs: Sequence[str]) -> str:
     """Return the expression of a layer."""
     x = inputs[0]
-    if layer.op in ("conv", "norm", "dense"):
+    if layer.op in ("conv", "norm", "dense", "patches"):
         return f"self.{layer.name}({x})"
     if layer.op == "zeros":
         height, width, channels = layer.shape
@@ -122,6 +130,8 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         return f"F.{layer.op}2d({x}, 3, stride={layer.setting('stride')}, padding=1{rest})"
     if layer.op == "truncate":
         return f"{x}[:, :{layer.setting('features')}]"
+    if layer.op in ("tokens", "attend"):
+        return _token_value(layer, x)
     return {
         **{name: f"F.{function}({x})" for name, function in _FUNCTIONS.items()},
         "squeeze": f"{x}.mean((2, 3), keepdim=True)",
@@ -132,7 +142,22 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         "halve": f"F.avg_pool2d({x}, 2, ceil_mode=True, count_include_pad=False)",
         "max_halve": f"F.max_pool2d({x}, 2, ceil_mode=True)",
         "mean": f"{x}.mean((2, 3))",
+        "layer_norm": f"self.{layer.name}({x}.movedim(1, -1)).movedim(-1, 1)",
+        "first": f"{x}[..., :1]",
+        "rest": f"{x}[..., 1:]",
     }[layer.op]
+
+
+def _token_value(layer: Layer, x: str) -> str:
+    """Return the expression of a layer of tokens [N, C, 1, L]."""
+    _, length, features = layer.shape
+    if layer.op == "attend":
+        heads = layer.setting("heads")
+        parts = f"{x}.reshape(len({x}), 3, {heads}, {features // heads}, {length}).permute(1, 0, 2, 4, 3)"
+        attended = f"F.scaled_dot_product_attention(*{parts})"
+        return f"{attended}.transpose(2, 3).reshape(len({x}), {features}, 1, {length})"
+    row = f"F.pad({x}.flatten(2), (1, 0))" if layer.setting("class_token") else f"{x}.flatten(2)"
+    return f"({row} + self.{layer.name}.weight.T).unsqueeze(2)"
 
 
 def _buffer(name: str, values: Sequence[float]) -> str:
@@ -140,7 +165,7 @@ def _buffer(name: str, values: Sequence[float]) -> str:
     return f'self.register_buffer("{name}", {tensor}.view(1, -1, 1, 1), persistent=False)'
 
 
-_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "embedding": "weight"}
 
 
 def _moved(kind: str, value: np.ndarray) -> np.ndarray:

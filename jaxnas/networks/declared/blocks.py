@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 from jaxnas.errors import InputError
 from jaxnas.networks.declared.choices import Choice, Width, check_width, choices_among
 from jaxnas.networks.declared.flow import BlockFlow, Composite, Part, check_parts, part_name
+from jaxnas.networks.declared.layer import Live
 from jaxnas.networks.declared.scan import scan_blocks
-from jaxnas.networks.declared.step import Choose, KernelName, Live, Op
+from jaxnas.networks.declared.step import Block, Choose, KernelName, Op
 from jaxnas.networks.kernels.pools import average_pool_2x2
 
 
@@ -29,6 +30,10 @@ class _Parts(Composite):
         """See `Block.choices`."""
         for block in self.blocks:
             yield from block.choices()
+
+    def parts(self) -> Iterator[Block]:
+        """See `Block.parts`."""
+        yield from self.blocks
 
     def kernels(self, name: str) -> Iterator[KernelName]:
         """See `Block.kernels`."""
@@ -165,6 +170,10 @@ class Cell(Composite):
     def stride(self) -> int:
         """The largest stride of the ops."""
         return max((op.stride for op in self.ops), default=1)
+
+    def parts(self) -> Iterator[Block]:
+        """See `Block.parts`."""
+        yield from self.ops
 
     def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""

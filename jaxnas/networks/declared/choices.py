@@ -1,5 +1,6 @@
 """Choices of declared networks, and the decisions of one architecture."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
@@ -18,13 +19,24 @@ class Choice:
         name: Choices of one name are one decision; None: each place where the choice stands is a decision.
     """
 
-    options: tuple[int | str, ...]
+    options: tuple[int | float | str, ...]
     name: str | None = None
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The options of a choice among numbers."""
+        """The options of a choice among whole numbers.
+
+        Raises:
+            InputError: One is another number.
+        """
+        if any(isinstance(option, float) for option in self.options):
+            raise InputError(f"choice{self.options} of widths, sizes, times or heads: give whole numbers")
         return tuple(int(option) for option in self.options)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The options of a choice among any numbers."""
+        return tuple(float(option) for option in self.options)
 
     def shown(self, prefix: str) -> "Choice":
         """Return the choice as texts that begin with `prefix`."""
@@ -34,17 +46,17 @@ class Choice:
 Width: TypeAlias = int | Choice | None  # channels; None: as many as come in
 
 
-def choice(*options: int, name: str | None = None) -> Choice:
+def choice(*options: float, name: str | None = None) -> Choice:
     """Return a decision among these numbers.
 
     Args:
-        *options: Whole numbers from 0 on.
+        *options: Numbers from 0 on; whole ones, except for the ratios of `Mlp`.
         name: Ties choices: all of one name are one decision, wherever they stand.
 
     Raises:
-        InputError: No options, or one that is not a whole number from 0 on.
+        InputError: No options, or one that is not a number from 0 on.
     """
-    if not options or any(not isinstance(option, int) or option < 0 for option in options):
+    if not options or not all(isinstance(option, int | float) and 0 <= option < math.inf for option in options):
         raise InputError(f"choice{options}: give whole numbers from 0 on; ops are chosen with Choose(...)")
     return Choice(options, name)
 
@@ -52,6 +64,11 @@ def choice(*options: int, name: str | None = None) -> Choice:
 def options_of(value: int | Choice) -> tuple[int, ...]:
     """Return the numbers that a number or a choice can be."""
     return value.numbers if isinstance(value, Choice) else (value,)
+
+
+def values_of(value: float | Choice) -> tuple[float, ...]:
+    """Return the numbers that a number or a choice can be, whole or not."""
+    return value.values if isinstance(value, Choice) else (value,)
 
 
 def check_width(width: Width) -> None:

@@ -14,20 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, Int8
 from jaxnas.errors import InputError
 from jaxnas.networks.activations import sow_activation
 from jaxnas.networks.declared.choices import Choice, Decisions, Width
+from jaxnas.networks.declared.layer import Applied, Layer, Live, OpMode, Tensors, live_channels, multipliers_of
 from jaxnas.networks.declared.ops import Zero
-from jaxnas.networks.declared.step import (
-    Applied,
-    Block,
-    Choose,
-    Layer,
-    Live,
-    Op,
-    OpMode,
-    Site,
-    Step,
-    Tensors,
-    resize_name,
-)
+from jaxnas.networks.declared.step import Block, Choose, Op, Site, Step, resize_name
 from jaxnas.networks.layers import (
     BatchNorm,
     Exponent,
@@ -149,7 +138,7 @@ class BlockFlow:
         if not self._keeps(width, live) and not all(op.resizes for op in ops):
             nothing = jnp.array([isinstance(op, Zero) for op in ops])[pick]
             self.x, self.live = self.plain(resize_name(name), width, live, self.active & ~nothing), live
-        mode = OpMode(not self.fresh, self.norm, self.train, self._keeps(width, live), self.exponent is not None)
+        mode = OpMode(not self.fresh, self.norm, self.train, self._keeps(width, live), self.exponent)
         site = Site(self.module, self.x, self.live, self.norm, self.exponent, self.decisions)
         names = step.tensor_names(name)
         layers = [op.declare(site, path, width, live) for path, op in zip(names, ops, strict=True)]
@@ -213,34 +202,11 @@ class BlockFlow:
         sow_activation(self.module, name, kind, x, whole)
 
     def _sow_multipliers(self, declared: Layer, used: Mask) -> None:
-        """Sow the factors of the params of a layer: 0 where they do not count, else for the inputs that feed it."""
+        """Sow the factors of the params of a layer."""
         if not self._sows:
             return
-        name, (layer, norm, _) = declared.name, declared.tensors
-        num_inputs, num_outputs = layer.kernel.shape[-2:]
-        inputs = live_channels(num_inputs, declared.inputs)
-        outputs = live_channels(num_outputs, declared.outputs) & used
-        factor = jnp.sqrt(num_inputs / inputs.sum())
-        whole = jnp.broadcast_to(factor * (inputs[:, None] & outputs[None, :]), layer.kernel.shape)
-        if declared.size is not None:
-            whole = whole * corner_multiplier(layer.kernel.shape[0], declared.size)
-        self.module.sow("multipliers", name, whole)
-        if layer.bias is not None:
-            self.module.sow("multipliers", f"{name}_bias", factor * outputs)
-        if norm is not None:
-            for part in ("gamma", "beta"):
-                self.module.sow("multipliers", f"{name}_norm_{part}", 1.0 * outputs)
-
-
-def live_channels(channels: int, live: Live) -> Bool[Array, " C"]:
-    """Return which of so many channels are among the first `live`, all of them if that is None."""
-    return jnp.arange(channels) < (channels if live is None else live)
-
-
-def corner_multiplier(largest: int, size: Int[Array, ""]) -> Float[Array, "k k 1 1"]:
-    """Return the factor of a kernel [k k 1 C] whose first rows and columns alone are used."""
-    inside = jnp.arange(largest) < size
-    return (largest / size * (inside[:, None] & inside[None, :]))[:, :, None, None]
+        for path, factors in multipliers_of(declared, used):
+            self.module.sow("multipliers", path, factors)
 
 
 class Outcome(NamedTuple):

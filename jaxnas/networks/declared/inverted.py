@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 from jaxnas.errors import InputError
 from jaxnas.networks.activations import GATE, ActivationName, check_activation, hard_sigmoid
 from jaxnas.networks.declared.choices import Choice, Width, check_width, choices_among, options_of
+from jaxnas.networks.declared.layer import Applied, Layer, Live, OpMode, Tensors
 from jaxnas.networks.declared.ops import check_kernel, suffix_of
-from jaxnas.networks.declared.step import Applied, KernelName, Layer, Live, Op, OpMode, Site, Tensors
+from jaxnas.networks.declared.step import KernelName, Op, Site
 from jaxnas.networks.layers import (
     BatchNorm,
     apply_depthwise,

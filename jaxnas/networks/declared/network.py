@@ -12,7 +12,7 @@ a tensor has the size of its largest choice, and `params_for` sets to 0 what an 
 rest for the width that feeds it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -29,7 +29,9 @@ from jaxnas.networks.declared.choices import choice, distinct
 from jaxnas.networks.declared.flow import BlockFlow, Part, check_parts, part_name
 from jaxnas.networks.declared.inverted import InvertedResidual
 from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
-from jaxnas.networks.declared.step import Choose, KernelName
+from jaxnas.networks.declared.step import Block, Choose, KernelName
+from jaxnas.networks.declared.tokens import ClassToken, LayerNorm, PatchEmbed, PatchMean
+from jaxnas.networks.declared.transformer import Attention, Mlp
 from jaxnas.networks.layers import apply_layer, global_average
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.declared import choice_space
@@ -37,14 +39,20 @@ from jaxnas.spaces.space import SearchSpace
 
 __all__ = [
     "Activation",
+    "Attention",
     "Cell",
     "Choose",
+    "ClassToken",
     "Conv",
     "DeclaredNetwork",
     "Dense",
     "Depthwise",
     "GlobalAverage",
     "InvertedResidual",
+    "LayerNorm",
+    "Mlp",
+    "PatchEmbed",
+    "PatchMean",
     "Pool",
     "Repeat",
     "Residual",
@@ -54,6 +62,7 @@ __all__ = [
 ]
 
 _SIDES = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # of images; in large ones all strides halve
+_STRIDES = (1, 2, 4, 8)  # of blocks before those that fit images of one size
 _CLASSIFIER = "classifier"
 
 
@@ -76,7 +85,12 @@ class BlockNetwork(SearchNetwork):
         """Return the activation before the average over pixels; None for none."""
         return "relu"
 
-    def choice_options(self) -> tuple[tuple[int | str, ...], ...]:
+    @property
+    def is_homogeneous(self) -> bool:
+        """See `SearchNetwork.is_homogeneous`."""
+        return all(block.is_homogeneous for block in _all_blocks(self.parts()))
+
+    def choice_options(self) -> tuple[tuple[int | float | str, ...], ...]:
         """Return the options of each decision, in the order of the blocks.
 
         Raises:
@@ -132,8 +146,12 @@ class BlockNetwork(SearchNetwork):
         channels = outputs if first.groups is None else first.groups * inputs
         plain = self.clone(capacity=None, reverse=False, keeps_range=False)
         has_convolutions = any(leaf.ndim == 4 for leaf in params.values())
-        for pixels in _SIDES if has_convolutions else _SIDES[-1:]:
-            images = jnp.zeros((1, pixels, pixels, channels), dtype)
+        shapes = {path: leaf.shape for path, leaf in params.items()}
+        only = [block.sides(part_name("", number), shapes) for number, block in enumerate(self.parts(), start=1)]
+        sides = [(times * height, times * wide) for times in _STRIDES for height, wide in filter(None, only)]
+        sides = sides or [(pixels, pixels) for pixels in (_SIDES if has_convolutions else _SIDES[-1:])]
+        for height, wide in sides:
+            images = jnp.zeros((1, height, wide, channels), dtype)
             with suppress(InputError):  # too large to be features where a Dense wants them
                 factors: dict[str, Array] = _sow_multipliers(plain, full, images, jnp.asarray(arch))
                 return factors
@@ -144,6 +162,13 @@ class BlockNetwork(SearchNetwork):
         for number, block in enumerate(self.parts(), start=1):
             yield from block.kernels(part_name("", number))
         yield KernelName(_CLASSIFIER)
+
+
+def _all_blocks(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield blocks and those inside them."""
+    for block in blocks:
+        yield block
+        yield from _all_blocks(block.parts())
 
 
 @partial(jax.jit, static_argnames="network")

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from jaxnas.errors import InputError
 from jaxnas.networks.activations import ActivationName, check_activation
 from jaxnas.networks.declared.choices import Choice, Width, check_width, choices_among
-from jaxnas.networks.declared.step import Applied, KernelName, Layer, Live, Op, OpMode, Site, Tensors
+from jaxnas.networks.declared.layer import Applied, Layer, Live, OpMode, Tensors
+from jaxnas.networks.declared.step import KernelName, Op, Site
 from jaxnas.networks.kernels.pools import average_pool_3x3, max_pool_3x3
 from jaxnas.networks.layers import WeightLayer, apply_depthwise, apply_layer, batch_norm_layer, weight_layer
 
@@ -121,8 +122,8 @@ class _Kernel(Op):
 
     def apply(self, tensors: tuple[Tensors, ...], x: Float[Array, "N H W C"], mode: OpMode) -> Applied:
         """Return the normalised layer of x."""
-        ((layer, norm, _),) = tensors
-        out, norm = mode.normalise(norm, self.convolve(layer, mode.lead(self.activation, x)))
+        (of,) = tensors
+        out, norm = mode.normalise(of.norm, self.convolve(of.layer, mode.lead(self.activation, x)))
         return Applied(out, (norm,))
 
     @abstractmethod

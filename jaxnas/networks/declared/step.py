@@ -3,17 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxnas.errors import InputError
-from jaxnas.networks.activations import ActivationName, activate
+from jaxnas.networks.activations import ActivationName
 from jaxnas.networks.declared.choices import Choice, Decisions, Width
-from jaxnas.networks.layers import BatchNorm, Exponent, WeightLayer, apply_batch_norm
-
-Live: TypeAlias = Int[Array, ""] | None  # the number of channels that are not 0; None: all
+from jaxnas.networks.declared.layer import Applied, Layer, Live, OpMode, Tensors
+from jaxnas.networks.layers import Exponent
 
 
 class Site(NamedTuple):
@@ -36,82 +35,6 @@ class Site(NamedTuple):
     decisions: Decisions[Array]
 
 
-class OpMode(NamedTuple):
-    """The settings of a call that ops read.
-
-    Attributes:
-        leads: Whether ops begin with their activation; not where images come in.
-        norm: Whether batch normalisation acts.
-        train: Whether it uses the statistics of the minibatch.
-        keeps_width: Whether as many channels come in as go out, whatever the architecture.
-        keeps_range: See `SearchNetwork.keeps_range`.
-    """
-
-    leads: bool
-    norm: bool
-    train: bool
-    keeps_width: bool
-    keeps_range: bool
-
-    def lead(self, name: ActivationName | None, x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-        """Return x after the activation with which an op begins."""
-        return self.activate(name, x) if self.leads else x
-
-    def activate(self, name: ActivationName | None, x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-        """Return x after an activation; None is the identity."""
-        return activate(name, x, keeps_range=self.keeps_range)
-
-    def normalise(
-        self, norm: BatchNorm | None, x: Float[Array, "N H W C"]
-    ) -> tuple[Float[Array, "N H W C"], BatchNorm | None]:
-        """Return x after its normalisation, if it has one, and that with its new running statistics."""
-        return (x, norm) if norm is None or not self.norm else apply_batch_norm(norm, x, train=self.train)
-
-
-class Tensors(NamedTuple):
-    """A layer, the normalisation behind it, and the place of its kernel's size among several; None for none."""
-
-    layer: WeightLayer
-    norm: BatchNorm | None = None
-    pick: Int[Array, ""] | None = None
-
-
-class Layer(NamedTuple):
-    """A layer that an op has declared.
-
-    Attributes:
-        name: The name of its kernel.
-        tensors: Its tensors.
-        inputs: The number of channels that feed it and are not 0; None for all.
-        outputs: The number of its outputs that the architecture has; None for all.
-        size: Rows and columns of its kernel that the architecture has, the first; None for all.
-        activation: The kind of activation behind it, inside the op; None for none.
-        pooled: The numbers in the windows of a pooling in front of it.
-    """
-
-    name: str
-    tensors: Tensors
-    inputs: Live = None
-    outputs: Live = None
-    size: Int[Array, ""] | None = None
-    activation: str | None = None
-    pooled: Float[Array, ""] | float = 0.0
-
-
-class Applied(NamedTuple):
-    """The result of an op.
-
-    Attributes:
-        out: The features.
-        norms: The normalisation of each declared layer, with its new running statistics; None without one.
-        inner: The input of the activation behind each declared layer that has one.
-    """
-
-    out: Float[Array, "N h w O"]
-    norms: tuple[BatchNorm | None, ...] = ()
-    inner: tuple[Float[Array, "N h w c"], ...] = ()
-
-
 class KernelName(NamedTuple):
     """The name of a kernel that a block may have.
 
@@ -125,7 +48,13 @@ class KernelName(NamedTuple):
 
 
 class Block:
-    """The contract of every part of a declared network: what can be read from it before any call."""
+    """The contract of every part of a declared network: what can be read from it before any call.
+
+    Attributes:
+        is_homogeneous: See `jaxnas.networks.network.SearchNetwork.is_homogeneous`.
+    """
+
+    is_homogeneous: ClassVar[bool] = True
 
     @property
     def width(self) -> Width:
@@ -144,6 +73,14 @@ class Block:
     def kernels(self, name: str) -> Iterator[KernelName]:
         """Yield the kernels that a block called `name` may have, in the order in which features meet them."""
         yield from ()
+
+    def parts(self) -> Iterator["Block"]:
+        """Yield the blocks inside the block."""
+        yield from ()
+
+    def sides(self, name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, int] | None:
+        """Return the only height and width that fit params of these shapes, of a block called `name`; None if any."""
+        return None
 
 
 class Step(Block, ABC):
@@ -272,3 +209,7 @@ class Choose(Step):
     def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
         yield Choice(tuple(op.label for op in self.ops), self.name)
+
+    def parts(self) -> Iterator[Block]:
+        """See `Block.parts`."""
+        yield from self.ops
