@@ -42,7 +42,6 @@ MARKS = {
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/limits.md": pytest.mark.slow,
     "tutorials/mobilenet.md": pytest.mark.slow,
-    "tutorials/nasbench101.md": pytest.mark.slow,
     "tutorials/own-images.md": pytest.mark.slow,
     "tutorials/own-method.md": (),
     "tutorials/own-objective.md": pytest.mark.slow,

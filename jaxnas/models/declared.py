@@ -11,6 +11,7 @@ from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
 from jaxnas.networks.declared.choices import Choice, Decisions, Width
 from jaxnas.networks.declared.flow import Part, part_name
 from jaxnas.networks.declared.inverted import InvertedResidual, squeezed_channels
+from jaxnas.networks.declared.match import Match
 from jaxnas.networks.declared.network import BlockNetwork
 from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
 from jaxnas.networks.declared.step import Choose, Op, Step, resize_name
@@ -30,8 +31,12 @@ def build_declared(graph: GraphBuilder, network: BlockNetwork, tensors: Tensors,
         block = graph.begin(part_name("", number), name)
         name = block.end(flow.run_part(block, 0, part, part_name("", number)))
     block = graph.begin("classifier", name)
-    averages = block.mean(block.activate(0, network.last_activation()))
-    block.end(block.dense(averages, flow.live_tensors("classifier", block.shape(0)[-1], None), "classifier"))
+    channels = block.shape(0)[-1]
+    features = 0
+    if network.normalises_last():
+        features = block.norm(0, flow.live_tensors("last", channels, channels), "last_norm")
+    averages = block.mean(block.activate(features, network.last_activation()))
+    block.end(block.dense(averages, flow.live_tensors("classifier", channels, None), "classifier"))
 
 
 class _Flow:
@@ -91,6 +96,8 @@ class _Flow:
             return block.pool(x, op.kind)
         if isinstance(op, GlobalAverage):
             return block.squeeze(x)
+        if isinstance(op, Match) and block.shape(x)[-1] == width:
+            return x
         if isinstance(op, InvertedResidual):
             return self._inverted(block, x, op, name, width, keeps=keeps)
         if isinstance(op, ClassToken):
@@ -110,7 +117,7 @@ class _Flow:
             project = self.live_tensors(f"{name}_project", hidden, width)
             return block.conv(block.activate(inner, op.activation), project, f"{name}_project")
         tensors = self.live_tensors(name, block.shape(x)[-1], width)
-        if isinstance(op, Conv | Depthwise):
+        if isinstance(op, Conv | Depthwise | Match):
             return block.norm(block.conv(x, tensors, name, op.stride), tensors, f"{name}_norm")
         if isinstance(op, Dense):
             return block.conv(x, _as_conv(tensors, name), name)

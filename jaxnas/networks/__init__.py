@@ -8,6 +8,7 @@ from jaxnas.networks.declared.network import DeclaredNetwork
 from jaxnas.networks.mobilenet import MobileNetNetwork
 from jaxnas.networks.nasbench101 import NASBench101Network
 from jaxnas.networks.nasbench201 import NASBench201Network
+from jaxnas.networks.natsbench_size import NATSBenchSizeNetwork
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.networks.params import Draw, describe, draw_for_all, draw_for_each, init_variables, num_params
 from jaxnas.networks.transnas101 import TransNAS101MicroNetwork
@@ -21,6 +22,7 @@ NETWORKS: dict[str, type[SearchNetwork]] = {
     "darts": DARTSNetwork,
     "mobilenet": MobileNetNetwork,
     "autoformer-tiny": AutoFormerTinyNetwork,
+    "natsbench-size": NATSBenchSizeNetwork,
 }
 
 CUSTOM_NETWORKS: dict[str, Callable[[int], SearchNetwork]] = {}
@@ -36,6 +38,7 @@ __all__ = [
     "MobileNetNetwork",
     "NASBench101Network",
     "NASBench201Network",
+    "NATSBenchSizeNetwork",
     "SearchNetwork",
     "TransNAS101MacroNetwork",
     "TransNAS101MicroNetwork",

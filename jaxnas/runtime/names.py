@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 SpaceName = Literal[
-    "nasbench201", "nasbench101", "transnas101-micro", "transnas101-macro", "darts", "mobilenet", "autoformer-tiny"
+    "nasbench201",
+    "nasbench101",
+    "transnas101-micro",
+    "transnas101-macro",
+    "darts",
+    "mobilenet",
+    "autoformer-tiny",
+    "natsbench-size",
 ]
 MethodName = Literal[
     "robot",

@@ -9,6 +9,7 @@ from .named import get_space as get_space
 from .named import space_of as space_of
 from .nasbench101 import NASBENCH101 as NASBENCH101
 from .nasbench201 import NASBENCH201 as NASBENCH201
+from .natsbench_size import NATSBENCH_SIZE as NATSBENCH_SIZE
 from .space import SearchSpace as SearchSpace
 from .space import check_archs as check_archs
 from .space import enumerate_archs as enumerate_archs

@@ -8,12 +8,22 @@ from jaxnas.spaces.darts import DARTS
 from jaxnas.spaces.mobilenet import MOBILENET
 from jaxnas.spaces.nasbench101 import NASBENCH101
 from jaxnas.spaces.nasbench201 import NASBENCH201
+from jaxnas.spaces.natsbench_size import NATSBENCH_SIZE
 from jaxnas.spaces.space import SearchSpace
 from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
 
 SPACES: dict[str, SearchSpace] = {
     space.name: space
-    for space in (NASBENCH201, NASBENCH101, TRANSNAS101_MICRO, TRANSNAS101_MACRO, DARTS, MOBILENET, AUTOFORMER_TINY)
+    for space in (
+        NASBENCH201,
+        NASBENCH101,
+        TRANSNAS101_MICRO,
+        TRANSNAS101_MACRO,
+        DARTS,
+        MOBILENET,
+        AUTOFORMER_TINY,
+        NATSBENCH_SIZE,
+    )
 }
 
 

@@ -149,7 +149,7 @@ def case():
         shapes = jax.eval_shape(network.init, jax.random.key(0), images, arch)["params"]
         params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), shapes)
 
-        yield network, images, labels, params
+        return network, images, labels, params
 
 
 def test_logits_are_those_of_pytorch(case):

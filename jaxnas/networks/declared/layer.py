@@ -64,7 +64,7 @@ class Tensors(NamedTuple):
     Attributes:
         weights: Kernel, bias and taps.
         norm: The batch normalisation behind it.
-        pick: The place of its kernel's size among several.
+        pick: The place of its kernel's size among several, or 1 where `Match` is the identity.
         vectors: Further params, such as the gamma and beta of a layer normalisation.
         live: How many channels, or heads, the architecture has; None for all.
         places: The tap of a layer normalisation.

@@ -28,11 +28,19 @@ from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
 from jaxnas.networks.declared.choices import choice, distinct
 from jaxnas.networks.declared.flow import BlockFlow, Part, check_parts, part_name
 from jaxnas.networks.declared.inverted import InvertedResidual
+from jaxnas.networks.declared.layer import live_channels
+from jaxnas.networks.declared.match import Match
 from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
 from jaxnas.networks.declared.step import Block, Choose, KernelName
 from jaxnas.networks.declared.tokens import ClassToken, LayerNorm, PatchEmbed, PatchMean
 from jaxnas.networks.declared.transformer import Attention, Mlp
-from jaxnas.networks.layers import apply_layer, global_average
+from jaxnas.networks.layers import (
+    apply_batch_norm,
+    apply_layer,
+    batch_norm_layer,
+    global_average,
+    record_statistics,
+)
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
@@ -50,6 +58,7 @@ __all__ = [
     "GlobalAverage",
     "InvertedResidual",
     "LayerNorm",
+    "Match",
     "Mlp",
     "PatchEmbed",
     "PatchMean",
@@ -90,6 +99,10 @@ class BlockNetwork(SearchNetwork):
         """See `SearchNetwork.is_homogeneous`."""
         return all(block.is_homogeneous for block in _all_blocks(self.parts()))
 
+    def normalises_last(self) -> bool:
+        """Return whether a normalisation precedes the last activation."""
+        return False
+
     def choice_options(self) -> tuple[tuple[int | float | str, ...], ...]:
         """Return the options of each decision, in the order of the blocks.
 
@@ -117,12 +130,25 @@ class BlockNetwork(SearchNetwork):
         norm = self.norm == "all"
         flow = BlockFlow(self, images, arch, norm=norm, train=train, keeps_range=self.keeps_range)
         flow.run(self.parts(), "")
+        if self.normalises_last():
+            self._normalise(flow, "last_norm", train=train)
         if (last := self.last_activation()) is not None:
             flow.sow_activation("last", last, flow.x, flow.live, jnp.ones((), bool))
         x = activate(last, flow.x, keeps_range=self.keeps_range)
         self.sow("features", "last", x)
         self.sow("exponent", "last", flow.exponent)
         return apply_layer(flow.classify(_CLASSIFIER, self.num_classes), global_average(self, x, flow.live))
+
+    def _normalise(self, flow: BlockFlow, name: str, *, train: bool) -> None:
+        """Apply the batch normalisation called `name`, if it acts."""
+        channels = flow.x.shape[-1]
+        norm = batch_norm_layer(self, name, channels)
+        if flow.norm:
+            flow.x, norm = apply_batch_norm(norm, flow.x, train=train)
+            record_statistics(self, name, norm)
+        if self.is_mutable_collection("multipliers"):
+            for part in ("gamma", "beta"):
+                self.sow("multipliers", f"{name}_{part}", 1.0 * live_channels(channels, flow.live))
 
     def params_for(self, params: PyTree, arch: Int8[AnyArray, " D"]) -> PyTree:
         """Return `params` as the architecture has them: 0 where it has none, drawn for its widths elsewhere."""

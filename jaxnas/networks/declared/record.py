@@ -8,6 +8,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
 from jaxnas.networks.declared.choices import Choice
 from jaxnas.networks.declared.inverted import InvertedResidual
+from jaxnas.networks.declared.match import Match
 from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
 from jaxnas.networks.declared.step import Block, Choose, Op
 from jaxnas.networks.declared.tokens import ClassToken, LayerNorm, PatchEmbed, PatchMean
@@ -16,8 +17,19 @@ from jaxnas.runtime.records import Record
 
 Written: TypeAlias = Block | Choice
 
-_CONVOLUTIONAL: tuple[type[Op], ...] = (Activation, Conv, Dense, Depthwise, GlobalAverage, InvertedResidual, Pool)
-_OPS: tuple[type[Op], ...] = (*_CONVOLUTIONAL, Skip, Zero, Attention, ClassToken, LayerNorm, Mlp, PatchEmbed, PatchMean)
+_CONVOLUTIONAL: tuple[type[Op], ...] = (Activation, Conv, Dense, Depthwise, GlobalAverage, InvertedResidual, Match)
+_OPS: tuple[type[Op], ...] = (
+    *_CONVOLUTIONAL,
+    Pool,
+    Skip,
+    Zero,
+    Attention,
+    ClassToken,
+    LayerNorm,
+    Mlp,
+    PatchEmbed,
+    PatchMean,
+)
 _MAKERS: dict[str, Callable[..., Written]] = {
     "Choice": lambda options, name=None: Choice(tuple(options), name),
     "Choose": lambda ops, name=None: Choose(*ops, name=name),

@@ -262,25 +262,10 @@ def load_experiment(name):
     return module
 
 
-def test_the_size_space_is_nats_benchs():
-    """32,768 architectures of 5 widths."""
-    module = load_experiment("size_space")
-    network = module.size_network(10)
-    assert network.space.size == 32_768
-    assert network.space.format(np.array([0, 7, 1, 3, 0], np.int8)) == "8:64:16:32:8"
-    check_space(network.space)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["size", "tabular"])
-def test_networks_of_the_experiments_keep_the_contract(name):
-    module = load_experiment(f"{name}_space")
-    if name == "tabular":
-        network, shape = module.perceptron(3), (4, 1, 1, 6)
-        check_network(network, network.space, np.random.default_rng(0).normal(size=shape).astype(np.float32))
-        return
-    small = module.size_network(3, widths=(2, 3))
-    check_network(small, small.space, np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32))
+def test_the_network_of_the_experiment_keeps_the_contract():
+    network, shape = load_experiment("tabular_space").perceptron(3), (4, 1, 1, 6)
+    check_network(network, network.space, np.random.default_rng(0).normal(size=shape).astype(np.float32))
 
 
 @pytest.mark.parametrize("other", [Conv, len, "conv3", None])
