@@ -14,6 +14,7 @@ from jaxnas.runtime.settings import check_whole
 from jaxnas.spaces import SearchSpace
 
 Norm: TypeAlias = Literal["all", "reduction", "none"]
+KernelKind: TypeAlias = Literal["attention", "patches"]  # of layers around attention, and that which makes patches
 Capacity: TypeAlias = tuple[tuple[int, ...], ...] | None
 
 
@@ -74,6 +75,11 @@ class SearchNetwork(nn.Module, kw_only=True):
     def is_homogeneous(self) -> bool:
         """Whether `keeps_range` makes the network homogeneous: not with layer normalisation or attention."""
         return True
+
+    @property
+    def kernel_kinds(self) -> dict[str, KernelKind]:
+        """Kernels that are not those of usual layers, by path: which layers they have."""
+        return {}
 
     def thinnest(self) -> "SearchNetwork":
         """Return the network of the same kind with two classes, the fewest channels and the fewest cells."""

@@ -11,7 +11,7 @@ from jaxnas.proxies.noise import zen
 from jaxnas.proxies.ntk import ntk_condition, ntk_trace, vkdnw
 from jaxnas.proxies.quantities import Quantities
 from jaxnas.proxies.relu import linear_regions, naswot, nwot, regularised_swap, swap
-from jaxnas.proxies.synflow import logsynflow, synflow, synflow_bn, synflow_no_bn
+from jaxnas.proxies.synflow import dss, logsynflow, synflow, synflow_bn, synflow_no_bn
 from jaxnas.proxies.variation import grad_sign, zico
 from jaxnas.proxies.zoo import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, Proxy, expand_names
 from jaxnas.runtime.names import ROBOT_PROXIES
@@ -30,6 +30,7 @@ __all__ = [
     "az_expressivity",
     "az_progressivity",
     "az_trainability",
+    "dss",
     "epe_nas",
     "expand_names",
     "fisher",

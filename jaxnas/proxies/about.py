@@ -72,6 +72,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "az_progressivity": ("blocks",),
     "az_trainability": ("block_jacobians",),
     "num_layers": ("kernels", "in_use"),
+    "dss": ("synaptic_flow",),
 }
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jaxnas.networks.network import Norm
 from jaxnas.proxies.passes import sum_over_kernels
 from jaxnas.proxies.quantities import Quantities
+from jaxnas.proxies.spectrum import singular_values
 
 
 def synflow(q: Quantities) -> Float[Array, ""]:
@@ -63,6 +64,31 @@ def logsynflow(q: Quantities) -> Float[Array, ""]:
             return w * jnp.logaddexp(jnp.zeros((), g.dtype), jnp.log(g) + scale)
 
         return sum_over_kernels(terms, flow.kernels, flow.gradient)
+
+
+def dss(q: Quantities) -> Float[Array, ""]:
+    """Return the synaptic diversity of attention plus the synaptic saliency of all other layers, of transformers.
+
+    The saliency of a layer is the sum over kernel entries of |w dR/dw|, w and R those of `synflow_bn`; the diversity of
+    a layer before or after attention is the product of the nuclear norms of w and dR/dw. >= 0, higher is better. Patch
+    embeddings do not count; the public code counts the classifier twice. Without attention the score is `synflow_bn`.
+    Source: Zhou et al. 2022 (arXiv:2203.12217), as TF-TAS.
+    """
+    flow, kinds = q.synaptic_flow("all"), q.network.kernel_kinds
+    with q.wide():
+        terms = []
+        for path, w in flow.kernels.items():
+            g, kind = flow.gradient[path], kinds.get(path)
+            if kind == "attention":
+                terms.append(_nuclear(w) * _nuclear(g))
+            elif kind is None:
+                terms.append(jnp.abs(w * g).sum())
+        total = jnp.stack(terms).sum()
+    return q.finish(jnp.ldexp, total, flow.exponent)
+
+
+def _nuclear(w: Float[Array, "1 1 C O"]) -> Float[Array, ""]:
+    return singular_values(w[0, 0]).sum()
 
 
 def _flow(q: Quantities, norm: Norm) -> Array:

@@ -13,7 +13,7 @@ from jaxnas.proxies.noise import zen
 from jaxnas.proxies.ntk import ntk_condition, ntk_trace, vkdnw
 from jaxnas.proxies.quantities import Quantities
 from jaxnas.proxies.relu import linear_regions, naswot, nwot, swap
-from jaxnas.proxies.synflow import logsynflow, synflow, synflow_bn, synflow_no_bn
+from jaxnas.proxies.synflow import dss, logsynflow, synflow, synflow_bn, synflow_no_bn
 from jaxnas.proxies.variation import grad_sign, zico
 from jaxnas.runtime.names import ROBOT_PROXIES, split_names
 
@@ -50,6 +50,7 @@ PROXIES: dict[str, Proxy] = {
     "az_progressivity": az_progressivity,
     "az_trainability": az_trainability,
     "num_layers": num_layers,
+    "dss": dss,
 }
 
 PROXY_SETS: dict[str, tuple[str, ...]] = {

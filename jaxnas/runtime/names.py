@@ -71,6 +71,7 @@ ProxyName = Literal[
     "az_progressivity",
     "az_trainability",
     "num_layers",
+    "dss",
 ]
 ProxySet = Literal["robot", "nbsz", "az_nas", "vkdnw_agg", "te_nas", "all"]
 ProxyOrSet = Literal[ProxyName, ProxySet]

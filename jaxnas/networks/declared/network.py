@@ -41,7 +41,7 @@ from jaxnas.networks.layers import (
     global_average,
     record_statistics,
 )
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import KernelKind, SearchNetwork
 from jaxnas.spaces.declared import choice_space
 from jaxnas.spaces.space import SearchSpace
 
@@ -102,6 +102,11 @@ class BlockNetwork(SearchNetwork):
     def normalises_last(self) -> bool:
         """Return whether a normalisation precedes the last activation."""
         return False
+
+    @property
+    def kernel_kinds(self) -> dict[str, KernelKind]:
+        """See `SearchNetwork.kernel_kinds`."""
+        return {kernel.path: kernel.kind for kernel in self._kernels() if kernel.kind is not None}
 
     def choice_options(self) -> tuple[tuple[int | float | str, ...], ...]:
         """Return the options of each decision, in the order of the blocks.

@@ -13,6 +13,7 @@ from jaxnas.networks.activations import ActivationName
 from jaxnas.networks.declared.choices import Choice, Decisions, Width
 from jaxnas.networks.declared.layer import Applied, Layer, Live, OpMode, Tensors
 from jaxnas.networks.layers import Exponent
+from jaxnas.networks.network import KernelKind
 
 
 class Site(NamedTuple):
@@ -41,10 +42,12 @@ class KernelName(NamedTuple):
     Attributes:
         path: The name.
         groups: Groups of its input channels; None: each channel is one.
+        kind: See `SearchNetwork.kernel_kinds`; None for a usual layer.
     """
 
     path: str
     groups: int | None = 1
+    kind: KernelKind | None = None
 
 
 class Block:

@@ -59,7 +59,7 @@ class PatchEmbed(Op):
 
     def own_kernels(self, name: str) -> Iterator[KernelName]:
         """See `Op.own_kernels`."""
-        yield KernelName(name)
+        yield KernelName(name, kind="patches")
 
     def sides(self, name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, int] | None:
         """See `Block.sides`."""

@@ -64,7 +64,7 @@ class Attention(Op):
 
     def own_kernels(self, name: str) -> Iterator[KernelName]:
         """See `Op.own_kernels`."""
-        yield from (KernelName(f"{name}_{part}") for part in ("qkv", "project"))
+        yield from (KernelName(f"{name}_{part}", kind="attention") for part in ("qkv", "project"))
 
     def declare(self, site: Site, name: str, width: int, live: Live) -> tuple[Layer, ...]:
         """Declare the kernels "qkv" and "project" with biases, and tables of relative positions [2 relative + 2 d].

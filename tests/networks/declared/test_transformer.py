@@ -39,7 +39,19 @@ ARCHS = {  # by text: width, then heads and hidden channels of each block
     "8:1:h1:r1.5:h2:r2:h2:r2": (8, [(1, 12)]),
 }
 BATCH = Batch(np.random.default_rng(0).normal(size=(6, 6, 6, 3)), np.array([0, 1, 2, 0, 1, 2]))
-NAMES = ("grad_norm", "snip", "grasp", "fisher", "plain", "jacob_cov", "synflow", "synflow_bn", "l2_norm", "params")
+NAMES = (
+    "grad_norm",
+    "snip",
+    "grasp",
+    "fisher",
+    "plain",
+    "jacob_cov",
+    "synflow",
+    "synflow_bn",
+    "dss",
+    "l2_norm",
+    "params",
+)
 UNDEFINED = {
     "nwot": r"nwot, naswot and swap must be left out: .* got gelu",
     "linear_regions": "linear_regions must be left out: not defined for networks with layer normalisation",
@@ -177,6 +189,12 @@ def proxies_of(torch, own, arch):
     total = flow.logits(torch.ones(1, 3, 6, 6, dtype=torch.float64), *arch).sum()
     of_flow = torch.autograd.grad(total, list(flow.kernels.values()))
     synflow = sum((w * g).abs().sum() for w, g in zip(flow.kernels.values(), of_flow, strict=True))
+    dss = 0.0
+    for (name, w), g in zip(flow.kernels.items(), of_flow, strict=True):
+        if name.endswith(("1_2_qkv", "1_2_project")):
+            dss += torch.linalg.matrix_norm(w[0, 0], "nuc") * torch.linalg.matrix_norm(g[0, 0], "nuc")
+        elif name != "block1":
+            dss += (w * g).abs().sum()
     found = {
         "grad_norm": sum(g.norm() for g in gradient),
         "snip": sum((w * g).abs().sum() for w, g in zip(weights, gradient, strict=True)),
@@ -186,6 +204,7 @@ def proxies_of(torch, own, arch):
         "jacob_cov": -np.sum(np.log(eigenvalues) + 1 / eigenvalues),
         "synflow": synflow,
         "synflow_bn": synflow,
+        "dss": dss,
         "l2_norm": sum(w.norm() for w in weights),
         "params": reference.sizes / 1e6,
         "logits": logits,
