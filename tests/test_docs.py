@@ -42,6 +42,7 @@ MARKS = {
     "tutorials/first-search.ipynb": pytest.mark.slow,
     "tutorials/limits.md": pytest.mark.slow,
     "tutorials/mobilenet.md": pytest.mark.slow,
+    "tutorials/nasbench101.md": (),
     "tutorials/own-images.md": pytest.mark.slow,
     "tutorials/own-method.md": (),
     "tutorials/own-objective.md": pytest.mark.slow,

@@ -14,9 +14,9 @@ class NATSBenchSizeNetwork(BlockNetwork):
     """Logits [N K] of images [N H W C] under an architecture int8[5] of `jaxnas.spaces.NATSBENCH_SIZE`.
 
     A convolution and a cell of the first width, then twice a residual block that halves the image and a cell, of the
-    next widths; normalisation, ReLU, the average over pixels and a linear layer. The cell is NAS-Bench-201's
-    |nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|, whose skip is a
-    normalised 1x1 convolution where a cell changes the width.
+    next widths; normalisation, ReLU, the average over pixels and a linear layer. The cell is one of NAS-Bench-201,
+    with a skip from its input to its output and nor_conv_3x3 on the other five edges; the skip is a normalised 1x1
+    convolution where a cell changes the width.
 
     Attributes:
         num_classes: K.
