@@ -23,7 +23,7 @@ SMALL = {
     "darts": (32, 4),
     "mobilenet": (32, 1),
     "autoformer-tiny": (8, 1),
-    "natsbench-size": (8, 1),
+    "natsbench-size": (16, 4),
 }
 
 
