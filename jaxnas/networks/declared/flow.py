@@ -167,7 +167,7 @@ class BlockFlow:
             used = self.active & (pick == number)
             for layer in of:
                 self._sow_multipliers(layer, used)
-                if not isinstance(layer.pooled, float):
+                if layer.pooled is not None:
                     self.module.sow("pools", layer.name, layer.pooled * used)
 
     def _sow_after(self, pick: Pick, layers: list[tuple[Layer, ...]], outcome: "Outcome") -> None:

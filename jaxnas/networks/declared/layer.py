@@ -94,7 +94,8 @@ class Layer(NamedTuple):
         outputs: The number of its outputs that the architecture has; None for all.
         size: Rows and columns of its kernel that the architecture has, the first; None for all.
         activation: The kind of activation behind it, inside the op; None for none.
-        pooled: The numbers in the windows of a pooling in front of it, or the products of features in an attention.
+        pooled: The numbers in the windows of a pooling in front of it, or the products of features in an attention;
+            None for neither.
         vectors: The names of its further params; they have the outputs if their last axis has as many, else all.
         rescales: Whether the params depend on the number of channels that feed it, as those of most layers are drawn.
     """
@@ -105,7 +106,7 @@ class Layer(NamedTuple):
     outputs: Live = None
     size: Int[Array, ""] | None = None
     activation: str | None = None
-    pooled: Float[Array, ""] | float = 0.0
+    pooled: Float[Array, ""] | float | None = None
     vectors: tuple[str, ...] = ()
     rescales: bool = True
 

@@ -82,7 +82,7 @@ class Attention(Op):
             raise InputError(
                 f"Attention with relative positions takes one token and a square image, got {tokens} tokens"
             )
-        products = 2.0 * len(site.x) * tokens**2 * (jnp.asarray(inner) if used is None else used)
+        products = 2.0 * len(site.x) * tokens**2 * (inner if used is None else used)
         qkv = _layer(site, f"{name}_qkv", (width, 3 * inner), live, None if used is None else 3 * used)
         project = _layer(site, f"{name}_project", (inner, width), used, live)._replace(pooled=products)
         if self.relative:

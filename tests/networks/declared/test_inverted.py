@@ -10,6 +10,7 @@ from jaxnas.networks import num_params
 from jaxnas.networks.declared.inverted import squeezed_channels
 from jaxnas.networks.declared.network import (
     Activation,
+    Attention,
     Choose,
     Conv,
     DeclaredNetwork,
@@ -17,7 +18,9 @@ from jaxnas.networks.declared.network import (
     Depthwise,
     GlobalAverage,
     InvertedResidual,
+    PatchEmbed,
     Repeat,
+    Residual,
     Skip,
     choice,
 )
@@ -220,6 +223,30 @@ def test_operations_by_hand(score):
     total += few * (9 * 4 * 8 + 2 * 8 + 8) + 3 * 3 * 8  # groups of 4 inputs, and the mean
     total += 8 * 10 + 10 + 2 * 2 * 10 + 10 * 3
     assert float(score(ARCH)[1]["flops"]) == pytest.approx(total / 1e6, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fixed"),
+    [
+        (
+            (Conv(4), InvertedResidual(expansion=choice(2, 3), squeeze=True)),
+            (Conv(4), InvertedResidual(expansion=3, squeeze=True)),
+        ),
+        (
+            (PatchEmbed(8, size=4), Residual(Attention(choice(1, 2), head_width=4))),
+            (PatchEmbed(8, size=4), Residual(Attention(2, head_width=4))),
+        ),
+    ],
+    ids=["gate", "attention"],
+)
+def test_what_is_fixed_has_the_flops_of_the_same_choice(chosen, fixed):
+    def flops(blocks, arch):
+        network = DeclaredNetwork("one", (*blocks, Conv(choice(4, 8))), num_classes=3)
+        params = init_variables(network, BATCH.images.shape[1:], len(arch), 0)["params"]
+        program = jax.jit(lambda params, arch: PROXIES["flops"](Quantities(network, params, arch, BATCH)))
+        return float(program(params, jnp.array(arch, jnp.int8)))
+
+    assert flops(fixed, (0,)) == flops(chosen, (1, 0))
 
 
 def test_the_space_and_its_record():
