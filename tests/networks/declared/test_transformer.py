@@ -241,6 +241,7 @@ def test_published_numbers_of_parameters(width, heads, published):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == published
 
 
+@pytest.mark.slow
 def test_contracts():
     images = np.random.default_rng(0).normal(size=(4, 4, 4, 2))
     parts = PatchEmbed(choice(6, 8), 2), *BLOCK, LayerNorm(), Choose(ClassToken(), PatchMean(), GlobalAverage())
