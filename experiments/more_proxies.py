@@ -94,8 +94,9 @@ def run(space: str, task: str, choice: str, method: str, budget: int, seeds: int
     scores = orient(pool.scores[:, [pool.proxies.index(name) for name in names]], names)
     if method == WEIGHTED:
         with patch(f"{MODULE}.describe", describe_weighted):
-            anew = Method(WEIGHTED, proxy_gp.init, proxy_gp.ask, proxy_gp.tell, proxy_gp.config)  # is traced anew
-            results = anew.run_seeds(
+            # A method of its own, as programs that were traced for proxy_gp hold its consensus.
+            weighted = Method(WEIGHTED, proxy_gp.init, proxy_gp.ask, proxy_gp.tell, proxy_gp.config)
+            results = weighted.run_seeds(
                 jaxnas.normalize(scores)[0], pool.observation, budget=budget, seeds=range(seeds), archs=pool.archs
             )
     else:

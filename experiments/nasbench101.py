@@ -5,8 +5,7 @@
 The sample of NAS-Bench-Suite-Zero (nb101/nb101_sample.npz in the folder) has 500 rows, which are 292 architectures
 here: its cells were drawn at random, and several are the same graph. The accuracy of an architecture is the mean of
 its rows. They are scored on one minibatch of 64 images of CIFAR-10; scores are kept in the folder `--scores`, so that a
-second call goes on where the first ended. The public scores of the same rows, of the published network, are correlated
-too.
+second call resumes. The public scores of the same rows, of the published network, are correlated too.
 
 Compiling takes one to two minutes and scoring three on two cores. It writes results/nasbench101_sample.json and .md.
 """

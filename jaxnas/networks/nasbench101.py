@@ -16,7 +16,7 @@ from jaxnas.networks.blocks import ConvNorm, classify
 from jaxnas.networks.kernels.pools import max_pool_2x2
 from jaxnas.networks.layers import RunMode, end_of_block, rescaled, start_exponent
 from jaxnas.networks.nasbench101_cell import CONVOLUTIONS, MOST_FEEDERS, POOL, State, make_plan, scan_graph_cells
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import SearchNetwork, check_images
 from jaxnas.spaces.nasbench101 import NASBENCH101
 
 STACKS = 3
@@ -58,8 +58,7 @@ class NASBench101Network(SearchNetwork):
             InputError: The shape of the images is not [N, H, W, C].
         """
         images, arch = jnp.asarray(images), jnp.asarray(arch)
-        if images.ndim != 4:
-            raise InputError(f"images of shape {images.shape} do not fit NAS-Bench-101: give [N, H, W, C]")
+        check_images(images, "NAS-Bench-101")
         mode = RunMode(self.norm == "all", train, self.reverse)
         x = ConvNorm(self.channels, 1, mode.norm, train, draw="lecun", name="stem")(images)
         self.sow("relus", "after_conv", (x, True))

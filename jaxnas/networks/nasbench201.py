@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
 from jaxnas.data.batch import AnyArray
-from jaxnas.errors import InputError
 from jaxnas.networks.blocks import ConvNorm, classify
 from jaxnas.networks.cell import CellConfig, scan_cells
 from jaxnas.networks.kernels.pools import average_pool_2x2
@@ -25,7 +24,7 @@ from jaxnas.networks.layers import (
     start_exponent,
     weight_layer,
 )
-from jaxnas.networks.network import SearchNetwork
+from jaxnas.networks.network import SearchNetwork, check_images
 from jaxnas.spaces.nasbench201 import NASBENCH201, OP_NAMES
 
 
@@ -87,8 +86,7 @@ class NASBench201Network(SearchNetwork):
             InputError: The shape of the images is not [N, H, W, C].
         """
         images, arch = jnp.asarray(images), jnp.asarray(arch)
-        if images.ndim != 4:
-            raise InputError(f"images of shape {images.shape} do not fit NAS-Bench-201: give [N, H, W, C]")
+        check_images(images, "NAS-Bench-201")
         everywhere, exponent = self.norm == "all", start_exponent(self.keeps_range)
         config = CellConfig(OP_NAMES, self.affine, "fan_in", everywhere, train, self.capacity, self.reverse)
         x = end_of_block(self, "after_stem", ConvNorm(self.channels, 1, everywhere, train, name="stem")(images))

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int8, PyTree
+from jaxtyping import Array, Float, Int8, PyTree, Shaped
 
 from jaxnas.data.batch import AnyArray
 from jaxnas.errors import InputError
@@ -137,3 +137,9 @@ def require_network(network: object) -> None:
     if not isinstance(network, SearchNetwork):
         shown = f"the class {network.__name__}" if isinstance(network, type) else type(network).__name__
         raise InputError(f"`network` must be a network, such as NASBench201Network(num_classes=10), got {shown}")
+
+
+def check_images(images: Shaped[Array, "..."], name: str) -> None:
+    """Raise InputError for images that are not [N, H, W, C], which the network called `name` takes."""
+    if images.ndim != 4:
+        raise InputError(f"images of shape {images.shape} do not fit {name}: give [N, H, W, C]")

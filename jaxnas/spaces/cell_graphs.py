@@ -154,7 +154,7 @@ def neighbours(arch: Traceable) -> tuple[Traceable, Traceable]:
 
     A change adds or removes an edge or exchanges an op; or it adds a vertex with an edge from one vertex and an edge to
     another, without which no cell of fewer than seven vertices could grow. Vertices without a path are dropped and the
-    others numbered anew, as everywhere.
+    others numbered without gaps, as everywhere.
 
     Only operators are used, so that the vector may be traced by JAX.
     """

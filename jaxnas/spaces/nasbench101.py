@@ -160,7 +160,7 @@ def to_matrix(arch: Int8[np.ndarray, "26"]) -> tuple[Int8[np.ndarray, "V V"], li
 def canonicalize(archs: Archs) -> Archs:
     """Return the vectors [A 26] that stand for any cells [A 26], which need not be members of the space.
 
-    Vertices that no path from input to output meets are dropped, and the others numbered anew.
+    Vertices that no path from input to output meets are dropped, and the others are numbered without gaps.
 
     Raises:
         InputError: An option is out of range, or a cell has no path from input to output or more than nine edges.

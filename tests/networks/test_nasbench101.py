@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
 import jaxnas
 from jaxnas.errors import InputError
@@ -16,6 +14,10 @@ from jaxnas.proxies.quantities import Quantities
 from jaxnas.spaces import NASBENCH101, sample
 from jaxnas.spaces.cell_graphs import EDGES, INNER
 from jaxnas.spaces.nasbench101 import to_matrix
+from tests.integration import require
+
+torch = require("torch")
+F = torch.nn.functional
 
 CHANNELS, CLASSES, CELLS = 7, 3, 2
 UNOPTIMISED = {"xla_backend_optimization_level": 0}

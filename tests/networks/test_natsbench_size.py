@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
 from jaxnas.networks import NATSBenchSizeNetwork, num_params
 from jaxnas.networks.declared.network import Conv, DeclaredNetwork, Match, choice
 from jaxnas.spaces import NATSBENCH_SIZE, sample
 from jaxnas.testing import check_network
+from tests.integration import require
+
+torch = require("torch")
+F = torch.nn.functional
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}
 TEXTS = ("8:64:16:32:8", "16:16:16:16:16", "24:8:8:40:64")

@@ -17,18 +17,23 @@ from jaxnas.runtime.records import Record
 
 Written: TypeAlias = Block | Choice
 
-_CONVOLUTIONAL: tuple[type[Op], ...] = (Activation, Conv, Dense, Depthwise, GlobalAverage, InvertedResidual, Match)
 _OPS: tuple[type[Op], ...] = (
-    *_CONVOLUTIONAL,
-    Pool,
-    Skip,
-    Zero,
+    Activation,
     Attention,
     ClassToken,
+    Conv,
+    Dense,
+    Depthwise,
+    GlobalAverage,
+    InvertedResidual,
     LayerNorm,
+    Match,
     Mlp,
     PatchEmbed,
     PatchMean,
+    Pool,
+    Skip,
+    Zero,
 )
 _MAKERS: dict[str, Callable[..., Written]] = {
     "Choice": lambda options, name=None: Choice(tuple(options), name),

@@ -28,7 +28,6 @@ from jaxnas.networks.declared.record import block_from_record, block_record
 from jaxnas.networks.params import init_variables
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.testing import check_network, check_space
-from tests.integration import require
 
 CHOSEN = InvertedResidual(expansion=choice(2, 3), size=choice(3, 5), squeeze=True, activation="hardswish")
 OPS = Choose(InvertedResidual(expansion=2, activation="silu"), Depthwise(activation="gelu"), Skip())
@@ -52,14 +51,6 @@ ARCHS = {  # by text: the arguments of the reference
 }
 BATCH = Batch(np.random.default_rng(0).normal(size=(6, 8, 8, 3)), np.array([0, 1, 2, 0, 1, 2]))
 NAMES = ("grad_norm", "snip", "grasp", "fisher", "plain", "jacob_cov", "synflow", "l2_norm", "flops", "params", "meco")
-
-
-@pytest.fixture(scope="module")
-def torch():
-    require("torch")
-    import torch
-
-    return torch
 
 
 @pytest.fixture(scope="module")

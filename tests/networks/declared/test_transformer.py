@@ -25,7 +25,6 @@ from jaxnas.networks.declared.record import block_from_record, block_record
 from jaxnas.networks.params import init_variables
 from jaxnas.proxies import PROXIES, Batch, Quantities
 from jaxnas.testing import check_network, check_space
-from tests.integration import require
 
 BLOCK = (
     Residual(LayerNorm(), Attention(choice(1, 2), head_width=4, relative=1)),
@@ -60,14 +59,6 @@ UNDEFINED = {
     "vkdnw": "vkdnw must be left out",
     "az_trainability": "az_expressivity, az_progressivity and az_trainability must be left out",
 }
-
-
-@pytest.fixture(scope="module")
-def torch():
-    require("torch")
-    import torch
-
-    return torch
 
 
 @pytest.fixture(scope="module")
