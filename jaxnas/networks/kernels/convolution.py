@@ -9,7 +9,8 @@ The three bilinear maps below are closed under differentiation, and each is lowe
     dw = conv_kernel(x, g)   the transpose of y in w: x convolved with g, batch and channels exchanged
 
 Stride 2 is stride 1 on the image whose 2x2 blocks have become channels, with the kernel arranged alike. On CPUs a 3x3
-kernel with few outputs computes two neighbouring pixels at once, 1.7 times faster despite a third more products. Under
+kernel with few outputs computes two neighbouring pixels at once, 1.7 times faster despite a third more products. Images
+of fewer pixels than the kernel become a matrix product on patches there: XLA exchanges the two, which is slow. Under
 `vmap` images are one larger batch for a common kernel; with a kernel each, a batched matrix product on their patches.
 
 `jax.default_matmul_precision` sets the precision of products. "bfloat16" rounds both operands, on every platform, and
@@ -132,12 +133,13 @@ def _convolve(images: Array, kernel: Array, before: int, after: int, precision: 
     (images, kernel), options = _round(precision, images, kernel)
     if kernel.shape[0] == before + after + 1 == 1:
         return lax.dot_general(images, kernel[0, 0], dimension_numbers=(((3,), (0,)), ((), ())), **options)
-    if on_cpu and images.dtype == jnp.float64:  # for which XLA has no fast convolution, but a fast product
-        patches = _patches(images[None], kernel.shape[0], before)[0]
-        return lax.dot_general(patches, kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())))
-    padding = [(before, after)] * 2
     in_pairs = on_cpu and kernel.shape[0] == 3 and kernel.shape[-1] <= _NARROW and images.shape[2] % 2 == 0
+    window, pixels = kernel.shape[0] * (kernel.shape[1] + in_pairs), images.shape[1] * images.shape[2]
+    if on_cpu and (images.dtype == jnp.float64 or window > pixels):  # XLA has a fast product, no fast convolution
+        patches = _patches(images[None], kernel.shape[0], before)[0]
+        return lax.dot_general(patches, kernel.reshape(-1, kernel.shape[-1]), (((3,), (0,)), ((), ())), **options)
     kernels, stride = (_kernel_of_pairs(kernel), 2) if in_pairs else (kernel, 1)
+    padding = [(before, after)] * 2
     out = lax.conv_general_dilated(images, kernels, (1, stride), padding, dimension_numbers=_DIMENSIONS, **options)
     return out.reshape(*out.shape[:2], -1, kernel.shape[-1])
 

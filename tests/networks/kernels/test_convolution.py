@@ -24,6 +24,8 @@ SHAPES = {  # images [N H W C], kernel size, output channels, stride
     "one channel": ((3, 4, 2, 1), 3, 1, 1),
     "1x1": ((2, 3, 5, 4), 1, 2, 1),
     "5x5": ((2, 4, 6, 2), 5, 3, 1),
+    "fewer pixels than the kernel": ((3, 2, 2, 4), 3, 20, 1),
+    "fewer pixels than two windows": ((2, 5, 2, 3), 3, 4, 1),
     "stride 2": ((2, 6, 4, 3), 3, 5, 2),
     "stride 2, odd sides": ((2, 5, 7, 3), 3, 4, 2),
     "stride 2, 1x1": ((2, 4, 6, 3), 1, 2, 2),
@@ -111,6 +113,15 @@ def test_every_derivative_is_a_stride_1_convolution_without_dilation():
     windows = [line.split("window = {")[1].split("}")[0] for line in program.splitlines() if "window = {" in line]
     assert len(windows) >= 3
     assert all("dilate = [2" not in window and "stride = [2" not in window for window in windows)
+
+
+@pytest.mark.parametrize(("shape", "convolves"), [((2, 2, 2, 3), False), ((2, 5, 2, 3), False), ((2, 4, 4, 3), True)])
+def test_small_images_leave_no_operands_for_xla_to_exchange(shape, convolves):
+    """XLA:CPU exchanges images and kernel where the kernel is larger: five times slower for 64 images of 2x2 pixels."""
+    x, w = operands(shape, 3, 4, dtype=np.float32)
+    text = jax.jit(jax.value_and_grad(lambda x, w: conv(x, w).sum())).lower(x, w).compile().as_text()
+    assert ("convolution(" in text) == convolves
+    assert "rhs_reversal" not in text
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
