@@ -204,11 +204,11 @@ def check_methods(space: SearchSpace, methods: Sequence[str]) -> None:
     """Check that methods apply to a space.
 
     Raises:
-      InputError: a method changes decisions, and the architectures are ids.
+      InputError: a method reads decisions, and the architectures are ids.
     """
     for name in methods:
         if space.name == IDS and get_method(name).needs_archs:
-            raise InputError(f"{name} changes decisions of architectures, and ids have none: choose another method")
+            raise InputError(f"{name} reads decisions of architectures, and ids have none: choose another method")
 
 
 def _union(table: str, scores: Path | str) -> SearchSpace:

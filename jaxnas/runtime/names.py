@@ -21,6 +21,7 @@ MethodName = Literal[
     "robot",
     "proxy_gp",
     "predictor_bo",
+    "pretrained_predictor",
     "rank_weights",
     "rank_aggregation",
     "rank_sum",

@@ -13,6 +13,7 @@ from jaxnas.search.mutation import ReaConfig, local_search, rea
 from jaxnas.search.policy import ReinforceConfig, reinforce
 from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
 from jaxnas.search.predictor import predictor_bo
+from jaxnas.search.pretrained_predictor import PretrainedPredictorConfig, pretrained_predictor
 from jaxnas.search.proxy_gp import proxy_gp
 from jaxnas.search.rank_weights import RankWeightsConfig, rank_weights
 from jaxnas.search.ranking import Ranking, carry_over, predict_ranking
@@ -31,6 +32,7 @@ __all__ = [
     "Phase",
     "Pool",
     "PredictorConfig",
+    "PretrainedPredictorConfig",
     "Proposal",
     "ProxyGPConfig",
     "Query",
@@ -54,6 +56,7 @@ __all__ = [
     "pick",
     "predict_ranking",
     "predictor_bo",
+    "pretrained_predictor",
     "proxy_gp",
     "random_search",
     "rank_aggregation",
@@ -71,7 +74,7 @@ __all__ = [
 METHODS: dict[str, AnyMethod] = {
     method.name: method
     for method in (
-        *(robot, proxy_gp, predictor_bo, rank_weights, rank_aggregation, rank_sum, single_proxy),
+        *(robot, proxy_gp, predictor_bo, pretrained_predictor, rank_weights, rank_aggregation, rank_sum, single_proxy),
         *(random_search, rea, reinforce, local_search, mcts, hyperband, bohb),
     )
 }

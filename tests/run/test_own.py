@@ -117,7 +117,7 @@ def test_another_command_or_function_of_the_name_is_not_answered_by_old_values(f
         (dict(objective_command="train.py"), "must have {arch_file} or {arch}"),
         (dict(on_failure="ignore"), "unknown on_failure 'ignore'"),
         (dict(query_time="soon"), "soon"),
-        (dict(method="rea"), "rea changes decisions"),
+        (dict(method="rea"), "rea reads decisions"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_anything_runs(files, flat, message):

@@ -109,7 +109,7 @@ def test_a_column_of_latencies_that_is_not_there_is_refused(files):
     [
         (dict(column="note"), "row 1: 'note' must be a number, got 'text'"),
         (dict(column="ac"), "unknown column 'ac': did you mean 'acc'"),
-        (dict(column="acc", method="rea"), "rea changes decisions of architectures, and ids have none"),
+        (dict(column="acc", method="rea"), "rea reads decisions of architectures, and ids have none"),
         (dict(column="acc", proxies=("ac",), custom=("ac",)), "unknown proxy 'ac': choose from up, down$"),
         (dict(column="acc", budget=25), "`budget` must be from 1 to 24"),
     ],

@@ -9,13 +9,26 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from jaxnas.errors import InputError, NothingToSelect
-from jaxnas.search import METHODS, PRESETS, Objective, RobotConfig, get_method, get_preset, robot
+from jaxnas.search import (
+    METHODS,
+    PRESETS,
+    Objective,
+    PretrainedPredictorConfig,
+    RobotConfig,
+    get_method,
+    get_preset,
+    robot,
+)
 from jaxnas.table.normalize import combine
 
 A, M, T = 12, 2, 4
 ARCHS = np.array(list(itertools.product(range(2), range(2), range(3))), np.int8)
-CONFIGS = {"robot": RobotConfig(num_candidates=64, num_ascents=2)}  # other methods use their defaults
+CONFIGS = {  # other methods use their defaults
+    "robot": RobotConfig(num_candidates=64, num_ascents=2),
+    "pretrained_predictor": PretrainedPredictorConfig(pretraining=20, steps=10, width=8),
+}
 WITHOUT_DRAWS = {"rank_aggregation", "rank_sum", "single_proxy"}
+FIRST_DRAWN = {"predictor_bo", "pretrained_predictor"}  # five queries
 
 
 @pytest.fixture
@@ -56,7 +69,7 @@ def test_method_contract(search, table, objective):
     others = [search(table, objective, budget=T, seed=seed).queries.tolist() for seed in (2, 3, 4)]
     assert any(queries != result.queries.tolist() for queries in others) != (result.method in WITHOUT_DRAWS)
     shuffled = search(table[::-1], objective, budget=T, seed=1).queries.tolist()
-    reads_at_once = METHODS[result.method].reads_scores and result.method != "predictor_bo"  # its first five are drawn
+    reads_at_once = METHODS[result.method].reads_scores and result.method not in FIRST_DRAWN
     assert (shuffled != result.queries.tolist()) == reads_at_once
 
 
@@ -258,7 +271,7 @@ def test_no_seeds_no_results(table, objective):
     assert robot.run_seeds(table, objective, budget=T, seeds=[]) == []
 
 
-@pytest.mark.parametrize("name", ["rea", "reinforce", "local_search", "predictor_bo"])
+@pytest.mark.parametrize("name", ["rea", "reinforce", "local_search", "predictor_bo", "pretrained_predictor"])
 def test_methods_that_read_architectures_need_them(name, table, objective):
     with pytest.raises(InputError, match=f"{name} needs architectures besides scores; give their vectors"):
         METHODS[name](table, objective, budget=T, seed=0)
