@@ -76,6 +76,12 @@ MOBILE = (
     GlobalAverage(),
     Dense(12),
 )
+MNASNET = (
+    Conv(8, activation=None),
+    Activation("relu"),
+    InvertedResidual(None, choice(1, 3), choice(3, 5), squeeze=choice(0, 1), squeezed=2),
+    InvertedResidual(12, choice(1, 2), stride=2, squeeze=choice(0, 1)),
+)
 TOKENS = (
     PatchEmbed(choice(8, 12), 3, class_token=False),
     Repeat(
@@ -95,6 +101,7 @@ CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of imag
     "DARTS, ImageNet stem": (DARTSNetwork(**SMALL, stem="imagenet"), 33),
     "declared, images": (DeclaredNetwork("mine", BLOCKS, num_classes=3), 9),
     "declared, mobile": (DeclaredNetwork("mobile", MOBILE, num_classes=3, activation="gelu"), 9),
+    "declared, MnasNet": (DeclaredNetwork("mnasnet", MNASNET, num_classes=3), 9),
     "NATS-Bench size": (NATSBenchSizeNetwork(num_classes=3, channels=2), 9),
     "MobileNet": (MobileNetNetwork(num_classes=3, channels=1), 9),
     "declared, tokens": (DeclaredNetwork("tokens", TOKENS, num_classes=3, activation=None), 9),

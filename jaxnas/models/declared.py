@@ -10,7 +10,7 @@ from jaxnas.models.builder import BlockBuilder, GraphBuilder, Tensors, Value
 from jaxnas.networks.declared.blocks import Cell, Repeat, Residual
 from jaxnas.networks.declared.choices import Choice, Decisions, Width
 from jaxnas.networks.declared.flow import Part, part_name
-from jaxnas.networks.declared.inverted import InvertedResidual, squeezed_channels
+from jaxnas.networks.declared.inverted import InvertedResidual
 from jaxnas.networks.declared.match import Match
 from jaxnas.networks.declared.network import BlockNetwork
 from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, GlobalAverage, Pool, Skip, Zero
@@ -164,6 +164,7 @@ class _Flow:
         channels = block.shape(x)[-1]
         size = self._take(op.size) if isinstance(op.size, Choice) else op.size
         expansion = self._take(op.expansion) if isinstance(op.expansion, Choice) else op.expansion
+        gated = self._take(op.squeeze) if isinstance(op.squeeze, Choice) else op.squeeze
         hidden = op.hidden(channels, expansion)
 
         def convolve(
@@ -175,11 +176,11 @@ class _Flow:
             return block.norm(out, tensors, f"{path}_norm") if f"{path}_norm_mean" in tensors.stats else out
 
         out = x
-        if op.expands:
+        if expansion != 1:
             out = block.activate(convolve(out, "expand", channels, hidden), op.activation)
         out = block.activate(convolve(out, "depthwise", 1, hidden, op.stride, size), op.activation)
-        if op.squeeze:
-            few = squeezed_channels(hidden)
+        if gated:
+            few = op.between(hidden)
             gate = block.relu(convolve(block.squeeze(out), "squeeze", hidden, few))
             out = block.scale(out, block.hard_sigmoid(convolve(gate, "excite", few, hidden)))
         out = convolve(out, "project", hidden, width)

@@ -1,5 +1,7 @@
 """Inverted residual blocks against plain PyTorch: outputs, proxies, counts, and what is not defined for them."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -293,6 +295,9 @@ def test_proxies_that_are_not_defined_say_so():
     [
         (lambda: InvertedResidual(expansion=0), "`expansion` of InvertedResidual must be above 0, got 0"),
         (lambda: InvertedResidual(size=4), "give an odd size"),
+        (lambda: InvertedResidual(squeeze=choice(0, 2)), "must be True, False or choice.0, 1., got Choice"),
+        (lambda: InvertedResidual(squeezed=4), "`squeezed` of .* needs `squeeze`, got 4 with squeeze=False"),
+        (lambda: InvertedResidual(squeeze=True, squeezed=0), "must be at least 1"),
         (lambda: InvertedResidual(activation="mish"), "unknown activation 'mish'"),
         (lambda: DeclaredNetwork("a", (Conv(4),), activation="tanh"), "unknown activation 'tanh'"),
         (lambda: Choose(CHOSEN), "Choose takes ops .* without choices"),
@@ -320,3 +325,55 @@ def draw(blocks):
 @pytest.mark.slow
 def test_contract():
     check_network(NETWORK, NETWORK.space, BATCH.images.astype(np.float32))
+
+
+GATED = InvertedResidual(None, choice(1, 3), squeeze=choice(0, 1), squeezed=2)
+GATED_BLOCKS = (Conv(4), GATED, InvertedResidual(6, choice(1, 2), stride=2))
+OF_SIZE = ("flops", "params", "num_layers", "l2_norm")
+OF_BATCH = ("grad_norm", "snip", "fisher", "grasp", "jacob_cov", "synflow", "nwot")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("e1:se0:e2", ("params",)),
+        *(
+            pytest.param(f"e{e}:se{gate}:e{last}", (*OF_SIZE, *OF_BATCH), marks=pytest.mark.slow)
+            for e, gate, last in itertools.product((1, 3), (0, 1), (1, 2))
+        ),
+    ],
+)
+def test_a_chosen_block_is_that_which_is_fixed(text, names):
+    """Expansions of 1 have no layer that expands, and gates that are not chosen do not count."""
+    expansion, gate, last = (int(part.lstrip("es")) for part in text.split(":"))
+    blocks = (
+        Conv(4),
+        InvertedResidual(None, expansion, squeeze=bool(gate), squeezed=2 if gate else None),
+        InvertedResidual(6, last, stride=2),
+        Conv(choice(6), size=1),
+    )
+    chosen, fixed = DeclaredNetwork("one", (*GATED_BLOCKS, blocks[-1]), 3), DeclaredNetwork("one", blocks, 3)
+    arch, only = jnp.asarray(chosen.space.parse(f"{text}:6")), jnp.zeros(1, jnp.int8)
+
+    def values(network, params, arch):
+        q = Quantities(network, params, arch, BATCH)
+        return {"logits": q.logits, **{name: PROXIES[name](q) for name in names}}
+
+    with jax.enable_x64(True):
+        params = init_variables(chosen, BATCH.images.shape[1:], len(arch), 0)["params"]
+        own, used = chosen.params_for(params, arch), chosen.in_use(params, arch)
+        shapes = jax.eval_shape(fixed.init, jax.random.key(0), BATCH.images, only)["params"]
+        assert {path for path, mask in used.items() if mask.any()} == {*shapes}
+        cut = {path: own[path][tuple(map(slice, leaf.shape))] for path, leaf in shapes.items()}
+        found = jax.jit(values, static_argnums=0)(chosen, params, arch)
+        expected = jax.jit(values, static_argnums=0)(fixed, cut, only)
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+def test_gates_of_a_choice_are_read_and_written():
+    space = DeclaredNetwork("gated", GATED_BLOCKS, num_classes=3).space
+    assert space.num_choices == (2, 2, 2)
+    assert space.format(np.array([0, 1, 1], np.int8)) == "e1:se1:e2"
+    check_space(space)
+    assert block_from_record(block_record(GATED)) == GATED
