@@ -1,7 +1,6 @@
 """The public names of jaxnas, and the module of each: `__init__.py` imports a name when it is first used."""
 
 from .data.batch import Batch as Batch
-from .data.catalogue import DATASETS as DATASETS
 from .data.catalogue import data_folder as data_folder
 from .data.catalogue import download as download
 from .data.images import ImageData as ImageData
@@ -10,6 +9,7 @@ from .data.images import minibatch as minibatch
 from .data.images import split_validation as split_validation
 from .data.images import standardize as standardize
 from .data.load import load_images as load_images
+from .data.public import DATASETS as DATASETS
 from .data.sources import from_dataset as from_dataset
 from .errors import InputError as InputError
 from .models.files import load_model as load_model

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnas.data.catalogue import DATASETS, data_folder, find_data
+from jaxnas.data.catalogue import data_folder, find_data
 from jaxnas.data.cifar import is_cifar, read_cifar
 from jaxnas.data.find import FORMS, find_images
 from jaxnas.data.images import ImageData, channels_last, check_arrays, from_arrays, rank_in_class
+from jaxnas.data.public import DATASETS
 from jaxnas.errors import InputError
 from jaxnas.runtime.events import Listener, Noted
 from jaxnas.runtime.files import read_npz

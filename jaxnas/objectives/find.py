@@ -5,7 +5,7 @@ from jaxnas.runtime.names import TableName, names
 from jaxnas.runtime.places import to_path
 
 PICKLES = (".p", ".pkl", ".pickle")
-ENDINGS = (".csv", ".tsv", ".parquet", ".npz", *PICKLES)
+ENDINGS = (".csv", ".tsv", ".parquet", ".json", ".npz", *PICKLES)
 _TESTS = {"c10": "robot_c10_test", "c100": "robot_c100_test", "im120": "robot_im120_test"}  # of NAS-Bench-201
 _SHIPPED = {"c10": "cifar10", "c100": "cifar100"}  # the package has no scores on ImageNet16-120
 

@@ -1,4 +1,4 @@
-"""Files of tables: CSV as spreadsheets and pandas write it, Parquet, .npz, and pickles of plain values."""
+"""Files of tables: CSV as spreadsheets and pandas write it, Parquet, JSON, .npz, and pickles of plain values."""
 
 import csv
 import re
@@ -14,6 +14,7 @@ from jaxtyping import Float64
 
 from jaxnas.errors import InputError, first_line
 from jaxnas.objectives.find import ENDINGS, PICKLES
+from jaxnas.objectives.json_tables import read_json
 from jaxnas.runtime.files import read_bytes, read_npz, read_pickle, read_text
 
 Column: TypeAlias = list[object] | np.ndarray  # as read, before it is checked
@@ -46,9 +47,9 @@ class TableFile(NamedTuple):
 def read_table_file(path: Path, arch_column: str) -> TableFile:
     """Read the columns of a file; names of a CSV file lose the spaces around them.
 
-    The architectures are in `arch_column`. Without a column "arch" they are in the one of `ARCH_NAMES`; in a CSV or
-    Parquet file without that too, in the first column if that is an index: unnamed, or called index or id. Other
-    unnamed columns are left out.
+    The architectures are in `arch_column`. Without a column "arch" they are in the one of `ARCH_NAMES`; without that
+    too, they are the keys of the rows of a JSON file, or in the first column of a CSV, Parquet or JSON file if that is
+    an index: unnamed, or called index or id. Other unnamed columns are left out.
 
     Raises:
       InputError: the file is missing, cannot be read or has an unknown ending, two columns have the same name, or
@@ -59,6 +60,8 @@ def read_table_file(path: Path, arch_column: str) -> TableFile:
             return _read_csv(path, arch_column)
         case ".parquet":
             return _read_parquet(path, arch_column)
+        case ".json":
+            return _read_json(path, arch_column)
         case ".npz":
             return _read_npz(path, arch_column)
         case suffix if suffix in PICKLES:
@@ -139,6 +142,21 @@ def _read_parquet(path: Path, arch_column: str) -> TableFile:
         raise _unreadable(path, error) from error
 
 
+def _read_json(path: Path, wanted: str) -> TableFile:
+    file = read_json(path, lambda names: _named_column(names, wanted, path) is not None)
+    name = _named_column(list(file.columns), wanted, path)
+    if name is None and wanted == "arch" and file.keys is not None:
+        _check_index("key", {"key": list(file.keys), **file.columns}, path)
+        return TableFile(wanted, {wanted: list(file.keys), **file.columns})
+    name = name or _arch_column(list(file.columns), wanted, path)
+    columns: dict[str, Column] = {
+        each: column for each, column in file.columns.items() if each == name or each not in INDEX_NAMES[:3]
+    }
+    if name in INDEX_NAMES:
+        _check_index(name, columns, path)
+    return TableFile(name, columns)
+
+
 def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, InputError):
         return error
@@ -207,7 +225,7 @@ def _check_index(index: str, columns: dict[str, Column], path: Path) -> None:
     if not any(texts == [str(start + row) for row in range(len(texts))] for start in (0, 1)):
         return
     for name, column in columns.items():
-        if name != index and len(set(column)) == len(texts) and all(_is_text(cell) for cell in column):
+        if name != index and all(_is_text(cell) for cell in column) and len(set(column)) == len(texts):
             raise InputError(
                 f"{path}: the first column {index!r} numbers the rows, and {name!r} may be the architectures: rename "
                 "the column of architectures to arch"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int8
 
-from jaxnas.data.catalogue import DATASETS, data_folder, find_data
+from jaxnas.data.catalogue import data_folder, find_data
+from jaxnas.data.public import DATASETS
 from jaxnas.errors import InputError, unknown_name
 from jaxnas.objectives.find import PICKLES
 from jaxnas.objectives.table_files import Column, listed, read_table_file, to_numbers

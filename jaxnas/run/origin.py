@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from jaxnas.data.catalogue import DATASETS
 from jaxnas.data.images import ImageData, fingerprint
+from jaxnas.data.public import DATASETS
 from jaxnas.errors import InputError
 from jaxnas.networks import NETWORKS, DeclaredNetwork, SearchNetwork
 from jaxnas.networks.declared.record import block_from_record, block_record

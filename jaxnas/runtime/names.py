@@ -87,7 +87,7 @@ Strategy = Literal["auto", "loop", "grouped"]
 Engine = Literal["local", "ray"]
 
 ImageName = Literal["digits", "cifar10", "cifar100", "tiny16"]
-DownloadName = Literal["cifar10", "cifar100", "robot"]
+DownloadName = Literal["cifar10", "cifar100", "robot", "nasbench-bert"]
 TableName = Literal["nasbench201"]
 Task = Literal["class_scene", "class_object", "room_layout", "jigsaw", "segmentsemantic", "normal", "autoencoder"]
 Tracker = Literal["tensorboard", "mlflow"]

@@ -38,14 +38,17 @@ _EXAMPLE = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], nor
 def parse(text: object) -> Int8[np.ndarray, "24"]:
     """Return the architecture of a text Genotype(normal=[(op, node), ...], normal_concat=..., reduce=..., ...).
 
-    A cell has eight pairs (op, node), two for each node in turn. The concatenations may be left out.
+    A cell has eight pairs (op, node), two for each node in turn. The concatenations may be left out. Three forms of
+    files are read too: a genotype as an object, '{"normal": [["sep_conv_3x3", 0], ...], "reduce": ...}', as a list of
+    its four fields, as JSON writes the named tuple, and as NAS-Bench-Suite-Zero (arXiv:2210.03230) encodes
+    NAS-Bench-301, '[[(0, 3), ...], [...]]', the numbers of node and op of the normal and of the reduction cell.
 
     Raises:
         InputError: The text has another form, an op is unknown, the inputs of a node are not two different earlier
             nodes, or a concatenation is not that of the space.
     """
     text = check_text(text)
-    fields = _read(text)
+    fields = _read_literal(text) if tidy(text)[:1] in ("[", "(", "{") else _read(text)
     arch = []
     for cell in CELLS:
         if cell not in fields:
@@ -55,6 +58,35 @@ def parse(text: object) -> Int8[np.ndarray, "24"]:
             raise InputError(f"genotype {text!r:.80}: {cell}_concat must be {CONCAT}, got {concat}")
         arch += _encode(fields[cell], cell, text)
     return np.array(arch, np.int8)
+
+
+def _read_literal(text: str) -> dict[str, list[object]]:
+    """Return the fields of a genotype in one of the forms of files."""
+    try:
+        value = ast.literal_eval(tidy(text))
+        if isinstance(value, dict):
+            fields = {str(name): list(field) for name, field in value.items()}
+        elif len(value) == len(CELLS):
+            fields = {
+                cell: [(_op_name(op), node) for node, op in edges] for cell, edges in zip(CELLS, value, strict=True)
+            }
+        else:
+            names = [f"{cell}{end}" for cell in CELLS for end in ("", "_concat")]
+            fields = {name: list(field) for name, field in zip(names, value, strict=True)}
+        return {name: [tuple(one) if isinstance(one, list) else one for one in field] for name, field in fields.items()}
+    except (ValueError, SyntaxError, TypeError, IndexError, RecursionError, MemoryError):
+        raise InputError(f"architecture {text!r:.80} is not a DARTS genotype; write it like {_EXAMPLE}") from None
+
+
+def _op_name(number: object) -> str:
+    """Return the op of a number from 0 on.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not isinstance(number, int) or not 0 <= number < len(OP_NAMES):
+        raise ValueError("op")
+    return OP_NAMES[number]
 
 
 def _read(text: str) -> dict[str, list[object]]:

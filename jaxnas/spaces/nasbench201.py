@@ -6,7 +6,6 @@ has 4,930 classes. Two refinements of it are `isomorph_class` (6,466), the rule 
 """
 
 import random
-import re
 from collections.abc import Callable, Hashable, Iterable
 from functools import cache
 from typing import TypeAlias, TypeVar
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Int8, Int32, Int64
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.spaces.cell import EDGES, NUM_NODES, Archs, drop_dead_edges
+from jaxnas.spaces.cell import EDGES, NUM_NODES, Archs, drop_dead_edges, parse_naslib
 from jaxnas.spaces.space import SearchSpace, check_archs, enumerate_archs, tidy, to_index
 
 OP_NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -40,8 +39,8 @@ def parse(text: object) -> Int8[np.ndarray, "6"]:
     """
     shown = f"architecture {text!r:.120}"
     plain = "".join(tidy(text).split())
-    if re.fullmatch(r"[(\[](?:[0-4],){5}[0-4],?[)\]]", plain, re.ASCII):
-        return _parse_naslib([int(digit) for digit in re.findall("[0-4]", plain)])
+    if (known := parse_naslib(plain, OP_NAMES)) is not None:
+        return known
     nodes = plain.split("+")
     if len(nodes) != NUM_NODES - 1:
         raise InputError(f"{shown} must have {NUM_NODES - 1} nodes, like {_EXAMPLE!r}, got {len(nodes)}")
@@ -60,16 +59,6 @@ def parse(text: object) -> Int8[np.ndarray, "6"]:
                 raise unknown_name("op", op, OP_NAMES)
             arch.append(OP_NAMES.index(op))
     return np.array(arch, np.int8)
-
-
-NASLIB_OPS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
-NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
-
-
-def _parse_naslib(numbers: list[int]) -> Int8[np.ndarray, "6"]:
-    """Return the architecture [6] of the ops of NASLib, whose edges are in the order of their sources."""
-    op_of = {edge: OP_NAMES.index(NASLIB_OPS[number]) for edge, number in zip(NASLIB_EDGES, numbers, strict=True)}
-    return np.array([op_of[edge] for edge in EDGES], np.int8)
 
 
 def format_arch(arch: Int8[np.ndarray, "6"]) -> str:

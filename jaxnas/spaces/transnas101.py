@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int8, Int32, Int64
 
 from jaxnas.errors import InputError
-from jaxnas.spaces.cell import EDGES, Archs, drop_dead_edges
+from jaxnas.spaces.cell import EDGES, Archs, drop_dead_edges, parse_naslib
 from jaxnas.spaces.space import SearchSpace, check_archs, tidy, to_index
 
 OP_NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
@@ -28,10 +28,15 @@ DOUBLES, HALVES = (2, 4), (3, 4)  # digits of modules
 def parse_micro(text: object) -> Int8[np.ndarray, "6"]:
     """Return the architecture [6] of a text like '64-41414-3_33_333': the ops into nodes 1, 2 and 3, by source.
 
+    Six numbers in brackets, such as '(2, 0, 3, 1, 2, 3)', are an architecture as NASLib and NAS-Bench-Suite-Zero
+    (arXiv:2210.03230) encode it.
+
     Raises:
         InputError: The text has another form, or an op is outside 0 to 3.
     """
     plain = tidy(text)
+    if (arch := parse_naslib(plain, OP_NAMES)) is not None:
+        return arch
     if not re.fullmatch(MICRO_SKELETON + "-[0-3]_[0-3]{2}_[0-3]{3}", plain, re.ASCII):
         raise InputError(
             f"architecture {text!r:.80} is not a TransNAS-Bench-101 micro cell; "

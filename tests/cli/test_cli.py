@@ -15,7 +15,7 @@ from PIL import Image
 
 import jaxnas
 from jaxnas import cli
-from jaxnas.data.catalogue import DATASETS
+from jaxnas.data.public import DATASETS
 
 SMALL = ["--channels", "2", "--batch-size", "16"]
 SEARCH = ["search", "--pool", "12", "--budget", "5", "--epochs", "1", "--proxies", "nwot,params", *SMALL]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jaxnas.data import catalogue
-from jaxnas.data.catalogue import DATASETS, PublicData, PublicFile, data_folder, download, find_data, list_data
+from jaxnas.data.catalogue import data_folder, download, find_data, list_data
+from jaxnas.data.public import DATASETS, PublicData, PublicFile
 from jaxnas.errors import InputError
 
 CONTENT = {"first.bin": bytes(range(256)) * 1000, "second.bin": b"second"}

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnas.data.batch import Batch, to_batch
-from jaxnas.data.catalogue import DATASETS
 from jaxnas.data.images import (
     ImageData,
     fingerprint,
@@ -22,6 +21,7 @@ from jaxnas.data.images import (
     stratified_folds,
 )
 from jaxnas.data.load import load_images
+from jaxnas.data.public import DATASETS
 from jaxnas.errors import InputError
 
 

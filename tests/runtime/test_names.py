@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxnas.data.catalogue import DATASETS
+from jaxnas.data.public import DATASETS
 from jaxnas.data.tasks import TASKS
 from jaxnas.models.export import EXPORTS
 from jaxnas.proxies import PROXIES, PROXY_SETS, expand_names, passes_of

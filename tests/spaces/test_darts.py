@@ -1,5 +1,7 @@
 """DARTS genotypes: the usual text, published genotypes, and rejected texts."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -71,3 +73,33 @@ def test_a_mutant_differs_in_one_decision():
 def test_bad_text_is_named(old, new, message):
     with pytest.raises(InputError, match=message):
         DARTS.parse(DARTS_V2.replace(old, new))
+
+
+def test_genotypes_of_files():
+    """As JSON writes objects and named tuples, and as NASLib encodes them: (node, op) of the pairs of both cells."""
+    arch = sample(DARTS, 1, seed=3)[0]
+    fields = eval(DARTS.format(arch), {"Genotype": dict})
+    cells = [[(node, DARTS.op_names.index(op)) for op, node in fields[cell]] for cell in ("normal", "reduce")]
+    names = ("normal", "normal_concat", "reduce", "reduce_concat")
+    forms = [str(fields), json.dumps(fields), json.dumps([fields[name] for name in names])]
+    forms += [str(cells), str(tuple(map(tuple, cells))), json.dumps(cells)]
+    for text in forms:
+        np.testing.assert_array_equal(DARTS.parse(text), arch)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[(0, 7)], []]", "is not a DARTS genotype"),
+        ("[[(0, 0.5)], []]", "is not a DARTS genotype"),
+        ("[[(0, 1)], [(0, 1)]]", "there must be 8 pairs"),
+        ("[1, 2, 3, 4]", "is not a DARTS genotype"),
+        ("[[], [], []]", "is not a DARTS genotype"),
+        ("{1: 2}", "is not a DARTS genotype"),
+        ("{}", "has no normal cell"),
+        ("{'normal': ['a'] * 8}", "is not a DARTS genotype"),
+    ],
+)
+def test_bad_genotypes_of_files_are_named(text, message):
+    with pytest.raises(InputError, match=message):
+        DARTS.parse(text)

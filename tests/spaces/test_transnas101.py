@@ -76,3 +76,11 @@ def test_mutants_are_members_and_all_are_reached():
     found, counts = np.unique(mutants, axis=0, return_counts=True)
     assert len(found) == len(near)
     assert counts.min() > 2000 / len(near) / 2
+
+
+def test_six_numbers_of_naslib():
+    """Edges in the order of their sources; ops identity, none, 3x3, 1x1."""
+    arch = TRANSNAS101_MICRO.parse("(0, 1, 2, 3, 0, 2)")
+    assert TRANSNAS101_MICRO.format(arch) == "64-41414-1_02_313"
+    with pytest.raises(InputError, match="is not a TransNAS-Bench-101 micro cell"):
+        TRANSNAS101_MICRO.parse("(0, 1, 2, 3, 0, 4)")
