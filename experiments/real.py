@@ -31,7 +31,7 @@ from jaxnas.cli.terminal import configure_jax
 from jaxnas.data.images import ImageData
 from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.fit import fit_to_images
+from jaxnas.objectives.fit import fit_training
 from jaxnas.objectives.split import split_images
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.run.inputs import load_standardized, make_batch, make_network
@@ -72,7 +72,8 @@ def bench(name: str) -> Bench:
     data = load_standardized(name, pixels=setting.pixels)
     network = make_network(SPACE.name, data, 8, 1)
     archs = jaxnas.sample(SPACE, setting.pool, SEED)
-    config = fit_to_images(TrainingConfig(epochs=setting.epochs, seed=SEED), np.bincount(data.train_labels).tolist())
+    counts = np.bincount(data.train_labels).tolist()
+    config = fit_training(TrainingConfig(epochs=setting.epochs, seed=SEED), network, counts)
     split = split_images(data, config)
     trainer = Trainer(network, config, split.data, archs.shape[1])
     parts = chunks(*split.validation[0]), chunks(data.test_images, data.test_labels)

@@ -29,8 +29,8 @@ from scipy.stats import kendalltau, spearmanr
 import jaxnas
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.data.images import rank_in_class
-from jaxnas.objectives.fit import fit_to_images
-from jaxnas.objectives.sgd import Labelled
+from jaxnas.objectives.fit import fit_training
+from jaxnas.objectives.programs import Labelled
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.run.config import run_config
 from jaxnas.run.inputs import make_network
@@ -122,7 +122,9 @@ def evaluate(data, measure, seed):
         accuracies = [test_accuracies(network, archs, images, counts, SEEDS_OF_TEST * seed + n) for n in (0, 1)]
         return {"accuracy": np.mean(accuracies, axis=0).tolist(), "by_seed": np.array(accuracies).tolist()}
     folds, factor = MEASURES[measure]
-    config = fit_to_images(jaxnas.TrainingConfig(validation_fraction=1 / 3 if folds == 1 else 0, folds=folds), counts)
+    config = fit_training(
+        jaxnas.TrainingConfig(validation_fraction=1 / 3 if folds == 1 else 0, folds=folds), network, counts
+    )
     config = replace(config, epochs=round(factor * config.epochs), seed=seed)
     objective = jaxnas.TrainingObjective(network, archs, images, config)
     objective.prepare(range(CANDIDATES))
@@ -133,7 +135,7 @@ def evaluate(data, measure, seed):
 
 def test_accuracies(network, archs, images, counts, seed):
     """Train all candidates on all images as long as a search would, and test them."""
-    config = fit_to_images(jaxnas.TrainingConfig(folds=1), counts)
+    config = fit_training(jaxnas.TrainingConfig(folds=1), network, counts)
     steps = (sum(counts) - sum(counts) // 3) // config.batch_size * config.epochs
     epochs = round(steps / (sum(counts) // config.batch_size))
     train = Labelled(images.train_images, images.train_labels)

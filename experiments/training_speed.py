@@ -20,7 +20,8 @@ import typer
 
 import jaxnas
 from jaxnas.networks import NETWORKS
-from jaxnas.objectives.sgd import Labelled
+from jaxnas.objectives.fit import fit_to_network
+from jaxnas.objectives.programs import Labelled
 from jaxnas.objectives.trainer import Trainer
 from jaxnas.report import save_results
 from jaxnas.runtime.host import num_cores
@@ -39,7 +40,7 @@ def measure(space: str, data: jaxnas.ImageData, candidates: int, images: int, bl
     network = NETWORKS[space](num_classes=data.num_classes, **SPACES[space])
     archs = jaxnas.sample(network.space, candidates, seed=0)
     train = Labelled(data.train_images[:images], data.train_labels[:images])
-    config = jaxnas.TrainingConfig(epochs=1, batch_size=64)
+    config = fit_to_network(jaxnas.TrainingConfig(epochs=1, batch_size=64), network)
     trainers = {}
     for way, options in WAYS.items():
         arguments = {"together": jax.local_device_count(), **options}

@@ -77,6 +77,11 @@ class SearchNetwork(nn.Module, kw_only=True):
         return True
 
     @property
+    def has_attention(self) -> bool:
+        """Whether it has layers of attention, so that AdamW trains it unless another optimizer is given."""
+        return "attention" in self.kernel_kinds.values()
+
+    @property
     def kernel_kinds(self) -> dict[str, KernelKind]:
         """Kernels that are not those of usual layers, by path: which layers they have."""
         return {}

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxnas.errors import InputError, first_line
+from jaxnas.objectives.config import complete
 from jaxnas.runtime.files import check_same
 from jaxnas.runtime.records import Record
 
@@ -75,7 +76,7 @@ class Checkpoints:
                 return None
             header = manager.restore(number, args=ocp.args.Composite(header=ocp.args.JsonRestore()))["header"]
             course, kept_with = dict(header["course"]), dict(header["made_with"])
-        check_same(self.folder, kept_with, made_with)
+        check_same(self.folder, complete(kept_with, made_with), made_with)
         with self._named_if_damaged(), self._open() as manager:
             wanted = ocp.args.Composite(state=ocp.args.StandardRestore(like))
             return _with_structure(manager.restore(number, args=wanted)["state"], like), course

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxnas.errors import InputError
+from jaxnas.objectives.config import complete
 from jaxnas.runtime.events import Listener, Noted, ignore
 from jaxnas.runtime.files import atomic_write, check_same, read_bytes
 from jaxnas.runtime.records import Record, is_intact, to_plain, with_check
@@ -56,7 +57,7 @@ def read_record(path: Path, header: Mapping[str, object], on_event: Listener = i
     made_with = _parse(first).get("made_with")
     if not isinstance(made_with, dict):
         raise InputError(f"{path}, line 1: not the settings of a training ({first[:60]!r}); delete or move the file")
-    check_same(path, made_with, header)
+    check_same(path, complete(made_with, header), header)
     entries = {number: _entry(line) for number, line in enumerate(lines, start=2)}
     if damaged := [str(number) for number, entry in entries.items() if entry is None]:
         places = f"line{'s' * (len(damaged) > 1)} {', '.join(damaged)}"

@@ -7,7 +7,7 @@ from jaxtyping import Int32
 
 from jaxnas.data.images import ImageData, split_validation, stratified_folds
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.sgd import Labelled
+from jaxnas.objectives.programs import Labelled
 
 
 class Split(NamedTuple):

@@ -16,17 +16,16 @@ from jaxtyping import Float, Float32, Int, Int8, Int32
 from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.sgd import (
+from jaxnas.objectives.optimizer import form_of, rates_of
+from jaxnas.objectives.programs import (
     Candidate,
     Labelled,
     Stretch,
     TrainState,
     epoch_order,
-    form_of,
     init_state,
     make_counter,
     make_trainer,
-    rates_of,
 )
 from jaxnas.runtime.devices import abstract_array, partition_spec
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore

@@ -27,9 +27,9 @@ from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.fit import ENOUGH, fit_to_images
+from jaxnas.objectives.fit import ENOUGH, fit_training
+from jaxnas.objectives.programs import TrainState
 from jaxnas.objectives.record import Trained, read_record, write_record
-from jaxnas.objectives.sgd import TrainState
 from jaxnas.objectives.split import split_images
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
@@ -94,7 +94,7 @@ class TrainingObjective:
     ):
         """Read the record and split the images; nothing is compiled or trained yet."""
         counts = np.bincount(data.train_labels, minlength=data.num_classes)
-        self.config = fit_to_images(config or TrainingConfig(), counts.tolist())
+        self.config = fit_training(config or TrainingConfig(), network, counts.tolist())
         self.network, self.on_event = network, on_event
         self._data, self._together, self._admits = data, together, admits
         self._space = space or network.space

@@ -54,7 +54,7 @@ def draw_noise(
     """Draw params and images of the given shapes; in one draw, as each random generator takes long to compile."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
     used = jax.tree.leaves(network.in_use(params, arch, images[:1]))
-    shapes = [images.shape, images.shape, *(leaf.shape for path, leaf in leaves if _is_kernel(path))]
+    shapes = [images.shape, images.shape, *(leaf.shape for path, leaf in leaves if is_kernel(path))]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     pieces = jnp.split(jax.random.normal(key, (ends[-1],), images.dtype), ends[:-1])
     drawn = iter([piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)])
@@ -62,11 +62,12 @@ def draw_noise(
     filled = []
     for (path, leaf), mask in zip(leaves, used, strict=True):
         constant = jnp.full(leaf.shape, float(path[-1].key.endswith("gamma")), images.dtype)
-        filled.append(jnp.where(spread(mask, leaf), next(drawn) if _is_kernel(path) else constant, 0))
+        filled.append(jnp.where(spread(mask, leaf), next(drawn) if is_kernel(path) else constant, 0))
     return Noise(jax.tree.unflatten(tree, filled), noise, direction)
 
 
-def _is_kernel(path: tuple[DictKey, ...]) -> bool:
+def is_kernel(path: tuple[DictKey, ...]) -> bool:
+    """Return whether the leaf of params at a path is a kernel: no bias, position, token or part of a normalisation."""
     return not path[-1].key.endswith(NOT_KERNELS)
 
 

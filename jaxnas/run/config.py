@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from jaxnas.errors import InputError, unknown_name
-from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.config import EARLIER, TrainingConfig
 from jaxnas.objectives.find import matching_images, matching_test_column
 from jaxnas.objectives.recipes import PAPER_SEARCHES
 from jaxnas.run.sections import (
@@ -215,7 +215,8 @@ def from_record(record: Record) -> RunConfig:
       InputError: an unknown name, or a value that does not fit.
       TypeError, LookupError: not the record of a configuration.
     """
-    parts = {"training": TrainingConfig(**record["training"]), "scoring": ScoringConfig(**record.get("scoring", {}))}
+    training = TrainingConfig(**{**EARLIER, **record["training"]})
+    parts = {"training": training, "scoring": ScoringConfig(**record.get("scoring", {}))}
     lists = {name: tuple(value) for name, value in record.items() if isinstance(value, list)}
     return _nest({**record, **lists, **parts})
 

@@ -1,7 +1,7 @@
 """What the final training of a search's architecture takes from the search, from the recipe and from the user."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork
 from jaxnas.networks.params import describe
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.fit import small_batch
-from jaxnas.objectives.recipes import get_recipe
+from jaxnas.objectives.recipes import RECIPES, get_recipe, with_settings
 from jaxnas.run.config import TrainConfig, from_record
 from jaxnas.run.inputs import load_standardized
 from jaxnas.run.load import Selected, load_selected, refusing_damage
@@ -72,8 +72,9 @@ def inherit(
     given = {name: value for name, value in settings.items() if value is not None}
     notes: list[str] = []
     images = _images(selected, folder, data, data_folder, on_event, notes)
-    training, chosen = _training(selected, images, given, notes)
-    supernet = _network(selected, folder, network, images, training, chosen, notes)
+    found = _searched_network(selected, folder, images) if network is None else network
+    training, chosen = _training(selected, found, images, given, notes)
+    supernet = _fit_network(found, images, training, chosen, notes)
     shown = {name.removeprefix("network."): value for name, value in describe(supernet).items() if "." in name}
     shown = {name: value for name, value in shown.items() if name not in ("blocks", "num_classes", "norm")}
     size = ", ".join(f"{name} {shown[name]}" for name in SIZES if name in shown)
@@ -113,7 +114,7 @@ def _images(
 
 
 def _training(
-    selected: Selected, images: ImageData, given: Mapping[str, object], notes: list[str]
+    selected: Selected, network: SearchNetwork, images: ImageData, given: Mapping[str, object], notes: list[str]
 ) -> tuple[TrainingConfig, Record]:
     """Return the hyperparameters, and the given settings of the network."""
     known = [field.name for field in fields(TrainingConfig) if field.name != "folds"]  # all images train
@@ -122,7 +123,8 @@ def _training(
     for name in ("epochs", "batch_size"):  # 0 stands for a short training there, which compares candidates
         if given.get(name) == 0:
             raise InputError(f"training `{name}` must be at least 1, got 0")
-    recipe, searched = get_recipe(selected.space).training, selected.config["training"]
+    published, (recipe, _) = get_recipe(selected.space, network)
+    searched = selected.config["training"]
     fitted: Record = {}
     if images.name not in _FLIPPED:
         side = min(images.train_images.shape[1:3])
@@ -133,44 +135,40 @@ def _training(
             "batch_size": min(recipe.batch_size, small_batch(len(images.train_labels))),
         }
     chosen: Record = {**fitted, **{name: value for name, value in given.items() if name in known}}
-    training = replace(recipe, **chosen)
+    training = with_settings(recipe, chosen)
     changed = [
         f"{name} {getattr(training, name)} instead of {getattr(recipe, name)}"
         for name in chosen
         if getattr(training, name) != getattr(recipe, name)
     ]
     epochs = "" if "epochs" in given else f", {training.epochs} epochs"
-    notes.append(f"published recipe of {selected.space}{epochs}" + (f"; {', '.join(changed)}" if changed else ""))
+    notes.append(f"published recipe of {published}{epochs}" + (f"; {', '.join(changed)}" if changed else ""))
     return training, {name: value for name, value in given.items() if name in SIZES}
 
 
-def _network(
-    selected: Selected,
-    folder: Path,
-    network: SearchNetwork | None,
-    images: ImageData,
-    training: TrainingConfig,
-    sizes: Record,
-    notes: list[str],
-) -> SearchNetwork:
-    """Return the supernet for the classes of the images."""
-    recipe = get_recipe(selected.space).network
-    fields_of_recipe: Record = {name: value for name, value in recipe.items() if name not in SIZES}
-    found = network
-    if found is None and selected.origin is None:
-        sizes_searched = {} if selected.config.get("table") else {name: selected.config[name] for name in SIZES}
+def _searched_network(selected: Selected, folder: Path, images: ImageData) -> SearchNetwork:
+    """Return the supernet of the search, with what the published recipe of the space has except the size."""
+    published = RECIPES[selected.space].network if selected.space in RECIPES else {}
+    if selected.origin is None:
         if selected.space in NETWORKS:
-            found = NETWORKS[selected.space](**{**recipe, **sizes_searched})
-    elif found is None and selected.origin is not None and selected.origin["network"] is not None:
+            sizes = {} if selected.config.get("table") else {name: selected.config[name] for name in SIZES}
+            return NETWORKS[selected.space](**{**published, **sizes})
+    elif selected.origin["network"] is not None:
+        fields_of_recipe: Record = {name: value for name, value in published.items() if name not in SIZES}
         with refusing_damage(folder):
-            found = network_from_record(selected.origin["network"]).clone(**fields_of_recipe)
-    if found is None and selected.space in CUSTOM_NETWORKS:
-        found = CUSTOM_NETWORKS[selected.space](images.num_classes)
-    if found is None:
-        raise InputError(
-            f"the network of the search in {folder} cannot be read back: give the plugin of space {selected.space} by "
-            "--plugin, or `network`"
-        )
+            return network_from_record(selected.origin["network"]).clone(**fields_of_recipe)
+    if selected.space in CUSTOM_NETWORKS:
+        return CUSTOM_NETWORKS[selected.space](images.num_classes)
+    raise InputError(
+        f"the network of the search in {folder} cannot be read back: give the plugin of space {selected.space} by "
+        "--plugin, or `network`"
+    )
+
+
+def _fit_network(
+    found: SearchNetwork, images: ImageData, training: TrainingConfig, sizes: Record, notes: list[str]
+) -> SearchNetwork:
+    """Return the supernet of these sizes for the classes of the images."""
     if unknown := [name for name in sizes if not hasattr(found, name)]:
         raise InputError(f"`{unknown[0]}` must be left out: {type(found).__name__} has no such size")
     changed = [f"{name} {value} instead of {getattr(found, name)}" for name, value in sizes.items()]

@@ -16,9 +16,9 @@ from jaxnas.models.model import Model, make_model
 from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork, init_variables, num_params
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
-from jaxnas.objectives.fit import fit_to_images
-from jaxnas.objectives.recipes import get_recipe
-from jaxnas.objectives.sgd import Labelled, TrainState
+from jaxnas.objectives.fit import fit_training
+from jaxnas.objectives.programs import Labelled, TrainState
+from jaxnas.objectives.recipes import get_recipe, with_settings
 from jaxnas.objectives.trainer import Trainer, chunks
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.inherit import Inherited, inherit
@@ -56,9 +56,9 @@ def train_config(
     """
     recorded, arch = load_selected(arch)[:2] if os.path.isdir(arch) else ("", arch)
     space = space or recorded or space_of(arch)
-    recipe = get_recipe(space)
+    _, recipe = get_recipe(space, _network_of(space))
     chosen: Record = {name: value for name, value in training.items() if value is not None}
-    config = replace(recipe.training, **chosen)
+    config = with_settings(recipe.training, chosen)
     fields = {**recipe.network, **{name: value for name, value in network.items() if value is not None}}
     if "auxiliary" in fields:
         fields["auxiliary"] = config.auxiliary_weight > 0
@@ -66,6 +66,13 @@ def train_config(
         raise InputError(f"`{next(iter(fields))}` must be left out: the network of space {space} has its own sizes")
     canonical = get_space(space).format(get_space(space).parse(arch))
     return TrainConfig(space, canonical, data, tuple(sorted(fields.items())), config, plugins)
+
+
+def _network_of(space: str) -> SearchNetwork | None:
+    """Return a network of a space; None where the space has none."""
+    if space in CUSTOM_NETWORKS:
+        return CUSTOM_NETWORKS[space](2)
+    return NETWORKS[space]() if space in NETWORKS else None
 
 
 def train_arch(
@@ -100,7 +107,7 @@ def train_arch(
         network = NETWORKS[config.space](**fields)
     space = network.space
     counts = np.bincount(data.train_labels, minlength=data.num_classes).tolist()
-    config = replace(config, training=fit_to_images(config.training, counts))
+    config = replace(config, training=fit_training(config.training, network, counts))
     check_fit(network, data, config.training, len(space.num_choices), len(data.train_labels))
     arch = space.parse(config.arch)
     made_with = {**describe_training(space, network, data, config.training), "arch": config.arch}

@@ -85,6 +85,7 @@ Init = Literal["shared", "independent"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Strategy = Literal["auto", "loop", "grouped"]
 Engine = Literal["local", "ray"]
+OptimizerName = Literal["sgd", "adamw"]
 
 ImageName = Literal["digits", "cifar10", "cifar100", "tiny16"]
 DownloadName = Literal["cifar10", "cifar100", "robot", "nasbench-bert"]

@@ -1,5 +1,7 @@
 """The rule that fits a training to its images, against counts by hand and the split that it foresees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +9,11 @@ from hypothesis import strategies as st
 
 from jaxnas.data.images import from_arrays, num_validation, split_validation
 from jaxnas.errors import InputError
+from jaxnas.networks import NETWORKS, DeclaredNetwork
+from jaxnas.networks.declared.network import Attention, Conv, LayerNorm, PatchEmbed, Residual
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.objectives.fit import ENOUGH, fit_to_images
+from jaxnas.objectives.fit import ENOUGH, OPTIMIZERS, fit_to_images, fit_to_network, fit_training
+from jaxnas.objectives.recipes import RECIPES, get_recipe, with_settings
 from jaxnas.table.evaluation import wilson_interval
 
 COUNTS = st.lists(st.integers(2, 300), min_size=2, max_size=12)
@@ -78,3 +83,52 @@ def test_the_split_takes_as_many_as_the_rule_counts(counts, fraction):
     assert (
         np.bincount(taken).tolist() == np.clip(np.rint(fraction * np.array(counts)), 1, np.array(counts) - 1).tolist()
     )
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_networks_with_attention_are_trained_by_adamw_and_no_others(name):
+    expected = "adamw" if name == "autoformer-tiny" else "sgd"
+    config = fit_to_network(TrainingConfig(), NETWORKS[name]())
+    found = config.learning_rate, config.weight_decay, config.warm_up
+    assert (config.optimizer, found) == (expected, OPTIMIZERS[expected])
+    assert fit_to_network(config, NETWORKS[name]()) == config
+
+
+def test_a_network_of_your_own_with_attention_is_trained_by_adamw():
+    attention = DeclaredNetwork("mine", (PatchEmbed(8, 2), Residual(LayerNorm(), Attention(1, head_width=4))))
+    assert fit_training(TrainingConfig(), attention, [300] * 10).optimizer == "adamw"
+    assert fit_training(TrainingConfig(), DeclaredNetwork("mine", (Conv(8),)), [300] * 10).optimizer == "sgd"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@given(st.floats(1e-5, 1), st.floats(0, 1), st.floats(0, 0.9))
+def test_given_numbers_of_an_optimizer_stay(optimizer, learning_rate, weight_decay, warm_up):
+    config = TrainingConfig(
+        optimizer=optimizer, learning_rate=learning_rate, weight_decay=weight_decay, warm_up=warm_up
+    )
+    assert fit_to_network(config, DeclaredNetwork("mine", (Conv(8),))) == config
+
+
+def test_the_final_learning_rate_is_at_most_the_one_of_the_optimizer():
+    config = TrainingConfig(final_learning_rate=0.5)
+    with pytest.raises(InputError, match=r"training `final_learning_rate` must be from 0 to learning_rate, got 0\.5"):
+        fit_to_network(config, DeclaredNetwork("mine", (Conv(8),)))
+
+
+def test_final_trainings_have_an_optimizer_of_the_network():
+    assert all(recipe.training.optimizer != "auto" for recipe in RECIPES.values())
+    assert get_recipe("darts", None) == ("darts", RECIPES["darts"])
+    attention = DeclaredNetwork("mine", (PatchEmbed(8, 2), Residual(LayerNorm(), Attention(1, head_width=4))))
+    for network, name in ((None, "nasbench201"), (attention, "autoformer-tiny")):
+        published, recipe = get_recipe("mine", network)
+        assert (published, recipe.training, dict(recipe.network)) == (name, RECIPES[name].training, {})
+    plain = DeclaredNetwork("mine", (PatchEmbed(8, 2), LayerNorm(), Attention(1, head_width=4)))
+    assert get_recipe("mine", plain)[1].training == replace(RECIPES["autoformer-tiny"].training, drop_path=0.0)
+
+
+def test_another_optimizer_has_its_own_numbers():
+    recipe = RECIPES["autoformer-tiny"].training
+    changed = with_settings(recipe, {"optimizer": "sgd", "weight_decay": 0.1})
+    assert (changed.learning_rate, changed.final_learning_rate, changed.warm_up) == (None, 0.0, None)
+    assert (changed.weight_decay, changed.epochs, changed.label_smoothing) == (0.1, 500, 0.1)
+    assert with_settings(recipe, {"optimizer": "adamw", "epochs": 3}).learning_rate == recipe.learning_rate

@@ -20,12 +20,22 @@ from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
 from jaxnas.networks import DARTSNetwork, NASBench201Network, SearchNetwork
 from jaxnas.objectives import trainer
+from jaxnas.objectives.optimizer import form_of, make_optimizer, rates_of
+from jaxnas.objectives.programs import augment, epoch_order, smoothed_cross_entropy
 from jaxnas.objectives.record import Trained, read_record, write_record
-from jaxnas.objectives.sgd import augment, epoch_order, form_of, make_optimizer, rates_of, smoothed_cross_entropy
 from jaxnas.objectives.training import TrainingConfig, TrainingObjective
 from jaxnas.spaces import DARTS, NASBENCH201, enumerate_archs
 
-CONFIG = TrainingConfig(epochs=3, batch_size=20, learning_rate=0.5, validation_fraction=0.5)
+CONFIG = TrainingConfig(
+    epochs=3,
+    batch_size=20,
+    optimizer="sgd",
+    learning_rate=0.5,
+    warm_up=0.0,
+    weight_decay=5e-4,
+    validation_fraction=0.5,
+)
+ADAMW = replace(CONFIG, optimizer="adamw", learning_rate=0.1, warm_up=0.5, weight_decay=0.5)
 CHANCE, GOOD, SLOW, FAST, BROKEN = np.eye(6, dtype=np.int8)[0] * np.arange(5, dtype=np.int8)[:, None]
 POOL = np.stack([GOOD, BROKEN, SLOW, CHANCE, FAST, GOOD])
 TRACES = []
@@ -67,11 +77,20 @@ def numpy_training(data, config, factor):
     return numpy_updates(data, config, factor, *split_validation(data, config.validation_fraction, config.seed))
 
 
+def learning_rate(config, t, total):
+    """Return the learning rate of step t of so many."""
+    warm, low, high = config.warm_up * total, config.final_learning_rate, config.learning_rate
+    if t < warm:
+        return high * min(1, (t + 1) / warm)
+    return low + (high - low) * (1 + math.cos(math.pi * (t - warm) / (total - warm))) / 2
+
+
 def numpy_updates(data, config, factor, rest, images, labels):
     flat = [factor * x.reshape(len(x), -1).astype(float) for x in (rest.train_images, images, data.test_images)]
-    weights, velocity, losses = np.zeros((16, 3)), np.zeros((16, 3)), []
+    (weights, velocity, square), losses = np.zeros((3, 16, 3)), []
     steps = len(flat[0]) // config.batch_size
-    for t in range(config.epochs * steps):
+    total = config.epochs * steps
+    for t in range(total):
         epoch, step = divmod(t, steps)
         chosen = epoch_order(config, len(flat[0]), epoch)[step]
         x, y = flat[0][chosen], np.eye(3)[rest.train_labels[chosen]]
@@ -80,18 +99,31 @@ def numpy_updates(data, config, factor, rest, images, labels):
         losses.append(-np.log((p * y).sum(1)).mean())
         gradient = x.T @ (p - y) / len(x)
         gradient *= min(1, config.clip_norm / np.linalg.norm(gradient))
+        rate = learning_rate(config, t, total)
+        if config.optimizer == "adamw":
+            velocity = config.momentum * velocity + (1 - config.momentum) * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            mean, variance = velocity / (1 - config.momentum ** (t + 1)), square / (1 - 0.999 ** (t + 1))
+            weights -= rate * (mean / (np.sqrt(variance) + 1e-8) + config.weight_decay * weights)
+            continue
         gradient += config.weight_decay * weights
         velocity = config.momentum * velocity + gradient
-        cosine = (1 + math.cos(math.pi * t / (config.epochs * steps))) / 2
-        low, high = config.final_learning_rate, config.learning_rate
-        weights -= (low + (high - low) * cosine) * (gradient + config.momentum * velocity)
+        weights -= rate * (gradient + config.momentum * velocity)
     right = [100 * np.mean((x @ weights).argmax(1) == y) for x, y in ((flat[1], labels), (flat[2], data.test_labels))]
     return *right, np.mean(losses[-steps:])
 
 
-@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.3, "weight_decay": 0.1, "final_learning_rate": 0.2}])
-def test_training_is_the_written_out_update(changes):
-    data, config = make_data(), replace(CONFIG, **changes)
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        replace(CONFIG, clip_norm=0.3, weight_decay=0.1, final_learning_rate=0.2, warm_up=0.4),
+        ADAMW,
+        replace(ADAMW, clip_norm=0.3, momentum=0.7, warm_up=0.0, final_learning_rate=0.05),
+    ],
+)
+def test_training_is_the_written_out_update(config):
+    data = make_data()
     objective = make(data=data, config=config)
     validation, test, loss = numpy_training(data, config, factor=1)
     assert objective(0) == pytest.approx(validation)
@@ -120,12 +152,42 @@ def test_every_image_validates_the_training_without_it():
 
 def test_optimizer_without_nesterov_and_momentum_is_plain_descent():
     config = replace(CONFIG, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=1.0, learning_rate=1.0)
-    optimizer, params = make_optimizer(rates_of(config), 2, config.nesterov), {"a": jnp.array([3.0, 4.0])}
+    optimizer, params = make_optimizer(rates_of(config), 2, form_of(config)), {"a": jnp.array([3.0, 4.0])}
     state = optimizer.init(params)
     for expected in ([2.4, 3.2], [2.1, 2.8]):  # the unit vector times 1, then times (1 + cos(pi / 2)) / 2
         updates, state = optimizer.update({"a": jnp.array([6.0, 8.0])}, state, params)
         params = optax.apply_updates(params, updates)
         np.testing.assert_allclose(params["a"], expected, rtol=1e-6)
+
+
+def test_adamw_decays_kernels_alone():
+    config = replace(ADAMW, warm_up=0.0)
+    names = ("a", "a_bias", "n_gamma", "n_beta", "patch_position_bias")
+    params = {name: jnp.full((2, 3), 2.0) for name in names}
+    optimizer = make_optimizer(rates_of(config), 1, form_of(config))
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    for name in names:
+        np.testing.assert_allclose(updates[name], -0.1 * 0.5 * 2.0 * (name == "a"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("config", [CONFIG, ADAMW])
+def test_numbers_are_arguments_of_the_program(config):
+    others = {"learning_rate": 0.3, "final_learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.2, "clip_norm": 1.0}
+    other = replace(config, **others, warm_up=config.warm_up / 2)
+    assert form_of(other) == form_of(config)
+    assert rates_of(other) != rates_of(config)
+
+
+def test_a_record_of_an_earlier_version_is_one_of_sgd(tmp_path):
+    record = tmp_path / "record"
+    expected = make(record).result(0)
+    header, *lines = record.read_text().splitlines()
+    made_with = json.loads(header)["made_with"]
+    assert (made_with.pop("optimizer"), made_with.pop("warm_up")) == ("sgd", 0.0)
+    record.write_text("\n".join([json.dumps({"made_with": made_with}), *lines]) + "\n")
+    assert make(record, on_event=pytest.fail).result(0) == expected
+    with pytest.raises(InputError, match=r"\(optimizer is sgd, not adamw; .*warm_up is 0.0, not 0.5"):
+        make(record, config=ADAMW)
 
 
 def test_epoch_order_draws_different_images_and_drops_the_incomplete_batch():
@@ -352,12 +414,13 @@ def test_candidates_trained_together_become_what_they_become_alone(vmapped, fold
         make(together=0)
 
 
-def test_resumes_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+@pytest.mark.parametrize("config", [CONFIG, ADAMW])
+def test_resumes_in_the_middle_of_an_epoch(tmp_path, monkeypatch, config):
     """Training is stopped after each step in turn, with a checkpoint every time."""
     monkeypatch.setattr(trainer, "STRETCH", 0.0)
     monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0.0)
     record, seen = tmp_path / "record", []
-    expected = make().result(0)
+    expected = make(config=config).result(0)
 
     def stop(at):
         seen.append((at.epoch, at.step))
@@ -366,9 +429,9 @@ def test_resumes_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
 
     for _ in range(5):
         with pytest.raises(KeyboardInterrupt):
-            make(record, on_event=stop).result(0)
+            make(record, config=config, on_event=stop).result(0)
     assert seen == [(1, 1), (1, 2), (1, 2), (2, 1), (2, 1), (2, 2), (2, 2), (3, 1), (3, 1), (3, 2)]
-    found = make(record, on_event=stop).result(0)
+    found = make(record, config=config, on_event=stop).result(0)
     assert (found[:3], found.diverged) == (expected[:3], expected.diverged)
     assert not list(tmp_path.glob("*.checkpoints"))
 
@@ -416,6 +479,10 @@ def test_resumes_after_sigkill(tmp_path):
         ({"epochs": -1}, "training `epochs` must be .*, got -1"),
         ({"batch_size": 1}, "training `batch_size` must be .*, got 1"),
         ({"batch_size": 52}, "`batch_size` must be from 2 to 51, the images of blobs to train on, got 52"),
+        ({"optimizer": "adam"}, r"unknown optimizer .adam.: did you mean .adamw.\? choose from auto, sgd, adamw"),
+        ({"optimizer": 3}, "`optimizer` must be a text, got 3"),
+        ({"warm_up": 1.0}, "training `warm_up` must be from 0 to below 1, got 1.0"),
+        ({"weight_decay": -1.0}, "training `weight_decay` must be at least 0, got -1.0"),
         ({"learning_rate": math.nan}, "training `learning_rate` must be .*, got nan"),
         ({"final_learning_rate": 1.0}, "training `final_learning_rate` must be .*, got 1.0"),
         ({"momentum": 1.0}, "training `momentum` must be .*, got 1.0"),

@@ -37,13 +37,22 @@ def test_a_record_of_flat_settings_is_read_and_written_as_it_was():
         normalization="rank",
         budget=5,
         compare="random",
-        training=TrainingConfig(epochs=1, batch_size=64, validation_fraction=0.5),
+        training=TrainingConfig(
+            epochs=1,
+            batch_size=64,
+            optimizer="sgd",
+            learning_rate=0.02,
+            warm_up=0.0,
+            weight_decay=5e-4,
+            validation_fraction=0.5,
+        ),
         together=2,
         seed=7,
     )
     assert config == expected
     written = json.loads(json.dumps(config.record()))
-    later_settings = {"compare": ["random"], "training": recorded["training"] | {"folds": 1}}
+    defaults = {"folds": 1, "optimizer": "sgd", "warm_up": 0.0}
+    later_settings = {"compare": ["random"], "training": recorded["training"] | defaults}
     assert {name: written[name] for name in recorded} == recorded | later_settings
     limits = {field.name for config in (LimitConfig, EvaluationConfig) for field in fields(config)}
     later = {"scoring", "minimize", "custom", "plugins", "pixels", "time", "confirm", "training_seed", "warm_start"}

@@ -1,11 +1,11 @@
-"""The programs of training by SGD: initialise, train some steps, evaluate.
+"""The programs of training: initialise, train some steps, evaluate.
 
 The architecture and the numbers of the schedule are arguments of the programs, so that each is compiled once for all
 candidates, seeds and learning rates.
 """
 
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,10 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int8, Int32, PRNGKeyArra
 from jaxnas.networks import init_variables
 from jaxnas.networks.network import SearchNetwork
 from jaxnas.objectives.config import TrainingConfig
+from jaxnas.objectives.optimizer import AnyArray, Form, Rates, form_of, make_optimizer, rates_of
 from jaxnas.proxies.loss import cross_entropy
 from jaxnas.runtime.devices import map_on_devices, partition_spec
 from jaxnas.runtime.traces import KeptProgram
-
-AnyArray: TypeAlias = Any  # of JAX or NumPy, or the shape of one
 
 
 class Labelled(NamedTuple):
@@ -55,57 +54,6 @@ class TrainState(NamedTuple):
     hits: Float[Array, ""]
 
 
-class Rates(NamedTuple):
-    """The numbers of a schedule, arguments of the program of training; see `TrainingConfig`."""
-
-    epochs: Float32[AnyArray, ""]
-    learning_rate: Float32[AnyArray, ""]
-    final_learning_rate: Float32[AnyArray, ""]
-    momentum: Float32[AnyArray, ""]
-    weight_decay: Float32[AnyArray, ""]
-    clip_norm: Float32[AnyArray, ""]
-    label_smoothing: Float32[AnyArray, ""]
-    drop_path: Float32[AnyArray, ""]
-    auxiliary_weight: Float32[AnyArray, ""]
-
-
-class Form(NamedTuple):
-    """What shapes the program of training: augmentation and the parts of the loss; see `TrainingConfig`."""
-
-    nesterov: bool
-    crop_padding: int
-    flip: bool
-    cutout: int
-    smooths_labels: bool
-    drops_paths: bool
-    has_auxiliary: bool
-
-
-def rates_of(config: TrainingConfig) -> Rates:
-    """Return the numbers of a configuration that a program takes."""
-    return Rates(*(np.float32(getattr(config, name)) for name in Rates._fields))
-
-
-def form_of(config: TrainingConfig) -> Form:
-    """Return what a configuration makes of the program."""
-    augmentation = config.nesterov, config.crop_padding, config.flip, config.cutout
-    return Form(*augmentation, config.label_smoothing > 0, config.drop_path > 0, config.auxiliary_weight > 0)
-
-
-def make_optimizer(rates: Rates, steps: Float[AnyArray, ""] | int, nesterov: bool) -> optax.GradientTransformation:
-    """Return SGD: clip, add the decay, momentum, and lr_t = lr_T + (lr_0 - lr_T) (1 + cos(pi t / T)) / 2, T = steps."""
-
-    def schedule(count: Int[Array, ""]) -> Float[Array, ""]:
-        share = (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps)) / 2
-        return jnp.asarray(rates.final_learning_rate + (rates.learning_rate - rates.final_learning_rate) * share)
-
-    return optax.chain(
-        optax.clip_by_global_norm(rates.clip_norm),
-        optax.add_decayed_weights(rates.weight_decay),
-        optax.sgd(schedule, rates.momentum, nesterov),
-    )
-
-
 def epoch_order(config: TrainingConfig, num_images: int, epoch: int) -> Int32[np.ndarray, "S B"]:
     """Draw the training images of each of the S = floor(N / B) minibatches of an epoch; all are different."""
     steps = num_images // config.batch_size
@@ -119,13 +67,13 @@ def init_state(
     """Return the state before the first step: the same parameters for every architecture, those of scoring."""
     variables = init_variables(network, images.shape[1:], len(arch), config.seed)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    optimizer = _init_optimizer(params, rates_of(config), config.nesterov)
+    optimizer = _init_optimizer(params, rates_of(config), form_of(config))
     return TrainState(params, batch_stats, optimizer, jnp.zeros(()), jnp.zeros(()))
 
 
-@partial(jax.jit, static_argnames="nesterov")  # one program in place of one for each shape
-def _init_optimizer(params: PyTree, rates: Rates, nesterov: bool) -> optax.OptState:
-    return make_optimizer(rates, 1, nesterov).init(params)
+@partial(jax.jit, static_argnames="form")  # one program in place of one for each shape
+def _init_optimizer(params: PyTree, rates: Rates, form: Form) -> optax.OptState:
+    return make_optimizer(rates, 1, form).init(params)
 
 
 class Candidate(NamedTuple):
@@ -184,7 +132,7 @@ def make_trainer(network: SearchNetwork, form: Form, num_devices: int, vmapped: 
 def _train(network: SearchNetwork, form: Form, candidate: Candidate, stretch: Stretch) -> TrainState:
     """Return the state of one candidate after the steps of a stretch."""
     (state, arch, own), (data, order, epoch), rates = candidate, stretch[:3], stretch.rates
-    optimizer = make_optimizer(rates, rates.epochs * len(order), form.nesterov)
+    optimizer = make_optimizer(rates, rates.epochs * len(order), form)
     keys = jax.random.split(jax.random.fold_in(stretch.key, epoch), len(order))
 
     def step(number: Array, state: TrainState) -> TrainState:
