@@ -73,13 +73,17 @@ class DARTSNetwork(SearchNetwork):
     """
 
     space = DARTS
-    drops_paths = True
 
     num_classes: int = 10
     channels: int = 36
     cells_per_stage: int = 6
     stem: Literal["cifar", "imagenet"] = "cifar"
     auxiliary: bool = False
+
+    @property
+    def drops_paths(self) -> bool:
+        """See `SearchNetwork.drops_paths`."""
+        return True
 
     @nn.compact
     def __call__(

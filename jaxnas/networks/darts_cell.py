@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
 
 from jaxnas.networks.blocks import halve
+from jaxnas.networks.drop_path import drop
 from jaxnas.networks.kernels.dispatch import add_chosen
 from jaxnas.networks.kernels.pools import average_pool_3x3, max_pool_3x3
 from jaxnas.networks.layers import (
@@ -190,15 +191,6 @@ def scan_equal_cells(num_cells: int, channels: int, mode: RunMode, name: str) ->
         length=num_cells,
     )
     return cells(channels, False, False, mode, name=name)
-
-
-def drop(key: PRNGKeyArray, x: Float[Array, "N H W C"], rate: Float[Array, ""]) -> Float[Array, "N H W C"]:
-    """Return x of each image with probability 1 - rate, divided by that, else 0.
-
-    Source: Larsson et al. 2017 (arXiv:1605.07648).
-    """
-    kept = jax.random.bernoulli(key, 1 - rate, (len(x), 1, 1, 1))
-    return jnp.where(kept, x / (1 - rate), 0)
 
 
 class Squeeze(nn.Module):

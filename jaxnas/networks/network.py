@@ -30,7 +30,7 @@ class SearchNetwork(nn.Module, kw_only=True):
     Attributes:
         groups_ops: The network reads `capacity`, so that many architectures are scored at once on accelerators. Without
             it they are scored one after another.
-        drops_paths: The call takes `drop_path`, a rate in [0, 1), and draws from the generator of that name.
+        drop_path_rises: Training raises the rate of dropped paths with the epochs, from 0 on; else it is constant.
         heads: The kinds of output that the field `head` may name; only "classification" without that field.
         norm: Where batch normalisation acts: everywhere ("all"), only inside residual blocks that reduce the image
             ("reduction"), nowhere ("none"). The parameters are the same, so that params fit every setting.
@@ -42,7 +42,7 @@ class SearchNetwork(nn.Module, kw_only=True):
     """
 
     groups_ops: ClassVar[bool] = False
-    drops_paths: ClassVar[bool] = False
+    drop_path_rises: ClassVar[bool] = True
     heads: ClassVar[tuple[str, ...]] = ("classification",)
 
     norm: Norm = "all"
@@ -65,6 +65,11 @@ class SearchNetwork(nn.Module, kw_only=True):
             InputError: The subclass does not.
         """
         raise InputError(f"{type(self).__name__} does not name its search space: give it a class attribute `space`")
+
+    @property
+    def drops_paths(self) -> bool:
+        """Whether the call takes `drop_path`, a rate in [0, 1), and draws from the generator of that name."""
+        return False
 
     @property
     def has_auxiliary_head(self) -> bool:

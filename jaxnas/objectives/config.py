@@ -42,7 +42,8 @@ class TrainingConfig:
       flip: whether images are mirrored left-right with probability 1/2.
       cutout: side in pixels of a square that is set to 0, its centre anywhere in the image; 0 turns it off.
       label_smoothing: share of the target that is spread over all classes.
-      drop_path: rate after the last epoch, to which it rises linearly from 0; for networks that can drop paths.
+      drop_path: rate of dropped paths, for networks that can drop them; of DARTS that after the last epoch, to which it
+        rises linearly from 0, of declared networks that of the last block, to which it rises linearly over the blocks.
       auxiliary_weight: factor of the loss of the second head, for networks that have one.
       validation_fraction: share of the training images of each class that is used for validation; 0 fits it to the
         data.
@@ -69,9 +70,7 @@ class TrainingConfig:
         0, "Side in pixels of the square cut out of images.", "Budget", shown="of the recipe; of darts 16"
     )
     label_smoothing: float = 0.0
-    drop_path: float = setting(
-        0.0, "Rate of dropped paths after the last epoch.", "Budget", shown="of the recipe; of darts 0.2"
-    )
+    drop_path: float = setting(0.0, "Largest rate of dropped paths.", "Budget", shown="of the recipe; of darts 0.2")
     auxiliary_weight: float = setting(
         0.0, "Weight of the loss of the second head.", "Budget", shown="of the recipe; of darts 0.4"
     )

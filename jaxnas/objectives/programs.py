@@ -138,7 +138,9 @@ def _train(network: SearchNetwork, form: Form, candidate: Candidate, stretch: St
     def step(number: Array, state: TrainState) -> TrainState:
         chosen, key = order[number] if own is None else own[order[number]], keys[number]
         images, labels = augment(form, key, data.images[chosen]), data.labels[chosen]
-        drop_path = rates.drop_path * epoch / rates.epochs if form.drops_paths else None
+        drop_path = None
+        if form.drops_paths:
+            drop_path = rates.drop_path * epoch / rates.epochs if network.drop_path_rises else rates.drop_path
         loss = partial(_loss, network, form, rates, arch, Labelled(images, labels), state.batch_stats, drop_path, key)
         (value, (batch_stats, hits)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
         updates, moments = optimizer.update(gradient, state.optimizer, state.params)

@@ -79,6 +79,7 @@ RECIPES: dict[str, Recipe] = {
             crop_padding=4,
             flip=True,
             label_smoothing=0.1,
+            drop_path=0.1,
             validation_fraction=HALF,
         ),
         {"channels": 16},

@@ -26,6 +26,11 @@ class _Parts(Composite):
         """The largest stride of the blocks."""
         return max((block.stride for block in self.blocks), default=1)
 
+    @property
+    def depth(self) -> int:
+        """See `Block.depth`."""
+        return max((block.depth for block in self.blocks), default=0)
+
     def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
         for block in self.blocks:
@@ -55,6 +60,11 @@ class Residual(_Parts):
         """Add to x the output of `blocks`, one after another."""
         object.__setattr__(self, "blocks", check_parts("Residual", blocks))
 
+    @property
+    def depth(self) -> int:
+        """See `Block.depth`."""
+        return 1
+
     def kernels(self, name: str) -> Iterator[KernelName]:
         """See `Block.kernels`; the last is that of the shortcut."""
         yield from super().kernels(name)
@@ -72,7 +82,8 @@ class Residual(_Parts):
             if flow.x.shape[1:3] != out.shape[1:3]:
                 raise InputError(f"Residual of {x.shape[1:3]} and {out.shape[1:3]} pixels: its blocks may halve once")
             x = flow.plain(f"{name}_shortcut", out.shape[-1], out_live, flow.active)
-        flow.x, flow.live, flow.fresh = out + x, out_live, fresh and flow.fresh
+        flow.x = (out if flow.drop_path is None else flow.drop_path(out)) + x
+        flow.live, flow.fresh = out_live, fresh and flow.fresh
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,11 @@ class Repeat(_Parts):
         """The largest of the possible numbers of repetitions."""
         return max(self.times.numbers) if isinstance(self.times, Choice) else self.times
 
+    @property
+    def depth(self) -> int:
+        """See `Block.depth`: one for each repetition."""
+        return self.most * (super().depth > 0)
+
     def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
         yield from choices_among(self.times)
@@ -125,10 +141,12 @@ class Repeat(_Parts):
 
     def _once(self, flow: BlockFlow, name: str, number: int, times: Array | None) -> None:
         """Compute one repetition."""
-        x, live, exponent, active = flow.x, flow.live, flow.exponent, flow.active
+        x, live, exponent, active, drop_path = flow.x, flow.live, flow.exponent, flow.active, flow.drop_path
         if times is not None:
             flow.active = active & (number < times)
+        flow.drop_path = drop_path and drop_path.moved(number)
         flow.run(self.blocks, part_name(name, number + 1))
+        flow.drop_path = drop_path
         if times is not None:
             if flow.x.shape != x.shape or flow.live is not live:
                 raise InputError("Repeat with a choice of times takes blocks that keep shape and width")
@@ -175,6 +193,11 @@ class Cell(Composite):
         """See `Block.parts`."""
         yield from self.ops
 
+    @property
+    def depth(self) -> int:
+        """See `Block.depth`."""
+        return max(op.depth for op in self.ops)
+
     def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
         yield from choices_among(self.width)
@@ -192,16 +215,18 @@ class Cell(Composite):
         """See `Composite`."""
         nodes: list[tuple[Float[Array, "N H W C"], Live, bool]] = [(flow.x, flow.live, flow.fresh)]
         width, out_live = flow.take_width(self.width)
-        ops = iter(self.ops)
+        ops, drop_path = iter(self.ops), flow.drop_path
         for target in range(1, self.nodes + 1):
             total: Array | int = 0
             fresh = True
             for source in range(target):
                 flow.x, flow.live, flow.fresh = nodes[source]
+                flow.drop_path = drop_path and drop_path.part(target * self.nodes + source)
                 flow.step(next(ops), _edge_name(name, source, target), width, out_live)
                 total, fresh = total + flow.x, fresh and flow.fresh
             nodes.append((jnp.asarray(total), out_live, fresh))
         flow.x, flow.live, flow.fresh = nodes[-1]
+        flow.drop_path = drop_path
 
 
 def _edge_name(name: str, source: int, target: int) -> str:

@@ -17,6 +17,7 @@ from jaxnas.networks.declared.choices import Choice, Decisions, Width
 from jaxnas.networks.declared.layer import Applied, Layer, Live, OpMode, Tensors, live_channels, multipliers_of
 from jaxnas.networks.declared.ops import Zero
 from jaxnas.networks.declared.step import Block, Choose, Op, Site, Step, resize_name
+from jaxnas.networks.drop_path import DropPath
 from jaxnas.networks.layers import (
     BatchNorm,
     Exponent,
@@ -76,6 +77,7 @@ class BlockFlow:
         fresh: Whether x are the images, which no ReLU precedes.
         exponent: Exponent of x, see `jaxnas.networks.units`.
         decisions: The decisions that blocks have not taken yet.
+        drop_path: Drops paths of the present block; None for no dropping.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class BlockFlow:
         norm: bool,
         train: bool,
         keeps_range: bool,
+        drop_path: DropPath | None = None,
     ):
         """Start with images and all decisions of an architecture."""
         self.module, self.x, self.norm, self.train = module, images, norm, train
@@ -95,6 +98,7 @@ class BlockFlow:
         self.fresh = True
         self.exponent: Exponent = start_exponent(keeps_range)
         self.decisions: Decisions[Array] = Decisions(arch)
+        self.drop_path = drop_path
         self._sows = module.is_mutable_collection("multipliers")
 
     def inside(
@@ -107,8 +111,12 @@ class BlockFlow:
 
     def run(self, blocks: tuple[Part, ...], name: str) -> None:
         """Compute the parts of the block called `name`, one after another."""
+        outer, depth = self.drop_path, 0
         for number, block in enumerate(blocks, start=1):
             part = part_name(name, number)
+            if outer is not None:
+                self.drop_path = outer.part(number) if name else outer.moved(depth)
+                depth += block.depth
             if isinstance(block, Step):
                 self.step(block, part, *self.take_width(block.width))
             else:
@@ -116,6 +124,7 @@ class BlockFlow:
             if not name:
                 self.x = end_of_block(self.module, part, self.x)
             self.x, self.exponent = rescaled(self.x, self.exponent)
+        self.drop_path = outer
 
     def in_present_units(self, x: Float[Array, "N H W C"], exponent: Exponent) -> Float[Array, "N H W C"]:
         """Return features of an earlier `exponent` in the units of the present one."""
@@ -138,7 +147,7 @@ class BlockFlow:
         if not self._keeps(width, live) and not all(op.resizes for op in ops):
             nothing = jnp.array([isinstance(op, Zero) for op in ops])[pick]
             self.x, self.live = self.plain(resize_name(name), width, live, self.active & ~nothing), live
-        mode = OpMode(not self.fresh, self.norm, self.train, self._keeps(width, live), self.exponent)
+        mode = OpMode(not self.fresh, self.norm, self.train, self._keeps(width, live), self.exponent, self.drop_path)
         site = Site(self.module, self.x, self.live, self.norm, self.exponent, self.decisions)
         names = step.tensor_names(name)
         layers = [op.declare(site, path, width, live) for path, op in zip(names, ops, strict=True)]

@@ -111,6 +111,11 @@ class InvertedResidual(Op):
         return f"ir_k{self.size}_e{self.expansion:g}{gate}{suffix_of(self.activation)}"
 
     @property
+    def depth(self) -> int:
+        """See `Block.depth`."""
+        return 1
+
+    @property
     def ends_images(self) -> bool:
         """See `Op.ends_images`."""
         return True
@@ -213,7 +218,9 @@ class InvertedResidual(Op):
             out = out if mode.keeps_range else out * factor
         of = next(rest)
         out = finish(of, apply_layer(of.layer, out), None)
-        return Applied(out + x if self.adds_input(mode.keeps_width) else out, tuple(norms), tuple(inner))
+        if self.adds_input(mode.keeps_width):
+            out = mode.dropped(out) + x
+        return Applied(out, tuple(norms), tuple(inner))
 
     def adds_input(self, keeps_width: bool) -> bool:
         """Return whether the input is added, if as many channels come in as go out."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnas.networks.activations import ActivationName, activate
+from jaxnas.networks.drop_path import DropPath
 from jaxnas.networks.layers import BatchNorm, Exponent, WeightLayer, apply_batch_norm, in_units
 from jaxnas.networks.taps import Mask
 
@@ -22,6 +23,7 @@ class OpMode(NamedTuple):
         train: Whether it uses the statistics of the minibatch.
         keeps_width: Whether as many channels come in as go out, whatever the architecture.
         exponent: Exponent of the features, see `jaxnas.networks.units`; None if the network does not keep its range.
+        drop_path: Drops paths; None for no dropping.
     """
 
     leads: bool
@@ -29,11 +31,16 @@ class OpMode(NamedTuple):
     train: bool
     keeps_width: bool
     exponent: Exponent
+    drop_path: DropPath | None = None
 
     @property
     def keeps_range(self) -> bool:
         """See `SearchNetwork.keeps_range`."""
         return self.exponent is not None
+
+    def dropped(self, x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
+        """Return x, the path past which the input is added, with some images dropped."""
+        return x if self.drop_path is None else self.drop_path(x)
 
     def true(self, x: Float[Array, "*S"]) -> Float[Array, "*S"]:
         """Return features as they are, from those in the units of the exponent."""

@@ -34,6 +34,7 @@ from jaxnas.networks.declared.ops import Activation, Conv, Dense, Depthwise, Glo
 from jaxnas.networks.declared.step import Block, Choose, KernelName
 from jaxnas.networks.declared.tokens import ClassToken, LayerNorm, PatchEmbed, PatchMean
 from jaxnas.networks.declared.transformer import Attention, Mlp
+from jaxnas.networks.drop_path import DropPath
 from jaxnas.networks.layers import (
     apply_batch_norm,
     apply_layer,
@@ -80,7 +81,13 @@ class BlockNetwork(SearchNetwork):
 
     A subclass defines `parts` and `space` and has a field `num_classes`, K. The blocks are followed by
     `last_activation`, the average over pixels and a linear classifier. `norm` acts everywhere ("all") or nowhere.
+
+    A call with `drop_path`, a rate, drops for each image the path past which a block adds its input, and needs a
+    generator of that name. The rate rises linearly from the first such block, where it is 0, to the last:
+    see `DropPath`.
     """
+
+    drop_path_rises = False
 
     def parts(self) -> tuple[Part, ...]:
         """Return the blocks, one after another.
@@ -98,6 +105,15 @@ class BlockNetwork(SearchNetwork):
     def is_homogeneous(self) -> bool:
         """See `SearchNetwork.is_homogeneous`."""
         return all(block.is_homogeneous for block in _all_blocks(self.parts()))
+
+    @property
+    def drops_paths(self) -> bool:
+        """See `SearchNetwork.drops_paths`."""
+        return self._depth > 0
+
+    @property
+    def _depth(self) -> int:
+        return sum(block.depth for block in self.parts())
 
     def normalises_last(self) -> bool:
         """Return whether a normalisation precedes the last activation."""
@@ -118,7 +134,12 @@ class BlockNetwork(SearchNetwork):
 
     @nn.compact
     def __call__(
-        self, images: Float[AnyArray, "N H W C"], arch: Int8[AnyArray, " D"], *, train: bool = True
+        self,
+        images: Float[AnyArray, "N H W C"],
+        arch: Int8[AnyArray, " D"],
+        *,
+        train: bool = True,
+        drop_path: Float[Array, ""] | None = None,
     ) -> Float[Array, "N K"]:
         """Return the logits.
 
@@ -133,7 +154,8 @@ class BlockNetwork(SearchNetwork):
                 f"architecture of shape {arch.shape}: {self.space.name!r} has {len(self.space.num_choices)}"
             )
         norm = self.norm == "all"
-        flow = BlockFlow(self, images, arch, norm=norm, train=train, keeps_range=self.keeps_range)
+        drops = None if drop_path is None else DropPath(self.make_rng("drop_path"), drop_path, self._depth - 1)
+        flow = BlockFlow(self, images, arch, norm=norm, train=train, keeps_range=self.keeps_range, drop_path=drops)
         flow.run(self.parts(), "")
         if self.normalises_last():
             self._normalise(flow, "last_norm", train=train)

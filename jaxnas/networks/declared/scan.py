@@ -72,6 +72,7 @@ def scan_blocks(
             inner = flow.inside(module, x, exponent, Decisions(row))
             if times is not None:
                 inner.active = flow.active & (number < times)
+            inner.drop_path = flow.drop_path and flow.drop_path.moved(number)
             inner.run(blocks, _INSIDE)
             return inner
 

@@ -69,6 +69,11 @@ class Block:
         """The largest stride of its convolutions; above 1, the block makes images smaller."""
         return 1
 
+    @property
+    def depth(self) -> int:
+        """The number of blocks among which training spreads the rate of dropped paths, see `DropPath`; mostly 0."""
+        return 0
+
     def choices(self) -> Iterator[Choice]:
         """Yield the decisions of the block, in the order in which it takes them."""
         yield from ()
@@ -208,6 +213,11 @@ class Choose(Step):
     def stride(self) -> int:
         """The largest stride of the ops."""
         return max(op.stride for op in self.ops)
+
+    @property
+    def depth(self) -> int:
+        """See `Block.depth`."""
+        return max(op.depth for op in self.ops)
 
     def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
