@@ -172,7 +172,7 @@ def search(
 
 def _print_seeds(runs: list["Run"], asked: int, folder: Path, output: SearchOutput) -> None:
     """Print mean, interval and paired test of each method over the seeds, and the best architecture of all."""
-    from jaxnas.report.page import group_methods
+    from jaxnas.report.groups import group_methods
     from jaxnas.run.method_runs import method_rows
     from jaxnas.search.result import sign_of
 

@@ -1,9 +1,7 @@
 """A report: one HTML file that needs no network, of one search or of several."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from itertools import chain
@@ -13,18 +11,15 @@ import numpy as np
 
 from jaxnas.errors import InputError
 from jaxnas.report.cells import draw_arch
+from jaxnas.report.groups import compare_groups, flat_settings, shared_measure
 from jaxnas.run.comparison import load_comparison
 from jaxnas.run.find import COMPARISON, find_results
 from jaxnas.run.load import load_run
-from jaxnas.run.method_runs import MethodComparison, MethodRuns, method_rows
+from jaxnas.run.method_runs import MethodComparison
 from jaxnas.run.run import Run
 from jaxnas.runtime.files import atomic_write
-from jaxnas.runtime.measures import OBJECTIVE, Measure
-from jaxnas.runtime.records import Record
 
 EXPOSED = "window.vegaEmbed = vegaEmbed;"  # of the libraries of Vega, what the page calls
-# Settings that may differ within a group of runs.
-NOT_OF_METHOD = ("seed", "training seed", "training_seed", "method", "compare", "together")
 
 
 def read_results(folder: Path | str) -> Run | MethodComparison:
@@ -67,9 +62,9 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
     from jaxnas.report.charts import curves_chart, run_charts
 
     runs = [found for found in results if isinstance(found, Run)]
-    groups = group_methods(results)
+    groups, rows, verdicts = compare_groups(results)
     several = len(results) > 1 or len(groups) > 1
-    curves = [curves_chart(groups, _shared(found.config.measured for found in results))] if several else []
+    curves = [curves_chart(groups, shared_measure(found.config.measured for found in results))] if several else []
     charts = [run_charts(run) for run in runs]
     sections = [_section(run, number, shown) for number, (run, shown) in enumerate(zip(runs, charts, strict=True))]
     pictures = [*curves, *chain.from_iterable(charts)]
@@ -81,65 +76,15 @@ def render(results: Sequence[Run | MethodComparison]) -> str:
     return environment.from_string(folder.joinpath("page.html").read_text("utf-8")).render(
         title=_title(results),
         curves=curves,
-        rows=method_rows(groups) if several else [],
-        measure=_shared(found.config.reported or found.config.measured for found in results),
+        rows=rows if several else [],
+        verdicts=verdicts,
+        measure=shared_measure(found.config.reported or found.config.measured for found in results),
         sections=sections,
         comparisons=[_settings(found) for found in results if isinstance(found, MethodComparison)],
         style=folder.joinpath("page.css").read_text("utf-8"),
         script=folder.joinpath("page.js").read_text("utf-8"),
         bundle=vl_convert.javascript_bundle(snippet=EXPOSED).replace("</script", "<\\/script"),
         specs=json.dumps(specs).replace("<", "\\u003c"),
-    )
-
-
-def group_methods(results: Sequence[Run | MethodComparison]) -> dict[str, MethodRuns]:
-    """Group searches that differ in their seed alone, and add the methods of comparisons.
-
-    Groups that differ in settings too are labelled with those settings. Of two searches with the same seed the first
-    counts.
-    """
-    runs = [found for found in results if isinstance(found, Run)]
-    configs = [{**_flat(run), "scores": run.scores.provenance.get("data")} for run in runs]
-    settings = [{name: str(value) for name, value in config.items()} for config in configs]
-    differing = [
-        name
-        for name in (settings[0] if settings else ())
-        if name not in NOT_OF_METHOD and len({config[name] for config in settings}) > 1
-    ]
-    members_of: dict[str, dict[int, tuple[Run, str]]] = defaultdict(dict)
-    for run, config in zip(runs, settings, strict=True):
-        for method in run.outcomes:
-            label = ", ".join([method, *(f"{name} {config[name]}" for name in differing)])
-            members_of[label].setdefault(run.config.seed, (run, method))
-    groups = {label: _stack(label, members) for label, members in members_of.items()}
-    for comparison in (one for one in results if isinstance(one, MethodComparison)):
-        for name, method_runs in comparison.runs.items():
-            groups[name if name not in groups else f"{name} on {comparison.config.table}"] = method_runs
-    return groups
-
-
-def _shared(measures: Iterable[Measure]) -> Measure:
-    """Return the measure of all results, or a general one where they differ."""
-    different = set(measures)
-    return different.pop() if len(different) == 1 else OBJECTIVE
-
-
-def _flat(found: Run | MethodComparison) -> Record:
-    """Return the flat configuration, with the parts for scoring and training as prefixes of names."""
-    config = found.config.record() if isinstance(found, Run) else asdict(found.config)
-    parts = {name: config.pop(name, {}) for name in ("training", "scoring")}
-    return {**config, **{f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}}
-
-
-def _stack(label: str, members: dict[int, tuple[Run, str]]) -> MethodRuns:
-    outcomes = [run.outcomes[method] for run, method in members.values()]
-    return MethodRuns(
-        label,
-        np.array(list(members)),
-        np.array([outcome.result.selected for outcome in outcomes]),
-        np.array([outcome.result.num_bo for outcome in outcomes]),
-        np.stack([outcome.result.best_by_spending() for outcome in outcomes]),
-        np.array([outcome.test_accuracy for outcome in outcomes]),
     )
 
 
@@ -154,6 +99,7 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
         "id": f"run-{number}",
         "title": f"{config.search.method} on {config.measured_on}, {config.problem.space}, seed {config.seed}",
         "selected": run.selected,
+        "method": config.search.method,
         "measure": config.measured,
         "measured": run.measured(),
         "notes": run.notes,
@@ -162,6 +108,7 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
             ("pool", f"{len(run.scores.archs):,} architectures, {len(run.scores.proxies)} proxies"),
             *_facts_of_images(run),
             *_tradeoff(run),
+            *_other_methods(run),
             ("time", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run.seconds.items())),
         ],
         "cells": draw_arch(run.space, run.scores.archs[outcome.result.selected]),
@@ -177,6 +124,19 @@ def _section(run: Run, number: int, pictures: Sequence[object]) -> dict[str, obj
         "command": run.command,
         "settings": _settings(run),
     }
+
+
+def _other_methods(run: Run) -> list[tuple[str, str]]:
+    """Return what each further method of a search selected, and its measurements."""
+    others = [method for method in run.outcomes if method != run.config.search.method]
+    return [
+        (
+            f"by {method}",
+            ", ".join(f"{name} {value}" for name, value in run.measured(method))
+            + f": {run.space.format(run.scores.archs[run.outcomes[method].result.selected])}",
+        )
+        for method in others
+    ]
 
 
 def _facts_of_images(run: Run) -> list[tuple[str, str]]:
@@ -224,7 +184,7 @@ def _settings(found: Run | MethodComparison) -> list[tuple[str, str]]:
     """Return configuration, versions and device, flat."""
     scores = found.scores.provenance if isinstance(found, Run) else {}
     pairs = [
-        *_flat(found).items(),
+        *flat_settings(found).items(),
         *((f"scores {name}", value) for name, value in scores.items()),
         *found.environment.items(),
     ]

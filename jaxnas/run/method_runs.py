@@ -8,9 +8,13 @@ from jaxtyping import Float, Int
 
 from jaxnas.run.config import CompareConfig
 from jaxnas.runtime.frames import Frame, html_table, to_pandas
+from jaxnas.runtime.measures import Measure
+from jaxnas.runtime.names import Direction
 from jaxnas.runtime.records import Record
 from jaxnas.store.scores import Environment
 from jaxnas.table.evaluation import bootstrap_interval, compare
+
+SIGNIFICANT = 0.05  # p-values above may be chance
 
 
 class MethodRuns(NamedTuple):
@@ -121,6 +125,43 @@ def method_rows(runs: dict[str, MethodRuns]) -> list[Record]:
             }
         )
     return rows
+
+
+def verdict(rows: list[Record], measure: Measure, direction: Direction = "maximize") -> str:
+    """Return in a sentence which method has the best mean, and whether the difference may be chance.
+
+    The best is compared with the first method, or with the next best if it is the first, by the paired test of
+    `method_rows`.
+
+    Args:
+      rows: rows of `method_rows`.
+      measure: what their means measure.
+      direction: whether the largest or the smallest mean is the best.
+
+    Returns:
+      The sentence; an empty text where fewer than two methods have a value, or those two share no seed.
+    """
+    sign = 1 if direction == "maximize" else -1
+    ranked = sorted((row for row in rows if math.isfinite(row["mean"])), key=lambda row: -sign * row["mean"])
+    if len(ranked) < 2:
+        return ""
+    best, first = ranked[0], rows[0]
+    other = ranked[1] if best is first else first
+    pair = other["against_first"] if best is first else best["against_first"]
+    if pair is None:
+        return ""
+    gain = sign * pair["difference"] * (-1 if best is first else 1)
+    seeds = "one shared seed" if pair["pairs"] == 1 else f"{pair['pairs']} shared seeds"
+    if not gain:
+        return f"{best['method']} and {other['method']} are equally good on {seeds}: the {measure.name} is the same."
+    points = f"{measure.number(abs(gain))}{' points' if measure.unit == '%' else ''}"
+    chance = "; one seed does not show whether that is more than chance"
+    if pair["pairs"] > 1:
+        chance = f" (p = {pair['p_value']:.2g}{', which may be chance' if pair['p_value'] > SIGNIFICANT else ''})"
+    return (
+        f"Best: {best['method']}, mean {measure.name} {measure.show(best['mean'])}, "
+        f"{points} {'better' if gain > 0 else 'worse'} than {other['method']} on {seeds}{chance}."
+    )
 
 
 def _by_seed(method: MethodRuns, tested: bool) -> dict[int, float]:

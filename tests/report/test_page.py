@@ -12,7 +12,8 @@ from jaxnas.errors import InputError
 from jaxnas.objectives.training import TrainingConfig
 from jaxnas.report import read_results, write_report
 from jaxnas.report.charts import run_charts
-from jaxnas.report.page import group_methods, render
+from jaxnas.report.groups import group_methods
+from jaxnas.report.page import render
 from jaxnas.report.score_charts import COMBINED
 from jaxnas.run.advice import ImageSummary
 from jaxnas.run.config import CompareConfig
@@ -207,6 +208,22 @@ def test_the_paired_test_is_over_seeds_that_both_have(search):
     assert method_rows(apart)[1]["against_first"] is None
 
 
+def test_the_page_says_what_won(page, several):
+    text = page.read_text()
+    assert re.search(r"<p>(Best: |robot and random are equally good on )[^<]*one shared seed", text)
+    assert re.search(r"by random: .*\d", text)
+    assert re.search(r"<p>(Best: |robot and random are equally good on )[^<]*3 shared seeds", several.read_text())
+
+
+def test_methods_on_different_problems_are_not_compared(search):
+    other = search(method="random")
+    config = dataclasses.replace(other.config, problem=dataclasses.replace(other.config.problem, column="test"))
+    text = render([search(), other._replace(config=config)])
+    assert not re.search("<p>(Best: |[^<]*equally good)", text)
+    rows = re.findall(r"<tr>\s*<td>(?:robot|random)[^<]*</td>.*?</tr>", text, re.DOTALL)
+    assert [row.count('data-value="">-') for row in rows[-2:]] == [2, 2]
+
+
 def test_a_comparison_and_searches_share_a_page(search):
     groups = group_methods([search(seed, compare="random") for seed in range(2)])
     comparison = MethodComparison(CompareConfig(), groups, {"jax": "1"})
@@ -215,7 +232,7 @@ def test_a_comparison_and_searches_share_a_page(search):
     assert {row["method"] for row in data_of(specs_of(text)["chart-0"], "mean")} == {
         "robot",
         "random",
-        "robot on nasbench201",
+        "robot on nasbench201 (c10_valid_val_12)",
     }
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxnas.run.method_runs import MethodRuns, method_rows
+from jaxnas.run.method_runs import MethodRuns, method_rows, verdict
+from jaxnas.runtime.measures import TEST_ACCURACY, Measure
 from jaxnas.table.evaluation import compare
 
 
@@ -34,3 +35,49 @@ def test_a_method_without_a_value_has_none():
     assert np.isnan(rows[1]["mean"])
     assert rows[1]["seeds_without_value"] == 2
     assert rows[1]["against_first"] is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "direction", "sentence"),
+    [
+        (
+            [3.0] * 6,
+            [1.0] * 6,
+            "maximize",
+            "Best: a, mean test accuracy 3.00 %, 2.00 points better than b on 6 shared seeds (p = 0.031).",
+        ),
+        (
+            [3.0] * 6,
+            [1.0] * 6,
+            "minimize",
+            "Best: b, mean test accuracy 1.00 %, 2.00 points better than a on 6 shared seeds (p = 0.031).",
+        ),
+        (
+            [3.0, 1.0],
+            [1.0, 4.0],
+            "maximize",
+            "Best: b, mean test accuracy 2.50 %, 0.50 points better than a on 2 shared seeds (p = 1, which may be "
+            "chance).",
+        ),
+        (
+            [3.0],
+            [1.0],
+            "maximize",
+            "Best: a, mean test accuracy 3.00 %, 2.00 points better than b on one shared seed; one seed does not show "
+            "whether that is more than chance.",
+        ),
+        ([3.0], [3.0], "maximize", "a and b are equally good on one shared seed: the test accuracy is the same."),
+        ([3.0], [np.nan], "maximize", ""),
+    ],
+)
+def test_the_verdict_names_the_best_and_what_chance_gives(first, second, direction, sentence):
+    runs = {name: make_runs(name, [1] * len(test), test) for name, test in (("a", first), ("b", second))}
+    assert verdict(method_rows(runs), TEST_ACCURACY, direction) == sentence
+
+
+def test_the_best_of_three_is_compared_with_the_first():
+    tests = {"a": [3.0, 3.0], "b": [1.0, 1.0], "c": [4.0, 4.0]}
+    rows = method_rows({name: make_runs(name, [1, 1], test) for name, test in tests.items()})
+    assert verdict(rows, Measure("score")).startswith("Best: c, mean score 4, 1 better than a on 2 shared seeds")
+    assert verdict(rows[:2], Measure("score")).startswith("Best: a, mean score 3, 2 better than b")
+    assert verdict(rows[:1], Measure("score")) == ""

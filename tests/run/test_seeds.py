@@ -7,7 +7,7 @@ import pytest
 
 from jaxnas.errors import InputError, NothingToSelect
 from jaxnas.objectives.config import TrainingConfig
-from jaxnas.report.page import group_methods
+from jaxnas.report.groups import group_methods
 from jaxnas.run.config import run_config
 from jaxnas.run.load import load_run
 from jaxnas.run.method_runs import method_rows
