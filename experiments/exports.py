@@ -91,6 +91,11 @@ TOKENS = (
     ),
     Choose(ClassToken(), GlobalAverage()),
 )
+ROWS = (
+    Conv(8, size=5, rows=1),
+    Repeat(choice(1, 2), Residual(Choose(Conv(size=3, rows=1), Depthwise(size=5, rows=1), Skip()))),
+    Conv(choice(8, 12), stride=2, rows=1),
+)
 CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of images, odd where it may be
     "NAS-Bench-201": (NASBench201Network(**SMALL), 9),
     "NAS-Bench-201, affine": (NASBench201Network(**SMALL, affine=True), 9),
@@ -106,6 +111,7 @@ CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of imag
     "MobileNet": (MobileNetNetwork(num_classes=3, channels=1), 9),
     "declared, tokens": (DeclaredNetwork("tokens", TOKENS, num_classes=3, activation=None), 9),
     "AutoFormer-tiny": (AutoFormerTinyNetwork(num_classes=3, channels=1, patch=3), 9),
+    "declared, rows": (DeclaredNetwork("rows", ROWS, num_classes=3), 9),
     "declared, features": (DeclaredNetwork("features", FEATURES, num_classes=3), 1),
 }
 MEAN, STD = np.array([0.4, 0.5, 0.6], np.float32), np.array([0.2, 0.3, 0.25], np.float32)

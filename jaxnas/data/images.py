@@ -63,7 +63,8 @@ def from_arrays(
     """Make a labelled image set from arrays: images of any size, or rows of features, which become images of one pixel.
 
     Args:
-      x_train: training images [N H W C] or [N H W], uint8 or float in [0, 1]; or rows [N F] of finite numbers.
+      x_train: training images [N H W C] or [N H W], uint8 or float in [0, 1]; or finite numbers, as rows [N F] or as
+        sequences [N 1 L C] of L steps.
       y_train: training labels [N], integers from 0 to K - 1, each at least once.
       x_test: test images or rows; None moves every fifth of each class of the training set to the test set.
       y_test: test labels [N_test]; None together with `x_test`.
@@ -119,13 +120,17 @@ def channels_last(images: np.ndarray, source: Path | str, channels_first: bool |
 
 
 class Rows(NamedTuple):
-    """Rows of features as images of one pixel, whose values need not lie in [0, 1]."""
+    """Rows of features as images of one pixel, or sequences as images of one row: values need not lie in [0, 1]."""
 
-    values: Float32[np.ndarray, "N 1 1 F"]
+    values: Float32[np.ndarray, "N 1 L F"]
 
 
 def _as_pixels(x: np.ndarray, name: str) -> np.ndarray | Rows:
-    """Return rows of features as images of one pixel, and images unchanged."""
+    """Return rows of features as images of one pixel, floats of one row as sequences, and images unchanged."""
+    if x.ndim == 4 and x.shape[1] == 1 and x.dtype.kind == "f":
+        if not np.isfinite(x).all():
+            raise InputError(f"{name}: sequences must be finite numbers [N, 1, L, C], got NaN or inf")
+        return Rows(x.astype(np.float32))
     if x.ndim != 2:
         return x
     if x.dtype.kind not in "iuf" or not np.isfinite(x).all():
@@ -293,7 +298,7 @@ def check_arrays(
 def _check_images(images: np.ndarray | Rows, source: str) -> Float32[np.ndarray, "N H W C"]:
     if isinstance(images, Rows):
         if not images.values.size:
-            raise InputError(f"{source} must be [N, F] with at least one row, got shape {images.values[:, 0, 0].shape}")
+            raise InputError(f"{source} must have at least one row, got shape {images.values.shape}")
         return images.values
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise InputError(f"{source} must be uint8 or float, got {images.dtype}")

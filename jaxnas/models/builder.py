@@ -87,13 +87,14 @@ class BlockBuilder:
             return self.zeros(x, shape)
         settings = dict(
             features=kernel.shape[-1],
-            size=kernel.shape[0],
+            size=kernel.shape[1],
             stride=stride,
             dilation=dilation,
             groups=channels // kernel.shape[-2],
             bias=int("bias" in params),
         )
-        return self._add("conv", (x,), shape, params, **settings)
+        op = "conv" if kernel.shape[0] == kernel.shape[1] else "row_conv"
+        return self._add(op, (x,), shape, params, **settings)
 
     def dense(self, x: Value, tensors: Tensors, name: str) -> Value:
         """Add the linear layer called `name` on the last axis, which must be the only one."""

@@ -1,9 +1,9 @@
 """The plain description of one network: blocks of layers with shapes, without any choice of an architecture.
 
 A description has neither arrays nor code, so that it can be written as JSON. The tensors are variables of flax, by
-block and layer: `kernel` and `bias` of "conv" and "dense", `scale` and `bias` of "norm" in the collection "params",
-`mean` and `var` of "norm" in "batch_stats"; "patches" and "layer_norm" have those of "conv" and "norm" in "params", and
-"tokens" has `embedding`.
+block and layer: `kernel` and `bias` of "conv", "row_conv" (whose kernel has one row) and "dense", `scale` and `bias` of
+"norm" in the collection "params", `mean` and `var` of "norm" in "batch_stats"; "patches" and "layer_norm" have those of
+"conv" and "norm" in "params", and "tokens" has `embedding`.
 """
 
 import math
@@ -15,6 +15,7 @@ from jaxnas.runtime.records import Record
 
 OPS = {
     "conv": ("features", "size", "stride", "dilation", "groups", "bias"),
+    "row_conv": ("features", "size", "stride", "dilation", "groups", "bias"),
     "norm": ("affine",),
     "dense": ("features", "bias"),
     "relu": (),
@@ -71,9 +72,16 @@ class Layer(NamedTuple):
         return dict(self.settings)[name]
 
     @property
-    def margin(self) -> int:
-        """Pixels of zeros on each side of the image of a convolution, which keep its size at stride 1."""
-        return self.setting("dilation") * (self.setting("size") // 2)
+    def window(self) -> tuple[int, int]:
+        """Rows and columns of the kernel of a convolution."""
+        size = self.setting("size")
+        return (1 if self.op == "row_conv" else size), size
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Rows and columns of zeros on each side of the image of a convolution, which keep its size at stride 1."""
+        rows, columns = self.window
+        return self.setting("dilation") * (rows // 2), self.setting("dilation") * (columns // 2)
 
 
 class Block(NamedTuple):

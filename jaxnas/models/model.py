@@ -157,7 +157,8 @@ class Model:
             scaled: np.ndarray = values / np.float32(255)
             return scaled
         low, high = (values.min(), values.max()) if values.size else (0, 0)
-        if not np.isfinite([low, high]).all() or not (is_row or (low >= 0 and high <= 1)):
+        is_sequence = self.image_shape[0] == 1  # of any values, like rows
+        if not np.isfinite([low, high]).all() or not (is_sequence or (low >= 0 and high <= 1)):
             raise InputError(
                 f"images must be uint8 or finite floats in [0, 1], got {low} to {high}: the model standardises them"
             )

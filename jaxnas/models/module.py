@@ -51,12 +51,12 @@ class PlainBlock(nn.Module):
 
 
 def _conv(layer: Layer, x: Array) -> Array:
-    size, stride, dilation = (layer.setting(name) for name in ("size", "stride", "dilation"))
+    stride, dilation = (layer.setting(name) for name in ("stride", "dilation"))
     convolution = nn.Conv(
         layer.setting("features"),
-        (size, size),
+        layer.window,
         strides=stride,
-        padding=layer.margin,
+        padding=[(margin, margin) for margin in layer.margins],
         kernel_dilation=dilation,
         feature_group_count=layer.setting("groups"),
         use_bias=bool(layer.setting("bias")),
@@ -129,6 +129,7 @@ def _activate(function: Callable[[Array], Array], layer: Layer, x: Array) -> Arr
 
 _OPS: dict[str, Callable[..., Array]] = {
     "conv": _conv,
+    "row_conv": _conv,
     "norm": _norm,
     "dense": _dense,
     **{name: partial(_activate, function) for name, function in (*ACTIVATIONS.items(), ("hard_sigmoid", hard_sigmoid))},

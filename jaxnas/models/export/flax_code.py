@@ -81,7 +81,7 @@ def _class_of(block: Block, name: str) -> str:
 def _value(layer: Layer, inputs: Sequence[str]) -> str:
     """Return the expression of a layer."""
     x, name = inputs[0], f'name="{layer.name}"'
-    if layer.op in ("conv", "patches"):
+    if layer.op in ("conv", "row_conv", "patches"):
         return f"{_conv(layer)}({x})"
     if layer.op == "norm":
         affine = "" if layer.setting("affine") else "use_scale=False, use_bias=False, "
@@ -133,13 +133,14 @@ def _conv(layer: Layer) -> str:
         size, bias = layer.setting("size"), "" if layer.setting("bias") else ", use_bias=False"
         rest = f'strides={size}, padding="VALID"{bias}, name="{layer.name}"'
         return f"nn.Conv({layer.setting('features')}, ({size}, {size}), {rest})"
-    size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
+    stride, dilation, groups = (layer.setting(name) for name in ("stride", "dilation", "groups"))
+    rows, columns = layer.margins
     options = {
         "strides": (stride, 1),
-        "padding": (layer.margin, None),
+        "padding": (columns if layer.op == "conv" else ((rows, rows), (columns, columns)), None),
         "kernel_dilation": (dilation, 1),
         "feature_group_count": (groups, 1),
         "use_bias": (bool(layer.setting("bias")), True),
     }
     given = "".join(f", {key}={value}" for key, (value, default) in options.items() if value != default)
-    return f'nn.Conv({layer.setting("features")}, ({size}, {size}){given}, name="{layer.name}")'
+    return f'nn.Conv({layer.setting("features")}, {layer.window}{given}, name="{layer.name}")'

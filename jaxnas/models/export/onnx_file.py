@@ -105,7 +105,7 @@ class _OnnxGraph:
 
     def _add(self, layer: Layer, name: str, inputs: list[str], shape: Shape, tensors: Mapping[str, np.ndarray]) -> str:
         """Add one layer, whose first input has that shape, and return the name of its output."""
-        if layer.op == "conv":
+        if layer.op in ("conv", "row_conv"):
             return self._add_conv(layer, name, inputs, tensors)
         if layer.op in ("patches", "tokens", "layer_norm", "attend", "first", "rest"):
             return self._add_tokens(layer, name, inputs[0], tensors)
@@ -212,7 +212,7 @@ class _OnnxGraph:
         return self.node("Mul", [x, share], name)
 
     def _add_conv(self, layer: Layer, name: str, inputs: list[str], tensors: Mapping[str, np.ndarray]) -> str:
-        size, stride, dilation, groups = (layer.setting(key) for key in ("size", "stride", "dilation", "groups"))
+        stride, dilation, groups = (layer.setting(key) for key in ("stride", "dilation", "groups"))
         given = [self.tensor(f"{name}.kernel", tensors["kernel"].transpose(3, 2, 0, 1))]
         if "bias" in tensors:
             given.append(self.tensor(f"{name}.bias", tensors["bias"]))
@@ -220,10 +220,10 @@ class _OnnxGraph:
             "Conv",
             [*inputs, *given],
             name,
-            kernel_shape=[size, size],
+            kernel_shape=list(layer.window),
             strides=[stride, stride],
             dilations=[dilation, dilation],
-            pads=[layer.margin] * 4,
+            pads=[*layer.margins] * 2,
             group=groups,
         )
 

@@ -108,11 +108,13 @@ def _declare(layer: Layer, channels: int) -> str:
     if layer.op == "patches":
         size, bias = layer.setting("size"), "" if layer.setting("bias") else ", bias=False"
         return f"nn.Conv2d({channels}, {layer.setting('features')}, {size}, stride={size}{bias})"
-    if layer.op != "conv":
+    if layer.op not in ("conv", "row_conv"):
         return ""
-    size, stride, dilation, groups = (layer.setting(name) for name in ("size", "stride", "dilation", "groups"))
-    options = {"stride": (stride, 1), "padding": (layer.margin, 0), "dilation": (dilation, 1), "groups": (groups, 1)}
-    text = f"nn.Conv2d({channels}, {layer.setting('features')}, {size}"
+    stride, dilation, groups = (layer.setting(name) for name in ("stride", "dilation", "groups"))
+    is_square = layer.op == "conv"
+    window, margins = (layer.window[0], layer.margins[0]) if is_square else (layer.window, layer.margins)
+    options = {"stride": (stride, 1), "padding": (margins, 0), "dilation": (dilation, 1), "groups": (groups, 1)}
+    text = f"nn.Conv2d({channels}, {layer.setting('features')}, {window}"
     text += "".join(f", {name}={value}" for name, (value, default) in options.items() if value != default)
     return text + (")" if layer.setting("bias") else ", bias=False)")
 
@@ -120,7 +122,7 @@ def _declare(layer: Layer, channels: int) -> str:
 def _value(layer: Layer, inputs: Sequence[str]) -> str:
     """Return the expression of a layer."""
     x = inputs[0]
-    if layer.op in ("conv", "norm", "dense", "patches"):
+    if layer.op in ("conv", "row_conv", "norm", "dense", "patches"):
         return f"self.{layer.name}({x})"
     if layer.op == "zeros":
         height, width, channels = layer.shape

@@ -140,6 +140,7 @@ class Conv(_Kernel):
         stride: 1 or 2.
         groups: Groups of channels that are convolved apart; more than 1 need fixed widths, which they divide.
         activation: The function in place of the ReLU; None for none.
+        rows: Rows of the kernel: None for k, or 1, as for sequences, which are images of one row.
     """
 
     resizes = True
@@ -149,19 +150,21 @@ class Conv(_Kernel):
     stride: int = 1
     groups: int = 1
     activation: ActivationName | None = "relu"
+    rows: Literal[1] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         check_width(self.width)
-        check_kernel("Conv", self.size, self.stride)
+        check_kernel("Conv", self.size, self.stride, self.rows)
         check_activation(self.activation)
         if self.groups < 1 or (self.groups > 1 and isinstance(self.width, Choice)):
             raise InputError(f"Conv of {self.groups} groups and width {self.width}: give at least 1, or a fixed width")
 
     @property
     def label(self) -> str:
-        """The name of the op with its size and what is not the default: "conv3", "conv3_g4"."""
-        return f"conv{self.size}{f'_g{self.groups}' if self.groups > 1 else ''}{suffix_of(self.activation)}"
+        """The name of the op with its size and what is not the default: "conv3", "conv3_g4", "conv1x3"."""
+        groups = f"_g{self.groups}" if self.groups > 1 else ""
+        return f"conv{size_name(self.size, self.rows)}{groups}{suffix_of(self.activation)}"
 
     def choices(self) -> Iterator[Choice]:
         """See `Block.choices`."""
@@ -172,7 +175,7 @@ class Conv(_Kernel):
         yield KernelName(name, self.groups)
 
     def declare(self, site: Site, name: str, width: int, live: Live) -> tuple[Layer, ...]:
-        """Declare a kernel [k k C/groups width] and its normalisation.
+        """Declare a kernel [rows k C/groups width] and its normalisation.
 
         Raises:
             InputError: The groups do not divide the channels, or these are a choice.
@@ -182,7 +185,7 @@ class Conv(_Kernel):
             raise InputError(f"{self.label} of {channels} channels to {width}: groups must divide both")
         if self.groups > 1 and (site.live is not None or live is not None):
             raise InputError(f"{self.label} takes fixed widths: a choice of channels would cut its groups")
-        shape = (self.size, self.size, channels // self.groups, width)
+        shape = (self.rows or self.size, self.size, channels // self.groups, width)
         layer = weight_layer(site.module, name, shape, batch=len(site.x), normalised=site.norm)
         norm = batch_norm_layer(site.module, f"{name}_norm", width)
         return (Layer(name, Tensors(layer, norm), site.live, live),)
@@ -200,30 +203,32 @@ class Depthwise(_Kernel):
         size: k, odd.
         stride: 1 or 2.
         activation: The function in place of the ReLU; None for none.
+        rows: See `Conv`.
     """
 
     size: int = 3
     stride: int = 1
     activation: ActivationName | None = "relu"
+    rows: Literal[1] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        check_kernel("Depthwise", self.size, self.stride)
+        check_kernel("Depthwise", self.size, self.stride, self.rows)
         check_activation(self.activation)
 
     @property
     def label(self) -> str:
-        """The name of the op with its size: "depthwise3"."""
-        return f"depthwise{self.size}{suffix_of(self.activation)}"
+        """The name of the op with its size: "depthwise3", "depthwise1x3"."""
+        return f"depthwise{size_name(self.size, self.rows)}{suffix_of(self.activation)}"
 
     def own_kernels(self, name: str) -> Iterator[KernelName]:
         """See `Op.own_kernels`."""
         yield KernelName(name, groups=None)
 
     def declare(self, site: Site, name: str, width: int, live: Live) -> tuple[Layer, ...]:
-        """Declare a kernel [k k 1 C] and its normalisation."""
+        """Declare a kernel [rows k 1 C] and its normalisation."""
         super().declare(site, name, width, live)
-        shape = (self.size, self.size, 1, width)
+        shape = (self.rows or self.size, self.size, 1, width)
         layer = weight_layer(site.module, name, shape, batch=len(site.x), normalised=site.norm)
         return (Layer(name, Tensors(layer, batch_norm_layer(site.module, f"{name}_norm", width)), None, live),)
 
@@ -278,10 +283,17 @@ class Dense(_Kernel):
         return apply_layer(layer, x[:, 0, 0])[:, None, None]
 
 
-def check_kernel(block: str, size: int, stride: int) -> None:
-    """Raise an InputError for a size or a stride that kernels do not have."""
+def check_kernel(block: str, size: int, stride: int, rows: int | None = None) -> None:
+    """Raise an InputError for a size, a stride or rows that kernels do not have."""
     if size < 1 or size % 2 == 0 or stride not in (1, 2):
         raise InputError(f"{block} of size {size} and stride {stride}: give an odd size, and stride 1 or 2")
+    if rows not in (None, 1):
+        raise InputError(f"{block} of {rows!r} rows: give 1, or None for as many as columns")
+
+
+def size_name(size: int, rows: int | None) -> str:
+    """Return the size of a kernel in the label of an op."""
+    return f"{size}" if rows is None else f"{rows}x{size}"
 
 
 def suffix_of(activation: ActivationName | None) -> str:

@@ -35,11 +35,15 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _NARROW = 16  # output channels: so few leave half of the CPU kernel's registers empty
 
 
-def conv(images: Float[Array, "N H W C"], kernel: Float[Array, "k k C O"], stride: int = 1) -> Float[Array, "N h w O"]:
+def conv(images: Float[Array, "N H W C"], kernel: Float[Array, "r k C O"], stride: int = 1) -> Float[Array, "N h w O"]:
     """Return the convolution of odd size k, stride 1 or 2 and zero padding (k - 1) / 2 on every side.
 
-    It is linear in each argument; h = ceil(H / stride).
+    It is linear in each argument; h = ceil(H / stride). A kernel has k rows, or one: then it is a product on the
+    windows of a row.
     """
+    if kernel.shape[0] == 1 < kernel.shape[1]:
+        windows = _windows_of_rows(images, kernel.shape[1])[:, ::stride, ::stride]
+        return _bind(windows, kernel.reshape(1, 1, -1, kernel.shape[-1]))
     if kernel.shape[0] == 1:
         return _bind(images[:, ::stride, ::stride], kernel)
     if stride == 2 and kernel.shape[0] == 3 and images.shape[1] % 2 == images.shape[2] % 2 == 0:
@@ -47,8 +51,14 @@ def conv(images: Float[Array, "N H W C"], kernel: Float[Array, "k k C O"], strid
     return _bind(images, kernel)[:, ::stride, ::stride]
 
 
+def _windows_of_rows(images: Float[Array, "N H W C"], size: int) -> Float[Array, "N H W kC"]:
+    """Return around every pixel the `size` pixels of its row that a kernel meets."""
+    padded = jnp.pad(images, ((0, 0), (0, 0), (size // 2, size // 2), (0, 0)))
+    return jnp.concatenate([padded[:, :, left : left + images.shape[2]] for left in range(size)], axis=-1)
+
+
 def conv_grouped(
-    images: Float[Array, "N H W C"], kernel: Float[Array, "k k c O"], stride: int = 1, groups: int = 1
+    images: Float[Array, "N H W C"], kernel: Float[Array, "r k c O"], stride: int = 1, groups: int = 1
 ) -> Float[Array, "N h w O"]:
     """Return `conv` of each group of channels alone: the O / groups outputs of a group see c = C / groups inputs."""
     if groups == 1:

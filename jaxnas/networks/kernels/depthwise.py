@@ -20,26 +20,28 @@ from jaxtyping import Array, Float
 
 
 def depthwise(
-    images: Float[Array, "N H W C"], kernel: Float[Array, "k k 1 C"], dilation: int = 1
+    images: Float[Array, "N H W C"], kernel: Float[Array, "r k 1 C"], dilation: int = 1
 ) -> Float[Array, "N H W C"]:
     """Return the depthwise convolution of odd size k, stride 1 and zero padding that keeps H and W.
 
-    It is linear in each argument.
+    It is linear in each argument. A kernel has k rows, or one.
     """
     out: Array = _depthwise_p.bind(images, kernel, dilation=dilation)
     return out
 
 
-def _windows(images: Float[Array, "N H W C"], size: int, dilation: int) -> tuple[Array, list[tuple[int, int]]]:
+def _windows(
+    images: Float[Array, "N H W C"], size: tuple[int, int], dilation: int
+) -> tuple[Array, list[tuple[int, int]]]:
     """Return the images within zeros, and the corner of the window of each tap of a kernel."""
-    margin = dilation * (size // 2)
-    padded = jnp.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    return padded, [(dilation * i, dilation * j) for i in range(size) for j in range(size)]
+    margins = [(dilation * (taps // 2),) * 2 for taps in size]
+    padded = jnp.pad(images, ((0, 0), *margins, (0, 0)))
+    return padded, [(dilation * i, dilation * j) for i in range(size[0]) for j in range(size[1])]
 
 
 def _depthwise(images: Array, kernel: Array, *, dilation: int) -> Array:
     _, h, w, c = images.shape
-    padded, corners = _windows(images, kernel.shape[0], dilation)
+    padded, corners = _windows(images, (kernel.shape[0], kernel.shape[1]), dilation)
     taps = kernel.reshape(-1, c)
     total: Array | None = None
     for number, (top, left) in enumerate(corners):
@@ -49,7 +51,7 @@ def _depthwise(images: Array, kernel: Array, *, dilation: int) -> Array:
     return total
 
 
-def _depthwise_kernel(images: Array, cotangent: Array, *, size: int, dilation: int) -> Array:
+def _depthwise_kernel(images: Array, cotangent: Array, *, size: tuple[int, int], dilation: int) -> Array:
     padded, corners = _windows(images, size, dilation)
     places = jnp.array(corners)
 
@@ -59,14 +61,14 @@ def _depthwise_kernel(images: Array, cotangent: Array, *, size: int, dilation: i
         return out.at[number].set((window * cotangent).sum((0, 1, 2)))
 
     taps: Array = lax.fori_loop(0, len(corners), step, jnp.zeros((len(corners), images.shape[-1]), images.dtype))
-    return taps.reshape(size, size, 1, -1)
+    return taps.reshape(*size, 1, -1)
 
 
 def _in_precision_of_images(function: Callable[..., Array]) -> Callable[..., Array]:
     """Return the function for lowering, which happens after the caller has left `jax.enable_x64`."""
 
     @wraps(function)
-    def call(images: Array, other: Array, **options: int) -> Array:
+    def call(images: Array, other: Array, **options: int | tuple[int, int]) -> Array:
         with jax.enable_x64(images.dtype == jnp.float64):
             return function(images, other, **options)
 
@@ -84,7 +86,7 @@ def _primitive(name: str, function: Callable[..., Array], options: tuple[str, ..
     return primitive
 
 
-def _abstract(function: Callable[..., Array], *avals: ShapedArray, **options: int) -> ShapedArray:
+def _abstract(function: Callable[..., Array], *avals: ShapedArray, **options: int | tuple[int, int]) -> ShapedArray:
     shape = jax.eval_shape(partial(function, **options), *avals)
     return ShapedArray(shape.shape, shape.dtype)
 
@@ -99,7 +101,7 @@ _depthwise_p = _primitive("depthwise", _depthwise, ("dilation",))
 _depthwise_kernel_p = _primitive("depthwise_kernel", _depthwise_kernel, ("size", "dilation"))
 
 
-def _turned(kernel: Float[Array, "k k 1 C"]) -> Float[Array, "k k 1 C"]:
+def _turned(kernel: Float[Array, "r k 1 C"]) -> Float[Array, "r k 1 C"]:
     return lax.rev(kernel, (0, 1))
 
 
@@ -107,7 +109,7 @@ ad.defbilinear(
     _depthwise_p,
     lambda g, images, kernel, dilation: _depthwise_p.bind(g, _turned(kernel), dilation=dilation),
     lambda g, images, kernel, dilation: _depthwise_kernel_p.bind(
-        images, g, size=kernel.aval.shape[0], dilation=dilation
+        images, g, size=kernel.aval.shape[:2], dilation=dilation
     ),
 )
 ad.defbilinear(

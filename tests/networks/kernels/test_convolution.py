@@ -51,6 +51,22 @@ def test_equals_lax_with_its_first_derivatives(case, dtype):
     check_first_derivatives(*forms, operands(*SHAPES[case], dtype))
 
 
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (1, 2), (3, 2)])
+def test_kernels_of_one_row_equal_lax_with_derivatives(groups, stride):
+    operands = draws((2, 3, 7, 6), (1, 5, 6 // groups, 12))
+
+    def lax_form(images, kernel):
+        pads = [(0, 0), (2, 2)]
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            images, kernel, (stride,) * 2, pads, dimension_numbers=dimensions, feature_group_count=groups
+        )
+
+    check_first_derivatives(partial(conv_grouped, stride=stride, groups=groups), lax_form, operands)
+    if stride == 2:
+        check_second_derivatives(partial(conv_grouped, stride=stride, groups=groups), lax_form, operands)
+
+
 @pytest.mark.parametrize(("groups", "stride"), [(2, 1), (3, 2)])
 def test_groups_are_convolved_apart(groups, stride):
     forms = (partial(form, stride=stride, groups=groups) for form in (conv_grouped, reference))

@@ -31,7 +31,7 @@ def operands(shape, size, dtype=np.float64):
 
 
 def reference(images, kernel, dilation):
-    padding = [(dilation * (kernel.shape[0] // 2),) * 2] * 2
+    padding = [(dilation * (taps // 2),) * 2 for taps in kernel.shape[:2]]
     return lax.conv_general_dilated(
         images,
         kernel,
@@ -49,6 +49,12 @@ def test_equals_lax_with_its_first_derivatives(case, dtype):
     shape, size, dilation = CASES[case]
     forms = (partial(form, dilation=dilation) for form in (depthwise, reference))
     check_first_derivatives(*forms, operands(shape, size, dtype))
+
+
+def test_a_kernel_of_one_row_equals_lax_with_derivatives():
+    forms = [partial(form, dilation=2) for form in (depthwise, reference)]
+    check_first_derivatives(*forms, draws((2, 3, 7, 2), (1, 3, 1, 2), dtype=np.float64))
+    check_second_derivatives(*forms, draws((2, 3, 7, 2), (1, 3, 1, 2), dtype=np.float64))
 
 
 @pytest.mark.slow
