@@ -60,7 +60,11 @@ def load(name: str) -> tasks.Task:
 def run(method: str, task: str, budget: int, seeds: list[int]) -> dict:
     """Search with every seed (the first and the last are given) and return results and ranks."""
     pool = load(task)
-    results = tasks.search(pool, method, budget, seeds)
+    return summarize(pool, tasks.search(pool, method, budget, seeds), budget)
+
+
+def summarize(pool: tasks.Task, results: list[SearchResult], budget: int) -> dict:
+    """Return what the searches of all seeds found, with the optimum and the regret of random search."""
     found = pool.test[[result.selected for result in results]]
     rank = (pool.test[None, :] > found[:, None]).sum(axis=1)
     return {
@@ -130,21 +134,21 @@ def _families(rows: dict, budget: int, methods: list[str]) -> list[str]:
         both = [name for name in TASKS if {(NEW, name), (method, name)} <= rows.keys()]
         if both:
             lines.append("")
-            lines.append(_verdict(rows, method, both))
+            lines.append(verdict(rows, NEW, method, both))
     return lines
 
 
-def _verdict(rows: dict, method: str, names: list[str]) -> str:
-    """Return in words on how many tasks the methods differ, and the test of the mean share over tasks."""
-    against = {name: test(*_paired(rows[NEW, name]["found"], rows[method, name]["found"])) for name in names}
+def verdict(rows: dict, new: str, method: str, names: list[str]) -> str:
+    """Return in words on how many tasks two methods differ, and the test of the mean share over tasks."""
+    against = {name: test(*_paired(rows[new, name]["found"], rows[method, name]["found"])) for name in names}
     better, worse = (
         [name for name, found in against.items() if found.p_value < 0.05 and sign * found.difference > 0]
         for sign in (1, -1)
     )
-    shares = test(*(tuple(share(rows[some, name]) for name in names) for some in (NEW, method)))
+    shares = test(*(tuple(share(rows[some, name]) for name in names) for some in (new, method)))
     listed = f" ({', '.join(worse)})" if worse else ""
     return (
-        f"{NEW} against {method}: better on {len(better)} and worse on {len(worse)} of {len(names)} tasks{listed} "
+        f"{new} against {method}: better on {len(better)} and worse on {len(worse)} of {len(names)} tasks{listed} "
         f"(paired over seeds, p < 0.05); mean share {shares.difference:+.3f} "
         f"({shares.low:+.3f} to {shares.high:+.3f}), "
         f"p = {shares.p_value:.2g} over tasks."

@@ -41,15 +41,18 @@ class Task(NamedTuple):
     cost: np.ndarray  # [A], seconds of training, NaN if unknown
 
 
-def search(task: Task, method: str, budget: int, seeds: list[int]) -> list[SearchResult]:
-    """Search a task with every seed (the first and the last are given) by "method" or "method, preset"."""
+def search(task: Task, method: str, budget: int, seeds: list[int], config: object = None) -> list[SearchResult]:
+    """Search a task with every seed (the first and the last are given) by "method" or "method, preset".
+
+    A method without a preset takes `config`, or its defaults without one.
+    """
     name, _, preset = method.partition(", ")
     return get_method(name).run_seeds(
         jaxnas.normalize(task.scores)[0],
         task.observation,
         budget=budget,
         seeds=range(seeds[0], seeds[1] + 1),
-        config=PRESETS[preset] if preset else None,
+        config=PRESETS[preset] if preset else config,
         archs=task.archs,
     )
 

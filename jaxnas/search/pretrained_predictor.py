@@ -51,11 +51,11 @@ class PretrainedPredictorConfig:
         initial: Architectures drawn at random before the first prediction, at least 1.
     """
 
-    pretraining: int = 1000
+    pretraining: int = 300
     steps: int = 100
     learning_rate: float = 0.01
     width: int = 64
-    initial: int = 5
+    initial: int = 3
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -25,10 +25,10 @@ A, M, T = 12, 2, 4
 ARCHS = np.array(list(itertools.product(range(2), range(2), range(3))), np.int8)
 CONFIGS = {  # other methods use their defaults
     "robot": RobotConfig(num_candidates=64, num_ascents=2),
-    "pretrained_predictor": PretrainedPredictorConfig(pretraining=20, steps=10, width=8),
+    "pretrained_predictor": PretrainedPredictorConfig(pretraining=20, steps=10, width=8, initial=4),
 }
 WITHOUT_DRAWS = {"rank_aggregation", "rank_sum", "single_proxy"}
-FIRST_DRAWN = {"predictor_bo", "pretrained_predictor"}  # five queries
+FIRST_DRAWN = {"predictor_bo", "pretrained_predictor"}  # at least T queries
 
 
 @pytest.fixture
