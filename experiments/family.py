@@ -29,10 +29,17 @@ from jaxnas.spaces import get_space, to_index
 PREDICTOR = "pretrained_predictor"
 COSTS, PLAIN = f"{PREDICTOR}, flops and params", f"{PREDICTOR}, no pretraining"
 METHODS = ("rank_weights", "mcts", PREDICTOR, COSTS, PLAIN)
-AGAINST = {PREDICTOR: (PLAIN, COSTS, "predictor_bo", "proxy_gp"), COSTS: (PLAIN, "predictor_bo", "proxy_gp")}
+AGAINST = {
+    PREDICTOR: (PLAIN, COSTS, "predictor_bo", "rea", "robot", "proxy_gp"),
+    COSTS: (PLAIN, "predictor_bo", "proxy_gp"),
+}
 TASKS, SUBSETS = beyond.TASKS, beyond.FAMILIES["subsets"]
 WHOLE = [name for name in TASKS if name not in SUBSETS]
-FAMILIES = {**beyond.FAMILIES, "all whole spaces": WHOLE}
+FAMILIES = {
+    **beyond.FAMILIES,
+    "all but those of tuning": [name for name in TASKS if name not in beyond.TUNING],
+    "all whole spaces": WHOLE,
+}
 ON_SUBSETS = (PREDICTOR, PLAIN)
 MOST_SEEDS = {PREDICTOR: 50, PLAIN: 50, COSTS: 50}
 
