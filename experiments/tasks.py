@@ -48,7 +48,7 @@ def search(task: Task, method: str, budget: int, seeds: list[int], config: objec
     """
     name, _, preset = method.partition(", ")
     return get_method(name).run_seeds(
-        jaxnas.normalize(task.scores)[0],
+        jaxnas.normalize(task.scores)[0] if task.scores.size else np.zeros((len(task.scores), 1)),  # without proxies
         task.observation,
         budget=budget,
         seeds=range(seeds[0], seeds[1] + 1),
