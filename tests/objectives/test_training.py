@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 from jaxnas.data.images import ImageData, split_validation, standardize, stratified_folds
 from jaxnas.data.load import load_images
 from jaxnas.errors import InputError
-from jaxnas.networks import DARTSNetwork, NASBench201Network, SearchNetwork
+from jaxnas.networks import DARTSNetwork, DeclaredNetwork, NASBench201Network, SearchNetwork
+from jaxnas.networks.declared.network import (
+    Attention,
+    ClassToken,
+    LayerNorm,
+    Mlp,
+    PatchEmbed,
+    Repeat,
+    Residual,
+    choice,
+)
 from jaxnas.objectives import trainer
 from jaxnas.objectives.optimizer import form_of, make_optimizer, rates_of
 from jaxnas.objectives.programs import augment, epoch_order, smoothed_cross_entropy
@@ -520,6 +530,22 @@ def test_nasbench201_learns_digits():
     assert objective(0) > 90
     assert objective.test_accuracy(0) > 90
     assert objective(1) < 20  # all ops are none: the classifier sees constants
+
+
+@pytest.mark.slow
+def test_a_small_transformer_learns_digits_by_default():
+    """By SGD it stays far below. What the architecture does not have stays 0, also by AdamW, which scales gradients."""
+    block = Residual(LayerNorm(), Attention(choice(1, 2), head_width=8)), Residual(LayerNorm(), Mlp(choice(1.5, 2)))
+    blocks = (PatchEmbed(choice(16, 24), size=2), Repeat(choice(2, 3), *block), LayerNorm(), ClassToken())
+    network = DeclaredNetwork("small-vit", blocks, num_classes=10, activation=None)
+    archs = np.zeros((1, len(network.space.num_choices)), np.int8)
+    data = standardize(load_images("digits"))
+    adamw, sgd = (TrainingObjective(network, archs, data, TrainingConfig(optimizer=name)) for name in ("auto", "sgd"))
+    assert adamw(0) > sgd(0) + 50
+    params = adamw._best[1][0].params
+    used = network.in_use(params, archs[0])
+    for path, leaf in params.items():
+        assert (leaf[~np.broadcast_to(used[path], leaf.shape)] == 0).all(), path
 
 
 @pytest.mark.slow
