@@ -1,4 +1,8 @@
-"""Pooling, in forms whose gradients are fast on CPUs too."""
+"""Pooling, in forms whose gradients are fast on CPUs too.
+
+The gradient of a maximum goes to the first of equal pixels, row by row, as in PyTorch. `jnp.maximum` would share it
+among them. Neighbours are equal where one maximum is taken of another.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +16,21 @@ def average_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
 
 def max_pool_3x3(x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
     """Return the maximum over the 3x3 neighbourhood of every pixel, stride 1, of pixels inside the image."""
-    for axis in (1, 2):
+    for axis in (2, 1):
         padding = [(0, 0)] * 4
         padding[axis] = (1, 1)
         padded, size = jnp.pad(x, padding, constant_values=-jnp.inf), x.shape[axis]
         rows = [jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)]
-        x = jnp.maximum(jnp.maximum(rows[0], rows[1]), rows[2])
+        x = _first_maximum(*rows)
     return x
+
+
+def _first_maximum(*values: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return the maximum, with the gradient of the first of equal values; NaN if one is NaN."""
+    found, *others = values
+    for other in others:
+        found = jnp.where((found >= other) | jnp.isnan(found), found, other)
+    return found
 
 
 def average_pool_3x3_transpose(g: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
@@ -55,4 +67,5 @@ def max_pool_2x2(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
     """Return the maximum over disjoint 2x2 blocks, h = ceil(H / 2); an odd last row or column makes smaller blocks."""
     n, h, w, c = x.shape
     x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
-    return x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c).max((2, 4))
+    blocks = x.reshape(n, -(-h // 2), 2, -(-w // 2), 2, c)
+    return _first_maximum(*(blocks[:, :, row, :, column] for row in range(2) for column in range(2)))

@@ -17,6 +17,7 @@ from jaxnas.networks.kernels.pools import (
     average_pool_2x2,
     average_pool_3x3,
     average_pool_3x3_transpose,
+    max_pool_2x2,
     max_pool_3x3,
 )
 
@@ -40,6 +41,7 @@ POOLS = {
     "average of 3x3": (average_pool_3x3, lambda x: over_neighbourhoods(jnp.mean, x)),
     "maximum of 3x3": (max_pool_3x3, lambda x: over_neighbourhoods(jnp.max, x)),
     "average of 2x2": (average_pool_2x2, lambda x: over_blocks(jnp.mean, x)),
+    "maximum of 2x2": (max_pool_2x2, lambda x: over_blocks(jnp.max, x)),
 }
 SHAPES = [(2, 5, 4, 3), (1, 1, 1, 2), (1, 1, 6, 1), (2, 2, 3, 1)]
 each_pool = pytest.mark.parametrize("pool", POOLS)
@@ -63,6 +65,31 @@ def test_values_of_averages_are_those_of_numpy(pool, shape, atol):
         (x,) = draws(shape)
         form = over_neighbourhoods if pool == "average of 3x3" else over_blocks
         check_equal(POOLS[pool][0](jnp.asarray(x)), form(np.mean, x), 1e-13, atol)
+
+
+@pytest.mark.parametrize(("pool", "size"), [(max_pool_3x3, 3), (max_pool_2x2, 2)])
+def test_the_gradient_of_equal_pixels_goes_to_the_first_as_in_pytorch(pool, size):
+    random = np.random.default_rng(0)
+    x, g = random.integers(0, 3, (2, 6, 4, 3)).astype(np.float32), random.normal(size=(2, 6, 4, 3)).astype(np.float32)
+    step = 1 if size == 3 else 2
+    g = g[:, ::step, ::step]
+    expected = np.zeros_like(x)
+    for n, row, column, c in np.ndindex(g.shape):
+        top, left = (row - 1, column - 1) if size == 3 else (2 * row, 2 * column)
+        places = [(i, j) for i in range(top, top + size) for j in range(left, left + size)]
+        places = [(i, j) for i, j in places if 0 <= i < x.shape[1] and 0 <= j < x.shape[2]]
+        expected[n, *max(places, key=lambda at: x[n, *at, c]), c] += g[n, row, column, c]  # `max` takes the first
+    _, pullback = jax.vjp(pool, jnp.asarray(x))
+    np.testing.assert_allclose(pullback(g)[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", [max_pool_3x3, max_pool_2x2])
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_the_maximum_of_a_window_with_nan_is_nan(pool, place):
+    x = np.ones((1, 2, 2, 1), np.float32)
+    x[0, *place, 0] = np.nan
+    with jax.debug_nans(False):
+        assert np.isnan(pool(jnp.asarray(x))).all()
 
 
 @each_pool
