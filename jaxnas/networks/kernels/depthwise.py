@@ -92,7 +92,10 @@ def _abstract(function: Callable[..., Array], *avals: ShapedArray, **options: in
 
 
 def _batch(
-    function: Callable[..., Array], args: tuple[Array, ...], axes: tuple[int | None, ...], **options: int
+    function: Callable[..., Array],
+    args: tuple[Array, ...],
+    axes: tuple[int | None, ...],
+    **options: int | tuple[int, int],
 ) -> tuple[Array, int]:
     return jax.vmap(partial(function, **options), axes)(*args), 0
 
