@@ -1,23 +1,28 @@
-"""Implement NAS-Bench-201 networks and six zero-cost proxies in eager PyTorch, as the baseline of `throughput.py`.
+"""Implement networks and six zero-cost proxies in eager PyTorch, as the baseline of `throughput.py`.
 
-A network contains only the chosen op of each edge and takes NCHW images. Cell convolutions have a bias and cell
-normalisation has no parameters, as in zero-cost-nas (Abdelfattah et al. 2021, arXiv:2101.08134). Each function of
-`PROXIES` makes the passes of the public code by itself; `scores(..., shared=True)` makes as few passes as eager PyTorch
-allows.
+A network contains only the chosen ops and takes NCHW images. `NASBench201` is written as public code has it: cell
+convolutions have a bias and cell normalisation has no parameters, as in zero-cost-nas (Abdelfattah et al. 2021,
+arXiv:2101.08134). `Exported` runs the code that `jaxnas export --to torch` writes for an architecture of any space.
+Each function of `PROXIES` makes the passes of the public code by itself; `scores(..., shared=True)` makes as few passes
+as eager PyTorch allows.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from jaxnas.spaces.nasbench201 import EDGES, NUM_NODES, OP_NAMES
+
+TWICE_DIFFERENTIABLE = partial(sdpa_kernel, SDPBackend.MATH)  # the faster attention has no second derivative
 
 
 class Cell(nn.Module):
@@ -59,7 +64,7 @@ class ReductionBlock(nn.Module):
         return self.shortcut(self.pool(x)) + self.conv_b(self.conv_a(x))
 
 
-class Network(nn.Module):
+class NASBench201(nn.Module):
     """Network that maps images [N C H W] to logits [N K]; its modules have the names of our flax params.
 
     The initial values are those of PyTorch. Normalisation uses the statistics of the minibatch and stores none.
@@ -87,6 +92,58 @@ class Network(nn.Module):
         x = self.stage3(self.reduction2(x))
         return self.classifier(F.relu(self.norm(x)).mean((2, 3)))
 
+    def without_norms(self) -> nn.Module:
+        """Return a copy in float64 whose batch normalisation is only that inside the two reduction blocks."""
+        copied = copy.deepcopy(self).double()
+        cells = [module for module in copied.modules() if isinstance(module, Cell)]
+        for block in (copied, copied.stem, *(op for cell in cells for op in cell.edges.values())):
+            if hasattr(block, "norm"):
+                block.norm = nn.Identity()
+        return copied
+
+
+class Exported(nn.Module):
+    """The exported module of an architecture; its normalisation uses the statistics of the minibatch and stores none.
+
+    Args:
+      code: The Python code of the module, which defines `Network`.
+      tensors: Its state dictionary.
+    """
+
+    def __init__(self, code: str, tensors: dict[str, np.ndarray]):
+        super().__init__()
+        gates = {"hardsigmoid": lambda x: F.relu6(x + 3) / 6}  # PyTorch's own has no second derivative
+        self.network = self._build(code, tensors, SimpleNamespace(**{**vars(F), **gates}))
+        linear = {name: lambda x: x for name in ("relu", "relu6", "hardswish", "silu")}
+        flow = self._build(code, tensors, SimpleNamespace(**{**vars(F), **linear, "hardsigmoid": torch.ones_like}))
+        for module in list(flow.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(module, name, nn.Identity())
+        self._flow = [flow]  # in a list, so that it is no submodule
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def without_norms(self) -> nn.Module:
+        """Return a copy in float64 without batch normalisation and activations between convolutions; gates are 1."""
+        return copy.deepcopy(self._flow[0]).double()
+
+    def _build(self, code: str, tensors: dict[str, np.ndarray], functions) -> nn.Module:
+        scope = {"__name__": "exported", "__file__": "model.py"}
+        exec(code, scope)
+        scope["F"] = functions
+        network = scope["Network"]()
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.track_running_stats = False
+                module.running_mean = module.running_var = module.num_batches_tracked = None
+        return network
+
+
+Network = NASBench201 | Exported
+
 
 def conv_norm(name, inputs, outputs, size, *, stride=1, affine=True, relu=True) -> nn.Sequential:
     """Build a ReLU, the convolution `name` and batch normalisation.
@@ -101,7 +158,7 @@ def conv_norm(name, inputs, outputs, size, *, stride=1, affine=True, relu=True) 
     return block
 
 
-def load_params(network: Network, params: dict) -> None:
+def load_params(network: NASBench201, params: dict) -> None:
     """Copy the params of our flax supernet (NumPy arrays) that belong to the ops of `network`.
 
     Kernels are transposed from HWIO to OIHW, that of the classifier from [in out] to [out in].
@@ -162,7 +219,8 @@ def grasp(network: Network, images: Tensor, labels: Tensor) -> float:
     network.zero_grad()
     loss = F.cross_entropy(network(images), labels)
     gradient = torch.autograd.grad(loss, kernels, materialize_grads=True)
-    loss = F.cross_entropy(network(images), labels)
+    with TWICE_DIFFERENTIABLE():
+        loss = F.cross_entropy(network(images), labels)
     differentiable = torch.autograd.grad(loss, kernels, create_graph=True, materialize_grads=True)
     sum((g * d).sum() for g, d in zip(gradient, differentiable, strict=True)).backward()
     return -float(sum((w.detach() * w.grad).sum() for w in kernels if w.grad is not None))
@@ -187,15 +245,11 @@ def _fisher_of_layer(layer, output, gradient):
 def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
     """Return the sum of |w dR/dw| over kernel entries w in float64.
 
-    R is the sum of the logits for an image of ones, with the absolute values of all parameters. Batch normalisation is
-    applied only inside the two reduction blocks.
+    R is the sum of the logits for an image of ones, with the absolute values of all parameters, of the network's
+    `without_norms`.
     """
     network.zero_grad()
-    positive = copy.deepcopy(network).double()
-    cells = [module for module in positive.modules() if isinstance(module, Cell)]
-    for block in (positive, positive.stem, *(op for cell in cells for op in cell.edges.values())):
-        if hasattr(block, "norm"):
-            block.norm = nn.Identity()
+    positive = network.without_norms()
     for parameter in positive.parameters():
         parameter.data.abs_()
     positive(torch.ones(1, *images.shape[1:], dtype=torch.float64)).sum().backward()
@@ -244,7 +298,7 @@ def scores(network: Network, images: Tensor, labels: Tensor, *, shared: bool = F
         return {name: proxy(network, images, labels) for name, proxy in PROXIES.items()}
     kernels = [layer.weight for layer in kernel_layers(network)]
     images = images.clone().requires_grad_()
-    with recording(network) as recorded:
+    with recording(network) as recorded, TWICE_DIFFERENTIABLE():
         logits = network(images)
     layers, outputs = zip(*recorded, strict=True)
     (jacobian,) = torch.autograd.grad(logits.sum(), [images], retain_graph=True, allow_unused=True)

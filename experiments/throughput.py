@@ -26,14 +26,14 @@ from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
 import typer
 
 import jaxnas
-from jaxnas.networks import NASBench201Network, init_variables
+from jaxnas.networks import NASBench201Network, SearchNetwork, init_variables
 from jaxnas.proxies import expand_names
 from jaxnas.report import save_results
 from jaxnas.run.inputs import load_standardized, make_batch, make_network
@@ -45,21 +45,42 @@ from jaxnas.store.store import make_environment
 
 CORES = num_cores()
 PER_DEVICE = 2  # how often a device scores an architecture: the fewest rows of a chunk
-FULL_SIZE = {"data": "cifar10", "channels": 16, "cells_per_stage": 5, "batch_size": 64, "seed": 0}
 TORCH, SHARED, OURS, ONE_CORE = "eager PyTorch", "eager PyTorch, shared passes", "jaxnas", "jaxnas, one core"
+
+
+class Case(NamedTuple):
+    """A network and its minibatch of CIFAR-10.
+
+    Attributes:
+        space: Name of the space.
+        channels: Of the network.
+        cells_per_stage: Of the network.
+        batch_size: N.
+        seed: Of params and minibatch.
+        data: The images.
+    """
+
+    space: str = "nasbench201"
+    channels: int = 16
+    cells_per_stage: int = 5
+    batch_size: int = 64
+    seed: int = 0
+    data: str = "cifar10"
+
+    def load(self) -> tuple[SearchNetwork, jaxnas.Batch]:
+        """Return the network and the minibatch."""
+        images = load_standardized(self.data)
+        network = make_network(self.space, images, self.channels, self.cells_per_stage)
+        return network, make_batch(images, self.batch_size, self.seed)
+
+
+FULL_SIZE = Case()
 
 
 def in_fresh_process(function: Callable, *args):
     """Return function(*args), computed by a new Python process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
-
-
-def full_size() -> tuple:
-    """Return the network of full size and a minibatch of images."""
-    images = load_standardized(FULL_SIZE["data"])
-    network = make_network("nasbench201", images, FULL_SIZE["channels"], FULL_SIZE["cells_per_stage"])
-    return network, make_batch(images, FULL_SIZE["batch_size"], FULL_SIZE["seed"])
 
 
 class Laps:
@@ -88,15 +109,15 @@ def _cpu_seconds() -> float:
 
 def inputs_of_torch(num_decisions: int) -> tuple:
     """Return network, params, images and labels for `measure_torch` as NumPy arrays: its process does not run JAX."""
-    network, batch = full_size()
-    variables = init_variables(network, batch.images.shape[1:], num_decisions, FULL_SIZE["seed"])
+    network, batch = FULL_SIZE.load()
+    variables = init_variables(network, batch.images.shape[1:], num_decisions, FULL_SIZE.seed)
     return network, *jax.device_get((variables["params"], batch.images, batch.labels))
 
 
 def measure_torch(inputs: tuple, archs: np.ndarray, shared: bool) -> dict:
     """Measure eager PyTorch with one thread per core: seconds of each architecture, and scores."""
     import torch
-    from eager_torch import Network, load_params, scores
+    from eager_torch import NASBench201, load_params, scores
 
     torch.set_num_threads(CORES)
     network, params, images, labels = inputs
@@ -104,7 +125,7 @@ def measure_torch(inputs: tuple, archs: np.ndarray, shared: bool) -> dict:
     labels = torch.from_numpy(np.int64(labels))
 
     def build(arch):
-        built = Network(arch, network.num_classes, network.channels, network.cells_per_stage)
+        built = NASBench201(arch, network.num_classes, network.channels, network.cells_per_stage)
         load_params(built, params)
         return built
 
@@ -120,14 +141,19 @@ def measure_torch(inputs: tuple, archs: np.ndarray, shared: bool) -> dict:
 
 
 def measure_jaxnas(
-    cache: str, archs: np.ndarray, devices: int, proxies: tuple[str, ...] = DEFAULT_PROXIES, compile_only: bool = False
+    case: Case,
+    cache: str,
+    archs: np.ndarray,
+    devices: int,
+    proxies: tuple[str, ...] = DEFAULT_PROXIES,
+    compile_only: bool = False,
 ) -> dict:
     """jaxnas on CPU devices: seconds of compiling and per architecture, and scores."""
     _configure(cache, devices)
-    network, batch = full_size()
-    config = ScoringConfig(seed=FULL_SIZE["seed"], one_per_class=False, chunk_size=PER_DEVICE)
+    network, batch = case.load()
+    config = ScoringConfig(seed=case.seed, one_per_class=False, chunk_size=PER_DEVICE)
     copies = PER_DEVICE * devices
-    rows = np.repeat(NASBENCH201.canonicalize(archs), copies, axis=0)
+    rows = np.repeat(network.space.canonicalize(archs), copies, axis=0)
     score = partial(iter_scores, network, batch=batch, proxies=proxies, config=config)
     watch = Stopwatch()
     with watch.stage("running"):
@@ -145,10 +171,10 @@ def measure_jaxnas(
 def measure_space(cache: str, num: int, proxies: tuple[str, ...] = DEFAULT_PROXIES) -> dict:
     """Measure one call of `score_archs` on all devices: seconds per network class, for `num` random classes."""
     _configure(cache, CORES)
-    network, batch = full_size()
+    network, batch = FULL_SIZE.load()
     classes = np.unique(NASBENCH201.network_class(enumerate_archs(NASBENCH201)))
     archs = from_index(NASBENCH201, np.random.default_rng(0).choice(classes, num, replace=False))
-    config = ScoringConfig(seed=FULL_SIZE["seed"])
+    config = ScoringConfig(seed=FULL_SIZE.seed)
     score = partial(jaxnas.score_archs, network, batch=batch, proxies=proxies, config=config)
     score(archs=archs[:1])  # compiles
     laps = Laps()
@@ -321,7 +347,7 @@ def main(
     archs = jaxnas.sample(NASBENCH201, num, seed=0)
     with tempfile.TemporaryDirectory() as cache:
         compiling = {
-            state: in_fresh_process(measure_jaxnas, cache, archs, CORES, names, True)["compiling"]
+            state: in_fresh_process(measure_jaxnas, FULL_SIZE, cache, archs, CORES, names, True)["compiling"]
             for state in ("cold", "warm")
         }
         print(f"compiling: {compiling['cold']:.1f} s, {compiling['warm']:.1f} s from the cache", flush=True)
@@ -329,9 +355,9 @@ def main(
         if not only_jaxnas:
             inputs = in_fresh_process(inputs_of_torch, archs.shape[1])
             codes = {name: partial(measure_torch, inputs, archs, name == SHARED) for name in (TORCH, SHARED)}
-        codes[OURS] = partial(measure_jaxnas, cache, archs, CORES, names)
+        codes[OURS] = partial(measure_jaxnas, FULL_SIZE, cache, archs, CORES, names)
         if devices_scaling:
-            codes[ONE_CORE] = partial(measure_jaxnas, cache, archs, 1, names)
+            codes[ONE_CORE] = partial(measure_jaxnas, FULL_SIZE, cache, archs, 1, names)
         measured = measure_blocks(codes, blocks)
         space = in_fresh_process(measure_space, cache, 2 * num, names)
         sizes = [100, 1000, scale] if scale else []  # the first size fills the cache, because compiling takes memory
@@ -339,7 +365,7 @@ def main(
     others = [name for name in measured if name != OURS]
     jax.config.update("jax_num_cpu_devices", CORES)
     record = {
-        "config": {"num": num, "blocks": blocks, "cores": CORES, "proxies": list(names), **FULL_SIZE},
+        "config": {"num": num, "blocks": blocks, "cores": CORES, "proxies": list(names), **FULL_SIZE._asdict()},
         "compiling_seconds": compiling,
         "seconds": {name: summarize(results) for name, results in measured.items()},
         "speedup": {

@@ -253,7 +253,7 @@ pretrained_predictor = Method("pretrained_predictor", _init, _ask, _tell, Pretra
 """The best by a network that was pretrained on free statistics of all architectures and fitted to the queried.
 
 The first queries are random. After each query the network is trained from the pretrained encoder, and the next query is
-the architecture that it predicts to be best, without a rule for exploration, as published.
+the architecture that it predicts to be best, without a rule for exploration.
 
 Source: Dai et al. 2021, FBNetV3 (arXiv:2006.02049), without its training recipes, and with random architectures of the
 pool in place of its quasi-random sample of the space.

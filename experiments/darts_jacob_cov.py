@@ -1,0 +1,184 @@
+"""Find out why jacob_cov of two programs ranks DARTS networks differently: is it noise, or are the networks different?
+
+    JAXNAS_DATA=folder python experiments/darts_jacob_cov.py zc_nasbench301.json [--num 100]    (extra: torch)
+
+The file is NAS-Bench-Suite-Zero's table of NAS-Bench-301, naslib/data/zc_nasbench301.json of a public copy of NASLib:
+genotypes with the scores of networks of 32 channels and 8 layers on 32 images of CIFAR-10, and accuracies. The script
+scores the first `--num` genotypes of the file with other initial params and other images in every draw, by this package
+("jaxnas") and by the exported PyTorch modules in a plain loop with the initial values of PyTorch ("PyTorch's init").
+With the params and images of this package the PyTorch modules have the same scores, to the difference below the table.
+
+A score is close to -N, N images: to second order it is -N minus the sum of squared correlations between the Jacobians
+of all pairs of images. "above N" is the mean of that sum. Vectors of random numbers of the size of an image have one
+too: the last rows have its mean and standard deviation, above which the spread of the architectures has to be seen.
+
+The script takes about 40 minutes on two cores and resumes. It writes results/darts_jacob_cov.json and .md.
+"""
+
+import argparse
+import ast
+import json
+from functools import lru_cache, partial
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from eager_torch import Exported, jacob_cov
+from rows import compute_rows
+
+import jaxnas
+from jaxnas.models.export.torch_code import torch_code, torch_tensors
+from jaxnas.models.model import make_model
+from jaxnas.networks import DARTSNetwork, init_variables
+from jaxnas.scoring import ScoringConfig
+from jaxnas.spaces import DARTS
+from jaxnas.spaces.darts import OP_NAMES
+from jaxnas.table.evaluation import spearman
+
+NETWORK = DARTSNetwork(num_classes=10, channels=32, cells_per_stage=2)
+PIXELS = (32, 32, 3)
+DRAWS = {16: 3, 32: 5, 64: 2}  # of each number of images
+TORCH_DRAWS = 2
+SAME = 10  # architectures whose scores are compared on the same params
+
+
+class Table(NamedTuple):
+    """Public architectures.
+
+    Attributes:
+        archs: int8[A 24].
+        jacob_cov: Public scores [A].
+        accuracy: Public accuracies [A], %.
+    """
+
+    archs: np.ndarray
+    jacob_cov: np.ndarray
+    accuracy: np.ndarray
+
+
+def read_table(path: Path, num: int) -> Table:
+    """Read the first `num` architectures of the public file."""
+    found = list(json.loads(path.read_text())["cifar10"].items())[:num]
+    archs = []
+    for text, _ in found:
+        cells = [[(OP_NAMES[op], source) for source, op in cell] for cell in ast.literal_eval(text)]
+        archs.append(DARTS.parse(f"Genotype(normal={cells[0]}, reduce={cells[1]})"))
+    scores, accuracies = zip(*((row["jacov"]["score"], row["val_accuracy"]) for _, row in found), strict=True)
+    return Table(np.stack(archs), np.array(scores), np.array(accuracies))
+
+
+def images_of(batch: int, draw: int) -> jaxnas.Batch:
+    """Return a minibatch of CIFAR-10."""
+    return jaxnas.Batch(*jaxnas.minibatch(jaxnas.standardize(jaxnas.load_images("cifar10")), batch, seed=draw))
+
+
+@lru_cache
+def draw_variables(draw: int) -> dict:
+    """Return the initial variables of a draw."""
+    return jax.device_get(init_variables(NETWORK, PIXELS, len(DARTS.num_choices), draw))
+
+
+def module(arch: np.ndarray, draw: int) -> Exported:
+    """Return the PyTorch module of an architecture with the initial params of a draw."""
+    variables = draw_variables(draw)
+    params = jax.device_get(NETWORK.params_for(variables["params"], arch))
+    model = make_model(NETWORK, arch, {**variables, "params": params}, PIXELS)
+    return Exported(torch_code(model), torch_tensors(model))
+
+
+def compute(archs: np.ndarray, code: str, batch: int, draw: int) -> dict:
+    """Return the scores of one draw."""
+    inputs = images_of(batch, draw)
+    if code == "jaxnas":
+        table = jaxnas.score_archs(NETWORK, archs, inputs, ("jacob_cov",), ScoringConfig(seed=draw))
+        return {"scores": table[:, 0].tolist()}
+    import torch
+
+    images = torch.from_numpy(np.asarray(inputs.images).transpose(0, 3, 1, 2).copy())
+    labels = torch.from_numpy(np.int64(inputs.labels))
+    if code == "same":
+        loop = [jacob_cov(module(arch, draw).double(), images.double(), labels) for arch in archs]
+        ours = compute(archs, "jaxnas", batch, draw)["scores"]
+        return {"scores": loop, "difference": float(np.max(np.abs(np.array(loop) - ours)))}
+    torch.manual_seed(draw)
+    scores = []
+    for arch in archs:
+        network = module(arch, 0)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                layer.reset_parameters()
+        scores.append(jacob_cov(network, images, labels))
+    return {"scores": scores}
+
+
+def random_vectors(batch: int) -> tuple[float, float]:
+    """Return mean and standard deviation over 50 draws of what random vectors have above N."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(50):
+        values = np.linalg.eigvalsh(np.corrcoef(random.normal(size=(batch, int(np.prod(PIXELS)))))) + 1e-5
+        found.append(np.sum(np.log(values) + 1 / values) - batch)
+    return float(np.mean(found)), float(np.std(found))
+
+
+def to_markdown(public: Table, rows: list[dict]) -> str:
+    """Return the table of all numbers of images."""
+    lines = [
+        "| scores | images | draws | above N: mean, deviation over architectures | Spearman of two draws "
+        "| of one draw with the public scores | of their mean | of one draw with accuracy | of their mean |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for code, batch in dict.fromkeys((row["settings"]["code"], row["settings"]["batch"]) for row in rows):
+        group = [row for row in rows if (row["settings"]["code"], row["settings"]["batch"]) == (code, batch)]
+        tables = np.array([row["scores"] for row in group])
+        if code == "same":
+            continue
+        pairs = [spearman(tables[a], tables[b]) for a, b in combinations(range(len(tables)), 2)]
+        cells = [code, str(batch), str(len(tables)), f"{-tables.mean() - batch:.3f}, {tables.std(1).mean():.3f}"]
+        cells.append(f"{np.mean(pairs):.2f}" if pairs else "-")
+        for column in (public.jacob_cov, public.accuracy):
+            cells += [f"{np.mean([spearman(table, column) for table in tables]):.2f}"]
+            cells += [f"{spearman(tables.mean(0), column):.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(
+        f"| public | 32 | 1 | {-public.jacob_cov.mean() - 32:.3f}, {public.jacob_cov.std():.3f} | - | - | - "
+        f"| {spearman(public.jacob_cov, public.accuracy):.2f} | - |"
+    )
+    for batch in DRAWS:
+        mean, deviation = random_vectors(batch)
+        lines.append(
+            f"| random vectors | {batch} | 50 | {mean:.3f}, {deviation:.3f} between draws | - | - | - | - | - |"
+        )
+    for row in rows:
+        if row["settings"]["code"] == "same":
+            lines += [
+                "",
+                f"The largest difference of the same params, in float64 and float32: {row['difference']:.0e}.",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Compute all draws, and print and write the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("table", type=Path, help="NAS-Bench-Suite-Zero's zc_nasbench301.json.")
+    parser.add_argument("--num", type=int, default=100, help="Genotypes.")
+    options = parser.parse_args()
+    public = read_table(options.table, options.num)
+    todo = [{"code": "same", "batch": 32, "draw": 0}]
+    todo += [
+        {"code": "jaxnas", "batch": batch, "draw": draw} for batch, count in DRAWS.items() for draw in range(count)
+    ]
+    todo += [{"code": "PyTorch's init", "batch": 32, "draw": draw} for draw in range(TORCH_DRAWS)]
+
+    def compute_row(num: int, code: str, batch: int, draw: int) -> dict:
+        return compute(public.archs[: SAME if code == "same" else num], code, batch, draw)
+
+    settings = [{"num": options.num, **one} for one in todo]
+    compute_rows("darts_jacob_cov", settings, compute_row, partial(to_markdown, public))
+
+
+if __name__ == "__main__":
+    main()
