@@ -7,7 +7,7 @@ an architecture, with the params of the supernet, on all cores; jaxnas scores th
 space, on all devices, as in `throughput.py`, which describes blocks and summaries. PyTorch makes each proxy's own
 passes, as public code does, or as few passes as it allows ("shared passes").
 
-Run the script on an idle machine; it takes about 6 minutes. It writes results/spaces_speed.json and
+Run the script on an idle machine; it takes about 10 minutes. It writes results/spaces_speed.json and
 results/spaces_speed.md.
 """
 
