@@ -15,7 +15,6 @@ The script takes about 10 minutes on two cores and resumes. It writes results/da
 """
 
 import argparse
-import ast
 import json
 from functools import lru_cache, partial
 from itertools import combinations
@@ -33,7 +32,6 @@ from jaxnas.models.model import make_model
 from jaxnas.networks import DARTSNetwork, init_variables
 from jaxnas.scoring import ScoringConfig
 from jaxnas.spaces import DARTS
-from jaxnas.spaces.darts import OP_NAMES
 from jaxnas.table.evaluation import spearman
 
 NETWORK = DARTSNetwork(num_classes=10, channels=32, cells_per_stage=2)
@@ -59,12 +57,8 @@ class Table(NamedTuple):
 def read_table(path: Path, num: int) -> Table:
     """Read the first `num` architectures of the public file."""
     found = list(json.loads(path.read_text())["cifar10"].items())[:num]
-    archs = []
-    for text, _ in found:
-        cells = [[(OP_NAMES[op], source) for source, op in cell] for cell in ast.literal_eval(text)]
-        archs.append(DARTS.parse(f"Genotype(normal={cells[0]}, reduce={cells[1]})"))
     scores, accuracies = zip(*((row["jacov"]["score"], row["val_accuracy"]) for _, row in found), strict=True)
-    return Table(np.stack(archs), np.array(scores), np.array(accuracies))
+    return Table(np.stack([DARTS.parse(text) for text, _ in found]), np.array(scores), np.array(accuracies))
 
 
 def images_of(batch: int, draw: int) -> jaxnas.Batch:

@@ -36,6 +36,12 @@ class Pool(NamedTuple):
         return int(self.table.shape[1])
 
 
+def one_hot(archs: Int8[Array | np.ndarray, "*N D"], pool: Pool) -> Float[Array, "*N I"]:
+    """Return the decisions of architectures one-hot, I = D K."""
+    hot = jax.nn.one_hot(archs, len(pool.options), dtype=pool.table.dtype)
+    return hot.reshape(*archs.shape[:-1], -1)
+
+
 def unweighted(pool: Pool) -> Float[Array, " M"]:
     """Return the `weights` of a proposal that no weighted sum of the proxies picked: NaN."""
     return jnp.full(pool.num_proxies, jnp.nan)

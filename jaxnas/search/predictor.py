@@ -13,7 +13,7 @@ from jaxnas.search.bo import inspect, without_failures
 from jaxnas.search.config import PredictorConfig
 from jaxnas.search.history import History, Phase, Proposal, no_info
 from jaxnas.search.method import Method
-from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
+from jaxnas.search.pool import Pool, next_in_ranking, one_hot, pick, unweighted
 
 
 class _Observed(NamedTuple):
@@ -32,8 +32,7 @@ class _Observed(NamedTuple):
 
 def encode(pool: Pool) -> Float[Array, "A F"]:
     """Return the features of every architecture: its decisions one-hot, then its scores; F = D K + M."""
-    one_hot = jax.nn.one_hot(pool.archs, len(pool.options), dtype=pool.table.dtype)
-    return jnp.concatenate([one_hot.reshape(pool.num_archs, -1), pool.table], axis=1)
+    return jnp.concatenate([one_hot(pool.archs, pool), pool.table], axis=1)
 
 
 def _init(pool: Pool, budget: int, key: PRNGKeyArray, config: PredictorConfig) -> _Observed:

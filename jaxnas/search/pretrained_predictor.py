@@ -10,7 +10,7 @@
 | min over W, v, c of mean huber(e(x) v + c - y) | `fine_tune`: v and c, then all at a tenth of the rate |
 
 A statistic is free if no training is needed to know it. The paper takes FLOPs and parameters; here these are columns of
-the score table like every other proxy, so that a table of `flops`, `params` and `num_layers` is the published setting.
+the score table like every other proxy, so that a table of `flops`, `params` and `num_layers` has such statistics alone.
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxnas.errors import InputError
 from jaxnas.runtime.settings import check_kinds
 from jaxnas.search.config import check_positive
 from jaxnas.search.history import History, Phase, Proposal
 from jaxnas.search.method import Method
-from jaxnas.search.pool import Pool, next_in_ranking, pick, unweighted
+from jaxnas.search.pool import Pool, next_in_ranking, one_hot, pick, unweighted
 from jaxnas.search.proxy_gp import describe, warp
 
 BATCH = 128  # architectures in a step of pretraining
@@ -118,12 +118,6 @@ class _Trained(NamedTuple):
     network: Network
 
 
-def one_hot(archs: Int8[Array, "*N D"], pool: Pool) -> Float[Array, "*N I"]:
-    """Return the decisions of architectures one-hot, I = D K."""
-    hot = jax.nn.one_hot(archs, len(pool.options), dtype=pool.table.dtype)
-    return hot.reshape(*archs.shape[:-1], -1)
-
-
 def embed(encoder: Encoder, inputs: Float[Array, "... I"]) -> Float[Array, "... E"]:
     """Return the units of the encoder for one-hot architectures."""
     for layer in encoder:
@@ -164,17 +158,17 @@ def _descend(
     loss: Callable[[ParamsT, Int[Array, ""]], Float[Array, ""]],
     start: ParamsT,
     steps: int,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
 ) -> ParamsT:
     """Return the parameters after some steps along the gradient of loss(parameters, number of the step)."""
 
     def step(number: Int[Array, ""], carried: tuple[ParamsT, optax.OptState]) -> tuple[ParamsT, optax.OptState]:
         params, memory = carried
-        update, memory = optimiser.update(jax.grad(loss)(params, number), memory)
+        update, memory = optimizer.update(jax.grad(loss)(params, number), memory)
         moved: ParamsT = optax.apply_updates(params, update)
         return moved, memory
 
-    carried: tuple[ParamsT, optax.OptState] = lax.fori_loop(0, steps, step, (start, optimiser.init(start)))
+    carried: tuple[ParamsT, optax.OptState] = lax.fori_loop(0, steps, step, (start, optimizer.init(start)))
     return carried[0]
 
 
@@ -202,8 +196,8 @@ def fine_tune(
     head = _descend(
         lambda head, _: loss(Network(encoder, head)), start.head, config.steps, optax.adam(config.learning_rate)
     )
-    optimiser = optax.adam(REDUCED * config.learning_rate)
-    return _descend(lambda network, _: loss(network), Network(encoder, head), config.steps, optimiser)
+    optimizer = optax.adam(REDUCED * config.learning_rate)
+    return _descend(lambda network, _: loss(network), Network(encoder, head), config.steps, optimizer)
 
 
 def predict(network: Network, pool: Pool) -> Float[Array, "A O"]:

@@ -42,19 +42,13 @@ def conv(images: Float[Array, "N H W C"], kernel: Float[Array, "r k C O"], strid
     windows of a row.
     """
     if kernel.shape[0] == 1 < kernel.shape[1]:
-        windows = _windows_of_rows(images, kernel.shape[1])[:, ::stride, ::stride]
-        return _bind(windows, kernel.reshape(1, 1, -1, kernel.shape[-1]))
+        patches = _patches(images[None], kernel.shape[1], kernel.shape[1] // 2, rows=1)[0, :, ::stride, ::stride]
+        return _bind(patches, kernel.reshape(1, 1, -1, kernel.shape[-1]))
     if kernel.shape[0] == 1:
         return _bind(images[:, ::stride, ::stride], kernel)
     if stride == 2 and kernel.shape[0] == 3 and images.shape[1] % 2 == images.shape[2] % 2 == 0:
         return _bind(_blocks_as_channels(images), _kernel_on_blocks(kernel))
     return _bind(images, kernel)[:, ::stride, ::stride]
-
-
-def _windows_of_rows(images: Float[Array, "N H W C"], size: int) -> Float[Array, "N H W kC"]:
-    """Return around every pixel the `size` pixels of its row that a kernel meets."""
-    padded = jnp.pad(images, ((0, 0), (0, 0), (size // 2, size // 2), (0, 0)))
-    return jnp.concatenate([padded[:, :, left : left + images.shape[2]] for left in range(size)], axis=-1)
 
 
 def conv_grouped(
@@ -212,11 +206,14 @@ def _conv_kernel_pairwise(images: Array, cotangent: Array, *, size: int, precisi
     return products.reshape(len(images), size, size, images.shape[-1], cotangent.shape[-1])
 
 
-def _patches(images: Float[Array, "K N H W C"], size: int, before: int) -> Float[Array, "K N H W kkC"]:
-    """Return around every pixel the window that a kernel meets."""
+def _patches(
+    images: Float[Array, "K N H W C"], size: int, before: int, rows: int | None = None
+) -> Float[Array, "K N H W rkC"]:
+    """Return around every pixel the window that a kernel of `size` rows and columns meets, or of one row."""
     h, w = images.shape[2:4]
-    padded = jnp.pad(images, ((0, 0), (0, 0), *[(before, size - 1 - before)] * 2, (0, 0)))
-    shifted = [padded[:, :, i : i + h, j : j + w] for i in range(size) for j in range(size)]
+    rows, above = (size, before) if rows is None else (rows, rows // 2)
+    padded = jnp.pad(images, ((0, 0), (0, 0), (above, rows - 1 - above), (before, size - 1 - before), (0, 0)))
+    shifted = [padded[:, :, i : i + h, j : j + w] for i in range(rows) for j in range(size)]
     return jnp.concatenate(shifted, axis=-1)
 
 
