@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -90,7 +92,8 @@ class Residual(_Parts):
 class Repeat(_Parts):
     """The blocks several times, each time with separate decisions; they keep shape and width.
 
-    With a choice of `times`, the largest number of repetitions is computed, and the output of the chosen one is kept.
+    With a choice of `times`, repetitions that the architecture does not have are not computed; `jax.vmap` over
+    architectures computes the largest number and keeps the output of the chosen one.
 
     Attributes:
         times: The number of repetitions.
@@ -150,7 +153,8 @@ class Repeat(_Parts):
         if times is not None:
             if flow.x.shape != x.shape or flow.live is not live:
                 raise InputError("Repeat with a choice of times takes blocks that keep shape and width")
-            flow.x = jnp.where(number < times, flow.x, flow.in_present_units(x, exponent))
+            new, old = (flow.x, flow.exponent), (x, exponent)
+            flow.x, flow.exponent = jax.tree.map(partial(jnp.where, number < times), new, old)
         flow.active = active
 
 

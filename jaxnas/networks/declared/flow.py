@@ -187,7 +187,11 @@ class BlockFlow:
                 self.sow_activation(layer.name, kind, x, layer.outputs, jnp.asarray(pick == number))
             for layer, norm in zip(of, outcome.norms[number], strict=True):
                 if norm is not None:
-                    record_statistics(self.module, f"{layer.name}_norm", norm)
+                    kept = norm if self.active is True else jax.tree.map(self._if_active, norm, layer.tensors.norm)
+                    record_statistics(self.module, f"{layer.name}_norm", kept)
+
+    def _if_active(self, new: Array, old: Array) -> Array:
+        return jnp.where(self.active, new, old)
 
     def plain(self, name: str, width: int, live: Live, used: Mask) -> Float[Array, "N H W O"]:
         """Return the features after a 1x1 layer to `width` channels, without ReLU, bias and normalisation."""

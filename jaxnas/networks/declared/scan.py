@@ -1,7 +1,8 @@
 """Repetitions of equal blocks, compiled once whatever their number: a scan over their tensors, taps and decisions.
 
 Tensors have the names and values of blocks one after another, and are stacked in each call. What a repetition sows
-leaves the scan stacked, and is then sown under the name of that repetition.
+leaves the scan stacked, and is then sown under the name of that repetition. Of a choice of repetitions those that the
+architecture does not have are not computed, and sow zeros.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from jaxtyping import Array, Int, PyTree
 
 from jaxnas.networks.declared.choices import Decisions, distinct
 from jaxnas.networks.declared.flow import BlockFlow, Part, part_name
+from jaxnas.networks.layers import Exponent
 from jaxnas.networks.taps import OF_LAYERS
 
 _INSIDE = "repeated"  # the name of each repetition inside the scan
@@ -22,13 +24,15 @@ _WRITTEN = ("batch_stats", "multipliers", "pools", "relus", "used")
 _READ = tuple(name for name in (*OF_LAYERS, "multipliers") if name not in _WRITTEN[1:])
 
 Variables: TypeAlias = dict[str, dict[str, Array]]  # collection, name
+Carried: TypeAlias = tuple[Array, Exponent]  # features and their exponent
+Repetition: TypeAlias = tuple[Variables, list[Array], Int[Array, ""]]  # its variables, its decisions, its number
 
 
 class _UnequalError(Exception):
     """The blocks change what a scan must keep."""
 
 
-class _Repetition(nn.Module):
+class _Owner(nn.Module):
     """The owner of the tensors of one repetition."""
 
     @nn.compact
@@ -50,41 +54,53 @@ def scan_blocks(
         times: How many repetitions from 0 on count; None for all.
 
     Returns:
-        Whether they are equal and several; never while the network is initialised.
+        Whether they are equal, and several or not always there; never while the network is initialised.
     """
     parts = [part_name(name, number + 1) for number in numbers]
-    single = flow.module.is_initializing() or len(parts) == 1
-    stacked = None if single else _stack(flow.module, parts)
+    is_single = len(parts) == 1 and times is None
+    stacked = None if flow.module.is_initializing() or is_single else _stack(flow.module, parts)
     if stacked is None:
         return False
     decisions = flow.decisions.copy()
     choices = distinct(one for block in blocks for one in block.choices())
     rows = [[decisions.take(one.name) for one in choices] for _ in numbers]
     written = [collection for collection in _WRITTEN if flow.module.is_mutable_collection(collection)]
-    sown: list[tuple[str, ...]] = []
+    sown: dict[tuple[str, ...], PyTree] = {}  # shapes by collection and path, as `compute` returns them
 
-    def repeat(
-        state: tuple[Array, PyTree], repetition: tuple[Variables, list[Array], Array]
-    ) -> tuple[tuple[Array, PyTree], list[PyTree]]:
-        (x, exponent), (variables, row, number) = state, repetition
+    def compute(carried: Carried, repetition: Repetition) -> tuple[Carried, list[PyTree]]:
+        (x, exponent), (variables, row, number) = carried, repetition
 
         def run(module: nn.Module) -> BlockFlow:
             inner = flow.inside(module, x, exponent, Decisions(row))
-            if times is not None:
-                inner.active = flow.active & (number < times)
             inner.drop_path = flow.drop_path and flow.drop_path.moved(number)
             inner.run(blocks, _INSIDE)
             return inner
 
-        after, values = _Repetition(parent=None).apply(variables, run, mutable=written)
+        after, values = _Owner(parent=None).apply(variables, run, mutable=written)
         if after.x.shape != x.shape or after.live is not flow.live or after.fresh != flow.fresh:
             raise _UnequalError
         flat = flatten_dict(dict(values))
-        sown[:] = flat
-        out, unit = after.x, after.exponent
-        if times is not None:
-            out = jnp.where(number < times, out, after.in_present_units(x, exponent))
-        return (out, unit), list(flat.values())
+        sown.update({place: jax.eval_shape(lambda value=value: value) for place, value in flat.items()})
+        return (after.x, after.exponent), list(flat.values())
+
+    def leave_out(carried: Carried, repetition: Repetition) -> tuple[Carried, list[PyTree]]:
+        if not sown:
+            jax.eval_shape(compute, carried, repetition)
+        statistics = repetition[0].get("batch_stats", {})
+        values = {
+            (collection, path): statistics[path]
+            if collection == "batch_stats"
+            else jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shape)
+            for (collection, path), shape in sown.items()
+        }
+        return carried, list(values.values())
+
+    def repeat(carried: Carried, repetition: Repetition) -> tuple[Carried, list[PyTree]]:
+        if times is None:
+            return compute(carried, repetition)
+        made: tuple[Carried, list[PyTree]]
+        made = jax.lax.cond(repetition[2] < times, compute, leave_out, carried, repetition)
+        return made
 
     columns = [jnp.stack(column) for column in zip(*rows, strict=True)]
     try:

@@ -32,6 +32,7 @@ BLOCKS = (
     Repeat(2, Cell(Choose(Conv(), Skip()), nodes=2)),
 )
 NETWORK = DeclaredNetwork("repeated", BLOCKS, num_classes=3)
+IMAGES = np.ones((4, 6, 6, 3), np.float32)
 BATCH = Batch(np.random.default_rng(0).normal(size=(4, 6, 6, 3)), np.array([0, 1, 2, 0]))
 COLLECTIONS = ["relus", "pools", "multipliers", "blocks", "features", "batch_stats", "exponent"]
 _FAST = {"xla_backend_optimization_level": 0}  # compiling takes nearly all the time
@@ -43,7 +44,9 @@ def call(monkeypatch, archs, **options):
 
     def program(variables, arch):
         own = {**variables, "params": NETWORK.params_for(variables["params"], arch)}
-        return network.apply(own, BATCH.images, arch, mutable=COLLECTIONS), network.apply(own, BATCH.images, arch)
+        logits, sown = network.apply(own, BATCH.images, arch, mutable=COLLECTIONS)
+        relus = {name: [jnp.where(used, x, 0) for x, used in pairs] for name, pairs in sown["relus"].items()}
+        return logits, {**sown, "relus": relus}, network.apply(own, BATCH.images, arch)
 
     check_both(monkeypatch, program, archs)
 
@@ -80,6 +83,43 @@ def test_proxies_read_the_same_from_a_scan(monkeypatch):
         return {name: PROXIES[name](q) for name in names}
 
     check_both(monkeypatch, program, sample(NETWORK.space, 1, seed=2))
+
+
+def test_repetitions_that_an_architecture_lacks_are_not_computed():
+    calls = []
+
+    class Seen(Skip):
+        def apply(self, tensors, x, mode):
+            jax.debug.callback(lambda: calls.append(1))
+            return super().apply(tensors, x, mode)
+
+    network = DeclaredNetwork("several", (Conv(4), Repeat(choice(0, 1, 4), Seen())), num_classes=2)
+    variables = network.init(jax.random.key(0), IMAGES, jnp.zeros(1, jnp.int8))
+    jax.effects_barrier()
+    program = jax.jit(network.apply)
+    for option, times in enumerate((0, 1, 4)):
+        calls.clear()
+        program({"params": variables["params"]}, IMAGES, jnp.array([option], jnp.int8))
+        jax.effects_barrier()
+        assert len(calls) == times
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_repetition_that_may_be_absent_without_jit_is_the_same(times):
+    network = DeclaredNetwork("once", (Conv(4), Repeat(choice(0, 1), Conv(size=1))), num_classes=2)
+    variables = network.init(jax.random.key(0), IMAGES, jnp.zeros(1, jnp.int8))
+    arch = jnp.array([times], jnp.int8)
+
+    def call(variables):
+        return network.apply(variables, IMAGES, arch, mutable=["batch_stats", "relus"])
+
+    found = jax.jit(call)(variables)
+    with jax.disable_jit():
+        plain = call(variables)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, plain)
+    changed = found[1]["batch_stats"]
+    (path,) = (path for path in changed if path.startswith("block2") and path.endswith("mean"))
+    assert np.array_equal(changed[path], variables["batch_stats"][path]) == (times == 0)
 
 
 def test_the_order_of_what_is_sown_is_that_of_the_repetitions():
