@@ -4,7 +4,7 @@
 
 The script measures the largest difference of logits over 32 images and two architectures, relative to the largest logit
 (or 1), in float32, before and after training: "untrained" has the initial params and statistics, "trained" has drawn
-gammas, betas and statistics, as they are after a training.
+gammas, betas, statistics and relative positions, as they are after a training.
 """
 
 import importlib.util
@@ -46,6 +46,7 @@ from jaxnas.networks.declared.network import (
     LayerNorm,
     Mlp,
     PatchEmbed,
+    PatchMean,
     Pool,
     Repeat,
     Residual,
@@ -91,6 +92,15 @@ TOKENS = (
     ),
     Choose(ClassToken(), GlobalAverage()),
 )
+RELATIVE = (
+    PatchEmbed(choice(8, 12), 3),
+    Repeat(
+        choice(1, 2),
+        Residual(LayerNorm(), Attention(choice(1, 2), 4, relative=1)),
+        Residual(LayerNorm(), Mlp(choice(1.5, 2))),
+    ),
+    PatchMean(),
+)
 ROWS = (
     Conv(8, size=5, rows=1),
     Repeat(choice(1, 2), Residual(Choose(Conv(size=3, rows=1), Depthwise(size=5, rows=1), Skip()))),
@@ -110,6 +120,7 @@ CASES: dict[str, tuple[SearchNetwork, int]] = {  # network, and the side of imag
     "NATS-Bench size": (NATSBenchSizeNetwork(num_classes=3, channels=2), 9),
     "MobileNet": (MobileNetNetwork(num_classes=3, channels=1), 9),
     "declared, tokens": (DeclaredNetwork("tokens", TOKENS, num_classes=3, activation=None), 9),
+    "declared, relative positions": (DeclaredNetwork("relative", RELATIVE, num_classes=3, activation=None), 9),
     "AutoFormer-tiny": (AutoFormerTinyNetwork(num_classes=3, channels=1, patch=3), 9),
     "declared, rows": (DeclaredNetwork("rows", ROWS, num_classes=3), 9),
     "declared, features": (DeclaredNetwork("features", FEATURES, num_classes=3), 1),
@@ -131,7 +142,8 @@ def draw_variables(
 
     def draw(path: tuple[Any, ...], leaf: np.ndarray) -> np.ndarray:
         name = jax.tree_util.keystr(path)
-        if not trained or "_norm" not in name.replace("['norm", "_norm"):
+        drawn = ("_norm", "['norm", "_rows_bias", "_columns_bias")
+        if not trained or not any(part in name for part in drawn):
             return leaf
         if "variance" in name:
             return np.asarray(leaf * random.uniform(0.5, 2, leaf.shape), np.float32)

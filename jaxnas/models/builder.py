@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxnas.models.graph import Block, Layer, Shape
+from jaxnas.models.graph import RELATIVE, Block, Layer, Shape
 from jaxnas.networks.activations import ActivationName
 
 Value: TypeAlias = int  # the number of a layer or argument of a block under construction
@@ -183,6 +183,12 @@ class BlockBuilder:
         """Add attention on queries, keys and values, which are the thirds of the channels, each head after head."""
         height, width, channels = self.shape(x)
         return self._add("attend", (x,), (height, width, channels // 3), heads=heads)
+
+    def relative_attend(self, x: Value, heads: int, tables: tuple[np.ndarray, ...]) -> Value:
+        """Add attention with tables [2 distance + 2, head width] of relative positions, in the order of `RELATIVE`."""
+        height, width, channels = self.shape(x)
+        shape, params = (height, width, channels // 3), dict(zip(RELATIVE, tables, strict=True))
+        return self._add("relative_attend", (x,), shape, params, heads=heads, distance=len(tables[0]) // 2 - 1)
 
     def first(self, x: Value) -> Value:
         """Add the first token alone."""

@@ -133,13 +133,7 @@ class _Flow:
         return block.tokens(out, positions, class_token=op.class_token)
 
     def _attention(self, block: BlockBuilder, x: Value, op: Attention, name: str, width: int) -> Value:
-        """Add attention, whose queries, keys and values lie one after another here.
-
-        Raises:
-          InputError: it has relative positions.
-        """
-        if op.relative:
-            raise InputError("a model cannot be made of attention with relative positions: leave `relative` at 0")
+        """Add attention, whose queries, keys and values lie one after another here."""
         heads = self._take(op.heads) if isinstance(op.heads, Choice) else op.heads
         inner, path = heads * op.head_width, f"{name}_qkv"
         tensors = self.live_tensors(path, width, 3 * inner)
@@ -147,7 +141,12 @@ class _Flow:
             key: value.reshape(*value.shape[:-1], inner, 3).swapaxes(-1, -2).reshape(value.shape)
             for key, value in tensors.params.items()
         }
-        out = block.attend(block.conv(x, tensors._replace(params=apart), path), heads)
+        parts = block.conv(x, tensors._replace(params=apart), path)
+        if op.relative:
+            tables = tuple(np.asarray(self._tensors.params[one]) for one in op.table_names(name))
+            out = block.relative_attend(parts, heads, tables)
+        else:
+            out = block.attend(parts, heads)
         return block.conv(out, self.live_tensors(f"{name}_project", inner, width), f"{name}_project")
 
     def _vector(self, path: str, width: int) -> np.ndarray:

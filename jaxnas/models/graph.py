@@ -3,7 +3,7 @@
 A description has neither arrays nor code, so that it can be written as JSON. The tensors are variables of flax, by
 block and layer: `kernel` and `bias` of "conv", "row_conv" (whose kernel has one row) and "dense", `scale` and `bias` of
 "norm" in the collection "params", `mean` and `var` of "norm" in "batch_stats"; "patches" and "layer_norm" have those of
-"conv" and "norm" in "params", and "tokens" has `embedding`.
+"conv" and "norm" in "params", "tokens" has `embedding`, and "relative_attend" the tables in `RELATIVE`.
 """
 
 import math
@@ -40,10 +40,13 @@ OPS = {
     "tokens": ("length", "features", "class_token"),
     "layer_norm": (),
     "attend": ("heads",),
+    "relative_attend": ("heads", "distance"),
     "first": (),
     "rest": (),
 }
 """The settings of each op; see `jaxnas.models.module` for what it computes."""
+
+RELATIVE = ("key_rows", "key_columns", "value_rows", "value_columns")  # [2 distance + 2, head width] each
 
 FLAGS = ("bias", "affine", "class_token")  # settings that are 0 or 1; all others are at least 1
 

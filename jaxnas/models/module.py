@@ -7,10 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnas.models.graph import Block, Graph, Layer
+from jaxnas.models.graph import RELATIVE, Block, Graph, Layer
 from jaxnas.networks.activations import ACTIVATIONS, hard_sigmoid
 from jaxnas.networks.declared.tokens import LAYER_NORM_EPSILON
-from jaxnas.networks.layers import BATCH_NORM_EPSILON
+from jaxnas.networks.declared.transformer import relative_places
+from jaxnas.networks.layers import BATCH_NORM_EPSILON, SMALL_DEVIATION
 
 
 class PlainNetwork(nn.Module):
@@ -123,6 +124,37 @@ def _attend(layer: Layer, x: Array) -> Array:
     return jnp.asarray(out).reshape(*x.shape[:-1], -1)
 
 
+class RelativeAttention(nn.Module):
+    """Attention with learned positions of keys and values, by rows and columns, of a first token and a square image.
+
+    Attributes:
+      heads: the number of heads.
+      distance: the largest distance; larger ones are clipped.
+    """
+
+    heads: int
+    distance: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N 1 L C"]) -> Float[Array, "N 1 L F"]:
+        """Return the attention of queries, keys and values, which are the thirds of the channels."""
+        parts = x.reshape(x.shape[0], x.shape[2], 3, self.heads, -1)
+        query, key, value = (parts[:, :, number] for number in range(3))
+        rows, columns = relative_places(x.shape[2], self.distance)
+        shape, drawn = (2 * self.distance + 2, query.shape[-1]), nn.initializers.normal(SMALL_DEVIATION)
+        tables = [jnp.asarray(self.param(name, drawn, shape)) for name in RELATIVE]
+        keys, values = tables[0][rows] + tables[1][columns], tables[2][rows] + tables[3][columns]
+        logits = jnp.einsum("nqhd,nkhd->nhqk", query, key) + jnp.einsum("nqhd,qkd->nhqk", query, keys)
+        weights = nn.softmax(logits * query.shape[-1] ** -0.5)
+        out = jnp.einsum("nhqk,nkhd->nqhd", weights, value) + jnp.einsum("nhqk,qkd->nqhd", weights, values)
+        return out.reshape(*x.shape[:-1], -1)
+
+
+def _relative_attend(layer: Layer, x: Array) -> Array:
+    attention = RelativeAttention(layer.setting("heads"), layer.setting("distance"), name=layer.name)
+    return jnp.asarray(attention(x))
+
+
 def _activate(function: Callable[[Array], Array], layer: Layer, x: Array) -> Array:
     return function(x)
 
@@ -149,6 +181,7 @@ _OPS: dict[str, Callable[..., Array]] = {
     "tokens": _tokens,
     "layer_norm": _layer_norm,
     "attend": _attend,
+    "relative_attend": _relative_attend,
     "first": lambda layer, x: x[:, :, :1],
     "rest": lambda layer, x: x[:, :, 1:],
 }

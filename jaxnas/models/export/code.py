@@ -19,7 +19,7 @@ Expression = Callable[[Layer, Sequence[str]], str]
 def name_classes(graph: Graph) -> dict[str, str]:
     """Return the name of a class for each block, the same for blocks of one form."""
     by_form: dict[tuple[object, ...], str] = {}
-    taken: set[str] = {"Network"}
+    taken = {"Network", "RelativeAttention"}
     for block in graph.blocks:
         if block.form not in by_form:
             full = "".join(part.capitalize() for part in block.name.split("_"))
@@ -32,6 +32,11 @@ def name_classes(graph: Graph) -> dict[str, str]:
 def distinct_blocks(graph: Graph) -> list[Block]:
     """Return the first block of each form."""
     return list({block.form: block for block in reversed(graph.blocks)}.values())[::-1]
+
+
+def has_op(graph: Graph, op: str) -> bool:
+    """Return whether a layer of the graph has that op."""
+    return any(layer.op == op for block in graph.blocks for layer in block.layers)
 
 
 def statements(block: Block, expression: Expression, inlined: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxnas.models.export.code import (
     calls,
     distinct_blocks,
+    has_op,
     heading,
     indent,
     name_classes,
@@ -31,6 +32,37 @@ def load_variables(path=Path(__file__).with_name("model.safetensors")):
     return variables
 '''
 
+_RELATIVE_ATTENTION = '''
+
+class RelativeAttention(nn.Module):
+    """Attention with learned positions of keys and values, by rows and columns, of a first token and a square image."""
+
+    heads: int
+    distance: int
+
+    @nn.compact
+    def __call__(self, x):
+        parts = x.reshape(x.shape[0], x.shape[2], 3, self.heads, -1)
+        query, key, value = jnp.moveaxis(parts, 2, 0)
+        positions = []
+        for kind in ("key", "value"):
+            tables = [self._table(f"{kind}_{axis}", query.shape[-1]) for axis in ("rows", "columns")]
+            positions.append(sum(table[place] for table, place in zip(tables, self._places(x.shape[2]))))
+        keys, values = positions
+        logits = jnp.einsum("nqhd,nkhd->nhqk", query, key) + jnp.einsum("nqhd,qkd->nhqk", query, keys)
+        weights = nn.softmax(logits * query.shape[-1] ** -0.5)
+        out = jnp.einsum("nhqk,nkhd->nqhd", weights, value) + jnp.einsum("nhqk,qkd->nqhd", weights, values)
+        return out.reshape(x.shape[0], 1, x.shape[2], -1)
+
+    def _table(self, name, width):
+        return self.param(name, nn.initializers.normal(0.02), (2 * self.distance + 2, width))
+
+    def _places(self, length):
+        number, side = jnp.arange(length - 1), math.isqrt(length - 1)
+        for along in (number // side, number % side):
+            places = jnp.clip(along[None, :] - along[:, None], -self.distance, self.distance)
+            yield jnp.pad(places + self.distance + 1, ((1, 0), (1, 0)))
+'''
 
 _FUNCTIONS = {
     "relu": "relu",
@@ -51,12 +83,15 @@ def flax_code(model: Model) -> str:
     graph, names = model.graph, name_classes(model.graph)
     text = heading(model, "Flax", shown(graph.image_shape, channels_first=False))
     text += '\n\n    logits = Network().apply(load_variables(), images)\n"""\n\n'
+    positions = has_op(graph, "relative_attend")
+    text += "import math\n" if positions else ""
     text += (
         "from functools import partial\nfrom pathlib import Path\n\nimport flax.linen as nn\nimport jax.numpy as jnp\n"
     )
     text += "from safetensors.flax import load_file\n\n"
     text += f"CLASSES = {list(graph.class_names)!r}\nMEAN = [{terms(graph.mean)}]\nSTD = [{terms(graph.std)}]\n"
     text += f"\nNorm = partial(nn.BatchNorm, momentum=0.9, epsilon={BATCH_NORM_EPSILON:g})\n"
+    text += _RELATIVE_ATTENTION if positions else ""
     for block in distinct_blocks(graph):
         text += _class_of(block, names[block.name])
     text += '\n\nclass Network(nn.Module):\n    """The whole network; `train` normalises by the minibatch."""\n\n'
@@ -96,7 +131,7 @@ def _value(layer: Layer, inputs: Sequence[str]) -> str:
         return f"nn.{layer.op}({x}, (3, 3), ({stride}, {stride}), [(1, 1), (1, 1)]{rest})"
     if layer.op == "truncate":
         return f"{x}[..., :{layer.setting('features')}]"
-    if layer.op in ("tokens", "layer_norm", "attend"):
+    if layer.op in ("tokens", "layer_norm", "attend", "relative_attend"):
         return _token_value(layer, x)
     return {
         **{name: f"nn.{function}({x})" for name, function in _FUNCTIONS.items()},
@@ -123,6 +158,9 @@ def _token_value(layer: Layer, x: str) -> str:
         heads = layer.setting("heads")
         parts = f"jnp.moveaxis({x}.reshape({x}.shape[0], {length}, 3, {heads}, {features // heads}), 2, 0)"
         return f"nn.dot_product_attention(*{parts}).reshape({x}.shape[0], 1, {length}, {features})"
+    if layer.op == "relative_attend":
+        settings = f"{layer.setting('heads')}, {layer.setting('distance')}"
+        return f'RelativeAttention({settings}, name="{layer.name}")({x})'
     row = f"{x}.reshape({x}.shape[0], 1, -1, {features})"
     row = f"jnp.pad({row}, ((0, 0), (0, 0), (1, 0), (0, 0)))" if layer.setting("class_token") else row
     return f'{row} + nn.Embed({length}, {features}, name="{layer.name}")(jnp.arange({length})[None, None])'

@@ -12,6 +12,7 @@ from jaxnas.errors import InputError
 from jaxnas.models.graph import Block, Layer, Shape
 from jaxnas.models.model import Model
 from jaxnas.networks.declared.tokens import LAYER_NORM_EPSILON
+from jaxnas.networks.declared.transformer import relative_places
 from jaxnas.networks.layers import BATCH_NORM_EPSILON
 from jaxnas.runtime.files import atomic_write
 
@@ -56,7 +57,7 @@ def onnx_model(model: Model) -> "onnx.ModelProto":
     graph.node("Identity", [outputs[model.graph.blocks[-1].name]], "logits")
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", channels, height, width])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(model.class_names)])
-    body = helper.make_graph(graph.nodes, "network", [images], [logits], graph.initializers)
+    body = helper.make_graph(graph.nodes, "network", [images], [logits], list(graph.initializers.values()))
     made = helper.make_model(
         body,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -74,13 +75,13 @@ class _OnnxGraph:
     def __init__(self) -> None:
         """Start without any."""
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
 
     def tensor(self, name: str, values: np.ndarray) -> str:
-        """Add a constant tensor."""
+        """Add a constant tensor; layers may share one by its name."""
         from onnx import numpy_helper
 
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
@@ -107,7 +108,7 @@ class _OnnxGraph:
         """Add one layer, whose first input has that shape, and return the name of its output."""
         if layer.op in ("conv", "row_conv"):
             return self._add_conv(layer, name, inputs, tensors)
-        if layer.op in ("patches", "tokens", "layer_norm", "attend", "first", "rest"):
+        if layer.op in ("patches", "tokens", "layer_norm", "attend", "relative_attend", "first", "rest"):
             return self._add_tokens(layer, name, inputs[0], tensors)
         if layer.op == "norm":
             ones = np.ones(layer.shape[-1], np.float32)
@@ -161,14 +162,14 @@ class _OnnxGraph:
             given = [self.tensor(f"{name}.{kind}", tensors[kind]) for kind in ("scale", "bias")]
             out = self.node("LayerNormalization", [last, *given], f"{name}.out", axis=-1, epsilon=LAYER_NORM_EPSILON)
             return self.node("Transpose", [out], name, perm=[0, 3, 1, 2])
-        if layer.op == "attend":
-            return self._add_attention(layer, name, x)
+        if layer.op in ("attend", "relative_attend"):
+            return self._add_attention(layer, name, x, tensors)
         bounds = {"starts": [0], "ends": [1]} if layer.op == "first" else {"starts": [1], "ends": [length + 1]}
         given = [self.tensor(f"{name}.{key}", np.array(at)) for key, at in {**bounds, "axes": [3]}.items()]
         return self.node("Slice", [x, *given], name)
 
-    def _add_attention(self, layer: Layer, name: str, x: str) -> str:
-        """Add softmax(q k' / sqrt(head width)) v of each head."""
+    def _add_attention(self, layer: Layer, name: str, x: str, tensors: Mapping[str, np.ndarray]) -> str:
+        """Add softmax(q k' / sqrt(head width)) v of each head, with relative positions where there are tables."""
         (_, length, features), heads = layer.shape, layer.setting("heads")
         width = features // heads
         parts = self._reshape(x, f"{name}.parts", (0, 3, heads, width, length))
@@ -179,11 +180,29 @@ class _OnnxGraph:
         turned = self.node("Transpose", [query], f"{name}.query", perm=[0, 1, 2, 4, 3])
         scale = self.tensor(f"{name}.scale", np.array(width**-0.5, np.float32))
         scaled = self.node("Mul", [turned, scale], f"{name}.scaled")
-        weights = self.node(
-            "Softmax", [self.node("MatMul", [scaled, key], f"{name}.logits")], f"{name}.weights", axis=-1
-        )
+        logits = self.node("MatMul", [scaled, key], f"{name}.logits")
+        if tensors:
+            keys = self._add_positions(layer, name, "key", tensors)
+            moved = self.node("Einsum", [scaled, keys], f"{name}.key_logits", equation="nahqd,qkd->nahqk")
+            logits = self.node("Add", [logits, moved], f"{name}.all_logits")
+        weights = self.node("Softmax", [logits], f"{name}.weights", axis=-1)
         across = self.node("Transpose", [weights], f"{name}.across", perm=[0, 1, 2, 4, 3])
-        return self._reshape(self.node("MatMul", [value, across], f"{name}.heads"), name, (0, features, 1, length))
+        out = self.node("MatMul", [value, across], f"{name}.heads")
+        if tensors:
+            values = self._add_positions(layer, name, "value", tensors)
+            moved = self.node("Einsum", [weights, values], f"{name}.moved", equation="nahqk,qkd->nahdq")
+            out = self.node("Add", [out, moved], f"{name}.moved_heads")
+        return self._reshape(out, name, (0, features, 1, length))
+
+    def _add_positions(self, layer: Layer, name: str, kind: str, tensors: Mapping[str, np.ndarray]) -> str:
+        """Add the relative positions [L L d] of keys or values."""
+        length, distance = layer.shape[1], layer.setting("distance")
+        found = []
+        for axis, places in zip(("rows", "columns"), relative_places(length, distance), strict=True):
+            table = self.tensor(f"{name}.{kind}_{axis}", tensors[f"{kind}_{axis}"])
+            at = self.tensor(f"{axis}.{length}.{distance}", places)
+            found.append(self.node("Gather", [table, at], f"{name}.{kind}_{axis}_places", axis=0))
+        return self.node("Add", found, f"{name}.{kind}_places")
 
     def _reshape(self, x: str, name: str, shape: tuple[int, ...]) -> str:
         """Add a new shape, in which 0 keeps an axis."""

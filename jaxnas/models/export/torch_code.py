@@ -8,6 +8,7 @@ import numpy as np
 from jaxnas.models.export.code import (
     calls,
     distinct_blocks,
+    has_op,
     heading,
     indent,
     name_classes,
@@ -29,6 +30,31 @@ def load_model(path=Path(__file__).with_name("model.safetensors")):
     return network.eval()
 '''
 
+_RELATIVE_ATTENTION = '''
+
+class RelativeAttention(nn.Module):
+    """Attention with learned positions of keys and values, by rows and columns, of a first token and a square image."""
+
+    def __init__(self, heads, width, length, distance):
+        super().__init__()
+        self.heads = heads
+        tables = (nn.Parameter(torch.zeros(2 * distance + 2, width)) for _ in range(4))
+        self.key_rows, self.key_columns, self.value_rows, self.value_columns = tables
+        number, side = torch.arange(length - 1), math.isqrt(length - 1)
+        for name, along in (("rows", number // side), ("columns", number % side)):
+            places = (along[None, :] - along[:, None]).clamp(-distance, distance) + distance + 1
+            self.register_buffer(name, F.pad(places, (1, 0, 1, 0)), persistent=False)
+
+    def forward(self, x):
+        parts = x.reshape(len(x), 3, self.heads, -1, x.shape[-1])
+        query, key, value = parts.permute(1, 0, 2, 4, 3)
+        keys = self.key_rows[self.rows] + self.key_columns[self.columns]
+        values = self.value_rows[self.rows] + self.value_columns[self.columns]
+        logits = query @ key.transpose(2, 3) + torch.einsum("nhqd,qkd->nhqk", query, keys)
+        weights = (logits * query.shape[-1] ** -0.5).softmax(-1)
+        out = weights @ value + torch.einsum("nhqk,qkd->nhqd", weights, values)
+        return out.transpose(2, 3).reshape(len(x), -1, 1, x.shape[-1])
+'''
 
 _FUNCTIONS = {
     "relu": "relu",
@@ -50,7 +76,9 @@ def torch_tensors(model: Model) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for block, layers in model.variables["params"].items():
         for layer, values in layers.items():
-            tensors |= {f"{block}.{layer}.{_NAMES[kind]}": _moved(kind, value) for kind, value in values.items()}
+            tensors |= {
+                f"{block}.{layer}.{_NAMES.get(kind, kind)}": _moved(kind, value) for kind, value in values.items()
+            }
     for block, layers in model.variables["batch_stats"].items():
         for layer, values in layers.items():
             tensors[f"{block}.{layer}.running_mean"] = values["mean"]
@@ -64,9 +92,12 @@ def torch_code(model: Model) -> str:
     graph, names = model.graph, name_classes(model.graph)
     text = heading(model, "PyTorch", shown(graph.image_shape, channels_first=True))
     text += '\n\n    network = load_model()\n    probabilities = network(images).softmax(-1)\n"""\n\n'
+    positions = has_op(graph, "relative_attend")
+    text += "import math\n" if positions else ""
     text += "from pathlib import Path\n\nimport torch\nimport torch.nn.functional as F\n"
     text += "from safetensors.torch import load_file\nfrom torch import nn\n\n"
     text += f"CLASSES = {list(graph.class_names)!r}\n"
+    text += _RELATIVE_ATTENTION if positions else ""
     for block in distinct_blocks(graph):
         text += _class_of(block, names[block.name])
     layers = [f"self.{block.name} = {names[block.name]}()" for block in graph.blocks]
@@ -101,6 +132,9 @@ def _declare(layer: Layer, channels: int) -> str:
         return f"nn.BatchNorm2d({channels}{'' if layer.setting('affine') else ', affine=False'})"
     if layer.op == "dense":
         return f"nn.Linear({channels}, {layer.setting('features')}{'' if layer.setting('bias') else ', bias=False'})"
+    if layer.op == "relative_attend":
+        (_, length, features), heads = layer.shape, layer.setting("heads")
+        return f"RelativeAttention({heads}, {features // heads}, {length}, {layer.setting('distance')})"
     if layer.op == "layer_norm":
         return f"nn.LayerNorm({channels}, eps={LAYER_NORM_EPSILON:g})"
     if layer.op == "tokens":
@@ -122,7 +156,7 @@ def _declare(layer: Layer, channels: int) -> str:
 def _value(layer: Layer, inputs: Sequence[str]) -> str:
     """Return the expression of a layer."""
     x = inputs[0]
-    if layer.op in ("conv", "row_conv", "norm", "dense", "patches"):
+    if layer.op in ("conv", "row_conv", "norm", "dense", "patches", "relative_attend"):
         return f"self.{layer.name}({x})"
     if layer.op == "zeros":
         height, width, channels = layer.shape

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int32
 
 from jaxnas.errors import InputError
 from jaxnas.networks.activations import ACTIVATIONS, ActivationName, check_activation
@@ -66,6 +67,10 @@ class Attention(Op):
         """See `Op.own_kernels`."""
         yield from (KernelName(f"{name}_{part}", kind="attention") for part in ("qkv", "project"))
 
+    def table_names(self, name: str) -> tuple[str, ...]:
+        """Return the names of the tables of relative positions: of keys and of values, along rows and columns."""
+        return tuple(f"{name}_{kind}_{axis}_bias" for kind in ("key", "value") for axis in ("rows", "columns"))
+
     def declare(self, site: Site, name: str, width: int, live: Live) -> tuple[Layer, ...]:
         """Declare the kernels "qkv" and "project" with biases, and tables of relative positions [2 relative + 2 d].
 
@@ -86,7 +91,7 @@ class Attention(Op):
         qkv = _layer(site, f"{name}_qkv", (width, 3 * inner), live, None if used is None else 3 * used)
         project = _layer(site, f"{name}_project", (inner, width), used, live)._replace(pooled=products)
         if self.relative:
-            paths = tuple(f"{name}_{kind}_{axis}_bias" for kind in ("key", "value") for axis in ("rows", "columns"))
+            paths = self.table_names(name)
             tables = tuple(vector_param(site, path, (2 * self.relative + 2, self.head_width)) for path in paths)
             qkv = qkv._replace(tensors=qkv.tensors._replace(vectors=tables, live=heads), vectors=paths)
         return qkv, project
@@ -110,13 +115,10 @@ class Attention(Op):
 
     def _relative(self, tables: tuple[Array, ...], tokens: int) -> Float[Array, "L L d"]:
         """Return the sum of the entries of two tables, for rows and columns, between each two tokens."""
-        side = math.isqrt(tokens - 1)
-        place = jnp.arange(tokens - 1)
-        found = []
-        for table, along in zip(tables, (place // side, place % side), strict=True):
-            distance = jnp.clip(along[None, :] - along[:, None], -self.relative, self.relative)
-            found.append(table[jnp.pad(distance + self.relative + 1, ((1, 0), (1, 0)))])
-        return found[0] + found[1]
+        rows, columns = (
+            table[place] for table, place in zip(tables, relative_places(tokens, self.relative), strict=True)
+        )
+        return rows + columns
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,17 @@ class Mlp(Op):
         hidden = mode.true(apply_layer(expand.layer, x))
         out = apply_layer(project.layer, mode.in_units(ACTIVATIONS[self.activation](hidden)))
         return Applied(out, (None, None), (hidden,))
+
+
+def relative_places(tokens: int, largest: int) -> Int32[np.ndarray, "2 L L"]:
+    """Return the entries of the tables of rows and of columns for each query and key.
+
+    They are 0 with the first token, else 1 + `largest` + the clipped distance in a square image of the other tokens.
+    """
+    side = math.isqrt(tokens - 1)
+    along = np.stack(np.divmod(np.arange(tokens - 1, dtype=np.int32), side))
+    distances = np.clip(along[:, None, :] - along[:, :, None], -largest, largest)
+    return np.pad(distances + largest + 1, ((0, 0), (1, 0), (1, 0)))
 
 
 def _layer(site: Site, path: str, shape: tuple[int, int], inputs: Live, outputs: Live) -> Layer:
