@@ -17,11 +17,11 @@ These have the tree structure of the kernels. One more has that of the blocks, s
 
 Other collections are written when they are mutable: `relus` holds (input, used) of every activation function, where
 `used` has the axes that stack inputs, or those and channels; the name of one other than a ReLU ends with its kind, such
-as "_silu" (`jaxnas.networks.activations`); `pools` how many numbers the windows of pooling see; `blocks` the outputs
-of the blocks, in their order; `features` the activations before the global average; `used` which layers the
-architecture uses, see `SearchNetwork.in_use`; `exponent` the last exponent of a network that keeps its range, see
-`jaxnas.networks.units`. `batch_stats` holds running means and variances, updated when mutable and read when
-`train=False`.
+as "_silu" (`jaxnas.networks.activations`); `pools` how many numbers the windows of pooling see; `blocks` the outputs of
+the blocks, in their order; `present` which of them the architecture has, where it may lack some; `features` the
+activations before the global average; `used` which layers the architecture uses, see `SearchNetwork.in_use`; `exponent`
+the last exponent of a network that keeps its range, see `jaxnas.networks.units`. `batch_stats` holds running means and
+variances, updated when mutable and read when `train=False`.
 """
 
 from typing import TypeAlias
@@ -95,16 +95,29 @@ def _count_places(places: Array, g: Array) -> tuple[Array, Array]:
 counted.defvjp(_keep_places, _count_places)
 
 
-def end_of_block(module: nn.Module, name: str, x: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """Return x, declared in `module` as the output of a block: a stem, a cell, a residual block."""
-    module.sow("blocks", name, x)
+def end_of_block(
+    module: nn.Module, name: str, x: Float[Array, "N H W C"], present: Mask = True
+) -> Float[Array, "N H W C"]:
+    """Return x, declared in `module` as the output of a block: a stem, a cell, a residual block, a repetition.
+
+    `present` is whether the architecture has the block; x is the output of the block before where it does not.
+    """
+    sow_block(module, name, x, present)
     declare_tap(module, "probes", name, x.shape)
     probe = find_variable(module, "probes", name)
-    return x if probe is None else _probed(x, probe)
+    return x if probe is None else probed(x, probe)
+
+
+def sow_block(module: nn.Module, name: str, x: Float[Array, "N H W C"], present: Mask) -> None:
+    """Sow the output of a block, and whether the architecture has it, if that is not always so."""
+    module.sow("blocks", name, x)
+    if present is not True:
+        module.sow("present", name, present)
 
 
 @jax.custom_vjp
-def _probed(x: Array, probe: Array) -> Array:
+def probed(x: Array, probe: Array) -> Array:
+    """Return x, whose cotangent becomes that of `probe`, while `probe` becomes that of x."""
     return x
 
 
@@ -116,7 +129,7 @@ def _exchange(probe: Array, g: Array) -> tuple[Array, Array]:
     return probe, g
 
 
-_probed.defvjp(_keep_probe, _exchange)
+probed.defvjp(_keep_probe, _exchange)
 
 
 def per_channel(vector: Float[Array, " C"], x: Float[Array, "... C"]) -> Float[Array, "... C"]:

@@ -1,11 +1,12 @@
 """Proxies of the blocks of a network, from AZ-NAS: random kernels, images of noise, no data.
 
-The fourth proxy of AZ-NAS is `flops`. Blocks are the stem, then every cell and residual block. Each of these proxies
+The fourth proxy of AZ-NAS is `flops`. Blocks are the stem, then every cell and residual block; of declared networks the
+blocks of their list, of which a `Repeat` counts as many as the architecture has repetitions. Each of these proxies
 raises InputError for networks that declare no blocks.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxnas.proxies.quantities import Quantities
 from jaxnas.proxies.spectrum import eigenvalues, singular_values
@@ -21,16 +22,18 @@ def az_expressivity(q: Quantities) -> Float[Array, ""]:
     output is constant.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
-    return _entropies(q).sum()
+    return jnp.where(q.has_block, _entropies(q), 0).sum()
 
 
 def az_progressivity(q: Quantities) -> Float[Array, ""]:
     """Return the least growth of the e of `az_expressivity` from one block to the next: min_l e_l - e_(l-1).
 
-    Of either sign; higher is better. NaN where an output is constant.
+    Of either sign; higher is better. NaN where an output is constant, and for fewer than two blocks.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
-    return jnp.diff(_entropies(q)).min()
+    counts = _has_both(q)
+    least = jnp.where(counts, jnp.diff(_entropies(q)), jnp.inf).min(initial=jnp.inf)
+    return jnp.where(counts.any(), least, jnp.nan)
 
 
 def az_trainability(q: Quantities) -> Float[Array, ""]:
@@ -38,10 +41,18 @@ def az_trainability(q: Quantities) -> Float[Array, ""]:
 
     s is the largest singular value of M = G'S / (N h w), an estimate of the mean Jacobian of a block over images and
     pixels: S [N h w, O] are random signs at its output and G their pullback to its input, where pixels that become one
-    are concatenated as channels. Higher is better. -inf where a block is the identity for every sign.
+    are concatenated as channels. Higher is better. -inf where a block is the identity for every sign, NaN for
+    fewer than two blocks.
     Source: Lee & Ham 2024 (arXiv:2403.19232).
     """
-    return jnp.stack([_trainability(*pair) for pair in q.block_jacobians]).mean()
+    counts, terms = _has_both(q), jnp.array([_trainability(*pair) for pair in q.block_jacobians])
+    return terms.mean(where=counts)
+
+
+def _has_both(q: Quantities) -> Bool[Array, " K"]:
+    """Return for each block except the first whether the architecture has it, and one before it."""
+    present = q.has_block
+    return present[1:] & (jnp.cumsum(present)[:-1] > 0)
 
 
 def _entropies(q: Quantities) -> Array:

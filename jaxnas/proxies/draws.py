@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.tree_util import DictKey
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int8, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int8, PRNGKeyArray, PyTree, Shaped
 
 from jaxnas.errors import InputError
 from jaxnas.networks.network import SearchNetwork
@@ -214,10 +214,21 @@ def crop_at_random(
     return take(at)
 
 
-def run_blocks(network: SearchNetwork, params: PyTree, images: Array, arch: Array) -> dict[tuple[str, ...], Array]:
+class BlockOutput(NamedTuple):
+    """The output of a block, or of several stacked in the first axes."""
+
+    x: Float[Array, "... N H W C"]
+    present: Bool[Array, "..."]  # whether the architecture has the block
+
+
+def run_blocks(
+    network: SearchNetwork, params: PyTree, images: Array, arch: Array
+) -> dict[tuple[str, ...], BlockOutput]:
     """Return the outputs of the blocks by path, in their order."""
-    _, sown = network.apply({"params": params}, images, arch, mutable=["blocks"])
-    return {path: value for path, (value,) in flatten_dict(sown.get("blocks", {})).items()}
+    _, sown = network.apply({"params": params}, images, arch, mutable=["blocks", "present"])
+    outputs, present = (flatten_dict(sown.get(name, {})) for name in ("blocks", "present"))
+    ones = {path: (jnp.ones(value.shape[:-4], bool),) for path, (value,) in outputs.items()}
+    return {path: BlockOutput(value, {**ones, **present}[path][0]) for path, (value,) in outputs.items()}
 
 
 def unstack(values: list[Array]) -> list[Float[Array, "N H W C"]]:

@@ -224,13 +224,24 @@ class Quantities:
     def blocks(self) -> list[Float[Array, "N H W C"]]:
         """The outputs of the blocks of the network in their order: the stem, then every cell or residual block.
 
-        The images are noise, the kernels N(0, 2 / fan-in).
+        The images are noise, the kernels N(0, 2 / fan-in). See `has_block` for those that the architecture lacks.
 
         Raises:
           InputError: The network declares no blocks, see `jaxnas.networks.layers.end_of_block`; or it has layer
             normalisation or attention.
         """
-        return draws.unstack(list(self._blocks.values()))
+        return draws.unstack([block.x for block in self._blocks.values()])
+
+    @cached_property
+    def has_block(self) -> Bool[Array, " L"]:
+        """Which of the `blocks` the architecture has; the output of others is that of the block before.
+
+        Repetitions of declared networks may be missing.
+
+        Raises:
+          InputError: See `blocks`.
+        """
+        return jnp.concatenate([block.present.reshape(-1) for block in self._blocks.values()])
 
     @cached_property
     def block_jacobians(self) -> list[tuple[Float[Array, "N h w O"], Float[Array, "N H W C"]]]:
@@ -272,7 +283,7 @@ class Quantities:
         return draws.kaiming(self.noise.params, {path: flat[path] for path in self._taps["gates"]})
 
     @cached_property
-    def _blocks(self) -> dict[tuple[str, ...], Array]:
+    def _blocks(self) -> dict[tuple[str, ...], draws.BlockOutput]:
         self.require_no_tokens("az_expressivity, az_progressivity and az_trainability")
         outputs = draws.run_blocks(self.network, self._kaiming, self.noise.images, self.arch)
         if not outputs:

@@ -92,8 +92,9 @@ class Residual(_Parts):
 class Repeat(_Parts):
     """The blocks several times, each time with separate decisions; they keep shape and width.
 
-    With a choice of `times`, repetitions that the architecture does not have are not computed; `jax.vmap` over
-    architectures computes the largest number and keeps the output of the chosen one.
+    Each repetition is one block for the proxies of blocks, see `jaxnas.proxies.blocks`. With a choice of `times`, those
+    that the architecture does not have are not computed; `jax.vmap` over architectures computes the largest number and
+    keeps the output of the chosen one.
 
     Attributes:
         times: The number of repetitions.
@@ -102,6 +103,8 @@ class Repeat(_Parts):
     Raises:
         InputError: One is no block, or the number is a choice, and the blocks change shape or width.
     """
+
+    ends_blocks = True
 
     times: int | Choice = 1
     blocks: tuple[Part, ...] = field(default=())
@@ -155,6 +158,7 @@ class Repeat(_Parts):
                 raise InputError("Repeat with a choice of times takes blocks that keep shape and width")
             new, old = (flow.x, flow.exponent), (x, exponent)
             flow.x, flow.exponent = jax.tree.map(partial(jnp.where, number < times), new, old)
+        flow.end_block(part_name(name, number + 1), True if times is None else number < times)
         flow.active = active
 
 

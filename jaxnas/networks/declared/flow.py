@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -37,6 +37,8 @@ Pick: TypeAlias = Int[Array, ""] | int  # the number of the chosen op
 
 class Composite(Block, ABC):
     """A block of blocks: it is called with the state, which it changes."""
+
+    ends_blocks: ClassVar[bool] = False  # whether it calls `BlockFlow.end_block` itself
 
     @abstractmethod
     def __call__(self, flow: "BlockFlow", name: str) -> None:
@@ -78,6 +80,7 @@ class BlockFlow:
         exponent: Exponent of x, see `jaxnas.networks.units`.
         decisions: The decisions that blocks have not taken yet.
         drop_path: Drops paths of the present block; None for no dropping.
+        outermost: Whether the present block is one of the network, and not inside another.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class BlockFlow:
         self.exponent: Exponent = start_exponent(keeps_range)
         self.decisions: Decisions[Array] = Decisions(arch)
         self.drop_path = drop_path
+        self.outermost = True
         self._sows = module.is_mutable_collection("multipliers")
 
     def inside(
@@ -111,7 +115,8 @@ class BlockFlow:
 
     def run(self, blocks: tuple[Part, ...], name: str) -> None:
         """Compute the parts of the block called `name`, one after another."""
-        outer, depth = self.drop_path, 0
+        outer, depth, outermost = self.drop_path, 0, self.outermost
+        self.outermost = not name
         for number, block in enumerate(blocks, start=1):
             part = part_name(name, number)
             if outer is not None:
@@ -121,10 +126,15 @@ class BlockFlow:
                 self.step(block, part, *self.take_width(block.width))
             else:
                 block(self, part)
-            if not name:
-                self.x = end_of_block(self.module, part, self.x)
+            if not isinstance(block, Composite) or not block.ends_blocks:
+                self.end_block(part)
             self.x, self.exponent = rescaled(self.x, self.exponent)
-        self.drop_path = outer
+        self.drop_path, self.outermost = outer, outermost
+
+    def end_block(self, name: str, present: Mask = True) -> None:
+        """Declare x as the output of a block of the network, unless the block is inside another; see `end_of_block`."""
+        if self.outermost:
+            self.x = end_of_block(self.module, name, self.x, present)
 
     def in_present_units(self, x: Float[Array, "N H W C"], exponent: Exponent) -> Float[Array, "N H W C"]:
         """Return features of an earlier `exponent` in the units of the present one."""

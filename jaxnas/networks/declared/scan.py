@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, PyTree
 from jaxnas.networks.declared.choices import Decisions, distinct
 from jaxnas.networks.declared.flow import BlockFlow, Part, part_name
 from jaxnas.networks.layers import Exponent
-from jaxnas.networks.taps import OF_LAYERS
+from jaxnas.networks.taps import OF_LAYERS, find_variable, probed, sow_block
 
 _INSIDE = "repeated"  # the name of each repetition inside the scan
 _WRITTEN = ("batch_stats", "multipliers", "pools", "relus", "used")
@@ -95,22 +95,30 @@ def scan_blocks(
         }
         return carried, list(values.values())
 
-    def repeat(carried: Carried, repetition: Repetition) -> tuple[Carried, list[PyTree]]:
+    def repeat(
+        carried: Carried, row: tuple[Repetition, Array | None]
+    ) -> tuple[Carried, tuple[list[PyTree], Array | None]]:
+        repetition, probe = row
         if times is None:
-            return compute(carried, repetition)
-        made: tuple[Carried, list[PyTree]]
-        made = jax.lax.cond(repetition[2] < times, compute, leave_out, carried, repetition)
-        return made
+            (x, exponent), values = compute(carried, repetition)
+        else:
+            (x, exponent), values = jax.lax.cond(repetition[2] < times, compute, leave_out, carried, repetition)
+        x = x if probe is None else probed(x, probe)
+        return (x, exponent), (values, x if flow.outermost and flow.module.is_mutable_collection("blocks") else None)
 
+    found = [find_variable(flow.module, "probes", part) for part in parts]
+    given = [probe for probe in found if probe is not None]
+    probes = jnp.stack(given) if given else None
     columns = [jnp.stack(column) for column in zip(*rows, strict=True)]
     try:
-        (x, exponent), values = jax.lax.scan(
-            repeat, (flow.x, flow.exponent), (stacked, columns, jnp.arange(numbers.start, numbers.stop))
-        )
+        repetitions = (stacked, columns, jnp.arange(numbers.start, numbers.stop))
+        (x, exponent), (values, outputs) = jax.lax.scan(repeat, (flow.x, flow.exponent), (repetitions, probes))
     except _UnequalError:
         return False
     flow.x, flow.exponent, flow.decisions = x, exponent, decisions
     for number, part in enumerate(parts):
+        if outputs is not None:
+            sow_block(flow.module, part, outputs[number], True if times is None else numbers[number] < times)
         for (collection, inside), value in zip(sown, values, strict=True):
             own: PyTree = jax.tree.map(lambda leaf, number=number: leaf[number], value)
             path = part + inside.removeprefix(_INSIDE)
