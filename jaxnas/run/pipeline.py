@@ -192,6 +192,7 @@ def _run_method(
         affordable=(lambda _: limit(objective.mean_seconds)) if isinstance(objective, TrainingObjective) else limit,
         direction=config.problem.direction,
         earlier=_read_by(method, earlier),
+        progress=False,
     )
 
 

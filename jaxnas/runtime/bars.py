@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
@@ -25,7 +25,7 @@ from jaxnas.runtime.events import (
     TrainingProgress,
     join_listeners,
 )
-from jaxnas.runtime.measures import ACCURACY
+from jaxnas.runtime.measures import ACCURACY, Measure
 from jaxnas.runtime.pace import UNKNOWN, Jobs, TaskFields, make_bars, memory, pace
 from jaxnas.runtime.settings import parse_seconds
 
@@ -59,7 +59,13 @@ def steps_of(at: TrainingProgress) -> tuple[int, int, float | None]:
 
 
 class BarReporter:
-    """Shows bars in a terminal, else a line at most every ten seconds; queries always get a line."""
+    """Shows bars in a terminal, else a line at most every ten seconds; queries always get a line.
+
+    Attributes:
+      is_shown: whether this process shows bars now.
+    """
+
+    is_shown: ClassVar[bool] = False
 
     def __init__(self, bars: Progress):
         """Show them in these bars."""
@@ -174,22 +180,34 @@ def _joined(values: Iterable[float], form: str) -> str:
 
 
 @contextmanager
-def show_bars() -> Iterator[Listener]:
+def show_bars() -> Iterator[BarReporter]:
     """Show bars while the body runs."""
-    with make_bars(status, disable=not status.is_terminal) as bars:
-        yield BarReporter(bars)
+    BarReporter.is_shown = True
+    try:
+        with make_bars(status, disable=not status.is_terminal) as bars:
+            yield BarReporter(bars)
+    finally:
+        BarReporter.is_shown = False
 
 
 @contextmanager
-def showing(on_event: Listener, progress: bool | None) -> Iterator[Listener]:
-    """Give the listener of a job in Python: `on_event`, and bars.
+def showing(
+    on_event: Listener, progress: bool | None, stage: str | None = None, measure: Measure = ACCURACY
+) -> Iterator[Listener]:
+    """Give the listener of a job in Python: `on_event`, and bars unless those of a job around it are shown.
 
     Args:
       on_event: receives every event.
       progress: whether bars are shown, or lines without a terminal; None shows them in a terminal or a notebook.
+      stage: the only stage of the job; None for a job that reports its stages.
+      measure: what the objectives of queries are.
     """
-    if not (status.is_terminal or status.is_jupyter if progress is None else progress):
+    is_wanted = status.is_terminal or status.is_jupyter if progress is None else progress
+    if not is_wanted or BarReporter.is_shown:
         yield on_event
         return
     with show_bars() as bars:
+        bars.measure = measure
+        if stage is not None:
+            bars(StageStarted(stage))
         yield join_listeners(bars, on_event)

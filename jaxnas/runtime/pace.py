@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -38,7 +39,10 @@ class PaceColumn(ProgressColumn):
 
 
 def make_bars(console: Console, *, disable: bool) -> Progress:
-    """Return bars whose speed is the mean since a job's first measured event."""
+    """Return bars whose speed is the mean since a job's first measured event.
+
+    What is printed meanwhile appears above the bars, unless stdout is a file or a pipe, to which it goes as always.
+    """
     left_over, cropped = Column(ratio=1), Column(ratio=3, no_wrap=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -48,6 +52,7 @@ def make_bars(console: Console, *, disable: bool) -> Progress:
         TextColumn("{task.fields[detail]}", table_column=cropped),
         console=console,
         disable=disable,
+        redirect_stdout=sys.stdout.isatty(),
         transient=True,
         expand=True,
         speed_estimate_period=math.inf,

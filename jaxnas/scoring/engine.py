@@ -17,6 +17,7 @@ from jaxnas.networks import SearchNetwork, draw_for_all, draw_for_each
 from jaxnas.networks.network import require_network
 from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, PROXY_SETS, ROBOT_PROXIES, Proxy, expand_names
 from jaxnas.proxies.finish import finish_scores
+from jaxnas.runtime.bars import showing
 from jaxnas.runtime.devices import abstract_array
 from jaxnas.runtime.distributed import gather_rows, local_positions, local_share, mesh, to_job
 from jaxnas.runtime.events import Listener, Scored, ignore
@@ -59,6 +60,7 @@ def score_archs(
     config: ScoringConfig = ScoringConfig(),
     *,
     on_event: Listener = ignore,
+    progress: bool | None = None,
 ) -> Float[np.ndarray, "A M"]:
     """Return the scores of all architectures [A M] in float64, a column per proxy in the order given.
 
@@ -70,17 +72,20 @@ def score_archs(
       batch: the minibatch that proxies see.
       proxies: names of proxies or sets, or a dictionary of functions.
       config: settings of scoring.
-      on_event: receives a `Scored` after each chunk.
+      on_event: receives a `Scored` before the first chunk and after each.
+      progress: whether bars are shown; None shows them in a terminal or a notebook.
 
     Raises:
       InputError: a proxy is unknown, or the architectures or the batch do not fit the network.
     """
     scores = np.empty((len(archs), len(get_proxies(proxies))))
     is_done = np.zeros(len(archs), bool)
-    for rows, values in iter_scores(network, archs, batch, proxies, config):
-        scores[rows] = values
-        is_done[rows] = True
-        on_event(Scored(int(is_done.sum()), len(archs)))
+    with showing(on_event, progress, "scoring") as listener:
+        listener(Scored(0, len(archs)))
+        for rows, values in iter_scores(network, archs, batch, proxies, config):
+            scores[rows] = values
+            is_done[rows] = True
+            listener(Scored(int(is_done.sum()), len(archs)))
     return gather_rows(scores, is_done)
 
 
@@ -152,7 +157,7 @@ class _Job(NamedTuple):
 
 def _score_piece(job: _Job, rows: Int[np.ndarray, " a"]) -> Float[np.ndarray, "a M"]:
     """Score some rows, in a worker."""
-    return score_archs(job.network, job.archs[rows], job.batch, job.functions, job.config)
+    return score_archs(job.network, job.archs[rows], job.batch, job.functions, job.config, progress=False)
 
 
 def _score_on_devices(

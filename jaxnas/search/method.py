@@ -74,6 +74,7 @@ class Method(Generic[StateT, ConfigT]):
         affordable: Callable[[float], bool] | None = None,
         known: Mapping[Whole, object] | None = None,
         on_query: Listener | None = None,
+        progress: bool | None = None,
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """Run one search; see `jaxnas.search.run.run_search` for the arguments."""
@@ -90,6 +91,7 @@ class Method(Generic[StateT, ConfigT]):
             at_once=at_once,
             affordable=affordable,
             known=known,
+            progress=progress,
             **options,
         )
 

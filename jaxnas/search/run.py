@@ -15,8 +15,11 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnas.errors import InputError, NothingToSelect
+from jaxnas.objectives.training import TrainingObjective
+from jaxnas.runtime.bars import showing
 from jaxnas.runtime.events import Listener, ignore
 from jaxnas.runtime.host import num_cores, one_blas_thread
+from jaxnas.runtime.measures import ACCURACY, OBJECTIVE
 from jaxnas.runtime.names import Direction
 from jaxnas.runtime.session import in_float64, make_key
 from jaxnas.runtime.settings import LAST_SEED, Whole, check_seed, check_whole
@@ -71,6 +74,7 @@ def run_search(
     direction: Direction = "maximize",
     known: Mapping[Whole, object] | None = None,
     earlier: ArrayLike | None = None,
+    progress: bool | None = None,
 ) -> SearchResult:
     """Run one search: pay for T distinct queries and select the best of them.
 
@@ -101,6 +105,7 @@ def run_search(
             continues where it was.
         earlier: Objectives of earlier tasks on the same architectures [A] or [A E], in the direction of this one, for
             methods that read them; inf is a failed candidate. See `carry_over` for tasks that know a part of the rows.
+        progress: Whether the queries of a function are shown; None shows them in a terminal or a notebook.
 
     Returns:
         The search: exactly T distinct queries, or T queries' worth of them where prices differ; fewer if `affordable`
@@ -137,23 +142,37 @@ def run_search(
         costs = objective.cost
     scores = check_table(table)
     found = check_known(known, len(scores), prices)
-    ledger = open_ledger(len(scores), objective, budget, costs, on_event, prices, direction)
-    ledger.known, budget = found, ledger.budget
-    task = read_earlier(method, earlier, len(scores), direction)
-    search = SteppedSearch(method, make_pool(method, scores, archs, ledger.prices, task), budget, seed, config)
-    prepared: set[int] = {*found}
-    sign = sign_of(direction)
-    while ledger.spent < budget and (affordable is None or not ledger.paid or affordable(ledger.mean_cost)):
-        left = budget - ledger.spent
+    measure = ACCURACY if isinstance(objective, TrainingObjective) else OBJECTIVE
+    with showing(on_event, progress, method.name, measure) as listener:
+        ledger = open_ledger(len(scores), objective, budget, costs, listener, prices, direction)
+        ledger.known = found
+        task = read_earlier(method, earlier, len(scores), direction)
+        pool = make_pool(method, scores, archs, ledger.prices, task)
+        search = SteppedSearch(method, pool, ledger.budget, seed, config)
+        _run_steps(search, ledger, objective, at_once, affordable)
+    return _check_selected(ledger.result(method.name, search.best_weights(), seed, method_settings(search.config)))
+
+
+def _run_steps(
+    search: SteppedSearch,
+    ledger: Ledger,
+    objective: Callable[..., float],
+    at_once: int,
+    affordable: Callable[[float], bool] | None,
+) -> None:
+    """Spend the budget of the ledger on what the search proposes."""
+    prepared, sign = {*ledger.known}, sign_of(ledger.direction)
+    while ledger.spent < ledger.budget and (affordable is None or not ledger.paid or affordable(ledger.mean_cost)):
+        left = ledger.budget - ledger.spent
         proposals = search.propose(min(at_once, left))
-        if isinstance(objective, Objective) and not (method.multi_fidelity or prepared.issuperset(_items(proposals))):
+        is_known = search.method.multi_fidelity or prepared.issuperset(_items(proposals))
+        if isinstance(objective, Objective) and not is_known:
             foreseen = search.foresee(min(objective.together, left))
             coming = _items(proposals if len(proposals) >= len(foreseen) else foreseen)
-            objective.prepare([item for item in coming if item not in found])
+            objective.prepare([item for item in coming if item not in ledger.known])
             prepared.update(coming)
         for proposal in proposals:
             search.record(proposal, sign * ledger.query(int(proposal.item), to_choice(proposal)))
-    return _check_selected(ledger.result(method.name, search.best_weights(), seed, method_settings(search.config)))
 
 
 def _check_selected(result: SearchResult) -> SearchResult:

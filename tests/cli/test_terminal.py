@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import jaxnas
 from jaxnas.cli import progress, terminal
 from jaxnas.runtime import bars
 from jaxnas.runtime.events import (
@@ -21,8 +22,11 @@ from jaxnas.runtime.events import (
     TrainingProgress,
 )
 from jaxnas.runtime.pace import Jobs, make_bars, memory, pace, seconds_left, speed
+from tests.tiny import TinyNetwork
 
 WIDTH = 80
+NETWORK = TinyNetwork()
+BATCH = jaxnas.Batch(np.random.default_rng(0).normal(size=(4, 5, 5, 2)).astype(np.float32), np.array([0, 1, 2, 0]))
 
 
 def show(monkeypatch, is_terminal):
@@ -128,3 +132,56 @@ def test_a_job_in_python_shows_bars_in_a_terminal(monkeypatch, wanted, is_termin
         listener(QueryAnswered(1, 2, "bo", 3, 91.5, 0.7, 91.5))
     assert [event.number for event in events] == [1]
     assert ("query  1/2 (bo):  91.50" in out.getvalue()) == shown
+
+
+def in_terminal(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(bars, "status", Console(file=out, force_terminal=True, width=WIDTH, color_system=None))
+    return out
+
+
+def test_scoring_and_queries_in_python_are_shown_in_a_terminal(monkeypatch):
+    out = in_terminal(monkeypatch)
+    archs = jaxnas.sample(NETWORK.space, 4, seed=0)
+    scores = jaxnas.score_archs(NETWORK, archs, BATCH, {"largest": lambda q: q.logits.max()})
+    assert "scoring: compiling" in out.getvalue()
+    assert "4/4" in out.getvalue()
+    found = jaxnas.random_search(scores, lambda row: row / 4, budget=2, seed=0)
+    assert f"query  1/2 (random): {found.objective[0]:>8g}   best" in out.getvalue()
+    assert "%" not in out.getvalue().split("query")[1]
+    before = out.getvalue()
+    jaxnas.score_archs(NETWORK, archs, BATCH, {"largest": lambda q: q.logits.max()}, progress=False)
+    jaxnas.random_search(scores, lambda row: row / 4, budget=2, seed=0, progress=False)
+    jaxnas.random_search(scores, np.arange(4.0), budget=2, seed=0)
+    assert out.getvalue() == before
+
+
+def test_a_job_within_a_job_shows_no_bars_of_its_own(monkeypatch):
+    out = in_terminal(monkeypatch)
+    archs = jaxnas.sample(NETWORK.space, 4, seed=0)
+
+    def objective(row):
+        return jaxnas.score_archs(NETWORK, archs[[row]], BATCH, {"largest": lambda q: q.logits.max()}).item()
+
+    jaxnas.random_search(np.zeros((4, 1)), objective, budget=2, seed=0)
+    assert "query  2/2" in out.getvalue()
+    assert "scored" not in out.getvalue()
+    with pytest.raises(ZeroDivisionError), bars.show_bars():
+        raise ZeroDivisionError
+    assert not bars.BarReporter.is_shown
+
+
+def test_prints_of_an_objective_stay_on_stdout_where_that_is_no_terminal(monkeypatch, capsys):
+    out = in_terminal(monkeypatch)
+    jaxnas.random_search(np.zeros((4, 1)), lambda row: print("asked") or 1.0, budget=2, seed=0)
+    assert capsys.readouterr().out == "asked\nasked\n"
+    assert "asked" not in out.getvalue()
+
+
+def test_scoring_reports_from_none_to_all():
+    events, archs = [], jaxnas.sample(NETWORK.space, 5, seed=0)
+    config = jaxnas.ScoringConfig(chunk_size=2, one_per_class=False)
+    jaxnas.score_archs(NETWORK, archs, BATCH, {"zero": lambda q: 0.0}, config, on_event=events.append)
+    assert events[0] == Scored(0, 5)
+    assert events[-1] == Scored(5, 5)
+    assert [event.done for event in events] == sorted({event.done for event in events})
