@@ -19,7 +19,7 @@ def run() -> None:
     def end() -> None:
         logging.shutdown()
         status = code
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None where the shell closed it
             try:
                 stream.flush()
             except BrokenPipeError:

@@ -109,7 +109,7 @@ class BarReporter:
         self._stop_waiting()
         self.started, self.stage = time.monotonic(), f"{stage} {self.job}".strip()
         self.jobs.hide()
-        seconds = last_wait(self.stage)
+        seconds = last_wait(self.stage) if self.job else None
         before = "" if seconds is None or seconds < 1 else f" ({timedelta(seconds=round(seconds))} the last time)"
         if status.is_terminal:
             self.waiting = self.bars.add_task(f"{stage}: compiling{before}", total=None, **UNKNOWN)
@@ -118,7 +118,8 @@ class BarReporter:
 
     def _stop_waiting(self) -> None:
         if self.stage:
-            keep_wait(self.stage, time.monotonic() - self.started)
+            if self.job:  # else nothing tells this program from others
+                keep_wait(self.stage, time.monotonic() - self.started)
             self.stage = ""
         if self.waiting is not None:
             self.bars.remove_task(self.waiting)
@@ -180,11 +181,11 @@ def _joined(values: Iterable[float], form: str) -> str:
 
 
 @contextmanager
-def show_bars() -> Iterator[BarReporter]:
-    """Show bars while the body runs."""
+def show_bars(*, only_lines: bool = False) -> Iterator[BarReporter]:
+    """Show bars while the body runs, or `only_lines`, which leave stdout alone."""
     BarReporter.is_shown = True
     try:
-        with make_bars(status, disable=not status.is_terminal) as bars:
+        with make_bars(status, disable=only_lines or not status.is_terminal) as bars:
             yield BarReporter(bars)
     finally:
         BarReporter.is_shown = False
@@ -192,21 +193,27 @@ def show_bars() -> Iterator[BarReporter]:
 
 @contextmanager
 def showing(
-    on_event: Listener, progress: bool | None, stage: str | None = None, measure: Measure = ACCURACY
+    on_event: Listener,
+    progress: bool | None,
+    stage: str | None = None,
+    measure: Measure = ACCURACY,
+    *,
+    only_lines: bool = False,
 ) -> Iterator[Listener]:
     """Give the listener of a job in Python: `on_event`, and bars unless those of a job around it are shown.
 
     Args:
       on_event: receives every event.
       progress: whether bars are shown, or lines without a terminal; None shows them in a terminal or a notebook.
-      stage: the only stage of the job; None for a job that reports its stages.
+      stage: the only stage of the job, whose program compiles first; None for a job that reports its stages.
       measure: what the objectives of queries are.
+      only_lines: whether there are lines alone, as beside a function of the user's, which may print.
     """
     is_wanted = status.is_terminal or status.is_jupyter if progress is None else progress
     if not is_wanted or BarReporter.is_shown:
         yield on_event
         return
-    with show_bars() as bars:
+    with show_bars(only_lines=only_lines) as bars:
         bars.measure = measure
         if stage is not None:
             bars(StageStarted(stage))

@@ -52,11 +52,19 @@ def make_bars(console: Console, *, disable: bool) -> Progress:
         TextColumn("{task.fields[detail]}", table_column=cropped),
         console=console,
         disable=disable,
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=_prints_to_terminal(),
         transient=True,
         expand=True,
         speed_estimate_period=math.inf,
     )
+
+
+def _prints_to_terminal() -> bool:
+    """Return whether stdout, which users replace by anything that can be written to, is a terminal."""
+    try:
+        return sys.stdout is not None and sys.stdout.isatty()
+    except (AttributeError, ValueError):  # no such method, or closed
+        return False
 
 
 class Jobs:

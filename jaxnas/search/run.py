@@ -142,8 +142,9 @@ def run_search(
         costs = objective.cost
     scores = check_table(table)
     found = check_known(known, len(scores), prices)
-    measure = ACCURACY if isinstance(objective, TrainingObjective) else OBJECTIVE
-    with showing(on_event, progress, method.name, measure) as listener:
+    trains = isinstance(objective, TrainingObjective)
+    stage, measure = (method.name, ACCURACY) if trains else (None, OBJECTIVE)
+    with showing(on_event, progress, stage, measure, only_lines=not trains) as listener:
         ledger = open_ledger(len(scores), objective, budget, costs, listener, prices, direction)
         ledger.known = found
         task = read_earlier(method, earlier, len(scores), direction)

@@ -171,8 +171,40 @@ def test_a_job_within_a_job_shows_no_bars_of_its_own(monkeypatch):
     assert not bars.BarReporter.is_shown
 
 
-def test_prints_of_an_objective_stay_on_stdout_where_that_is_no_terminal(monkeypatch, capsys):
+class Tee:
+    """What users put in the place of stdout."""
+
+    def write(self, text):
+        """Ignore a text."""
+
+    def flush(self):
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("stream", [None, Tee()])
+def test_bars_need_nothing_of_stdout(monkeypatch, stream):
     out = in_terminal(monkeypatch)
+    monkeypatch.setattr("sys.stdout", stream)
+    with bars.showing(lambda event: None, None, "scoring") as listener:
+        listener(Scored(0, 2))
+    assert "scoring: compiling" in out.getvalue()
+
+
+def test_waits_of_different_jobs_are_not_mixed_up(monkeypatch):
+    monkeypatch.setattr(bars, "last_wait", lambda stage: 1 / 0)
+    monkeypatch.setattr(bars, "keep_wait", lambda *_: 1 / 0)
+    out = in_terminal(monkeypatch)
+    with bars.showing(lambda event: None, None, "scoring") as listener:
+        listener(Scored(0, 2))
+        listener(Scored(2, 2))
+    assert "scoring: compiling" in out.getvalue()
+    assert "the last time" not in out.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_prints_of_an_objective_stay_on_stdout(monkeypatch, capsys, is_terminal):
+    out = in_terminal(monkeypatch)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
     jaxnas.random_search(np.zeros((4, 1)), lambda row: print("asked") or 1.0, budget=2, seed=0)
     assert capsys.readouterr().out == "asked\nasked\n"
     assert "asked" not in out.getvalue()

@@ -89,7 +89,7 @@ def scan_blocks(
         statistics = repetition[0].get("batch_stats", {})
         values = {
             (collection, path): statistics[path]
-            if collection == "batch_stats"
+            if collection == "batch_stats" and path in statistics
             else jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shape)
             for (collection, path), shape in sown.items()
         }

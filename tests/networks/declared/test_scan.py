@@ -122,6 +122,15 @@ def test_a_repetition_that_may_be_absent_without_jit_is_the_same(times):
     assert np.array_equal(changed[path], variables["batch_stats"][path]) == (times == 0)
 
 
+def test_statistics_may_be_written_without_being_given():
+    network = DeclaredNetwork("once", (Conv(4), Repeat(choice(0, 1, 3), Residual(Conv()))), num_classes=2)
+    arch = jnp.array([1], jnp.int8)
+    params = network.init(jax.random.key(0), IMAGES, arch)["params"]
+    alone = network.apply({"params": params}, IMAGES, arch)
+    logits, _ = network.apply({"params": params}, IMAGES, arch, mutable=["batch_stats"])
+    np.testing.assert_allclose(logits, alone, rtol=1e-6)
+
+
 def test_the_order_of_what_is_sown_is_that_of_the_repetitions():
     with jax.enable_x64(True):
         variables = init_variables(NETWORK, (6, 6, 3), len(NETWORK.space.num_choices), 0)
