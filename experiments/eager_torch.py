@@ -252,7 +252,7 @@ def synflow(network: Network, images: Tensor, labels: Tensor) -> float:
     positive = network.without_norms()
     for parameter in positive.parameters():
         parameter.data.abs_()
-    positive(torch.ones(1, *images.shape[1:], dtype=torch.float64)).sum().backward()
+    positive(torch.ones(1, *images.shape[1:], dtype=torch.float64, device=images.device)).sum().backward()
     kernels = [layer.weight for layer in kernel_layers(positive) if layer.weight.grad is not None]
     return float(sum((w.detach() * w.grad).abs().sum() for w in kernels))
 

@@ -16,7 +16,7 @@ moved.install()
 def __getattr__(name: str) -> object:
     """Return a public name, or `__version__`, whose module would take a tenth of the start of a command."""
     if name == "__version__":
-        from importlib.metadata import version
+        from jaxnas.runtime.host import package_version
 
-        return version("jaxnas")
+        return package_version()
     return _import_name(name)

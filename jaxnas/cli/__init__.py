@@ -77,9 +77,9 @@ def common(
 ) -> None:
     """Training-free neural architecture search on JAX."""
     if show_version:
-        from importlib.metadata import version  # which takes a tenth of the start of a command
+        from jaxnas.runtime.host import package_version
 
-        console.print(version("jaxnas"), highlight=False)
+        console.print(package_version(), highlight=False)
         raise typer.Exit
     if context.invoked_subcommand is None:
         context.get_help()  # prints it

@@ -20,6 +20,7 @@ from jaxnas.models.graph import graph_from_record
 from jaxnas.models.model import Model
 from jaxnas.models.module import PlainNetwork
 from jaxnas.runtime.files import atomic_write, read_bytes
+from jaxnas.runtime.host import package_version
 from jaxnas.runtime.places import to_path
 from jaxnas.runtime.records import Record, check_intact, with_check
 from jaxnas.runtime.session import fixed_settings, make_key
@@ -29,7 +30,7 @@ _DAMAGED = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError),
     *(AssertionError, FlaxError),  # of flax, where shapes do not fit
 )
-_PACKAGES = ("jaxnas", "jax", "flax", "numpy", "safetensors")
+_PACKAGES = ("jax", "flax", "numpy", "safetensors")
 
 
 def save_model(model: Model, folder: Path | str) -> None:
@@ -48,7 +49,7 @@ def save_model(model: Model, folder: Path | str) -> None:
         partial.write_bytes(content)
     record = {
         "format": FORMAT,
-        "packages": {package: version(package) for package in _PACKAGES},
+        "packages": {"jaxnas": package_version(), **{package: version(package) for package in _PACKAGES}},
         "space": model.space,
         "arch": model.arch,
         "tensors": name,

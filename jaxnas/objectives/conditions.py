@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jaxnas.errors import InputError
 from jaxnas.networks import SearchNetwork, describe
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.runtime.devices import abstract_array
+from jaxnas.runtime.host import package_version
 from jaxnas.runtime.session import fixed_settings
 from jaxnas.spaces import SearchSpace
 
@@ -64,7 +64,7 @@ def describe_training(
     One fold is left out, as earlier versions had no other.
     """
     description = {
-        "jaxnas": version("jaxnas"),
+        "jaxnas": package_version(),
         "space": space.name,
         **describe(network),
         "data": fingerprint(data.train_images, data.train_labels),

@@ -4,6 +4,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from jaxnas.errors import InputError
 
@@ -13,6 +14,20 @@ LEAST_MEMORY = 4e9  # bytes of addresses that JAX and its libraries need on two 
 def num_cores() -> int:
     """Return the number of CPU cores that this process may use; on systems other than Linux, those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def package_version() -> str:
+    """Return the version of jaxnas, from its installation or, where only its source is on the path, from that."""
+    import tomllib  # with the next line a tenth of the start of a command
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("jaxnas")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[2] / "pyproject.toml"
+        if not project.exists():
+            return "unknown"
+        return str(tomllib.loads(project.read_text())["project"]["version"])
 
 
 @contextmanager

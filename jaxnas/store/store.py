@@ -23,6 +23,7 @@ from jaxnas.proxies import OF_LIVE_NETWORK, PROXIES, Proxy
 from jaxnas.runtime.code import code_fingerprint
 from jaxnas.runtime.distributed import from_leader, wait_for_all
 from jaxnas.runtime.events import Event, Listener, PartDamaged, Scored
+from jaxnas.runtime.host import package_version
 from jaxnas.runtime.places import without_secrets
 from jaxnas.runtime.session import fixed_settings
 from jaxnas.runtime.workers import Workers
@@ -66,7 +67,7 @@ def make_provenance(
         "data.fingerprint": fingerprint(np.asarray(batch.images), np.asarray(batch.labels)),
         "batch_size": len(batch.labels),
         **{name: getattr(config, name) for name in DECISIVE},
-        "jaxnas": version("jaxnas"),
+        "jaxnas": package_version(),
     }
     as_read_back: Provenance = json.loads(json.dumps(fields, default=str))
     return as_read_back

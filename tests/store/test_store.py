@@ -183,7 +183,7 @@ def test_other_settings_are_refused_by_name_and_leave_the_store(tmp_path, change
 
 def test_other_versions_are_refused(tmp_path, monkeypatch):
     score(tmp_path / "s", ARCHS[:2])
-    monkeypatch.setattr(jaxnas.store.store, "version", lambda name: "9.9")
+    monkeypatch.setattr(jaxnas.store.store, "package_version", lambda: "9.9")
     with pytest.raises(InputError, match=r"jaxnas is 0\.1\.0, not 9\.9"):
         score(tmp_path / "s", ARCHS[:2])
     (tmp_path / "s" / "manifest.json").write_text('{"format": 2, "provenance": {}}')

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from safetensors.numpy import save as tensor_bytes
 from jaxnas.models.graph import Block, Graph, Layer, Shape
 from jaxnas.models.model import Model
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.host import package_version
 
 Expression = Callable[[Layer, Sequence[str]], str]
 
@@ -69,7 +69,7 @@ def heading(model: Model, kind: str, shape: str) -> str:
     """Return the opening of the module's docstring, without a closing quote."""
     space, arch = (re.sub(r"[^ -~]|[\"\\]", "?", text) for text in (model.space, model.arch))
     return (
-        f'"""A {kind} network written by jaxnas {version("jaxnas")}.\n\n'
+        f'"""A {kind} network written by jaxnas {package_version()}.\n\n'
         f"Architecture of {space}:\n    {arch}\n\n"
         f"It maps float32 images {shape} in [0, 1], which it standardises, to logits [N, {len(model.class_names)}]."
     )

@@ -1,7 +1,6 @@
 """ONNX: one file with the network, its tensors and the names of its classes."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from jaxnas.networks.declared.tokens import LAYER_NORM_EPSILON
 from jaxnas.networks.declared.transformer import relative_places
 from jaxnas.networks.layers import BATCH_NORM_EPSILON
 from jaxnas.runtime.files import atomic_write
+from jaxnas.runtime.host import package_version
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +63,7 @@ def onnx_model(model: Model) -> "onnx.ModelProto":
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="jaxnas",
-        producer_version=version("jaxnas"),
+        producer_version=package_version(),
     )
     helper.set_model_props(made, {"classes": "\n".join(model.class_names), "space": model.space, "arch": model.arch})
     return made

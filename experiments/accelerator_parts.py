@@ -1,0 +1,211 @@
+"""The parts of `accelerator.py`: each gets ready, yields, measures, and yields its result."""
+
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bare  # noqa: F401  # before jaxnas
+import numpy as np
+
+if TYPE_CHECKING:
+    from accelerator import Part
+
+BATCH, SIDE, CLASSES = 64, 32, 10
+TRAINING_BATCH, TRAINING_STEPS = 256, 40
+SCHEDULE = 12 * (50_000 // TRAINING_BATCH)  # steps of NAS-Bench-201's training of 12 epochs
+
+
+def measure(part: "Part") -> Iterator[dict | None]:
+    """Yield None when the part is ready, then what it measured."""
+    kinds = {"score": measure_scoring, "reference": measure_scoring, "torch": measure_torch, "train": measure_training}
+    return kinds[part.kind](part)
+
+
+def make_network(part: "Part"):
+    """Return the network."""
+    import jaxnas
+
+    channels, cells = (4, 1) if part.small else (16, 5)
+    return jaxnas.NASBench201Network(num_classes=CLASSES, channels=channels, cells_per_stage=cells)
+
+
+def make_batch(part: "Part") -> tuple[np.ndarray, np.ndarray, str]:
+    """Return images [N H W C] and labels [N], and where they are from."""
+    import jaxnas
+
+    number, side = (8, 8) if part.small else (BATCH, SIDE)
+    if not part.small and os.environ.get("JAXNAS_DATA"):
+        data = jaxnas.standardize(jaxnas.load_images("cifar10"))
+        return *jaxnas.minibatch(data, number, seed=0), "CIFAR-10"
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(number, side, side, 3)).astype(np.float32)
+    return images, rng.integers(0, CLASSES, number).astype(np.int32), "noise"
+
+
+def sample_cells(number: int) -> np.ndarray:
+    """Draw cells without dead edges, one of each network class; a larger sample begins with the smaller one."""
+    from jaxnas.spaces import NASBENCH201, enumerate_archs
+
+    archs = enumerate_archs(NASBENCH201)
+    archs = archs[(NASBENCH201.canonicalize(archs) == archs).all(axis=1)]
+    _, first = np.unique(NASBENCH201.network_class(archs), return_index=True)
+    return archs[np.random.default_rng(0).permutation(first)[:number]]
+
+
+def measure_scoring(part: "Part") -> Iterator[dict | None]:
+    """Score chunk by chunk; the first chunk has all tracing and compiling."""
+    folder = tempfile.mkdtemp()
+    if part.profiled:
+        dump = f"--xla_dump_to={folder} --xla_dump_hlo_module_re=.*jit_score.* --xla_dump_hlo_as_text"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {dump}"
+    import jax
+
+    import jaxnas
+    from jaxnas.proxies import expand_names
+    from jaxnas.runtime.timing import watch_programs
+    from jaxnas.runtime.traces import KeptProgram
+    from jaxnas.scoring.engine import ScoringConfig, iter_scores
+
+    KeptProgram.is_on = False  # so that tracing is measured
+    programs: list = []
+    watch_programs(programs.append)
+    is_reference = part.kind == "reference"
+    names = expand_names(("robot", "nbsz") if is_reference else part.proxies.split(","))
+    images, labels, source = make_batch(part)
+    archs = sample_cells(part.number)
+    settings = {"precision": part.precision, "chunk_size": part.chunk, "strategy": "grouped"}
+    config = ScoringConfig(**({"strategy": "loop"} if is_reference else settings))
+    batch = jaxnas.Batch(images.astype(np.float64 if is_reference else np.float32), labels)
+    chunks, started = iter_scores(make_network(part), archs, batch, names, config), time.perf_counter()
+    found = [next(chunks)]
+    first = time.perf_counter() - started
+    yield None
+    program = max((one for one in programs if one.name == "score"), key=lambda one: one.compiling)
+    paces, profile = [], {}
+    num_rounds = 0 if is_reference else -(-part.number // (part.chunk * jax.device_count())) - 1
+    for number in range(num_rounds):
+        if part.profiled and number == num_rounds - 1:
+            jax.profiler.start_trace(folder)
+        began = time.perf_counter()
+        found.append(next(chunks))
+        paces.append(len(found[-1][0]) / (time.perf_counter() - began))
+        if part.profiled and number == num_rounds - 1:
+            jax.profiler.stop_trace()
+            profile = read_profile(Path(folder)) | {"edge_bytes": edge_bytes(part)}
+    found += chunks
+    rows, values = (np.concatenate(column) for column in zip(*found, strict=True))
+    yield {
+        "tracing": program.tracing,
+        "lowering": program.lowering,
+        "compiling": program.compiling,
+        "first_chunk": first,
+        "pace": float(np.median(paces[: -1 if part.profiled and len(paces) > 1 else None])) if paces else None,
+        "scores": dict(zip(names, values[np.argsort(rows)].T.tolist(), strict=True)),
+        "images": source,
+        "profile": profile,
+    }
+
+
+def edge_bytes(part: "Part") -> int:
+    """Return the bytes of one read and one write of the features of all edges for one chunk."""
+    network, (images, *_) = make_network(part), make_batch(part)
+    shapes = [(images.shape[1] >> stage, network.channels << stage) for stage in range(3)]
+    numbers = sum(side**2 * channels for side, channels in shapes)
+    return 2 * 4 * part.chunk * len(images) * 6 * network.cells_per_stage * numbers
+
+
+def read_profile(folder: Path) -> dict:
+    """Return nanoseconds of kernels and bytes moved by kind, and how many kernels ran."""
+    import jax
+    from hlo_bytes import count_bytes, kind_of
+
+    seconds: Counter[str] = Counter()
+    num_kernels = 0
+    data = jax.profiler.ProfileData.from_file(str(next(folder.rglob("*.xplane.pb"))))
+    planes = [plane for plane in data.planes if plane.name.startswith("/device:")]
+    for plane in planes or data.planes:  # a CPU has its kernels among the events of the host
+        for line in plane.lines:
+            if planes and not line.name.startswith("Stream"):
+                continue  # summaries of the same kernels
+            for event in line.events:
+                if planes or any(name == "hlo_op" for name, _ in event.stats):
+                    seconds[kind_of(event.name)] += event.duration_ns
+                    num_kernels += 1
+    texts = sorted(folder.glob("*jit_score*after_optimizations.txt"), key=lambda path: path.stat().st_size)
+    moved = count_bytes(texts[-1].read_text()) if texts else Counter()
+    return {"kernel_ns": dict(seconds), "kernels": num_kernels, "bytes": dict(moved)}
+
+
+def measure_torch(part: "Part") -> Iterator[dict | None]:
+    """Score by eager PyTorch, one architecture after another."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # which draws the params alone
+    import jax
+    import torch
+    from eager_torch import NASBench201, load_params, scores
+
+    from jaxnas.networks import init_variables
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = part.precision == "tensorfloat32"
+    network, (images, labels, source), archs = make_network(part), make_batch(part), sample_cells(part.number)
+    params = jax.device_get(init_variables(network, images.shape[1:], archs.shape[1], 0)["params"])
+    images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(device)
+    labels = torch.from_numpy(np.int64(labels)).to(device)
+
+    def build(arch: np.ndarray) -> NASBench201:
+        built = NASBench201(arch, network.num_classes, network.channels, network.cells_per_stage)
+        load_params(built, params)
+        return built.to(device)
+
+    networks = [build(arch) for arch in archs]
+    for one in networks[:2]:  # the first calls are slower
+        scores(one, images, labels, shared=part.shared)
+    yield None
+    laps, found = [], []
+    for one in networks:
+        began = time.perf_counter()
+        found.append(scores(one, images, labels, shared=part.shared))  # each ends with numbers of the host
+        laps.append(time.perf_counter() - began)
+    table = {name: [values[name] for values in found] for name in found[0]}
+    yield {"seconds": float(np.median(laps)), "scores": table, "images": source, "torch": torch.__version__}
+
+
+def measure_training(part: "Part") -> Iterator[dict | None]:
+    """Train candidates together, on noise of the shape of CIFAR-10."""
+    from jaxnas.objectives.config import TrainingConfig
+    from jaxnas.objectives.fit import fit_training
+    from jaxnas.objectives.programs import Labelled
+    from jaxnas.objectives.trainer import Trainer
+    from jaxnas.runtime.traces import KeptProgram
+
+    KeptProgram.is_on = False
+    batch, side = (8, 8) if part.small else (TRAINING_BATCH, SIDE)
+    rng, number = np.random.default_rng(0), batch * TRAINING_STEPS
+    images = rng.normal(size=(number, side, side, 3)).astype(np.float32)
+    labels = rng.integers(0, CLASSES, number).astype(np.int32)
+    network, archs = make_network(part), sample_cells(part.number)
+    settings = TrainingConfig(epochs=1, batch_size=batch, flip=True, crop_padding=4)
+    config = fit_training(settings, network, np.bincount(labels, minlength=CLASSES).tolist())
+    trainer, started = (
+        Trainer(network, config, Labelled(images, labels), archs.shape[1], together=part.number),
+        time.time(),
+    )
+    trainer.compile()
+    trainer.fit(archs)  # the first stretch has one step
+    ready = time.time() - started
+    yield None
+    seconds = trainer.fit(archs).seconds
+    yield {
+        "ready": ready,
+        "step": seconds / TRAINING_STEPS,
+        "candidate": seconds / TRAINING_STEPS * SCHEDULE / part.number,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit("run accelerator.py")
