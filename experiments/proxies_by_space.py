@@ -10,7 +10,7 @@ engine.
 The correlations are those of the results of `correlations.py`, `nasbench101.py` and `accel_nasbench.py`, and of the
 scores of TransNAS-Bench-101 that the package contains.
 
-The script takes about ten minutes on a busy core, and resumes. It writes results/proxies_by_space.json and .md.
+The script takes about 14 minutes on a busy core, and resumes. It writes results/proxies_by_space.json and .md.
 """
 
 import json

@@ -27,7 +27,7 @@ def find_model(folder: Path | str) -> Path:
             return found
     hint = "give a folder of a model"
     if (folder / RESULT).exists():
-        hint = f"train its architecture first by `jaxnas train {folder}`, or by your own code if it has ids alone"
+        hint = f"train its architecture first by `jaxnas train {folder}`, in Python by the method `train` of the run"
     raise InputError(f"no trained model in {folder}: {hint}")
 
 

@@ -152,7 +152,10 @@ class Model:
             shown = ", ".join(map(str, self.image_shape))
             turned = values.ndim == 4 and (*values.shape[2:], values.shape[1]) == self.image_shape
             hint = f": transpose them by {TO_CHANNELS_LAST}" if turned else ""
-            raise InputError(f"images must be numbers [N, {shown}], got {values.dtype} of shape {values.shape}{hint}")
+            given = np.shape(images)
+            if given == self.image_shape:
+                hint = ": give one image as images[None]"
+            raise InputError(f"images must be numbers [N, {shown}], got {values.dtype} of shape {given}{hint}")
         if values.dtype == np.uint8 and not is_row:
             scaled: np.ndarray = values / np.float32(255)
             return scaled

@@ -68,7 +68,7 @@ def advise(images: ImageSummary, best: float, loss: float, epochs: int) -> tuple
     """
     guessing = math.log(len(images.class_names))
     underfits = loss > UNDERFIT * guessing
-    longer = f"train longer, such as `epochs` = {4 * epochs}, or with more `channels`"
+    longer = f"train longer, such as `epochs` = {4 * epochs}, or with wider networks"
     low, high = wilson_interval(best, images.num_validation)
     if low <= images.majority:
         remedy = longer if underfits else "give more images, or check that labels belong to their images"

@@ -23,7 +23,7 @@ from jaxnas.spaces.ids import IDS
 
 SIZES = ("channels", "cells_per_stage")
 RECIPE_SIDE = 32  # pixels of the images that the published recipes are for
-_FLIPPED = ("cifar10", "cifar100", "tiny16")  # sets for which the recipes mirror images
+_OF_RECIPES = ("cifar10", "cifar100", "tiny16")  # sets whose recipes these are, whatever their size
 
 
 class Inherited(NamedTuple):
@@ -125,12 +125,13 @@ def _training(
             raise InputError(f"training `{name}` must be at least 1, got 0")
     published, (recipe, _) = get_recipe(selected.space, network)
     searched = selected.config["training"]
-    fitted: Record = {}
-    if images.name not in _FLIPPED:
-        side = min(images.train_images.shape[1:3])
-        fitted = {
-            "crop_padding": recipe.crop_padding * side // RECIPE_SIDE,
-            "cutout": recipe.cutout * side // RECIPE_SIDE,
+    side = min(images.train_images.shape[1:3])
+    fitted: Record = {
+        "crop_padding": recipe.crop_padding * side // RECIPE_SIDE,
+        "cutout": recipe.cutout * side // RECIPE_SIDE,
+    }
+    if images.name not in _OF_RECIPES:
+        fitted |= {
             "flip": bool(searched.get("flip", False)),
             "batch_size": min(recipe.batch_size, small_batch(len(images.train_labels))),
         }

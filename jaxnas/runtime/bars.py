@@ -72,6 +72,7 @@ class BarReporter:
         self.bars = bars
         self.jobs = Jobs(bars)
         self.waiting: TaskID | None = None
+        self.remembers = True  # how long a stage waited for its programs
         self.job = self.stage = ""  # what is searched; the stage that waits for its programs
         self.awaits_scores = True
         self.last_line = self.started = time.monotonic()
@@ -109,7 +110,7 @@ class BarReporter:
         self._stop_waiting()
         self.started, self.stage = time.monotonic(), f"{stage} {self.job}".strip()
         self.jobs.hide()
-        seconds = last_wait(self.stage) if self.job else None
+        seconds = last_wait(self.stage) if self.remembers else None
         before = "" if seconds is None or seconds < 1 else f" ({timedelta(seconds=round(seconds))} the last time)"
         if status.is_terminal:
             self.waiting = self.bars.add_task(f"{stage}: compiling{before}", total=None, **UNKNOWN)
@@ -118,7 +119,7 @@ class BarReporter:
 
     def _stop_waiting(self) -> None:
         if self.stage:
-            if self.job:  # else nothing tells this program from others
+            if self.remembers:
                 keep_wait(self.stage, time.monotonic() - self.started)
             self.stage = ""
         if self.waiting is not None:
@@ -216,5 +217,6 @@ def showing(
     with show_bars(only_lines=only_lines) as bars:
         bars.measure = measure
         if stage is not None:
+            bars.remembers = False  # as nothing tells its program from that of another call
             bars(StageStarted(stage))
         yield join_listeners(bars, on_event)

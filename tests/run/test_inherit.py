@@ -19,9 +19,9 @@ SETTINGS = dict(
 )
 
 
-def draw_data(kind=np.uint8, name="mine"):
+def draw_data(kind=np.uint8, name="mine", pixels=6):
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (60, 6, 6, 1)).astype(np.uint8)
+    images = random.integers(0, 256, (60, pixels, pixels, 1)).astype(np.uint8)
     images = images if kind is np.uint8 else (images / 256).astype(np.float32)
     data = jaxnas.from_arrays(images, np.arange(60) % 3, name=name, class_names=("cat", "dog", "owl"))
     return jaxnas.standardize(data)
@@ -49,6 +49,13 @@ def test_a_declared_space_and_arrays_are_read_back(run):
         0,
         False,
     )
+
+
+@pytest.mark.parametrize(("name", "pixels", "expected"), [("cifar10", 32, 4), ("cifar10", 16, 2), ("mine", 8, 1)])
+def test_crops_keep_their_share_of_the_image_whatever_the_set(run, name, pixels, expected):
+    training = inherit(run.folder, data=draw_data(name=name, pixels=pixels)).config.training
+    assert training.crop_padding == expected
+    assert training.batch_size == (8 if name == "mine" else 256)
 
 
 def test_what_replaces_settings_is_said(trained):
