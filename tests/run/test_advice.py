@@ -18,7 +18,7 @@ LEARNED, GUESSED = 0.2, math.log(7)
 @pytest.mark.parametrize(
     ("best", "loss", "said"),
     [
-        (15.0, GUESSED, ["no better than the most frequent class", "`epochs` = 24", "`channels`"]),
+        (15.0, GUESSED, ["no better than the most frequent class", "`epochs` = 24", "wider networks"]),
         (15.0, LEARNED, ["no better than the most frequent class", "more images", "labels belong"]),
         (60.0, 1.5, ["still underfits: training loss 1.50 nats after 6 epochs, guessing 1.95", "`epochs` = 24"]),
         (95.0, LEARNED, []),
