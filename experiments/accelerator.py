@@ -37,6 +37,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import Empty, Queue
 
+from accelerator_tables import to_markdown
+
 RESULTS = Path(__file__).parent / "results"
 READY, GO, RESULT = "ready", "go", "result "
 RESERVE = 20.0  # seconds left for the tables
@@ -154,7 +156,6 @@ class Child:
 
 def run_part(part: Part) -> None:
     """Get ready, wait for the turn, measure, and print the result (in the process of a part)."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     import accelerator_parts
 
     steps = accelerator_parts.measure(part)
@@ -198,13 +199,6 @@ def in_turn(children: list[Child], patient: float, end: float) -> Iterator[Child
     for child in sorted(left, key=lambda child: not child.is_ready):
         if child.is_ready or child.wait(end, READY):
             yield child
-
-
-def to_markdown(rows: list[dict]) -> str:
-    """Return the tables."""
-    import accelerator_tables
-
-    return accelerator_tables.to_markdown(rows)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from accelerator import Part
 
+    from jaxnas import NASBench201Network
+
 BATCH, SIDE, CLASSES = 64, 32, 10
 TRAINING_BATCH, TRAINING_STEPS = 256, 40
 SCHEDULE = 12 * (50_000 // TRAINING_BATCH)  # steps of NAS-Bench-201's training of 12 epochs
@@ -26,7 +28,7 @@ def measure(part: "Part") -> Iterator[dict | None]:
     return kinds[part.kind](part)
 
 
-def make_network(part: "Part"):
+def make_network(part: "Part") -> "NASBench201Network":
     """Return the network."""
     import jaxnas
 
@@ -81,7 +83,8 @@ def measure_scoring(part: "Part") -> Iterator[dict | None]:
     settings = {"precision": part.precision, "chunk_size": part.chunk, "strategy": "grouped"}
     config = ScoringConfig(**({"strategy": "loop"} if is_reference else settings))
     batch = jaxnas.Batch(images.astype(np.float64 if is_reference else np.float32), labels)
-    chunks, started = iter_scores(make_network(part), archs, batch, names, config), time.perf_counter()
+    network = make_network(part)
+    chunks, started = iter_scores(network, archs, batch, names, config), time.perf_counter()
     found = [next(chunks)]
     first = time.perf_counter() - started
     yield None
@@ -96,7 +99,7 @@ def measure_scoring(part: "Part") -> Iterator[dict | None]:
         paces.append(len(found[-1][0]) / (time.perf_counter() - began))
         if part.profiled and number == num_rounds - 1:
             jax.profiler.stop_trace()
-            profile = read_profile(Path(folder)) | {"edge_bytes": edge_bytes(part)}
+            profile = read_profile(Path(folder)) | {"edge_bytes": part.chunk * edge_bytes(network, images)}
     found += chunks
     rows, values = (np.concatenate(column) for column in zip(*found, strict=True))
     yield {
@@ -111,12 +114,11 @@ def measure_scoring(part: "Part") -> Iterator[dict | None]:
     }
 
 
-def edge_bytes(part: "Part") -> int:
-    """Return the bytes of one read and one write of the features of all edges for one chunk."""
-    network, (images, *_) = make_network(part), make_batch(part)
+def edge_bytes(network: "NASBench201Network", images: np.ndarray) -> int:
+    """Return the bytes of one read and one write of the features of all edges of an architecture."""
     shapes = [(images.shape[1] >> stage, network.channels << stage) for stage in range(3)]
     numbers = sum(side**2 * channels for side, channels in shapes)
-    return 2 * 4 * part.chunk * len(images) * 6 * network.cells_per_stage * numbers
+    return 2 * 4 * len(images) * 6 * network.cells_per_stage * numbers
 
 
 def read_profile(folder: Path) -> dict:

@@ -1,5 +1,6 @@
 """The tables of `accelerator.py`."""
 
+import bare  # noqa: F401  # before jaxnas
 import numpy as np
 
 BANDWIDTH = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12}  # bytes a second, of the data sheets
@@ -116,6 +117,8 @@ def show_agreement(rows: list[dict]) -> list[str]:
 
 def agreement(scores: dict[str, list], reference: dict[str, list]) -> dict[str, dict]:
     """Return what two devices agree on, over the cells that both scored."""
+    from jaxnas.table.evaluation import spearman  # which imports JAX, before parts have set its flags
+
     found = {}
     for name in [name for name in scores if name in reference]:
         number = min(len(scores[name]), len(reference[name]))
@@ -126,21 +129,13 @@ def agreement(scores: dict[str, list], reference: dict[str, list]) -> dict[str, 
             continue
         with np.errstate(invalid="ignore", divide="ignore"):
             difference = np.nan_to_num(np.abs(ours - theirs) / np.abs(theirs))  # 0 / 0
-        order = [np.unique(values, return_inverse=True)[1] for values in (ours, theirs)]
-        ranks = [_mean_ranks(values) for values in order]
         found[name] = {
             "architectures": len(ours),
             "median": float(np.median(difference)),
             "p99": float(np.quantile(difference, 0.99)),
-            "spearman": float(np.corrcoef(*ranks)[0, 1]),
+            "spearman": float(spearman(ours, theirs)),
         }
     return found
-
-
-def _mean_ranks(places: np.ndarray) -> np.ndarray:
-    """Return ranks from places among the distinct values; equal values share their mean rank."""
-    counts = np.bincount(places)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
 def _of(rows: list[dict], kind: str) -> list[dict]:

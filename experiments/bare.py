@@ -1,9 +1,10 @@
-"""Stand-ins for two small packages that jaxnas imports, for machines that have JAX, flax and NumPy alone.
+"""Make jaxnas importable on machines that have JAX, flax and NumPy alone, from this checkout.
 
     import bare  # before jaxnas
 
-jaxtyping gives types of annotations, which nothing reads here; lazy_loader gives the public names of a package from its
-stub file. A package that is installed is left as it is. Scoring and training need no other package.
+Two small packages that it imports have stand-ins: jaxtyping gives types of annotations, which nothing reads here;
+lazy_loader gives the public names of a package from its stub file. A package that is installed is left as it is.
+Scoring and training need no other package.
 """
 
 import ast
@@ -47,7 +48,9 @@ def attach_stub(package: str, filename: str) -> tuple[Callable[[str], object], C
 
 
 def install() -> None:
-    """Put the stand-ins in place of what is not installed."""
+    """Put this checkout on the path, and the stand-ins in place of what is not installed."""
+    if find_spec("jaxnas") is None:
+        sys.path.append(str(Path(__file__).parents[1]))
     if find_spec("jaxtyping") is None:
         sys.modules["jaxtyping"] = Annotations("jaxtyping")
     if find_spec("lazy_loader") is None:
