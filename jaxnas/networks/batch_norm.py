@@ -9,8 +9,9 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from jaxnas.networks.kernels.standardize import standardize
 from jaxnas.networks.taps import Mask, counted, declare_tap, declare_use, find_variable, per_channel
 
 BATCH_NORM_EPSILON = 1e-5
@@ -71,32 +72,51 @@ def batch_norm_layer(
 
 
 def apply_batch_norm(
-    norm: BatchNorm, x: Float[Array, "N H W C"], *, train: bool
+    norm: BatchNorm,
+    x: Float[Array, "N H W C"],
+    *,
+    train: bool,
+    chosen: Bool[Array, ""] | None = None,
+    fused: bool = False,
 ) -> tuple[Float[Array, "N H W C"], BatchNorm]:
     """Return gamma (x - mean) / sqrt(variance + 1e-5) + beta, and the layer with its new running statistics.
 
     With `train`, mean and (biased) variance are those of x over images and pixels, and the running ones move a tenth of
     the way to them (to the unbiased variance, as in PyTorch). Without, the running ones are used and kept.
 
+    Args:
+        norm: The layer.
+        x: The images.
+        train: Whether the statistics of the minibatch are used.
+        chosen: Whether the layer acts, else x and the layer are returned as they are; None: it does. For batches of
+            architectures under `vmap`, in which some choose it.
+        fused: See `SearchNetwork.fused`; with `chosen`.
+
     Raises:
         ValueError: Neither `train` is set nor does the layer have running statistics.
     """
     if norm.places is not None:
         x = counted(x, norm.places)
+
+    def if_chosen(value: Array, otherwise: Array | float) -> Array:
+        return value if chosen is None else jnp.where(chosen, value, otherwise)
+
     if train:
-        out, mean, variance = _standardize(x)
+        standardized = _standardize(x) if chosen is None else standardize(chosen, x, BATCH_NORM_EPSILON, fused)
+        out, mean, variance = standardized
         if norm.mean is not None and norm.variance is not None:
             unbiased = variance / (1 - x.shape[-1] / x.size)
-            norm = norm._replace(mean=_move(norm.mean, mean), variance=_move(norm.variance, unbiased))
+            mean, unbiased = _move(norm.mean, mean), _move(norm.variance, unbiased)
+            norm = norm._replace(mean=if_chosen(mean, norm.mean), variance=if_chosen(unbiased, norm.variance))
     elif norm.mean is None or norm.variance is None:
         raise ValueError("train=False reads running statistics: pass the collection `batch_stats`")
     else:
-        out = x - per_channel(norm.mean, x)
-        out = out * per_channel(jax.lax.rsqrt(norm.variance + BATCH_NORM_EPSILON), x)
+        out = x - per_channel(if_chosen(norm.mean, 0), x)
+        out = out * per_channel(if_chosen(jax.lax.rsqrt(norm.variance + BATCH_NORM_EPSILON), 1), x)
     if norm.gamma is not None:
-        out = out * per_channel(norm.gamma, x)
+        out = out * per_channel(if_chosen(norm.gamma, 1), x)
     if norm.beta is not None:
-        out = out + per_channel(norm.beta, x)
+        out = out + per_channel(if_chosen(norm.beta, 0), x)
     return out, norm
 
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int8
 
 from jaxnas.networks.blocks import halve
-from jaxnas.networks.kernels.dispatch import Dispatch, Kind, add_chosen, mixed
+from jaxnas.networks.kernels.dispatch import Dispatch, Kind, mixed
 from jaxnas.networks.kernels.pools import average_pool_3x3
+from jaxnas.networks.kernels.switch import add_chosen
 from jaxnas.networks.layers import (
     OF_LAYERS,
     BatchNorm,
@@ -56,6 +57,7 @@ class CellConfig:
         train: Whether it uses the statistics of the minibatch.
         capacity: See `SearchNetwork.capacity`.
         reverse: See `SearchNetwork.reverse`.
+        fused: See `SearchNetwork.fused`.
     """
 
     op_names: tuple[str, ...]
@@ -65,6 +67,7 @@ class CellConfig:
     train: bool
     capacity: Capacity = None
     reverse: bool = False
+    fused: bool = False
 
 
 class EdgeLayers(NamedTuple):
@@ -177,7 +180,7 @@ def scan_cells(num_cells: int, config: CellConfig, name: str) -> nn.Module:
     A cell keeps nothing for a backward pass except its input, or the inputs of its edges: the rest is computed again,
     which takes less time and several times less memory.
     """
-    keeps_inputs = config.reverse and config.capacity is None
+    keeps_inputs = config.reverse and config.capacity is None and not config.fused
     cells = nn.scan(
         NormalCell if keeps_inputs else nn.remat(NormalCell, prevent_cse=False),
         variable_axes=dict.fromkeys(OF_LAYERS, 0),
@@ -273,7 +276,7 @@ def add_op(
     `capacity` is that of the edge. Jitted so that its derivatives are traced once per stage and not once per edge.
     """
     op = op.astype(jnp.int32)
-    if capacity is not None:
+    if capacity is not None or config.fused:
         out, moved = _apply_op_grouped(op, x, layers, config, capacity)
         return (out if total is None else total + out), moved
     branches = tuple(partial(_BRANCHES[name], config=config) for name in config.op_names)
@@ -311,20 +314,25 @@ def _apply_op_grouped(
     x: Float[Array, "N H W C"],
     layers: EdgeLayers,
     config: CellConfig,
-    capacity: tuple[int, ...],
+    capacity: tuple[int, ...] | None,
 ) -> OpResult:
-    """Apply the op for batches: what is linear in groups, the elementwise rest for all, kept where the op has it."""
+    """Apply the op for batches: what is linear by `mixed`, the elementwise rest for all, where the op has it."""
     conv_1x1, conv_3x3, norm = layers
-    dispatch = Dispatch(tuple(_KINDS[name] for name in config.op_names), capacity)
+    dispatch = Dispatch(tuple(_KINDS[name] for name in config.op_names), capacity, config.fused)
     convolves = is_conv(op)
-    product = mixed(op, jnp.where(convolves, nn.relu(x), x), (conv_1x1.kernel, conv_3x3.kernel), dispatch)
     taps = [layer._replace(kernel=None) for layer in (conv_1x1, conv_3x3)]  # type: ignore[arg-type]
     layer: WeightLayer = jax.tree.map(lambda one, three: jnp.where(op == NOR_CONV_1X1, one, three), *taps)
-    if layer.places is not None and norm.places is not None:  # the others pass through it too
+    if layer.places is not None and norm.places is not None:
         layer, norm = layer._replace(places=convolves * layer.places), norm._replace(places=convolves * norm.places)
-    out, moved = _normalise(apply_taps(layer, product), norm, config)
-    result: OpResult = jax.tree.map(lambda new, old: jnp.where(convolves, new, old), (out, moved), (product, norm))
-    return result
+    scale, gate = (tap if tap is None else jnp.where(convolves, tap, 1) for tap in (layer.scale, layer.gate))
+    layer = layer._replace(scale=scale, gate=gate)
+    bias = None if layer.bias is None else jnp.where(convolves, layer.bias, 0)
+    is_inside = layer.scale is None  # the bias comes after the scale
+    product = mixed(op, x, x, (conv_1x1.kernel, conv_3x3.kernel), dispatch, bias if is_inside else None)
+    out = apply_taps(layer._replace(bias=None if is_inside else bias), product)
+    if not config.norm:
+        return out, norm
+    return apply_batch_norm(norm, out, train=config.train, chosen=convolves, fused=config.fused)
 
 
 @partial(jax.jit, static_argnames="config")

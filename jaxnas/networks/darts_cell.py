@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
 
 from jaxnas.networks.blocks import halve
 from jaxnas.networks.drop_path import drop
-from jaxnas.networks.kernels.dispatch import add_chosen
 from jaxnas.networks.kernels.pools import average_pool_3x3, max_pool_3x3
+from jaxnas.networks.kernels.switch import add_chosen
 from jaxnas.networks.layers import (
     OF_LAYERS,
     BatchNorm,

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int8
 
 from jaxnas.data.batch import AnyArray
-from jaxnas.networks.kernels.dispatch import add_chosen
 from jaxnas.networks.kernels.pools import max_pool_3x3
+from jaxnas.networks.kernels.switch import add_chosen
 from jaxnas.networks.layers import (
     OF_LAYERS,
     BatchNorm,

@@ -88,7 +88,7 @@ class NASBench201Network(SearchNetwork):
         images, arch = jnp.asarray(images), jnp.asarray(arch)
         check_images(images, "NAS-Bench-201")
         everywhere, exponent = self.norm == "all", start_exponent(self.keeps_range)
-        config = CellConfig(OP_NAMES, self.affine, "fan_in", everywhere, train, self.capacity, self.reverse)
+        config = CellConfig(OP_NAMES, self.affine, "fan_in", everywhere, train, self.capacity, self.reverse, self.fused)
         x = end_of_block(self, "after_stem", ConvNorm(self.channels, 1, everywhere, train, name="stem")(images))
         for stage in range(3):
             if stage > 0:

@@ -37,6 +37,8 @@ class SearchNetwork(nn.Module, kw_only=True):
         capacity: How many architectures of a batch under `vmap` may choose each op, [D][ops]; None: architectures come
             one by one, and a `switch` runs the chosen op. Decides speed alone.
         reverse: Only reverse derivatives will be taken, for which a `switch` may keep less. Decides speed alone.
+        fused: The edges of a batch under `vmap` have kernels of their own, on NVIDIA GPUs
+            (`jaxnas.networks.kernels.fused`). Decides speed alone.
         keeps_range: Without normalisation, the outputs are divided by 2^exponent, which is sown as "exponent", see
             `jaxnas.networks.units`. Everything is then homogeneous: an activation is a ReLU, and a gate is 1.
     """
@@ -48,6 +50,7 @@ class SearchNetwork(nn.Module, kw_only=True):
     norm: Norm = "all"
     capacity: Capacity = None
     reverse: bool = False
+    fused: bool = False
     keeps_range: bool = False
 
     def __post_init__(self) -> None:
@@ -129,7 +132,9 @@ class SearchNetwork(nn.Module, kw_only=True):
         """
         images = self.example_images(params) if images is None else images
         params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, images.dtype), params)
-        return _declared_masks(self.clone(capacity=None, reverse=False, keeps_range=False), params, images, arch)
+        return _declared_masks(
+            self.clone(capacity=None, reverse=False, fused=False, keeps_range=False), params, images, arch
+        )
 
 
 @partial(jax.jit, static_argnames="network")

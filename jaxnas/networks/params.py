@@ -103,7 +103,14 @@ def _init_for_keys(
     return variables
 
 
-_HIDDEN_FIELDS = ("parent", "name", "capacity", "reverse", "keeps_range")  # of flax, and those that decide speed alone
+_HIDDEN_FIELDS = (
+    "parent",
+    "name",
+    "capacity",
+    "reverse",
+    "fused",
+    "keeps_range",
+)  # of flax, and those that decide speed alone
 
 
 def fields_of(network: SearchNetwork) -> dict[str, object]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32
 
-from jaxnas.networks.kernels.dispatch import add_chosen
+from jaxnas.networks.kernels.switch import add_chosen
 from jaxnas.networks.layers import (
     BatchNorm,
     Exponent,

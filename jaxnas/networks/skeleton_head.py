@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxnas.networks import heads
-from jaxnas.networks.kernels.dispatch import add_chosen
+from jaxnas.networks.kernels.switch import add_chosen
 from jaxnas.networks.layers import (
     BatchNorm,
     Exponent,

@@ -76,7 +76,7 @@ class TransNAS101MicroNetwork(SearchNetwork):
         norm = self.norm == "all"
         x = Stem(self.channels, norm, train, name="stem")(merge_pieces(images, self.head))
         state = rescaled(end_of_block(self, "after_stem", x), start_exponent(self.keeps_range))
-        config = CellConfig(OP_NAMES, True, "fan_out", norm, train, self.capacity, self.reverse)
+        config = CellConfig(OP_NAMES, True, "fan_out", norm, train, self.capacity, self.reverse, self.fused)
         for stage, num_modules in enumerate((2, 2, 1)):  # a module that reduces, and one that does not
             channels = self.channels * 2 ** (stage + 1)
             state = ReducingCell(config, channels, name=f"reduction{stage + 1}")(state, arch)

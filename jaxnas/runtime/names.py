@@ -83,7 +83,7 @@ Direction = Literal["maximize", "minimize"]
 OnFailure = Literal["stop", "count", "skip"]
 Init = Literal["shared", "independent"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
-Strategy = Literal["auto", "loop", "grouped"]
+Strategy = Literal["auto", "loop", "grouped", "fused"]
 Engine = Literal["local", "ray"]
 OptimizerName = Literal["sgd", "adamw"]
 

@@ -20,8 +20,8 @@ class ScoringConfig:
       one_per_class: score one architecture of each network class, without its dead edges, and give its score to the
         others, where every proxy is a function of the live network alone. False scores each as it stands, which
         changes synflow and fisher where a dead convolution is fed with zeros (2,140 of NAS-Bench-201).
-      strategy: "loop" scores one by one, "grouped" many at once (see `plan`); "auto" loops on CPUs, and for networks
-        that cannot choose ops for groups.
+      strategy: "loop" scores one by one, "grouped" many at once, "fused" many at once by kernels for NVIDIA GPUs (see
+        `plan`); "auto" loops on CPUs, and for networks that cannot choose ops for groups, and groups elsewhere.
       chunk_size: architectures that a device scores at once; None for as many as memory allows.
       memory: GB of one device that a chunk may take; None for most of the free memory.
     """
@@ -31,7 +31,9 @@ class ScoringConfig:
     precision: Precision = setting("float32", "Precision of the operands of convolutions.", "Hardware")
     one_per_class: bool = True
     strategy: Strategy = setting(
-        "auto", "Score one by one, or many at once; auto loops on CPUs and groups elsewhere.", "Hardware"
+        "auto",
+        "Score one by one, or many at once; fused: by kernels for NVIDIA GPUs; auto loops on CPUs, groups elsewhere.",
+        "Hardware",
     )
     chunk_size: int | None = None
     memory: float | None = setting(

@@ -206,9 +206,21 @@ def _pad(
 
 def strategy_of(network: SearchNetwork, config: ScoringConfig) -> RunStrategy:
     """Return the strategy of a configuration, where "auto" stands for the one that suits device and network."""
+    if config.strategy == "fused":
+        require_kernels(network)
     if config.strategy != "auto":
         return config.strategy
     return "grouped" if network.groups_ops and jax.default_backend() != "cpu" else "loop"
+
+
+def require_kernels(network: SearchNetwork) -> None:
+    """Raise InputError for a network or a device that has no kernels of its own for the edges of a batch."""
+    if not network.groups_ops:
+        raise InputError(
+            f"strategy='fused' needs a network that groups ops, which {type(network).__name__} does not; use 'auto'"
+        )
+    if jax.default_backend() != "gpu":
+        raise InputError(f"strategy='fused' needs an NVIDIA GPU, got {jax.default_backend()}; use 'auto'")
 
 
 def representatives(

@@ -1,9 +1,11 @@
-"""The two strategies of scoring: architectures one by one, or in groups that share an op.
+"""The strategies of scoring: architectures one by one, in groups that share an op, or by kernels of their own.
 
 With "loop", for CPUs, every device scores its share one architecture after another: only the chosen op of each edge
 runs, its memory is reused, and the program is the same for any number of architectures. With "grouped", for
 accelerators, a device scores a whole chunk at once under `vmap`. In every chunk each op is chosen nearly equally often
 at every edge; the network runs each op once, on the architectures that chose it (`jaxnas.networks.kernels.dispatch`).
+"fused" does the same by kernels for NVIDIA GPUs, which read the op of each architecture
+(`jaxnas.networks.kernels.fused`).
 """
 
 import math
@@ -27,7 +29,7 @@ from jaxnas.runtime.traces import KeptProgram
 
 Chunks: TypeAlias = list[Int[np.ndarray, " a"]]  # rows of the architectures that one device scores at once
 ProxyOutput: TypeAlias = Float[Array, "..."] | Unfinished
-RunStrategy: TypeAlias = Literal["loop", "grouped"]
+RunStrategy: TypeAlias = Literal["loop", "grouped", "fused"]
 # Over the devices of the job:
 SPLIT, WHOLE = partition_spec("archs"), partition_spec()
 
@@ -73,7 +75,7 @@ def make_plan(
     chunks = balanced_chunks(archs, size, num_ops)
     if network.groups_ops:  # else `vmap` computes every op for every architecture
         most = np.max([count_ops(archs[rows], num_ops) for rows in chunks], axis=0, initial=0)
-        network = network.clone(capacity=tuple(map(tuple, most.tolist())))
+        network = network.clone(capacity=tuple(map(tuple, most.tolist())), fused=strategy == "fused")
     return Plan(network, chunks, size)
 
 
@@ -158,7 +160,7 @@ def make_program(
     Args:
       network: the network of the plan.
       functions: names and proxies.
-      strategy: "loop" computes a device's rows one after another, "grouped" all at once.
+      strategy: "loop" computes a device's rows one after another, the others all at once.
       draw_of_each: whether the leaves of the draw have an axis [A] in front.
       float64: whether the devices compute in it.
     """
@@ -173,7 +175,7 @@ def make_program(
     def score_with_shared_draw(arch: Int8[Array, " D"], shared: tuple[Draw, Batch]) -> list[ProxyOutput]:
         return score_one(arch, *shared)
 
-    vmapped = strategy == "grouped"
+    vmapped = strategy != "loop"
     by_row = map_on_devices(score_with_draw, mesh(), vmapped=vmapped)
     by_arch = map_on_devices(score_with_shared_draw, mesh(), vmapped=vmapped)
 

@@ -39,7 +39,7 @@ class Estimate(NamedTuple):
       to_score: number of the others, or of their network classes where one architecture of each is enough.
       proxies: number of proxies.
       devices: number of devices of the job.
-      strategy: "loop" or "grouped".
+      strategy: "loop", "grouped" or "fused".
       shard: number of architectures of each device.
       chunk: number of architectures that a device scores at once.
       chunks: number of chunks of each device.
@@ -117,7 +117,7 @@ def estimate(
     strategy = strategy_of(network, config)
     shard = math.ceil(len(chosen) / devices)
     chunk = min(max(2, shard), chunk_size(network, batch, strategy, config.chunk_size, config.memory))
-    at_once = chunk if strategy == "grouped" else 1
+    at_once = 1 if strategy == "loop" else chunk
     constant = sum(leaf.size * 4 for leaf in jax.tree.leaves((_param_shapes(network, archs, batch), batch)))
     per_arch = flops_per_arch(network, chosen, batch, tuple(functions)) if len(chosen) else 0.0
     num_rows = len(chosen) if throughput else len(left)  # a part has those of a class too

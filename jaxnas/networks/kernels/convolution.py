@@ -80,7 +80,7 @@ def conv_upwards(images: Float[Array, "N h w C"], kernel: Float[Array, "3 3 C O"
 
 def conv_input(cotangent: Float[Array, "N H W O"], kernel: Float[Array, "k k C O"]) -> Float[Array, "N H W C"]:
     """Return the transpose of `conv` of stride 1 in the images, applied to the cotangent."""
-    dx: Array = _conv_input_p.bind(cotangent, kernel, precision=_precision())
+    dx: Array = _conv_input_p.bind(cotangent, kernel, precision=product_precision())
     return dx
 
 
@@ -88,16 +88,17 @@ def conv_kernel(
     images: Float[Array, "N H W C"], cotangent: Float[Array, "N H W O"], size: int
 ) -> Float[Array, "k k C O"]:
     """Return the transpose of `conv` of stride 1 in the kernel, whose `size` is k, applied to the cotangent."""
-    dw: Array = _conv_kernel_p.bind(images, cotangent, size=size, precision=_precision())
+    dw: Array = _conv_kernel_p.bind(images, cotangent, size=size, precision=product_precision())
     return dw
 
 
 def _bind(images: Array, kernel: Array) -> Array:
-    out: Array = _conv_p.bind(images, kernel, precision=_precision())
+    out: Array = _conv_p.bind(images, kernel, precision=product_precision())
     return out
 
 
-def _precision() -> str | None:
+def product_precision() -> str | None:
+    """Return the precision of products that the caller has set."""
     precision: str | None = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return precision
 

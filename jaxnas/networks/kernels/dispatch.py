@@ -4,15 +4,17 @@ Under `vmap`, `lax.switch` computes every branch for every architecture. The map
 the kernels, are closed under differentiation like those of `convolution`, and batch differently: the architectures
 that chose an op are gathered, the op runs once on them as one dense batch, and its results are scattered back.
 
-    y        = mixed(op, x, kernels)            by op: 0, x, x * kernel, or the 3x3 average of x
-    dx       = mixed_input(op, g, kernels)      the transpose of y in x
-    dkernels = mixed_kernels(op, x, g)          the transpose of y in the kernels; 0 for those not chosen
+    y        = mixed(op, gate, x, kernels)         by op: 0, x, rectified x * kernel, or the 3x3 average of x
+    dx       = mixed_input(op, gate, g, kernels)   the transpose of y in x
+    dkernels = mixed_kernels(op, gate, x, g)       the transpose of y in the kernels; 0 for those not chosen
+
+Rectified x is x where the gate is above 0, and 0 elsewhere: ReLU(x) if the gate is x itself.
 
 A `Dispatch` holds the kind of each op, and for a batch of architectures how many may choose it: that is the size of its
-group, which XLA must know when it compiles. More that chose an op than it admits would get 0.
+group, which XLA must know when it compiles. More that chose an op than it admits would get 0. With `fused`, kernels of
+their own read the op of each architecture in place of groups (`jaxnas.networks.kernels.fused`), in float32.
 
-For one architecture after another a `switch` is best as it is, except for what it keeps for a backward pass:
-`add_switch`, `add_switch_backwards`, and `add_chosen` for either.
+One architecture after another is better served by a `switch`, see `jaxnas.networks.kernels.switch`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,15 +27,14 @@ from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxnas.networks.kernels.convolution import conv, conv_input, conv_kernel
+from jaxnas.networks.kernels.batches import Axes, leading
+from jaxnas.networks.kernels.convolution import conv, conv_input, conv_kernel, product_precision
 from jaxnas.networks.kernels.pools import average_pool_3x3, average_pool_3x3_transpose
 
 Kind: TypeAlias = Literal["zero", "identity", "pool"] | int  # an int is the size of the kernel of a convolution
-Axes: TypeAlias = tuple[int | None, ...]
 Linear: TypeAlias = Array | ad.UndefinedPrimal  # what a transpose is taken in has no value
-Rest = TypeVar("Rest", bound=PyTree)
 Item = TypeVar("Item")
 
 
@@ -41,7 +42,7 @@ Item = TypeVar("Item")
 class ImageMap(Protocol):
     """A map of an image, or its transpose."""
 
-    def __call__(self, kind: Kind, x: Array, /, kernel: Array | None) -> Array:
+    def __call__(self, kind: Kind, gate: Array, x: Array, /, kernel: Array | None) -> Array:
         """Return the map of that kind, applied to x [N H W C]."""
         ...
 
@@ -52,10 +53,12 @@ class Dispatch(NamedTuple):
     Attributes:
         kinds: The kind of each op; an int is the size of the kernel of a convolution.
         capacity: How many may choose each op; None: all of them.
+        fused: Whether a batch has kernels of its own.
     """
 
     kinds: tuple[Kind, ...]
     capacity: tuple[int, ...] | None = None
+    fused: bool = False
 
     @property
     def convolutions(self) -> "Dispatch":
@@ -64,19 +67,39 @@ class Dispatch(NamedTuple):
 
 
 def mixed(
-    op: Int[Array, ""], x: Float[Array, "N H W C"], kernels: tuple[Float[Array, "_ _ C C"], ...], dispatch: Dispatch
+    op: Int[Array, ""],
+    gate: Float[Array, "N H W C"],
+    x: Float[Array, "N H W C"],
+    kernels: tuple[Float[Array, "_ _ C C"], ...],
+    dispatch: Dispatch,
+    bias: Float[Array, " C"] | None = None,
 ) -> Float[Array, "N H W C"]:
-    """Return the op-th map of `dispatch` applied to x; one kernel for each convolution among them, in their order."""
-    out: Array = _mixed_p.bind(op, x, *kernels, dispatch=dispatch)[0]
+    """Return the op-th map of `dispatch` applied to x, plus the bias.
+
+    Args:
+        op: The number of the op.
+        gate: Convolutions see x where it is above 0, and 0 elsewhere; it has no derivative.
+        x: The images.
+        kernels: One for each convolution among the ops, in their order.
+        dispatch: The ops.
+        bias: Added whatever the op; None for 0.
+    """
+    offsets = () if bias is None else (bias,)
+    out: Array = _mixed_p.bind(op, lax.stop_gradient(gate), x, *kernels, *offsets, dispatch=dispatch)[0]
     return out
 
 
-def _forward(kind: Kind, x: Array, kernel: Array | None) -> Array:
-    return _image_map(kind, x, kernel, conv, average_pool_3x3)
+def _rectified(kind: Kind, gate: Array, x: Array) -> Array:
+    """Return x as the op sees it."""
+    return jnp.where(gate > 0, x, 0) if isinstance(kind, int) else x
 
 
-def _backward(kind: Kind, g: Array, kernel: Array | None) -> Array:
-    return _image_map(kind, g, kernel, conv_input, average_pool_3x3_transpose)
+def _forward(kind: Kind, gate: Array, x: Array, kernel: Array | None) -> Array:
+    return _image_map(kind, _rectified(kind, gate, x), kernel, conv, average_pool_3x3)
+
+
+def _backward(kind: Kind, gate: Array, g: Array, kernel: Array | None) -> Array:
+    return _rectified(kind, gate, _image_map(kind, g, kernel, conv_input, average_pool_3x3_transpose))
 
 
 def _image_map(
@@ -96,26 +119,34 @@ def _image_map(
     return convolution(x, kernel)
 
 
-def _mixed(apply: ImageMap, op: Array, x: Array, *kernels: Array, dispatch: Dispatch) -> tuple[Array]:
+def _mixed(apply: ImageMap, op: Array, gate: Array, x: Array, *kernels: Array, dispatch: Dispatch) -> tuple[Array]:
     """Run the chosen op alone, for one architecture."""
+    kernels, offsets = _split(dispatch, kernels)
     by_op = zip(dispatch.kinds, _kernel_of(dispatch, kernels), strict=True)
-    return (lax.switch(op, [partial(apply, kind, kernel=kernel) for kind, kernel in by_op], x),)
+    out = lax.switch(op, [partial(apply, kind, kernel=kernel) for kind, kernel in by_op], gate, x)
+    return (sum(offsets, start=out),)
 
 
-def _mixed_kernels(op: Array, x: Array, g: Array, *, dispatch: Dispatch) -> tuple[Array, ...]:
+def _mixed_kernels(op: Array, gate: Array, x: Array, g: Array, *, dispatch: Dispatch) -> tuple[Array, ...]:
     """Return the cotangent of the chosen kernel and 0 for the others, for one architecture."""
     shapes = [(kind, kind, x.shape[-1], g.shape[-1]) for kind in dispatch.kinds if isinstance(kind, int)]
 
-    def branch(chosen: int | None, x: Array, g: Array) -> tuple[Array, ...]:
+    def branch(chosen: int | None, gate: Array, x: Array, g: Array) -> tuple[Array, ...]:
         return tuple(
-            conv_kernel(x, g, shape[0]) if number == chosen else jnp.zeros(shape, x.dtype)
+            conv_kernel(_rectified(shape[0], gate, x), g, shape[0]) if number == chosen else jnp.zeros(shape, x.dtype)
             for number, shape in enumerate(shapes)
         )
 
     numbers = iter(range(len(shapes)))
     chosen = [next(numbers) if isinstance(kind, int) else None for kind in dispatch.kinds]
-    cotangents: tuple[Array, ...] = lax.switch(op, [partial(branch, number) for number in chosen], x, g)
+    cotangents: tuple[Array, ...] = lax.switch(op, [partial(branch, number) for number in chosen], gate, x, g)
     return cotangents
+
+
+def _split(dispatch: Dispatch, operands: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Return the kernels among the last operands, and the bias, if there is one."""
+    number = sum(isinstance(kind, int) for kind in dispatch.kinds)
+    return operands[:number], operands[number:]
 
 
 def _kernel_of(dispatch: Dispatch, kernels: Iterable[Item]) -> list[Item | None]:
@@ -127,50 +158,92 @@ def _kernel_of(dispatch: Dispatch, kernels: Iterable[Item]) -> list[Item | None]
 def _batched_mixed(
     apply: ImageMap, args: Sequence[Array], axes: Axes, *, dispatch: Dispatch
 ) -> tuple[tuple[Array], tuple[int]]:
-    """Run each op on the group of architectures that chose it."""
-    (op, x, *kernels), (_, _, *kernel_axes) = _leading(args, axes, always=2), axes
+    """Run each op on the architectures that chose it."""
+    (op, gate, x, *operands), (_, _, _, *operand_axes) = leading(args, axes, always=3), axes
+    pairs = list(zip(operands, operand_axes, strict=True))
+    kernels, offsets = _split(dispatch, [operand if axis is not None else operand[None] for operand, axis in pairs])
+    if dispatch.fused and x.dtype == jnp.float32:
+        return (_fused_mixed(apply, op, gate, [(x, kernels)], offsets, dispatch),), (0,)
     identity = [number for number, kind in enumerate(dispatch.kinds) if kind == "identity"]
     out = jnp.where(_is_one_of(op, identity, x), x, 0)
-    kernel_of = _kernel_of(dispatch, zip(kernels, kernel_axes, strict=True))
-    for number, (kind, kernel) in enumerate(zip(dispatch.kinds, kernel_of, strict=True)):
+    for number, (kind, kernel) in enumerate(zip(dispatch.kinds, _kernel_of(dispatch, kernels), strict=True)):
         members = _group(op, number, dispatch)
         if kind in ("zero", "identity") or not len(members):
             continue
-        shared, axis = kernel or (None, None)
-        if shared is not None and axis is not None:
-            result = jax.vmap(partial(apply, kind))(_take(x, members), _take(shared, members))
+        images = [_take(image, members) for image in (gate, x)]
+        if kernel is not None and len(kernel) > 1:
+            result = jax.vmap(partial(apply, kind))(*images, _take(kernel, members))
         else:
-            result = jax.vmap(partial(apply, kind, kernel=shared))(_take(x, members))
+            result = jax.vmap(partial(apply, kind, kernel=None if kernel is None else kernel[0]))(*images)
         out = out.at[members].set(result, mode="drop")
-    return (out,), (0,)
+    return (sum((bias[:, None, None, None] for bias in offsets), start=out),), (0,)
+
+
+def _fused_mixed(
+    apply: ImageMap,
+    op: Array,
+    gate: Array,
+    terms: Sequence[tuple[Array, Sequence[Array]]],
+    offsets: Sequence[Array],
+    dispatch: Dispatch,
+) -> Array:
+    """Return the maps of all architectures, of one term or two, by a kernel of their own."""
+    from jaxnas.networks.kernels.fused import Term, map_images
+
+    out: Array = map_images(
+        op,
+        gate,
+        tuple(Term(x, tuple(kernels)) for x, kernels in terms),
+        jnp.broadcast_to(offsets[0], (len(op), gate.shape[-1])) if offsets else None,
+        kinds=dispatch.kinds,
+        transposed=apply is _backward,
+        precision=product_precision(),
+    )
+    return out
+
+
+def _pair(op: Array, gate: Array, x: Array, y: Array, *kernels: Array, dispatch: Dispatch) -> tuple[Array]:
+    """Return the maps of x by half of the kernels, plus those of y that are linear in the other half."""
+    half = len(kernels) // 2
+    first = _mixed_p.bind(op, gate, x, *kernels[:half], dispatch=dispatch)[0]
+    return (first + _mixed_p.bind(op, gate, y, *kernels[half:], dispatch=dispatch.convolutions)[0],)
+
+
+def _batched_pair(args: Sequence[Array], axes: Axes, *, dispatch: Dispatch) -> tuple[tuple[Array], tuple[int]]:
+    """Compute both terms in one pass over memory, if they have a kernel of their own."""
+    if not dispatch.fused or args[2].dtype != jnp.float32:
+        return jax.vmap(partial(_pair, dispatch=dispatch), axes)(*args), (0,)
+    (op, gate, x, y, *kernels), half = leading(args, axes, always=4), len(args) // 2 - 2
+    kernels = [kernel[None] if axis is None else kernel for kernel, axis in zip(kernels, axes[4:], strict=True)]
+    terms = ((x, kernels[:half]), (y, kernels[half:]))
+    return (_fused_mixed(_forward, op, gate, terms, (), dispatch),), (0,)
 
 
 def _batched_kernels(
     args: Sequence[Array], axes: Axes, *, dispatch: Dispatch
 ) -> tuple[tuple[Array, ...], tuple[int, ...]]:
     """Return the cotangents of kernels, each computed for the group of architectures that chose its op."""
-    op, x, g = _leading(args, axes, always=3)
+    op, gate, x, g = leading(args, axes, always=4)
     outs = []
     for number, size in enumerate(dispatch.kinds):
         if isinstance(size, int):
             out = jnp.zeros((len(op), size, size, x.shape[-1], g.shape[-1]), x.dtype)
             members = _group(op, number, dispatch)
             if len(members):
-                result = jax.vmap(partial(conv_kernel, size=size))(_take(x, members), _take(g, members))
-                out = out.at[members].set(result, mode="drop")
+                out = out.at[members].set(_gradients(members, gate, x, g, size, dispatch), mode="drop")
             outs.append(out)
     return tuple(outs), (0,) * len(outs)
 
 
-def _leading(args: Sequence[Array], axes: Axes, *, always: int) -> list[Array]:
-    """Return the arguments with the batch axis in front; the first `always` of them get one if they have none."""
-    size = next(arg.shape[axis] for arg, axis in zip(args, axes, strict=True) if axis is not None)
-    moved = []
-    for number, (arg, axis) in enumerate(zip(args, axes, strict=True)):
-        if axis is None and number < always:
-            arg = jnp.broadcast_to(arg, (size, *jnp.shape(arg)))
-        moved.append(arg if axis is None else jnp.moveaxis(arg, axis, 0))
-    return moved
+def _gradients(members: Array, gate: Array, x: Array, g: Array, size: int, dispatch: Dispatch) -> Array:
+    """Return the cotangents of the kernels of these architectures."""
+    if dispatch.fused and x.dtype == jnp.float32:
+        from jaxnas.networks.kernels.fused import kernel_gradients
+
+        return kernel_gradients(members, gate, x, g, size=size, precision=product_precision())
+    rectified = _rectified(size, _take(gate, members), _take(x, members))
+    result: Array = jax.vmap(partial(conv_kernel, size=size))(rectified, _take(g, members))
+    return result
 
 
 def _is_one_of(op: Int[Array, " A"], numbers: list[int], x: Array) -> Bool[Array, "A ..."]:
@@ -213,119 +286,96 @@ def _abstract(function: Callable[..., tuple[Array, ...]], *avals: ShapedArray, d
 _mixed_p = _primitive("mixed", partial(_mixed, _forward), partial(_batched_mixed, _forward))
 _mixed_input_p = _primitive("mixed_input", partial(_mixed, _backward), partial(_batched_mixed, _backward))
 _mixed_kernels_p = _primitive("mixed_kernels", _mixed_kernels, _batched_kernels)
+_mixed_pair_p = _primitive("mixed_pair", _pair, _batched_pair)
 
 
 def _jvp_of_images(
     primitive: Primitive, primals: Sequence[Array], tangents: Sequence[Array | ad.Zero], *, dispatch: Dispatch
 ) -> tuple[list[Array], list[Array]]:
-    (op, x, *kernels), (_, x_dot, *kernel_dots) = primals, tangents
-    out = primitive.bind(op, x, *kernels, dispatch=dispatch)[0]
+    (op, gate, x, *operands), (_, _, x_dot, *dots) = primals, tangents
+    out = primitive.bind(op, gate, x, *operands, dispatch=dispatch)[0]
+    (kernels, _), (kernel_dots, bias_dots) = (_split(dispatch, parts) for parts in (operands, dots))
     terms: list[Array] = []
-    if not isinstance(x_dot, ad.Zero):
-        terms += primitive.bind(op, x_dot, *kernels, dispatch=dispatch)
-    if not all(isinstance(dot, ad.Zero) for dot in kernel_dots):
-        instantiated = map(ad.instantiate_zeros, kernel_dots)
-        terms += primitive.bind(op, x, *instantiated, dispatch=dispatch.convolutions)
-    return [out], [sum(terms[1:], terms[0])]
+    moves_x = not isinstance(x_dot, ad.Zero)
+    moves_kernels = not all(isinstance(dot, ad.Zero) for dot in kernel_dots)
+    instantiated = list(map(ad.instantiate_zeros, kernel_dots))
+    if moves_x and moves_kernels and primitive is _mixed_p:
+        terms += _mixed_pair_p.bind(op, gate, x_dot, x, *kernels, *instantiated, dispatch=dispatch)
+    else:
+        if moves_x:
+            terms += primitive.bind(op, gate, x_dot, *kernels, dispatch=dispatch)
+        if moves_kernels:
+            terms += primitive.bind(op, gate, x, *instantiated, dispatch=dispatch.convolutions)
+    terms += [jnp.broadcast_to(dot, out.shape) for dot in bias_dots if not isinstance(dot, ad.Zero)]
+    return [out], [sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)]
 
 
 def _jvp_of_kernels(
     primals: Sequence[Array], tangents: Sequence[Array | ad.Zero], *, dispatch: Dispatch
 ) -> tuple[list[Array], list[Array]]:
-    (op, x, g), (_, x_dot, g_dot) = primals, tangents
-    outs = _mixed_kernels_p.bind(op, x, g, dispatch=dispatch)
+    (op, gate, x, g), (_, _, x_dot, g_dot) = primals, tangents
+    outs = _mixed_kernels_p.bind(op, gate, x, g, dispatch=dispatch)
     terms: list[list[Array]] = []
     if not isinstance(x_dot, ad.Zero):
-        terms.append(_mixed_kernels_p.bind(op, x_dot, g, dispatch=dispatch))
+        terms.append(_mixed_kernels_p.bind(op, gate, x_dot, g, dispatch=dispatch))
     if not isinstance(g_dot, ad.Zero):
-        terms.append(_mixed_kernels_p.bind(op, x, g_dot, dispatch=dispatch))
+        terms.append(_mixed_kernels_p.bind(op, gate, x, g_dot, dispatch=dispatch))
     return outs, [sum(parts[1:], parts[0]) for parts in zip(*terms, strict=True)]
 
 
 def _transpose_of_images(
-    transposed: Primitive, cotangents: Sequence[Array], op: Array, x: Linear, *kernels: Linear, dispatch: Dispatch
+    transposed: Primitive,
+    cotangents: Sequence[Array],
+    op: Array,
+    gate: Array,
+    x: Linear,
+    *kernels: Linear,
+    dispatch: Dispatch,
 ) -> list[Array | None]:
     (g,) = cotangents
     if ad.is_undefined_primal(x):
-        return [None, *transposed.bind(op, g, *kernels, dispatch=dispatch), *[None] * len(kernels)]
+        return [None, None, *transposed.bind(op, gate, g, *kernels, dispatch=dispatch), *[None] * len(kernels)]
     pair = (x, g) if transposed is _mixed_input_p else (g, x)
-    return [None, None, *_mixed_kernels_p.bind(op, *pair, dispatch=dispatch)]
+    return [None, None, None, *_mixed_kernels_p.bind(op, gate, *pair, dispatch=dispatch)]
 
 
 def _transpose_of_kernels(
-    cotangents: Sequence[Array | ad.Zero], op: Array, x: Linear, g: Linear, *, dispatch: Dispatch
+    cotangents: Sequence[Array | ad.Zero], op: Array, gate: Array, x: Linear, g: Linear, *, dispatch: Dispatch
 ) -> list[Array | None]:
     kernels = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
     if ad.is_undefined_primal(x):
-        return [None, *_mixed_input_p.bind(op, g, *kernels, dispatch=dispatch.convolutions), None]
-    return [None, None, *_mixed_p.bind(op, x, *kernels, dispatch=dispatch.convolutions)]
+        return [None, None, *_mixed_input_p.bind(op, gate, g, *kernels, dispatch=dispatch.convolutions), None]
+    return [None, None, None, *_mixed_p.bind(op, gate, x, *kernels, dispatch=dispatch.convolutions)]
 
 
+def _jvp_of_pair(
+    primals: Sequence[Array], tangents: Sequence[Array | ad.Zero], *, dispatch: Dispatch
+) -> tuple[tuple[Array], tuple[Array]]:
+    op, gate, *operands = primals
+    dots = [ad.instantiate_zeros(dot) for dot in tangents[2:]]
+    return jax.jvp(partial(_pair, op, gate, dispatch=dispatch), operands, dots)
+
+
+def _transpose_of_pair(
+    cotangents: Sequence[Array], op: Array, gate: Array, x: Linear, y: Linear, *kernels: Linear, dispatch: Dispatch
+) -> list[Array | None]:
+    (g,), half = cotangents, len(kernels) // 2
+    images: list[Array | None] = []
+    of_kernels: list[Array | None] = []
+    of_terms = ((x, kernels[:half], dispatch), (y, kernels[half:], dispatch.convolutions))
+    for image, its_kernels, its_dispatch in of_terms:
+        is_linear = ad.is_undefined_primal(image)
+        images += _mixed_input_p.bind(op, gate, g, *its_kernels, dispatch=its_dispatch) if is_linear else [None]
+        has_linear = any(map(ad.is_undefined_primal, its_kernels))
+        of_kernels += _mixed_kernels_p.bind(op, gate, image, g, dispatch=dispatch) if has_linear else [None] * half
+    return [None, None, *images, *of_kernels]
+
+
+ad.primitive_jvps[_mixed_pair_p] = _jvp_of_pair
+ad.primitive_transposes[_mixed_pair_p] = _transpose_of_pair
 ad.primitive_jvps[_mixed_p] = partial(_jvp_of_images, _mixed_p)
 ad.primitive_jvps[_mixed_input_p] = partial(_jvp_of_images, _mixed_input_p)
 ad.primitive_jvps[_mixed_kernels_p] = _jvp_of_kernels
 ad.primitive_transposes[_mixed_p] = partial(_transpose_of_images, _mixed_input_p)
 ad.primitive_transposes[_mixed_input_p] = partial(_transpose_of_images, _mixed_p)
 ad.primitive_transposes[_mixed_kernels_p] = _transpose_of_kernels
-
-
-Branch: TypeAlias = Callable[..., tuple[Array, Rest]]  # of the operands, to y and the rest
-
-
-def add_switch(
-    op: Int[Array, ""], branches: tuple[Branch[Rest], ...], total: Array | None, *operands: PyTree
-) -> tuple[Array, Rest]:
-    """Return (total + y, the rest) for (y, the rest) of the chosen branch, in one pass over memory."""
-    result: tuple[Array, Rest] = lax.switch(op, [partial(_add, branch) for branch in branches], total, *operands)
-    return result
-
-
-def _add(branch: Branch[Rest], total: Array | None, *operands: PyTree) -> tuple[Array, Rest]:
-    out, rest = branch(*operands)
-    return (out if total is None else total + out), rest
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def add_switch_backwards(
-    op: Int[Array, ""], branches: tuple[Branch[PyTree], ...], total: Array | None, *operands: PyTree
-) -> tuple[Array, PyTree]:
-    """Do as `add_switch` does, with a reverse derivative alone.
-
-    Backwards, the chosen branch is computed again from its operands. A `switch` itself keeps what any branch needs for
-    the way back, and fills with zeros what the chosen one does not.
-    """
-    return add_switch(op, branches, total, *operands)
-
-
-_Kept: TypeAlias = tuple[Array, tuple[PyTree, ...], tuple[()] | None]  # op, operands, () if there is a total
-
-
-def _keep_operands(
-    op: Array, branches: tuple[Branch[PyTree], ...], total: Array | None, *operands: PyTree
-) -> tuple[tuple[Array, PyTree], _Kept]:
-    return add_switch(op, branches, total, *operands), (op, operands, None if total is None else ())
-
-
-def _pull_back(
-    branches: tuple[Branch[PyTree], ...], kept: _Kept, cotangents: tuple[Array, PyTree]
-) -> tuple[PyTree, ...]:
-    op, operands, has_total = kept
-
-    def pullback(branch: Branch[PyTree]) -> Callable[[PyTree, PyTree], tuple[PyTree, ...]]:
-        return lambda operands, cotangents: jax.vjp(branch, *operands)[1](cotangents)
-
-    of_total = None if has_total is None else cotangents[0]
-    return None, of_total, *lax.switch(op, [pullback(branch) for branch in branches], operands, cotangents)
-
-
-add_switch_backwards.defvjp(_keep_operands, _pull_back)
-
-
-def add_chosen(
-    op: Int[Array, ""], branches: tuple[Branch[Rest], ...], total: Array | None, *operands: PyTree, reverse: bool
-) -> tuple[Array, Rest]:
-    """Return `add_switch_backwards` of the arguments where only `reverse` derivatives are taken, else `add_switch`."""
-    if reverse:
-        result: tuple[Array, Rest] = add_switch_backwards(op, branches, total, *operands)
-        return result
-    return add_switch(op, branches, total, *operands)

@@ -9,8 +9,9 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxnas.networks.kernels.convolution import conv
-from jaxnas.networks.kernels.dispatch import Dispatch, add_switch, add_switch_backwards, mixed
+from jaxnas.networks.kernels.dispatch import Dispatch, mixed
 from jaxnas.networks.kernels.pools import average_pool_3x3
+from jaxnas.networks.kernels.switch import add_switch, add_switch_backwards
 
 DISPATCH = Dispatch(("zero", "identity", 1, 3, "pool"))
 PLAIN = (
