@@ -121,8 +121,8 @@ def _image_map(
 
 def _mixed(apply: ImageMap, op: Array, gate: Array, x: Array, *kernels: Array, dispatch: Dispatch) -> tuple[Array]:
     """Run the chosen op alone, for one architecture."""
-    kernels, offsets = _split(dispatch, kernels)
-    by_op = zip(dispatch.kinds, _kernel_of(dispatch, kernels), strict=True)
+    matrices, offsets = _split(dispatch, kernels)
+    by_op = zip(dispatch.kinds, _kernel_of(dispatch, matrices), strict=True)
     out = lax.switch(op, [partial(apply, kind, kernel=kernel) for kind, kernel in by_op], gate, x)
     return (sum(offsets, start=out),)
 
@@ -170,11 +170,11 @@ def _batched_mixed(
         members = _group(op, number, dispatch)
         if kind in ("zero", "identity") or not len(members):
             continue
-        images = [_take(image, members) for image in (gate, x)]
+        gates, images = _take(gate, members), _take(x, members)
         if kernel is not None and len(kernel) > 1:
-            result = jax.vmap(partial(apply, kind))(*images, _take(kernel, members))
+            result = jax.vmap(partial(apply, kind))(gates, images, _take(kernel, members))
         else:
-            result = jax.vmap(partial(apply, kind, kernel=None if kernel is None else kernel[0]))(*images)
+            result = jax.vmap(partial(apply, kind, kernel=None if kernel is None else kernel[0]))(gates, images)
         out = out.at[members].set(result, mode="drop")
     return (sum((bias[:, None, None, None] for bias in offsets), start=out),), (0,)
 
@@ -240,7 +240,8 @@ def _gradients(members: Array, gate: Array, x: Array, g: Array, size: int, dispa
     if dispatch.fused and x.dtype == jnp.float32:
         from jaxnas.networks.kernels.fused import kernel_gradients
 
-        return kernel_gradients(members, gate, x, g, size=size, precision=product_precision())
+        gradients: Array = kernel_gradients(members, gate, x, g, size=size, precision=product_precision())
+        return gradients
     rectified = _rectified(size, _take(gate, members), _take(x, members))
     result: Array = jax.vmap(partial(conv_kernel, size=size))(rectified, _take(g, members))
     return result
@@ -307,7 +308,7 @@ def _jvp_of_images(
         if moves_kernels:
             terms += primitive.bind(op, gate, x, *instantiated, dispatch=dispatch.convolutions)
     terms += [jnp.broadcast_to(dot, out.shape) for dot in bias_dots if not isinstance(dot, ad.Zero)]
-    return [out], [sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)]
+    return [out], [sum(terms[1:], terms[0])]
 
 
 def _jvp_of_kernels(

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 Kind: TypeAlias = Literal["zero", "identity", "pool"] | int  # an int is the size of the kernel of a convolution
 Ref: TypeAlias = Array  # memory of the GPU that a kernel reads or writes
+Place: TypeAlias = tuple[Array | int, ...]
 
 TILE = 4096  # numbers of a tile, pixels times channels: 32 registers of each of 128 threads
 LEAST = 16  # of the rows, columns and depth of a product on tensor cores
@@ -65,7 +66,8 @@ class Frame(NamedTuple):
 def make_frame(x: Float[Array, "A N H W C"]) -> Frame:
     """Return the frame of images."""
     padded = max(LEAST, pl.next_power_of_2(x.shape[-1]))
-    return Frame(*x.shape[1:], padded=padded, pixels=max(LEAST, TILE // padded))
+    _, images, height, width, channels = x.shape
+    return Frame(images, height, width, channels, padded, max(LEAST, TILE // padded))
 
 
 class Tile(NamedTuple):
@@ -91,15 +93,13 @@ class Tile(NamedTuple):
         inside &= self.pixel < frame.size
         at = jnp.where(inside, self.pixel + down * frame.width + right, 0)
         mask = inside[:, None] & (_channels(frame) < frame.channels)[None, :]
-        tile: Array = triton.load(ref.at[arch, at[:, None], self._places()], mask=mask, other=0.0)
-        return tile
+        return _read(ref, (arch, at[:, None], _channels(frame)[None, :]), mask)
 
     def store(self, ref: Ref, arch: Array, values: Float[Array, "T c"]) -> None:
         """Write the pixels."""
         frame = self.frame
         mask = (self.pixel < frame.size)[:, None] & (_channels(frame) < frame.channels)[None, :]
-        at = jnp.minimum(self.pixel, frame.size - 1)
-        triton.store(ref.at[arch, at[:, None], self._places()], values, mask=mask)
+        _write(ref, (arch, self.pixel[:, None], _channels(frame)[None, :]), values, mask)
 
     def neighbours(self, down: int = 0, right: int = 0) -> Float[Array, "T 1"]:
         """Return how many pixels the 3x3 neighbourhood has of the pixels so far below and to the right."""
@@ -109,8 +109,16 @@ class Tile(NamedTuple):
         )
         return (rows * columns).astype(jnp.float32)[:, None]
 
-    def _places(self) -> Int[Array, "1 c"]:
-        return jnp.minimum(_channels(self.frame), self.frame.channels - 1)[None, :]
+
+def _read(ref: Ref, at: Place, mask: Array) -> Array:
+    """Return what a place holds, 0 where the mask is not set."""
+    values: Array = triton.load(ref.at[at], mask=mask, other=0.0)  # type: ignore[arg-type]
+    return values
+
+
+def _write(ref: Ref, at: Place, values: Array, mask: Array) -> None:
+    """Write where the mask is set."""
+    triton.store(ref.at[at], values, mask=mask)  # type: ignore[arg-type]
 
 
 def _channels(frame: Frame) -> Int[Array, " c"]:
@@ -126,24 +134,19 @@ def _tile(frame: Frame, number: Array | int) -> Tile:
 def _load_kernel(ref: Ref, arch: Array | int, tap: int, frame: Frame) -> Float[Array, "c c"]:
     """Return the matrix of one tap of a kernel [B kk C C], with zeros for channels that it has not."""
     places = _channels(frame)
-    mask, at = places < frame.channels, jnp.minimum(places, frame.channels - 1)
-    loaded: Array = triton.load(
-        ref.at[arch, tap, at[:, None], at[None, :]], mask=mask[:, None] & mask[None, :], other=0.0
-    )
-    return loaded
+    mask = places < frame.channels
+    return _read(ref, (arch, tap, places[:, None], places[None, :]), mask[:, None] & mask[None, :])
 
 
 def _dot(a: Array, b: Array, precision: str | None, **options: bool) -> Array:
     """Return the product, with operands of that precision and sums in float32."""
+    presets = {"bfloat16": lax.DotAlgorithmPreset.BF16_BF16_F32, "tensorfloat32": lax.DotAlgorithmPreset.TF32_TF32_F32}
+    preset = presets.get(precision or "", lax.DotAlgorithmPreset.F32_F32_F32)
     if precision == "bfloat16":
         a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
-        chosen = lax.DotAlgorithmPreset.BF16_BF16_F32
-    else:
-        is_tf32 = precision in ("tensorfloat32", "high")
-        chosen = lax.DotAlgorithmPreset.TF32_TF32_F32 if is_tf32 else lax.DotAlgorithmPreset.F32_F32_F32
     if IS_INTERPRETED:
-        a, b, chosen = a.astype(jnp.float32), b.astype(jnp.float32), None
-    product: Array = pl.dot(a, b, precision=chosen, **options)
+        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    product: Array = triton.dot(a, b, precision=None if IS_INTERPRETED else preset, **options)
     return product
 
 
@@ -260,8 +263,7 @@ def _map_kernel(
     out = lax.switch(op_ref[arch], branches)
     for bias_ref in inputs:
         places = _channels(frame)
-        at = jnp.minimum(places, frame.channels - 1)
-        out += triton.load(bias_ref.at[arch, at], mask=places < frame.channels, other=0.0)[None, :]
+        out += _read(bias_ref, (arch, places), places < frame.channels)[None, :]
     tile.store(out_ref, arch, out)
 
 
@@ -326,7 +328,6 @@ def _gradient_kernel(
     all_taps = _taps(size)
     places = _channels(frame)
     mask = (places < frame.channels)[:, None] & (places < frame.channels)[None, :]
-    at = jnp.minimum(places, frame.channels - 1)
 
     def sum_taps(first: int) -> None:
         taps = all_taps[first : first + at_once]
@@ -348,7 +349,7 @@ def _gradient_kernel(
         zeros = jnp.zeros((frame.padded, frame.padded), jnp.float32)
         totals = lax.fori_loop(0, tiles, step, (zeros,) * len(taps))
         for number, total in enumerate(totals):
-            triton.store(out_ref.at[row, split, first + number, at[:, None], at[None, :]], total, mask=mask)
+            _write(out_ref, (row, split, first + number, places[:, None], places[None, :]), total, mask)
 
     for number, first in enumerate(range(0, len(all_taps), at_once)):
         pl.when((group == number) & (arch < num_archs))(partial(sum_taps, first))
@@ -374,20 +375,18 @@ def _sum_kernel(chosen_ref: Ref, u_ref: Ref, pivot_ref: Ref, v_ref: Ref, out_ref
     """Sum the pixels of one image of one architecture."""
     image, arch = pl.program_id(0), pl.program_id(1)
     places = _channels(frame)
-    mask, at = places < frame.channels, jnp.minimum(places, frame.channels - 1)
+    mask = places < frame.channels
     size = frame.height * frame.width
     tiles = -(-size // frame.pixels)
 
     def sum_all() -> tuple[Array, Array]:
-        pivot = triton.load(pivot_ref.at[arch, at], mask=mask, other=0.0)[None, :]
+        pivot = _read(pivot_ref, (arch, places), mask)[None, :]
 
         def step(number: Array, totals: tuple[Array, Array]) -> tuple[Array, Array]:
             pixel = number * frame.pixels + jnp.arange(frame.pixels)
             inside = (pixel < size)[:, None] & mask[None, :]
             rows = image * size + jnp.minimum(pixel, size - 1)
-            u, v = (
-                triton.load(ref.at[arch, rows[:, None], at[None, :]], mask=inside, other=0.0) for ref in (u_ref, v_ref)
-            )
+            u, v = (_read(ref, (arch, rows[:, None], places[None, :]), inside) for ref in (u_ref, v_ref))
             return totals[0] + v, totals[1] + (u - pivot) * v
 
         zeros = jnp.zeros((frame.pixels, frame.padded), jnp.float32)
@@ -398,7 +397,7 @@ def _sum_kernel(chosen_ref: Ref, u_ref: Ref, pivot_ref: Ref, v_ref: Ref, out_ref
         return (jnp.zeros(frame.padded, jnp.float32),) * 2
 
     for number, total in enumerate(lax.cond(chosen_ref[arch] != 0, sum_all, none)):
-        triton.store(out_ref.at[arch, image, number, at], total, mask=mask)
+        _write(out_ref, (arch, image, number, places), total, mask)
 
 
 def _call(

@@ -11,6 +11,7 @@ forward mode does, and so that a batch under `vmap` reads the images of those ar
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,10 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float
 
 from jaxnas.networks.kernels.batches import Axes, leading
+from jaxnas.networks.taps import per_channel
 
-Standardized = tuple[Float[Array, "N H W C"], Float[Array, " C"], Float[Array, " C"]]
+Linear: TypeAlias = Array | ad.UndefinedPrimal  # what a transpose is taken in has no value
+Standardized: TypeAlias = tuple[Float[Array, "N H W C"], Float[Array, " C"], Float[Array, " C"]]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -35,7 +38,7 @@ def standardize(chosen: Bool[Array, ""], x: Float[Array, "N H W C"], epsilon: fl
         fused: Whether a batch has kernels of its own.
     """
     mean, variance = _moments(chosen, x, fused)
-    return (x - mean) * _factor(chosen, variance, epsilon), mean, variance
+    return _scaled(x, mean, _factor(chosen, variance, epsilon)), mean, variance
 
 
 @standardize.defjvp
@@ -45,9 +48,13 @@ def _standardize_jvp(
     (chosen, x), (_, dx) = primals, tangents
     mean, variance = _moments(chosen, x, fused)
     factor = _factor(chosen, variance, epsilon)
-    out = (x - mean) * factor
+    out = _scaled(x, mean, factor)
     dout, means = _project_p.bind(chosen, x, mean, factor, dx, fused=fused)
     return (out, mean, variance), (dout, means[0], 2 * means[1])
+
+
+def _scaled(x: Array, mean: Array, factor: Array) -> Array:
+    return (x - per_channel(mean, x)) * per_channel(factor, x)
 
 
 def _moments(chosen: Array, x: Array, fused: bool) -> tuple[Array, Array]:
@@ -68,12 +75,13 @@ def _project(
     chosen: Array, x: Array, mean: Array, factor: Array, v: Array, *, fused: bool = False
 ) -> tuple[Array, Array]:
     """Return the projection of v, and m [2 C]."""
-    means = jnp.stack([v.mean((0, 1, 2)), ((x - mean) * v).mean((0, 1, 2))]) * chosen
+    means = jnp.stack([v.mean((0, 1, 2)), ((x - per_channel(mean, x)) * v).mean((0, 1, 2))]) * chosen
     return _affine(x, mean, factor, v, means), means
 
 
 def _affine(x: Array, mean: Array, factor: Array, v: Array, means: Array) -> Array:
-    return factor * (v - means[0] - (x - mean) * (jnp.square(factor) * means[1]))
+    along = _scaled(x, mean, jnp.square(factor) * means[1])
+    return per_channel(factor, x) * (v - per_channel(means[0], x) - along)
 
 
 def _jvp(
@@ -96,20 +104,28 @@ def _jvp(
 def _transpose(
     cotangents: Sequence[Array | ad.Zero],
     chosen: Array,
-    x: Array,
-    mean: Array,
+    x: Linear,
+    mean: Linear,
     factor: Array,
-    v: Array | ad.UndefinedPrimal,
+    v: Linear,
     *,
     fused: bool,
 ) -> list[Array | None]:
+    """Transpose in v, or m_1 in x and mean."""
     of_out, of_means = cotangents
-    terms = []
-    if not isinstance(of_out, ad.Zero):
-        terms.append(_project_p.bind(chosen, x, mean, factor, of_out, fused=fused)[0])
-    if not isinstance(of_means, ad.Zero):
-        terms.append((of_means[0] + (x - mean) * of_means[1]) * (chosen * x.shape[-1] / x.size))
-    return [None, None, None, None, sum(terms[1:], terms[0])]
+    terms: list[Array] = []
+    if isinstance(v, ad.UndefinedPrimal):
+        assert isinstance(x, Array) and isinstance(mean, Array), "one of the operands is linear"
+        if not isinstance(of_out, ad.Zero):
+            terms.append(_project_p.bind(chosen, x, mean, factor, of_out, fused=fused)[0])
+        if not isinstance(of_means, ad.Zero):
+            of_means *= chosen * x.shape[-1] / x.size
+            terms.append(per_channel(of_means[0], x) + _scaled(x, mean, of_means[1]))
+        return [None, None, None, None, sum(terms[1:], terms[0])]
+    assert isinstance(of_out, ad.Zero) and not isinstance(of_means, ad.Zero), "the projection itself is not linear in x"
+    along = per_channel(of_means[1] * chosen * v.shape[-1] / v.size, v) * v
+    of_x = along if ad.is_undefined_primal(x) else None
+    return [None, of_x, -along.sum((0, 1, 2)) if ad.is_undefined_primal(mean) else None, None, None]
 
 
 def _batched(args: Sequence[Array], axes: Axes, *, fused: bool) -> tuple[tuple[Array, Array], tuple[int, int]]:
