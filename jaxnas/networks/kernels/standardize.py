@@ -115,14 +115,15 @@ def _transpose(
     of_out, of_means = cotangents
     terms: list[Array] = []
     if isinstance(v, ad.UndefinedPrimal):
-        assert isinstance(x, Array) and isinstance(mean, Array), "one of the operands is linear"
+        assert not isinstance(x, ad.UndefinedPrimal), "v and x are not linear at once"
+        assert not isinstance(mean, ad.UndefinedPrimal), "v and mean are not linear at once"
         if not isinstance(of_out, ad.Zero):
             terms.append(_project_p.bind(chosen, x, mean, factor, of_out, fused=fused)[0])
         if not isinstance(of_means, ad.Zero):
             of_means *= chosen * x.shape[-1] / x.size
             terms.append(per_channel(of_means[0], x) + _scaled(x, mean, of_means[1]))
         return [None, None, None, None, sum(terms[1:], terms[0])]
-    assert isinstance(of_out, ad.Zero) and not isinstance(of_means, ad.Zero), "the projection itself is not linear in x"
+    assert not isinstance(of_means, ad.Zero), "the projection itself is not linear in x"
     along = per_channel(of_means[1] * chosen * v.shape[-1] / v.size, v) * v
     of_x = along if ad.is_undefined_primal(x) else None
     return [None, of_x, -along.sum((0, 1, 2)) if ad.is_undefined_primal(mean) else None, None, None]
