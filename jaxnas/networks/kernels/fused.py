@@ -24,13 +24,14 @@ Kind: TypeAlias = Literal["zero", "identity", "pool"] | int  # an int is the siz
 Ref: TypeAlias = Array  # memory of the GPU that a kernel reads or writes
 Place: TypeAlias = tuple[Array | int, ...]
 
-TILE = 4096  # numbers of a tile, pixels times channels: 32 registers of each of 128 threads
+TILE = 2048  # numbers of a tile, pixels times channels: more need more registers than let several programs share a core
+GRADIENT_TILE = 1024  # the same where tiles are summed over
 LEAST = 16  # of the rows, columns and depth of a product on tensor cores
 IS_INTERPRETED = False  # for tests on CPUs
 NUM_WARPS = 4
 NUM_STAGES = 1  # of loads ahead in loops: more need more shared memory than an H100 has
-MOST_ACCUMULATED = 9 * 32 * 32  # numbers of the gradients that a program sums at once
-TILES_OF_SPLIT = 8  # of the pixels of one architecture, in each part of a gradient
+MOST_ACCUMULATED = 9 * 16 * 16  # numbers of the gradients that a program sums at once
+TILES_OF_SPLIT = 32  # of the pixels of one architecture, in each part of a gradient
 
 
 class Frame(NamedTuple):
@@ -63,11 +64,11 @@ class Frame(NamedTuple):
         return -(-self.size // self.pixels)
 
 
-def make_frame(x: Float[Array, "A N H W C"]) -> Frame:
-    """Return the frame of images."""
+def make_frame(x: Float[Array, "A N H W C"], numbers: int) -> Frame:
+    """Return the frame of images, in tiles of so many numbers."""
     padded = max(LEAST, pl.next_power_of_2(x.shape[-1]))
     _, images, height, width, channels = x.shape
-    return Frame(images, height, width, channels, padded, max(LEAST, TILE // padded))
+    return Frame(images, height, width, channels, padded, max(LEAST, numbers // padded))
 
 
 class Tile(NamedTuple):
@@ -85,7 +86,7 @@ class Tile(NamedTuple):
     row: Int[Array, " T"]
     column: Int[Array, " T"]
 
-    def load(self, ref: Ref, arch: Array, down: int = 0, right: int = 0) -> Float[Array, "T c"]:
+    def load(self, ref: Ref, arch: Array, down: Array | int = 0, right: Array | int = 0) -> Float[Array, "T c"]:
         """Return the pixels so far below and to the right, 0 outside of the image."""
         frame = self.frame
         row, column = self.row + down, self.column + right
@@ -101,7 +102,7 @@ class Tile(NamedTuple):
         mask = (self.pixel < frame.size)[:, None] & (_channels(frame) < frame.channels)[None, :]
         _write(ref, (arch, self.pixel[:, None], _channels(frame)[None, :]), values, mask)
 
-    def neighbours(self, down: int = 0, right: int = 0) -> Float[Array, "T 1"]:
+    def neighbours(self, down: Array | int = 0, right: Array | int = 0) -> Float[Array, "T 1"]:
         """Return how many pixels the 3x3 neighbourhood has of the pixels so far below and to the right."""
         rows, columns = (
             3 - (place == 0).astype(jnp.int32) - (place == size - 1).astype(jnp.int32)
@@ -131,7 +132,7 @@ def _tile(frame: Frame, number: Array | int) -> Tile:
     return Tile(frame, pixel, lax.rem(line, frame.height), lax.rem(pixel, frame.width))
 
 
-def _load_kernel(ref: Ref, arch: Array | int, tap: int, frame: Frame) -> Float[Array, "c c"]:
+def _load_kernel(ref: Ref, arch: Array | int, tap: Array | int, frame: Frame) -> Float[Array, "c c"]:
     """Return the matrix of one tap of a kernel [B kk C C], with zeros for channels that it has not."""
     places = _channels(frame)
     mask = places < frame.channels
@@ -150,9 +151,19 @@ def _dot(a: Array, b: Array, precision: str | None, **options: bool) -> Array:
     return product
 
 
-def _taps(size: int) -> list[tuple[int, int]]:
-    """Return how far each tap of a kernel of that size is below and to the right of the pixel."""
-    return [(row - size // 2, column - size // 2) for row in range(size) for column in range(size)]
+def _place(tap: Array | int, size: int) -> tuple[Array | int, Array | int]:
+    """Return how far a tap of a kernel of that size is below and to the right of the pixel."""
+    if isinstance(tap, int):
+        return tap // size - size // 2, tap % size - size // 2
+    return lax.div(tap, size) - size // 2, lax.rem(tap, size) - size // 2
+
+
+def _sum_taps(size: int, add: Callable[[Array | int, Array], Array], start: Array) -> Array:
+    """Add all taps, in a loop, as XLA and ptxas take tens of seconds for what is written out."""
+    if size == 1:
+        return add(0, start)
+    total: Array = lax.fori_loop(0, size * size, add, start)
+    return total
 
 
 class Term(NamedTuple):
@@ -190,7 +201,7 @@ def map_images(
         precision: Of products.
     """
     shape = terms[0].x.shape
-    frame = make_frame(terms[0].x)
+    frame = make_frame(terms[0].x, TILE)
     flat_shape = (len(op), frame.size, frame.channels)
     operands = [op, gate.reshape(flat_shape)]
     for term in terms:
@@ -234,13 +245,13 @@ def _map_kernel(
     def zeros() -> Array:
         return jnp.zeros((frame.pixels, frame.padded), jnp.float32)
 
-    def gate(down: int, right: int) -> Array:
+    def gate(down: Array | int, right: Array | int) -> Array:
         is_open: Array = tile.load(gate_ref, arch, down, right) > 0
         return is_open
 
     def convolve(number: int, size: int) -> Array:
-        total = zeros()
-        for tap, (down, right) in enumerate(_taps(size)):
+        def add(tap: Array | int, total: Array) -> Array:
+            down, right = _place(tap, size)
             is_open = None if transposed else gate(down, right)
             for x_ref, kernels in terms:
                 kernel_ref, is_shared = kernels[number]
@@ -248,13 +259,18 @@ def _map_kernel(
                 values = values if is_open is None else jnp.where(is_open, values, 0.0)
                 matrix = _load_kernel(kernel_ref, 0 if is_shared else arch, tap, frame)
                 total += _dot(values, matrix, precision, trans_b=transposed)
+            return total
+
+        total = _sum_taps(size, add, zeros())
         return jnp.where(gate(0, 0), total, 0.0) if transposed else total
 
     def pool() -> Array:
-        total = zeros()
-        for down, right in _taps(3):
+        def add(tap: Array | int, total: Array) -> Array:
+            down, right = _place(tap, 3)
             values = tile.load(first_ref, arch, down, right)
-            total += values / tile.neighbours(down, right) if transposed else values
+            return total + (values / tile.neighbours(down, right) if transposed else values)
+
+        total = _sum_taps(3, add, zeros())
         return total if transposed else total / tile.neighbours()
 
     others = {"zero": zeros, "identity": lambda: tile.load(first_ref, arch), "pool": pool}
@@ -287,12 +303,12 @@ def kernel_gradients(
         size: k.
         precision: Of products.
     """
-    frame = make_frame(x)
-    taps = _taps(size)
-    at_once = len(taps) if len(taps) * frame.padded**2 <= MOST_ACCUMULATED else size
+    frame = make_frame(x, GRADIENT_TILE)
+    num_taps = size**2
+    at_once = num_taps if num_taps * frame.padded**2 <= MOST_ACCUMULATED else size
     splits = max(1, frame.num_tiles // TILES_OF_SPLIT)
     flat = [image.reshape(len(x), frame.size, frame.channels) for image in (gate, x, g)]
-    shape = (len(members), splits, len(taps), frame.channels, frame.channels)
+    shape = (len(members), splits, num_taps, frame.channels, frame.channels)
 
     body = partial(
         _gradient_kernel,
@@ -303,7 +319,7 @@ def kernel_gradients(
         tiles=-(-frame.num_tiles // splits),
         precision=precision,
     )
-    grid = (len(taps) // at_once, splits, len(members))
+    grid = (num_taps // at_once, splits, len(members))
     parts = _call("kernel_gradients", body, grid, jax.ShapeDtypeStruct(shape, x.dtype), members, *flat)
     return parts.sum(1).reshape(len(members), size, size, *parts.shape[-2:])
 
@@ -325,7 +341,7 @@ def _gradient_kernel(
     """Sum some taps of the gradient of one architecture over a part of its pixels."""
     group, split, row = pl.program_id(0), pl.program_id(1), pl.program_id(2)
     arch = members_ref[row]
-    all_taps = _taps(size)
+    all_taps = [_place(tap, size) for tap in range(size**2)]
     places = _channels(frame)
     mask = (places < frame.channels)[:, None] & (places < frame.channels)[None, :]
 
@@ -363,7 +379,7 @@ def sum_images(
     v: Float[Array, "A N H W C"],
 ) -> Float[Array, "A N 2 C"]:
     """Return the sums over pixels of v and of (u - pivot) v for the chosen architectures, 0 for the others."""
-    frame = make_frame(u)
+    frame = make_frame(u, TILE)
     flat = [image.reshape(len(u), frame.size, frame.channels) for image in (u, v)]
 
     shape = jax.ShapeDtypeStruct((len(u), frame.images, 2, frame.channels), u.dtype)
