@@ -12,7 +12,7 @@ Rectified x is x where the gate is above 0, and 0 elsewhere: ReLU(x) if the gate
 
 A `Dispatch` holds the kind of each op, and for a batch of architectures how many may choose it: that is the size of its
 group, which XLA must know when it compiles. More that chose an op than it admits would get 0. With `fused`, kernels of
-their own read the op of each architecture in place of groups (`jaxnas.networks.kernels.fused`), in float32.
+their own read the op of each architecture in place of groups (`jaxnas.networks.kernels.fused`).
 
 One architecture after another is better served by a `switch`, see `jaxnas.networks.kernels.switch`.
 """
@@ -162,7 +162,7 @@ def _batched_mixed(
     (op, gate, x, *operands), (_, _, _, *operand_axes) = leading(args, axes, always=3), axes
     pairs = list(zip(operands, operand_axes, strict=True))
     kernels, offsets = _split(dispatch, [operand if axis is not None else operand[None] for operand, axis in pairs])
-    if dispatch.fused and x.dtype == jnp.float32:
+    if dispatch.fused:
         return (_fused_mixed(apply, op, gate, [(x, kernels)], offsets, dispatch),), (0,)
     identity = [number for number, kind in enumerate(dispatch.kinds) if kind == "identity"]
     out = jnp.where(_is_one_of(op, identity, x), x, 0)
@@ -211,7 +211,7 @@ def _pair(op: Array, gate: Array, x: Array, y: Array, *kernels: Array, dispatch:
 
 def _batched_pair(args: Sequence[Array], axes: Axes, *, dispatch: Dispatch) -> tuple[tuple[Array], tuple[int]]:
     """Compute both terms in one pass over memory, if they have a kernel of their own."""
-    if not dispatch.fused or args[2].dtype != jnp.float32:
+    if not dispatch.fused:
         return jax.vmap(partial(_pair, dispatch=dispatch), axes)(*args), (0,)
     (op, gate, x, y, *kernels), half = leading(args, axes, always=4), len(args) // 2 - 2
     kernels = [kernel[None] if axis is None else kernel for kernel, axis in zip(kernels, axes[4:], strict=True)]
@@ -237,7 +237,7 @@ def _batched_kernels(
 
 def _gradients(members: Array, gate: Array, x: Array, g: Array, size: int, dispatch: Dispatch) -> Array:
     """Return the cotangents of the kernels of these architectures."""
-    if dispatch.fused and x.dtype == jnp.float32:
+    if dispatch.fused:
         from jaxnas.networks.kernels.fused import kernel_gradients
 
         gradients: Array = kernel_gradients(members, gate, x, g, size=size, precision=product_precision())

@@ -5,8 +5,8 @@ image several times. Here a program of the grid reads the op of its architecture
 rectified input, taps of the convolution and bias in one pass. The pixels [N H W] of one architecture are one axis [P];
 a program sees T of them with all channels, and finds their neighbours by shifted indices.
 
-With `IS_INTERPRETED` the same kernels run in Pallas's interpreter, on CPUs, for tests. Images are float32; any numbers
-of images, pixels and channels will do, but channels are computed as the next power of 2, at least 16.
+With `IS_INTERPRETED` the same kernels run in Pallas's interpreter, on CPUs, for tests. Images are float32 or float64;
+any numbers of images, pixels and channels will do, but channels are computed as the next power of 2, at least 16.
 """
 
 from collections.abc import Callable
@@ -65,10 +65,10 @@ class Frame(NamedTuple):
 
 
 def make_frame(x: Float[Array, "A N H W C"], numbers: int) -> Frame:
-    """Return the frame of images, in tiles of so many numbers."""
+    """Return the frame of images, in tiles of so many numbers of float32."""
     padded = max(LEAST, pl.next_power_of_2(x.shape[-1]))
     _, images, height, width, channels = x.shape
-    return Frame(images, height, width, channels, padded, max(LEAST, numbers // padded))
+    return Frame(images, height, width, channels, padded, max(LEAST, 4 * numbers // (padded * x.dtype.itemsize)))
 
 
 class Tile(NamedTuple):
@@ -102,13 +102,13 @@ class Tile(NamedTuple):
         mask = (self.pixel < frame.size)[:, None] & (_channels(frame) < frame.channels)[None, :]
         _write(ref, (arch, self.pixel[:, None], _channels(frame)[None, :]), values, mask)
 
-    def neighbours(self, down: Array | int = 0, right: Array | int = 0) -> Float[Array, "T 1"]:
+    def neighbours(self, down: Array | int = 0, right: Array | int = 0) -> Int[Array, "T 1"]:
         """Return how many pixels the 3x3 neighbourhood has of the pixels so far below and to the right."""
         rows, columns = (
             3 - (place == 0).astype(jnp.int32) - (place == size - 1).astype(jnp.int32)
             for place, size in ((self.row + down, self.frame.height), (self.column + right, self.frame.width))
         )
-        return (rows * columns).astype(jnp.float32)[:, None]
+        return (rows * columns)[:, None]
 
 
 def _read(ref: Ref, at: Place, mask: Array) -> Array:
@@ -140,14 +140,15 @@ def _load_kernel(ref: Ref, arch: Array | int, tap: Array | int, frame: Frame) ->
 
 
 def _dot(a: Array, b: Array, precision: str | None, **options: bool) -> Array:
-    """Return the product, with operands of that precision and sums in float32."""
+    """Return the product, of operands of that precision if they are float32, with sums in the type of the operands."""
     presets = {"bfloat16": lax.DotAlgorithmPreset.BF16_BF16_F32, "tensorfloat32": lax.DotAlgorithmPreset.TF32_TF32_F32}
     preset = presets.get(precision or "", lax.DotAlgorithmPreset.F32_F32_F32)
-    if precision == "bfloat16":
+    is_plain = IS_INTERPRETED or a.dtype == jnp.float64
+    if precision == "bfloat16" and a.dtype == jnp.float32:
         a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
-    if IS_INTERPRETED:
+    if IS_INTERPRETED and a.dtype == jnp.bfloat16:
         a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    product: Array = triton.dot(a, b, precision=None if IS_INTERPRETED else preset, **options)
+    product: Array = triton.dot(a, b, precision=None if is_plain else preset, **options)
     return product
 
 
@@ -216,9 +217,7 @@ def map_images(
         precision=precision,
     )
     operands += [] if bias is None else [bias]
-    out = _call(
-        "map_images", body, (frame.num_tiles, len(op)), jax.ShapeDtypeStruct(flat_shape, jnp.float32), *operands
-    )
+    out = _call("map_images", body, (frame.num_tiles, len(op)), jax.ShapeDtypeStruct(flat_shape, gate.dtype), *operands)
     return out.reshape(shape)
 
 
@@ -243,7 +242,7 @@ def _map_kernel(
     first_ref, sign = terms[0][0], -1 if transposed else 1
 
     def zeros() -> Array:
-        return jnp.zeros((frame.pixels, frame.padded), jnp.float32)
+        return jnp.zeros((frame.pixels, frame.padded), first_ref.dtype)
 
     def gate(down: Array | int, right: Array | int) -> Array:
         is_open: Array = tile.load(gate_ref, arch, down, right) > 0
@@ -268,10 +267,10 @@ def _map_kernel(
         def add(tap: Array | int, total: Array) -> Array:
             down, right = _place(tap, 3)
             values = tile.load(first_ref, arch, down, right)
-            return total + (values / tile.neighbours(down, right) if transposed else values)
+            return total + (values / tile.neighbours(down, right).astype(values.dtype) if transposed else values)
 
         total = _sum_taps(3, add, zeros())
-        return total if transposed else total / tile.neighbours()
+        return total if transposed else total / tile.neighbours().astype(total.dtype)
 
     others = {"zero": zeros, "identity": lambda: tile.load(first_ref, arch), "pool": pool}
     numbers = iter(range(len(kinds)))  # of convolutions
@@ -362,7 +361,7 @@ def _gradient_kernel(
                 for total, tap in zip(totals, taps, strict=True)
             )
 
-        zeros = jnp.zeros((frame.padded, frame.padded), jnp.float32)
+        zeros = jnp.zeros((frame.padded, frame.padded), x_ref.dtype)
         totals = lax.fori_loop(0, tiles, step, (zeros,) * len(taps))
         for number, total in enumerate(totals):
             _write(out_ref, (row, split, first + number, places[:, None], places[None, :]), total, mask)
@@ -405,12 +404,12 @@ def _sum_kernel(chosen_ref: Ref, u_ref: Ref, pivot_ref: Ref, v_ref: Ref, out_ref
             u, v = (_read(ref, (arch, rows[:, None], places[None, :]), inside) for ref in (u_ref, v_ref))
             return totals[0] + v, totals[1] + (u - pivot) * v
 
-        zeros = jnp.zeros((frame.pixels, frame.padded), jnp.float32)
+        zeros = jnp.zeros((frame.pixels, frame.padded), u_ref.dtype)
         sums = lax.fori_loop(0, tiles, step, (zeros, zeros))
         return sums[0].sum(0), sums[1].sum(0)
 
     def none() -> tuple[Array, Array]:
-        return (jnp.zeros(frame.padded, jnp.float32),) * 2
+        return (jnp.zeros(frame.padded, u_ref.dtype),) * 2
 
     for number, total in enumerate(lax.cond(chosen_ref[arch] != 0, sum_all, none)):
         _write(out_ref, (arch, image, number, places), total, mask)

@@ -131,7 +131,7 @@ def _transpose(
 
 def _batched(args: Sequence[Array], axes: Axes, *, fused: bool) -> tuple[tuple[Array, Array], tuple[int, int]]:
     chosen, x, mean, factor, v = leading(args, axes, always=5)
-    if not fused or x.dtype != jnp.float32:
+    if not fused:
         return jax.vmap(_project)(chosen, x, mean, factor, v), (0, 0)
     from jaxnas.networks.kernels.fused import sum_images
 

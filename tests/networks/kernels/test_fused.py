@@ -120,10 +120,13 @@ def derivatives(fused_form, op, *operands):
     return value, gradient, jax.jvp(along, operands, tuple(jnp.sin(leaf) for leaf in operands))[1]
 
 
-def test_an_edge_has_the_derivatives_of_the_grouped_form():
-    operands = (draw(len(OPS), 2, 4, 4, 3), draw(1, 1, 3, 3, seed=1), draw(3, 3, 3, 3, seed=2), draw(3, seed=3))
-    axes = (0, 0, None, None, None)
-    ours, grouped = (
-        jax.jit(jax.vmap(partial(derivatives, form), axes))(jnp.asarray(OPS), *operands) for form in (True, False)
-    )
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-4), ours, grouped)
+@pytest.mark.parametrize("wide", [False, True])
+def test_an_edge_has_the_derivatives_of_the_grouped_form(wide):
+    with jax.enable_x64(wide):
+        operands = (draw(len(OPS), 2, 4, 4, 3), draw(1, 1, 3, 3, seed=1), draw(3, 3, 3, 3, seed=2), draw(3, seed=3))
+        operands = [operand.astype(jnp.float64 if wide else jnp.float32) for operand in operands]
+        axes, tolerance = (0, 0, None, None, None), 1e-9 if wide else 2e-4
+        ours, grouped = (
+            jax.jit(jax.vmap(partial(derivatives, form), axes))(jnp.asarray(OPS), *operands) for form in (True, False)
+        )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance), ours, grouped)
