@@ -227,11 +227,14 @@ def _batched_kernels(
     outs = []
     for number, size in enumerate(dispatch.kinds):
         if isinstance(size, int):
-            out = jnp.zeros((len(op), size, size, x.shape[-1], g.shape[-1]), x.dtype)
             members = _group(op, number, dispatch)
             if len(members):
-                out = out.at[members].set(_gradients(members, gate, x, g, size, dispatch), mode="drop")
-            outs.append(out)
+                of_members = _gradients(members, gate, x, g, size, dispatch)
+                ranks = _ranks(op, number)
+                is_member = ((op == number) & (ranks < len(members)))[:, None, None, None, None]
+                outs.append(jnp.where(is_member, of_members[jnp.minimum(ranks, len(members) - 1)], 0))
+            else:
+                outs.append(jnp.zeros((len(op), size, size, x.shape[-1], g.shape[-1]), x.dtype))
     return tuple(outs), (0,) * len(outs)
 
 
@@ -256,7 +259,15 @@ def _is_one_of(op: Int[Array, " A"], numbers: list[int], x: Array) -> Bool[Array
 def _group(op: Int[Array, " A"], number: int, dispatch: Dispatch) -> Int[Array, " G"]:
     """Return the rows that chose op `number`, as many as its capacity, filled up with a row that does not exist."""
     capacity = len(op) if dispatch.capacity is None else min(dispatch.capacity[number], len(op))
-    return jnp.flatnonzero(op == number, size=capacity, fill_value=len(op))
+    ranks, rows = _ranks(op, number), jnp.arange(len(op))
+    is_at = (op == number)[None, :] & (ranks[None, :] == jnp.arange(capacity)[:, None])
+    return jnp.where(is_at.any(1), jnp.where(is_at, rows[None, :], 0).sum(1), len(op))
+
+
+def _ranks(op: Int[Array, " A"], number: int) -> Int[Array, " A"]:
+    """Return how many rows in front chose op `number`, by comparing all with all: one kernel of a GPU."""
+    rows = jnp.arange(len(op))
+    return ((op == number)[None, :] & (rows[None, :] < rows[:, None])).sum(1)
 
 
 def _take(x: Array, rows: Int[Array, " G"]) -> Array:

@@ -60,9 +60,9 @@ def _scaled(x: Array, mean: Array, factor: Array) -> Array:
 def _moments(chosen: Array, x: Array, fused: bool) -> tuple[Array, Array]:
     """Return means and variances, from one pass over memory.
 
-    The pivot is near the mean, so that the difference of the squares loses no digits.
+    The pivot is a pixel, and so about a standard deviation from the mean: the difference of squares loses few digits.
     """
-    pivot = jax.lax.stop_gradient(x[:1].mean((0, 1, 2)))
+    pivot = jax.lax.stop_gradient(x[0, 0, 0])
     mean, product = _project_p.bind(chosen, x, pivot, jnp.ones_like(pivot), x, fused=fused)[1]
     return mean, jnp.maximum(product - (mean - pivot * chosen) * mean, 0)
 
