@@ -17,9 +17,9 @@ their own read the op of each architecture in place of groups (`jaxnas.networks.
 One architecture after another is better served by a `switch`, see `jaxnas.networks.kernels.switch`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,43 +27,25 @@ from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
+from jaxnas.networks.kernels import grouped
 from jaxnas.networks.kernels.batches import Axes, leading
-from jaxnas.networks.kernels.convolution import conv, conv_input, conv_kernel, product_precision
-from jaxnas.networks.kernels.pools import average_pool_3x3, average_pool_3x3_transpose
+from jaxnas.networks.kernels.convolution import conv_kernel, product_precision
+from jaxnas.networks.kernels.ops import (
+    Dispatch,
+    ImageMap,
+    Kind,
+    apply_op,
+    apply_transpose,
+    kernel_of,
+    rectified,
+    split_operands,
+)
 
-Kind: TypeAlias = Literal["zero", "identity", "pool"] | int  # an int is the size of the kernel of a convolution
+__all__ = ["Dispatch", "Kind", "mixed"]
+
 Linear: TypeAlias = Array | ad.UndefinedPrimal  # what a transpose is taken in has no value
-Item = TypeVar("Item")
-
-
-@runtime_checkable
-class ImageMap(Protocol):
-    """A map of an image, or its transpose."""
-
-    def __call__(self, kind: Kind, gate: Array, x: Array, /, kernel: Array | None) -> Array:
-        """Return the map of that kind, applied to x [N H W C]."""
-        ...
-
-
-class Dispatch(NamedTuple):
-    """The kind of each op, and how many architectures of a batch may choose it.
-
-    Attributes:
-        kinds: The kind of each op; an int is the size of the kernel of a convolution.
-        capacity: How many may choose each op; None: all of them.
-        fused: Whether a batch has kernels of its own.
-    """
-
-    kinds: tuple[Kind, ...]
-    capacity: tuple[int, ...] | None = None
-    fused: bool = False
-
-    @property
-    def convolutions(self) -> "Dispatch":
-        """The same with 0 for the ops that have no kernel: what is linear in the kernels."""
-        return self._replace(kinds=tuple(kind if isinstance(kind, int) else "zero" for kind in self.kinds))
 
 
 def mixed(
@@ -89,40 +71,10 @@ def mixed(
     return out
 
 
-def _rectified(kind: Kind, gate: Array, x: Array) -> Array:
-    """Return x as the op sees it."""
-    return jnp.where(gate > 0, x, 0) if isinstance(kind, int) else x
-
-
-def _forward(kind: Kind, gate: Array, x: Array, kernel: Array | None) -> Array:
-    return _image_map(kind, _rectified(kind, gate, x), kernel, conv, average_pool_3x3)
-
-
-def _backward(kind: Kind, gate: Array, g: Array, kernel: Array | None) -> Array:
-    return _rectified(kind, gate, _image_map(kind, g, kernel, conv_input, average_pool_3x3_transpose))
-
-
-def _image_map(
-    kind: Kind,
-    x: Array,
-    kernel: Array | None,
-    convolution: Callable[[Array, Array], Array],
-    pool: Callable[[Array], Array],
-) -> Array:
-    if kind == "zero":
-        return jnp.zeros_like(x)
-    if kind == "identity":
-        return x
-    if kind == "pool":
-        return pool(x)
-    assert kernel is not None, "convolutions have one"
-    return convolution(x, kernel)
-
-
 def _mixed(apply: ImageMap, op: Array, gate: Array, x: Array, *kernels: Array, dispatch: Dispatch) -> tuple[Array]:
     """Run the chosen op alone, for one architecture."""
-    matrices, offsets = _split(dispatch, kernels)
-    by_op = zip(dispatch.kinds, _kernel_of(dispatch, matrices), strict=True)
+    matrices, offsets = split_operands(dispatch, kernels)
+    by_op = zip(dispatch.kinds, kernel_of(dispatch, matrices), strict=True)
     out = lax.switch(op, [partial(apply, kind, kernel=kernel) for kind, kernel in by_op], gate, x)
     return (sum(offsets, start=out),)
 
@@ -133,7 +85,7 @@ def _mixed_kernels(op: Array, gate: Array, x: Array, g: Array, *, dispatch: Disp
 
     def branch(chosen: int | None, gate: Array, x: Array, g: Array) -> tuple[Array, ...]:
         return tuple(
-            conv_kernel(_rectified(shape[0], gate, x), g, shape[0]) if number == chosen else jnp.zeros(shape, x.dtype)
+            conv_kernel(rectified(shape[0], gate, x), g, shape[0]) if number == chosen else jnp.zeros(shape, x.dtype)
             for number, shape in enumerate(shapes)
         )
 
@@ -143,39 +95,17 @@ def _mixed_kernels(op: Array, gate: Array, x: Array, g: Array, *, dispatch: Disp
     return cotangents
 
 
-def _split(dispatch: Dispatch, operands: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Return the kernels among the last operands, and the bias, if there is one."""
-    number = sum(isinstance(kind, int) for kind in dispatch.kinds)
-    return operands[:number], operands[number:]
-
-
-def _kernel_of(dispatch: Dispatch, kernels: Iterable[Item]) -> list[Item | None]:
-    """Return for every op its kernel, or None."""
-    remaining = iter(kernels)
-    return [next(remaining) if isinstance(kind, int) else None for kind in dispatch.kinds]
-
-
 def _batched_mixed(
     apply: ImageMap, args: Sequence[Array], axes: Axes, *, dispatch: Dispatch
 ) -> tuple[tuple[Array], tuple[int]]:
     """Run each op on the architectures that chose it."""
     (op, gate, x, *operands), (_, _, _, *operand_axes) = leading(args, axes, always=3), axes
-    pairs = list(zip(operands, operand_axes, strict=True))
-    kernels, offsets = _split(dispatch, [operand if axis is not None else operand[None] for operand, axis in pairs])
+    pairs = zip(operands, operand_axes, strict=True)
+    with_axis = [operand[None] if axis is None else operand for operand, axis in pairs]
+    kernels, offsets = split_operands(dispatch, with_axis)
     if dispatch.fused:
         return (_fused_mixed(apply, op, gate, [(x, kernels)], offsets, dispatch),), (0,)
-    identity = [number for number, kind in enumerate(dispatch.kinds) if kind == "identity"]
-    out = jnp.where(_is_one_of(op, identity, x), x, 0)
-    for number, (kind, kernel) in enumerate(zip(dispatch.kinds, _kernel_of(dispatch, kernels), strict=True)):
-        members = _group(op, number, dispatch)
-        if kind in ("zero", "identity") or not len(members):
-            continue
-        gates, images = _take(gate, members), _take(x, members)
-        if kernel is not None and len(kernel) > 1:
-            result = jax.vmap(partial(apply, kind))(gates, images, _take(kernel, members))
-        else:
-            result = jax.vmap(partial(apply, kind, kernel=None if kernel is None else kernel[0]))(gates, images)
-        out = out.at[members].set(result, mode="drop")
+    out = grouped.map_images(apply, op, gate, x, kernels, dispatch)
     return (sum((bias[:, None, None, None] for bias in offsets), start=out),), (0,)
 
 
@@ -188,15 +118,15 @@ def _fused_mixed(
     dispatch: Dispatch,
 ) -> Array:
     """Return the maps of all architectures, of one term or two, by a kernel of their own."""
-    from jaxnas.networks.kernels.fused import Term, map_images
+    from jaxnas.networks.kernels import fused
 
-    out: Array = map_images(
+    out: Array = fused.map_images(
         op,
         gate,
-        tuple(Term(x, tuple(kernels)) for x, kernels in terms),
+        tuple(fused.Term(x, tuple(kernels)) for x, kernels in terms),
         jnp.broadcast_to(offsets[0], (len(op), gate.shape[-1])) if offsets else None,
         kinds=dispatch.kinds,
-        transposed=apply is _backward,
+        transposed=apply is apply_transpose,
         precision=product_precision(),
     )
     return out
@@ -216,7 +146,7 @@ def _batched_pair(args: Sequence[Array], axes: Axes, *, dispatch: Dispatch) -> t
     (op, gate, x, y, *kernels), half = leading(args, axes, always=4), len(args) // 2 - 2
     kernels = [kernel[None] if axis is None else kernel for kernel, axis in zip(kernels, axes[4:], strict=True)]
     terms = ((x, kernels[:half]), (y, kernels[half:]))
-    return (_fused_mixed(_forward, op, gate, terms, (), dispatch),), (0,)
+    return (_fused_mixed(apply_op, op, gate, terms, (), dispatch),), (0,)
 
 
 def _batched_kernels(
@@ -227,12 +157,10 @@ def _batched_kernels(
     outs = []
     for number, size in enumerate(dispatch.kinds):
         if isinstance(size, int):
-            members = _group(op, number, dispatch)
+            members = grouped.group(op, number, dispatch)
             if len(members):
-                of_members = _gradients(members, gate, x, g, size, dispatch)
-                ranks = _ranks(op, number)
-                is_member = ((op == number) & (ranks < len(members)))[:, None, None, None, None]
-                outs.append(jnp.where(is_member, of_members[jnp.minimum(ranks, len(members) - 1)], 0))
+                gradients = _gradients(members, gate, x, g, size, dispatch)
+                outs.append(grouped.from_group(op, number, gradients))
             else:
                 outs.append(jnp.zeros((len(op), size, size, x.shape[-1], g.shape[-1]), x.dtype))
     return tuple(outs), (0,) * len(outs)
@@ -240,39 +168,12 @@ def _batched_kernels(
 
 def _gradients(members: Array, gate: Array, x: Array, g: Array, size: int, dispatch: Dispatch) -> Array:
     """Return the cotangents of the kernels of these architectures."""
-    if dispatch.fused:
-        from jaxnas.networks.kernels.fused import kernel_gradients
+    if not dispatch.fused:
+        return grouped.kernel_gradients(members, gate, x, g, size)
+    from jaxnas.networks.kernels import fused
 
-        gradients: Array = kernel_gradients(members, gate, x, g, size=size, precision=product_precision())
-        return gradients
-    rectified = _rectified(size, _take(gate, members), _take(x, members))
-    result: Array = jax.vmap(partial(conv_kernel, size=size))(rectified, _take(g, members))
-    return result
-
-
-def _is_one_of(op: Int[Array, " A"], numbers: list[int], x: Array) -> Bool[Array, "A ..."]:
-    """Return which ops are among the numbers, with the axes of x."""
-    found: Array = sum((op == number for number in numbers), start=jnp.zeros(len(op), bool))
-    return found.reshape(-1, *[1] * (x.ndim - 1))
-
-
-def _group(op: Int[Array, " A"], number: int, dispatch: Dispatch) -> Int[Array, " G"]:
-    """Return the rows that chose op `number`, as many as its capacity, filled up with a row that does not exist."""
-    capacity = len(op) if dispatch.capacity is None else min(dispatch.capacity[number], len(op))
-    ranks, rows = _ranks(op, number), jnp.arange(len(op))
-    is_at = (op == number)[None, :] & (ranks[None, :] == jnp.arange(capacity)[:, None])
-    return jnp.where(is_at.any(1), jnp.where(is_at, rows[None, :], 0).sum(1), len(op))
-
-
-def _ranks(op: Int[Array, " A"], number: int) -> Int[Array, " A"]:
-    """Return how many rows in front chose op `number`, by comparing all with all: one kernel of a GPU."""
-    rows = jnp.arange(len(op))
-    return ((op == number)[None, :] & (rows[None, :] < rows[:, None])).sum(1)
-
-
-def _take(x: Array, rows: Int[Array, " G"]) -> Array:
-    """Return these rows of x, 0 for one that does not exist."""
-    return x.at[rows].get(mode="fill", fill_value=0)
+    gradients: Array = fused.kernel_gradients(members, gate, x, g, size=size, precision=product_precision())
+    return gradients
 
 
 def _primitive(
@@ -295,8 +196,8 @@ def _abstract(function: Callable[..., tuple[Array, ...]], *avals: ShapedArray, d
     return [ShapedArray(shape.shape, shape.dtype) for shape in shapes]
 
 
-_mixed_p = _primitive("mixed", partial(_mixed, _forward), partial(_batched_mixed, _forward))
-_mixed_input_p = _primitive("mixed_input", partial(_mixed, _backward), partial(_batched_mixed, _backward))
+_mixed_p = _primitive("mixed", partial(_mixed, apply_op), partial(_batched_mixed, apply_op))
+_mixed_input_p = _primitive("mixed_input", partial(_mixed, apply_transpose), partial(_batched_mixed, apply_transpose))
 _mixed_kernels_p = _primitive("mixed_kernels", _mixed_kernels, _batched_kernels)
 _mixed_pair_p = _primitive("mixed_pair", _pair, _batched_pair)
 
@@ -306,7 +207,7 @@ def _jvp_of_images(
 ) -> tuple[list[Array], list[Array]]:
     (op, gate, x, *operands), (_, _, x_dot, *dots) = primals, tangents
     out = primitive.bind(op, gate, x, *operands, dispatch=dispatch)[0]
-    (kernels, _), (kernel_dots, bias_dots) = (_split(dispatch, parts) for parts in (operands, dots))
+    (kernels, _), (kernel_dots, bias_dots) = (split_operands(dispatch, parts) for parts in (operands, dots))
     terms: list[Array] = []
     moves_x = not isinstance(x_dot, ad.Zero)
     moves_kernels = not all(isinstance(dot, ad.Zero) for dot in kernel_dots)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.networks.kernels import fused
+from jaxnas.networks.kernels import fused, tiles
 from jaxnas.networks.kernels.convolution import conv, conv_input, conv_kernel
 from jaxnas.networks.kernels.dispatch import Dispatch, mixed
 from jaxnas.networks.kernels.pools import average_pool_3x3, average_pool_3x3_transpose
@@ -20,7 +20,7 @@ SHAPES = {"an odd image of few channels": (2, 5, 4, 3), "several tiles": (5, 8, 
 
 @pytest.fixture(autouse=True)
 def interpreted(monkeypatch):
-    monkeypatch.setattr(fused, "IS_INTERPRETED", True)
+    monkeypatch.setattr(tiles, "IS_INTERPRETED", True)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -120,7 +120,7 @@ def derivatives(fused_form, op, *operands):
     return value, gradient, jax.jvp(along, operands, tuple(jnp.sin(leaf) for leaf in operands))[1]
 
 
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("wide", [pytest.param(False), pytest.param(True, marks=pytest.mark.slow)])
 def test_an_edge_has_the_derivatives_of_the_grouped_form(wide):
     with jax.enable_x64(wide):
         operands = (draw(len(OPS), 2, 4, 4, 3), draw(1, 1, 3, 3, seed=1), draw(3, 3, 3, 3, seed=2), draw(3, seed=3))
