@@ -206,11 +206,20 @@ def _pad(
 
 def strategy_of(network: SearchNetwork, config: ScoringConfig) -> RunStrategy:
     """Return the strategy of a configuration, where "auto" stands for the one that suits device and network."""
-    if config.strategy == "fused":
-        require_kernels(network)
+    check_strategy(network, config)
     if config.strategy != "auto":
         return config.strategy
     return "grouped" if network.groups_ops and jax.default_backend() != "cpu" else "loop"
+
+
+def check_strategy(network: SearchNetwork, config: ScoringConfig) -> None:
+    """Check that the network and the device have kernels of their own for the strategy "fused".
+
+    Raises:
+      InputError: they have not.
+    """
+    if config.strategy == "fused":
+        require_kernels(network)
 
 
 def require_kernels(network: SearchNetwork) -> None:
@@ -219,8 +228,9 @@ def require_kernels(network: SearchNetwork) -> None:
         raise InputError(
             f"strategy='fused' needs a network that groups ops, which {type(network).__name__} does not; use 'auto'"
         )
-    if jax.default_backend() != "gpu":
-        raise InputError(f"strategy='fused' needs an NVIDIA GPU, got {jax.default_backend()}; use 'auto'")
+    device = jax.local_devices()[0]
+    if device.platform != "gpu" or "cuda" not in device.client.platform_version:
+        raise InputError(f"strategy='fused' needs an NVIDIA GPU, got {device.device_kind}; use 'auto'")
 
 
 def representatives(

@@ -28,7 +28,7 @@ from jaxnas.runtime.places import without_secrets
 from jaxnas.runtime.session import fixed_settings
 from jaxnas.runtime.workers import Workers
 from jaxnas.scoring.config import ScoringConfig
-from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoredChunks, check_batch, get_proxies, iter_scores
+from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoredChunks, check_batch, check_strategy, get_proxies, iter_scores
 from jaxnas.spaces import SearchSpace, to_index
 from jaxnas.store.folders import Folder, open_folder
 from jaxnas.store.parts import (
@@ -159,6 +159,8 @@ def fill_store(
     batch = to_batch(batch)
     with fixed_settings():
         check_batch(network, batch)
+    if workers is None:
+        check_strategy(network, config)
     provenance = make_provenance(space, network, data_name, batch, config)
     index, first = np.unique(to_index(space, archs), return_index=True)
     codes = _codes(functions)

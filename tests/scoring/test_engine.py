@@ -12,8 +12,10 @@ import pytest
 from tiny import TINY, TinyNetwork
 
 from jaxnas.errors import InputError
-from jaxnas.networks import NETWORKS, NASBench201Network, init_variables
-from jaxnas.proxies import PROXIES, Batch, Quantities
+from jaxnas.networks import NETWORKS, DARTSNetwork, NASBench201Network, init_variables
+from jaxnas.networks.kernels import tiles
+from jaxnas.proxies import PROXIES, ROBOT_PROXIES, Batch, Quantities
+from jaxnas.scoring import engine
 from jaxnas.scoring.engine import DEFAULT_PROXIES, ScoringConfig, iter_scores, score_archs
 from jaxnas.spaces import NASBENCH201, enumerate_archs, sample
 
@@ -165,6 +167,31 @@ def test_groups_give_the_scores_of_the_loop(init, size, batch, archs):
             for strategy in ("loop", "grouped")
         )
     np.testing.assert_allclose(grouped, loop, rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("affine", [False, True])
+def test_kernels_for_gpus_give_the_scores_of_the_loop(affine, batch, archs, monkeypatch):
+    """In Pallas's interpreter, in float64."""
+    monkeypatch.setattr(tiles, "IS_INTERPRETED", True)
+    monkeypatch.setattr(engine, "require_kernels", lambda network: None)
+    network = NETWORK.clone(affine=affine)
+    with jax.enable_x64(True):
+        batch = Batch(batch.images.astype(jnp.float64), batch.labels)
+        loop, fused = (
+            score_archs(network, archs[:5], batch, ROBOT_PROXIES, ScoringConfig(strategy=strategy, one_per_class=False))
+            for strategy in ("loop", "fused")
+        )
+    np.testing.assert_allclose(fused, loop, rtol=1e-9)
+
+
+def test_kernels_for_gpus_need_a_gpu_and_a_network_that_has_them(batch, archs):
+    config = ScoringConfig(strategy="fused")
+    with pytest.raises(InputError, match="strategy='fused' needs an NVIDIA GPU, got cpu; use 'auto'"):
+        score_archs(NETWORK, archs, batch, ("snip",), config)
+    darts = DARTSNetwork(num_classes=4, channels=4, cells_per_stage=1)
+    with pytest.raises(InputError, match="needs a network that groups ops, which DARTSNetwork does not"):
+        score_archs(darts, sample(darts.space, 2, seed=0), batch, ("snip",), config)
 
 
 @pytest.mark.slow
