@@ -122,7 +122,7 @@ def chunk_size(
 def bytes_per_arch(network: SearchNetwork, batch: Batch) -> float:
     """Estimate the bytes of a device that one architecture of a chunk takes, from the inputs of all its ReLUs."""
     arch = abstract_array((len(network.space.num_choices),), jnp.int8)
-    images = abstract_array(batch.images.shape, jnp.float32)
+    images = abstract_array(batch.images.shape, jnp.result_type(float))
     variables = jax.eval_shape(network.init, jax.random.key(0), images, arch)
     apply = partial(network.apply, mutable=["relus"])
     _, sown = jax.eval_shape(apply, {"params": variables["params"]}, images, arch)

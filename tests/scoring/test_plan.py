@@ -42,6 +42,13 @@ def test_a_loop_takes_rows_in_order_and_shares_them_among_devices():
     assert [rows.tolist() for rows in small.chunks] == [[0, 1], [2, 3], [4]]
 
 
+def test_an_architecture_takes_twice_the_bytes_in_float64():
+    network = NASBench201Network(num_classes=2, channels=2, cells_per_stage=1)
+    single = bytes_per_arch(network, BATCH)
+    with jax.enable_x64(True):
+        assert bytes_per_arch(network, Batch(np.zeros((4, 8, 8, 3)), BATCH.labels)) == 2 * single
+
+
 def test_chunks_fit_the_memory_given():
     network, archs = NASBench201Network(num_classes=2, channels=4, cells_per_stage=1), sample(NASBENCH201, 99, seed=0)
     each = bytes_per_arch(network, BATCH) / 1e9
