@@ -76,7 +76,7 @@ def _mixed(apply: ImageMap, op: Array, gate: Array, x: Array, *kernels: Array, d
     matrices, offsets = split_operands(dispatch, kernels)
     by_op = zip(dispatch.kinds, kernel_of(dispatch, matrices), strict=True)
     out = lax.switch(op, [partial(apply, kind, kernel=kernel) for kind, kernel in by_op], gate, x)
-    return (sum(offsets, start=out),)
+    return (sum((bias[None, None, None] for bias in offsets), start=out),)
 
 
 def _mixed_kernels(op: Array, gate: Array, x: Array, g: Array, *, dispatch: Dispatch) -> tuple[Array, ...]:
@@ -219,7 +219,8 @@ def _jvp_of_images(
             terms += primitive.bind(op, gate, x_dot, *kernels, dispatch=dispatch)
         if moves_kernels:
             terms += primitive.bind(op, gate, x, *instantiated, dispatch=dispatch.convolutions)
-    terms += [jnp.broadcast_to(dot, out.shape) for dot in bias_dots if not isinstance(dot, ad.Zero)]
+    biases = [dot[None, None, None] for dot in bias_dots if not isinstance(dot, ad.Zero)]
+    terms += [jnp.broadcast_to(dot, out.shape) for dot in biases]
     return [out], [sum(terms[1:], terms[0])]
 
 
