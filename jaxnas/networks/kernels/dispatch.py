@@ -8,7 +8,7 @@ that chose an op are gathered, the op runs once on them as one dense batch, and 
     dx       = mixed_input(op, gate, g, kernels)   the transpose of y in x
     dkernels = mixed_kernels(op, gate, x, g)       the transpose of y in the kernels; 0 for those not chosen
 
-Rectified x is x where the gate is above 0, and 0 elsewhere: ReLU(x) if the gate is x itself.
+Rectified x is 0 where the gate is at most 0, and x elsewhere: ReLU(x) if the gate is x itself.
 
 A `Dispatch` holds the kind of each op, and for a batch of architectures how many may choose it: that is the size of its
 group, which XLA must know when it compiles. More that chose an op than it admits would get 0. With `fused`, kernels of
@@ -60,7 +60,7 @@ def mixed(
 
     Args:
         op: The number of the op.
-        gate: Convolutions see x where it is above 0, and 0 elsewhere; it has no derivative.
+        gate: Convolutions see 0 where it is at most 0, and x elsewhere; it has no derivative.
         x: The images.
         kernels: One for each convolution among the ops, in their order.
         dispatch: The ops.

@@ -82,7 +82,7 @@ def map_images(
 
     Args:
         op: The op of each architecture.
-        gate: Convolutions see x where it is above 0, and 0 elsewhere; so does the result of their transposes.
+        gate: Convolutions see 0 where it is at most 0, and x elsewhere; the results of their transposes are 0 there.
         terms: The images. Convolutions of several terms are summed; of another op the first term counts.
         bias: Added to all results; None for 0.
         kinds: The kind of each op.
@@ -134,24 +134,24 @@ def _map_kernel(
     def zeros() -> Array:
         return jnp.zeros((frame.pixels, frame.padded), first_ref.dtype)
 
-    def gate(down: Array | int, right: Array | int) -> Array:
-        is_open: Array = tile.load(gate_ref, arch, down, right) > 0
-        return is_open
+    def is_shut(down: Array | int, right: Array | int) -> Array:
+        shut: Array = tile.load(gate_ref, arch, down, right) <= 0
+        return shut
 
     def convolve(number: int, size: int) -> Array:
         def add(tap: Array | int, total: Array) -> Array:
             down, right = _place(tap, size)
-            is_open = None if transposed else gate(down, right)
+            shut = None if transposed else is_shut(down, right)
             for x_ref, kernels in terms:
                 kernel_ref, is_shared = kernels[number]
                 values = tile.load(x_ref, arch, sign * down, sign * right)
-                values = values if is_open is None else jnp.where(is_open, values, 0.0)
+                values = values if shut is None else jnp.where(shut, 0.0, values)
                 matrix = load_matrix(kernel_ref, 0 if is_shared else arch, tap, frame)
                 total += multiply(values, matrix, precision, trans_b=transposed)
             return total
 
         total = _sum_taps(size, add, zeros())
-        return jnp.where(gate(0, 0), total, 0.0) if transposed else total
+        return jnp.where(is_shut(0, 0), 0.0, total) if transposed else total
 
     def pool() -> Array:
         def add(tap: Array | int, total: Array) -> Array:
@@ -182,11 +182,11 @@ def kernel_gradients(
     size: int,
     precision: str | None,
 ) -> Float[Array, "G k k C C"]:
-    """Return the transpose in the kernel of a convolution of x, where `gate` is above 0, applied to g.
+    """Return the transpose in the kernel of a convolution of x, 0 where `gate` is at most 0, applied to g.
 
     Args:
         members: The architectures that have the convolution; for those of A and more the result is undefined.
-        gate: Where x counts.
+        gate: See `map_images`.
         x: The images.
         g: The cotangents of the results.
         size: k.
@@ -243,7 +243,7 @@ def _gradient_kernel(
             return tuple(
                 total
                 + multiply(
-                    jnp.where(tile.load(gate_ref, arch, *tap) > 0, tile.load(x_ref, arch, *tap), 0.0),
+                    jnp.where(tile.load(gate_ref, arch, *tap) <= 0, 0.0, tile.load(x_ref, arch, *tap)),
                     cotangent,
                     precision,
                     trans_a=True,

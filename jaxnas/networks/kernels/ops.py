@@ -42,12 +42,12 @@ class Dispatch(NamedTuple):
 
 
 def rectified(kind: Kind, gate: Array, x: Array) -> Array:
-    """Return x as the op sees it."""
-    return jnp.where(gate > 0, x, 0) if isinstance(kind, int) else x
+    """Return x as the op sees it; NaN where the gate is NaN, as it is in a ReLU."""
+    return jnp.where(gate <= 0, 0, x) if isinstance(kind, int) else x
 
 
 def apply_op(kind: Kind, gate: Array, x: Array, kernel: Array | None) -> Array:
-    """Return the op of that kind, applied to x; a convolution sees x where the gate is above 0."""
+    """Return the op of that kind, applied to x; a convolution sees 0 where the gate is at most 0."""
     return _image_map(kind, rectified(kind, gate, x), kernel, conv, average_pool_3x3)
 
 

@@ -67,6 +67,16 @@ def test_map_images_is_the_op_of_each_architecture(shape, transposed):
             np.testing.assert_allclose(two[row], np.asarray(expected) + np.asarray(bias)[row], rtol=1e-5, atol=1e-5)
 
 
+def test_nan_stays_nan_behind_a_relu():
+    x = jnp.full((len(OPS), 1, 4, 4, 3), jnp.nan)
+    kernels = (draw(1, 1, 3, 3), draw(3, 3, 3, 3))
+    axes = (0, 0, 0, None, None)
+    for is_fused in (False, True):
+        edge = partial(mixed, dispatch=Dispatch(KINDS, None, is_fused))
+        out = jax.vmap(lambda op, gate, x, *k: edge(op, gate, x, k), axes)(jnp.asarray(OPS), x, x, *kernels)  # noqa: B023
+        assert [bool(jnp.isnan(one).all()) for one in out] == [op != 0 for op in OPS]
+
+
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_kernel_gradients_are_those_of_the_members(shape, size, monkeypatch):
