@@ -32,8 +32,9 @@ from jaxnas.data.images import ImageData
 from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.fit import fit_training
+from jaxnas.objectives.programs import chunks
 from jaxnas.objectives.split import split_images
-from jaxnas.objectives.trainer import Trainer, chunks
+from jaxnas.objectives.trainer import Trainer
 from jaxnas.run.inputs import load_standardized, make_batch, make_network
 from jaxnas.scoring.engine import DEFAULT_PROXIES
 from jaxnas.table.evaluation import compare

@@ -30,8 +30,8 @@ import jaxnas
 from jaxnas.cli.terminal import configure_jax
 from jaxnas.data.images import rank_in_class
 from jaxnas.objectives.fit import fit_training
-from jaxnas.objectives.programs import Labelled
-from jaxnas.objectives.trainer import Trainer, chunks
+from jaxnas.objectives.programs import Labelled, chunks
+from jaxnas.objectives.trainer import Trainer
 from jaxnas.run.config import run_config
 from jaxnas.run.inputs import make_network
 from jaxnas.run.search import search_images

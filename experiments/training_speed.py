@@ -31,7 +31,7 @@ SPACES = {"nasbench201": dict(channels=8, cells_per_stage=1), "darts": dict(chan
 WAYS: dict[str, dict] = {
     "one by one": {"together": 1},
     "devices": {},
-    "vmapped": {"together": 2, "num_devices": 1, "vmapped": True},
+    "vmapped": {"together": 2, "num_devices": 1, "strategy": "vmapped"},
 }
 
 

@@ -5,7 +5,7 @@ candidates, seeds and learning rates.
 """
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ from jaxnas.objectives.optimizer import AnyArray, Form, Rates, form_of, make_opt
 from jaxnas.proxies.loss import cross_entropy
 from jaxnas.runtime.devices import map_on_devices, partition_spec
 from jaxnas.runtime.traces import KeptProgram
+
+EVALUATION_BATCH = 256
+TrainingStrategy: TypeAlias = Literal["loop", "vmapped", "fused"]
 
 
 class Labelled(NamedTuple):
@@ -113,20 +116,23 @@ class Stretch(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def make_trainer(network: SearchNetwork, form: Form, num_devices: int, vmapped: bool) -> KeptProgram:
-    """Compile (counts [devices], candidates [G], stretch) -> states [G] after it.
+def make_trainer(network: SearchNetwork, form: Form, mesh: Mesh, strategy: TrainingStrategy) -> KeptProgram:
+    """Compile (counts [devices], candidates [G], stretch) -> states [G] after it, for a mesh along "candidates".
 
-    G candidates come in equal shares on each device, of which the first `count` matter. A device trains them one after
-    another, or `vmapped`: then each computes every op and keeps one.
+    G candidates come in equal shares on each device, of which the first `count` matter. The strategy says how a device
+    trains its share: "loop" one after another, the others together under `vmap`. With "vmapped" each candidate computes
+    every op and keeps one; with "fused" kernels for NVIDIA GPUs compute its own op alone (`SearchNetwork.fused`).
     """
+    network = network.clone(fused=strategy == "fused")
+    precision = "tensorfloat32" if strategy == "fused" else None  # None is that of GPUs elsewhere
 
     def train(candidate: Candidate, stretch: Stretch) -> TrainState:
-        return _train(network, form, candidate, stretch)
+        with jax.default_matmul_precision(precision):
+            return _train(network, form, candidate, stretch)
 
-    mesh = Mesh(np.array(jax.local_devices()[:num_devices]), "candidates")
     split, whole = (NamedSharding(mesh, partition_spec(*axes)) for axes in (("candidates",), ()))
-    program = map_on_devices(train, mesh, vmapped=vmapped)
-    return KeptProgram(program, network, form, num_devices, vmapped, shardings=(split, split, whole))
+    program = map_on_devices(train, mesh, vmapped=strategy != "loop")
+    return KeptProgram(program, network, form, mesh.size, strategy, shardings=(split, split, whole))
 
 
 def _train(network: SearchNetwork, form: Form, candidate: Candidate, stretch: Stretch) -> TrainState:
@@ -233,3 +239,13 @@ def make_counter(network: SearchNetwork) -> KeptProgram:
         return jnp.where(jnp.isfinite(logits).all(), hits, jnp.nan)
 
     return KeptProgram(jax.jit(count_correct), network)
+
+
+def chunks(images: Float32[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]) -> list[Labelled]:
+    """Cut images into chunks of one size on the device; the last is filled up with images of label -1."""
+    filler = -len(labels) % EVALUATION_BATCH
+    images = np.pad(images, ((0, filler), (0, 0), (0, 0), (0, 0)))
+    labels = np.pad(labels, (0, filler), constant_values=-1)
+    starts = range(0, len(labels), EVALUATION_BATCH)
+    cuts = [slice(start, start + EVALUATION_BATCH) for start in starts]
+    return [Labelled(jnp.asarray(images[cut]), jnp.asarray(labels[cut])) for cut in cuts]

@@ -11,16 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Float, Float32, Int, Int8, Int32
+from jaxtyping import Float, Int, Int8, Int32
 
 from jaxnas.networks import SearchNetwork
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.optimizer import form_of, rates_of
 from jaxnas.objectives.programs import (
+    EVALUATION_BATCH,
     Candidate,
     Labelled,
     Stretch,
+    TrainingStrategy,
     TrainState,
     epoch_order,
     init_state,
@@ -30,9 +32,9 @@ from jaxnas.objectives.programs import (
 from jaxnas.runtime.devices import abstract_array, partition_spec
 from jaxnas.runtime.events import Listener, TrainingProgress, ignore
 from jaxnas.runtime.session import fixed_settings, make_key
+from jaxnas.scoring.engine import require_kernels
 
 STRETCH = 2.0  # seconds of training between two reports
-EVALUATION_BATCH = 256
 CHECKPOINT_INTERVAL = 60.0  # seconds; a shorter training has no checkpoint
 SPLIT, WHOLE = partition_spec("candidates"), partition_spec()
 
@@ -66,7 +68,10 @@ class Trainer:
       num_images: images that a candidate trains on, I, where `fit` chooses them; None for all.
       together: candidates that are trained at once.
       num_devices: devices that train; by default all of this process, at most one for each candidate.
-      vmapped: whether a device trains its share under `vmap` instead of one after another; by default on accelerators.
+      strategy: how a device trains its share, see `make_trainer`; by default "vmapped" on accelerators.
+
+    Raises:
+      InputError: the strategy is "fused", but the network does not group ops, or the device is no NVIDIA GPU.
     """
 
     def __init__(
@@ -79,15 +84,17 @@ class Trainer:
         num_images: int | None = None,
         together: int = 1,
         num_devices: int | None = None,
-        vmapped: bool | None = None,
+        strategy: TrainingStrategy | None = None,
     ):
         """Put the data on the devices; programs are compiled when they are first needed."""
+        if strategy == "fused":
+            require_kernels(network)
         self.network, self.config, self.num_decisions = network, config, num_decisions
         self.num_devices = min(together, num_devices or jax.local_device_count())
         self.share = -(-together // self.num_devices)
-        self.vmapped = (self.share > 1 and jax.default_backend() != "cpu") if vmapped is None else vmapped
-        mesh = Mesh(np.array(jax.local_devices()[: self.num_devices]), "candidates")
-        self._split, whole = (NamedSharding(mesh, spec) for spec in (SPLIT, WHOLE))
+        self.strategy = strategy or ("vmapped" if self.share > 1 and jax.default_backend() != "cpu" else "loop")
+        self._mesh = Mesh(np.array(jax.local_devices()[: self.num_devices]), "candidates")
+        self._split, whole = (NamedSharding(self._mesh, spec) for spec in (SPLIT, WHOLE))
         self.data = jax.device_put(data, whole)
         self._chooses, self._num_images = num_images is not None, num_images or len(data.labels)
         self._key = jax.device_put(make_key(config.seed), whole)
@@ -218,7 +225,7 @@ class Trainer:
         one = init_state(self.network, self.config, jnp.asarray(arch), self.data.images)
         states = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (self.together, *leaf.shape)), one)
         states = jax.device_put(states, self._split)
-        trainer = make_trainer(self.network, form_of(self.config), self.num_devices, self.vmapped)
+        trainer = make_trainer(self.network, form_of(self.config), self._mesh, self.strategy)
         order = epoch_order(self.config, self._num_images, 0)
         candidates, counts = Candidate(states, *self._lanes()), np.zeros(self.num_devices, np.int32)
         when = np.int32(0), np.int32(0), np.int32(0)
@@ -286,13 +293,3 @@ def _take(states: TrainState, lanes: Int[np.ndarray, " n"]) -> TrainState:
     """Return the states of the candidates, in NumPy arrays [n ...]."""
     taken: TrainState = jax.tree.map(lambda leaf: leaf[lanes], jax.device_get(states))
     return taken
-
-
-def chunks(images: Float32[np.ndarray, "N H W C"], labels: Int32[np.ndarray, " N"]) -> list[Labelled]:
-    """Cut images into chunks of one size on the device; the last is filled up with images of label -1."""
-    filler = -len(labels) % EVALUATION_BATCH
-    images = np.pad(images, ((0, filler), (0, 0), (0, 0), (0, 0)))
-    labels = np.pad(labels, (0, filler), constant_values=-1)
-    starts = range(0, len(labels), EVALUATION_BATCH)
-    cuts = [slice(start, start + EVALUATION_BATCH) for start in starts]
-    return [Labelled(jnp.asarray(images[cut]), jnp.asarray(labels[cut])) for cut in cuts]

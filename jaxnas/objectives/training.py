@@ -28,10 +28,10 @@ from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.config import TrainingConfig
 from jaxnas.objectives.fit import ENOUGH, fit_training
-from jaxnas.objectives.programs import TrainState
+from jaxnas.objectives.programs import TrainState, chunks
 from jaxnas.objectives.record import Trained, read_record, write_record
 from jaxnas.objectives.split import split_images
-from jaxnas.objectives.trainer import Trainer, chunks
+from jaxnas.objectives.trainer import Trainer
 from jaxnas.runtime.events import Event, Listener, TrainingProgress, ignore
 from jaxnas.runtime.files import exclusive
 from jaxnas.runtime.places import to_path

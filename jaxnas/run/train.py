@@ -17,9 +17,9 @@ from jaxnas.networks import CUSTOM_NETWORKS, NETWORKS, SearchNetwork, init_varia
 from jaxnas.objectives.checkpoint import Checkpoints
 from jaxnas.objectives.conditions import check_fit, describe_training
 from jaxnas.objectives.fit import fit_training
-from jaxnas.objectives.programs import Labelled, TrainState
+from jaxnas.objectives.programs import Labelled, TrainState, chunks
 from jaxnas.objectives.recipes import get_recipe, with_settings
-from jaxnas.objectives.trainer import Trainer, chunks
+from jaxnas.objectives.trainer import Trainer
 from jaxnas.run.config import TrainConfig
 from jaxnas.run.inherit import Inherited, inherit
 from jaxnas.run.inputs import load_standardized

@@ -410,7 +410,7 @@ def test_candidates_trained_together_become_what_they_become_alone(vmapped, fold
     config = replace(CONFIG, folds=folds)
     alone = make(config=config)
     objective = make(together=4, config=config)
-    objective._trainer.vmapped = vmapped
+    objective._trainer.strategy = "vmapped" if vmapped else "loop"
     calls = []
     objective.on_event = lambda at: calls.append((at.candidates, len(at.loss)))
     objective.prepare(range(len(POOL)))
