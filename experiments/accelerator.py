@@ -5,12 +5,16 @@
 The networks are those of NAS-Bench-201 at full size (16 channels, 5 cells per stage, batch 64, 32 x 32 pixels), the
 cells one of each network class without dead edges. The parts, each a process of its own:
 
-- RoBoT's six proxies in tensorfloat32 alone on the machine: seconds of tracing, lowering and compiling, of the first
-  chunk, networks a second, and the time of kernels and the bytes that the program moves by kind;
-- then, compiling at once as far as there are cores, and measured one after another: the six again from the cache of
-  compiled programs, in float32, the thirteen of NAS-Bench-Suite-Zero, eager PyTorch with each proxy's own passes and
-  with shared passes, with and without tensorfloat32, and the training of one candidate and of eight together;
+- RoBoT's six proxies in tensorfloat32 with the strategies "fused" and "grouped", these two alone on the machine:
+  seconds of tracing, lowering and compiling, of the first chunk, networks a second, and the time of kernels and the
+  bytes that the program moves by kind;
+- then, compiling at once as far as there are cores, and measured one after another, all scoring with both strategies:
+  the six again from the cache of compiled programs and in float32, the thirteen of NAS-Bench-Suite-Zero, eager PyTorch
+  with each proxy's own passes and with shared passes, with and without tensorfloat32, and the training of eight
+  candidates one by one, together with and without kernels of their own, and one by one in eager PyTorch;
 - on the CPU the scores of some cells in float64, with which all others are compared.
+
+The strategy "fused" needs an NVIDIA GPU: elsewhere its parts are left out, and named.
 
 Passes are the bytes that the program moves in units of one read and one write of the features of all edges. Bytes and
 kernels are counted in `hlo_bytes.py`; of fusions and caches of a CPU they say little about a GPU. PyTorch runs without
@@ -42,7 +46,7 @@ from accelerator_tables import to_markdown
 RESULTS = Path(__file__).parent / "results"
 READY, GO, RESULT = "ready", "go", "result "
 RESERVE = 20.0  # seconds left for the tables
-CORES = 2  # of the machine, for each part that compiles at the same time
+CORES = 1  # of the machine, for each part that compiles at the same time
 PREPARING = 0.6  # share of the time for which parts that are ready wait for those that are not
 
 
@@ -54,7 +58,8 @@ class Part:
         kind: "score", "torch", "train" or "reference".
         proxies: Names of proxies or sets, of "score".
         precision: Of "score" and "torch".
-        number: Networks that are scored; candidates that train together.
+        number: Networks that are scored; candidates that train.
+        strategy: Of "score" that of `ScoringConfig`, of "train" that of `Trainer`, or "torch".
         chunk: Networks scored at once.
         shared: Whether PyTorch shares passes.
         profiled: Whether kernels and bytes are counted.
@@ -66,6 +71,7 @@ class Part:
     proxies: str = "robot"
     precision: str = "float32"
     number: int = 192
+    strategy: str = ""
     chunk: int = 48
     shared: bool = False
     profiled: bool = False
@@ -74,31 +80,39 @@ class Part:
 
     def __str__(self) -> str:
         """What a person reads."""
-        names = {"score": f"{self.proxies}, {self.precision}", "reference": "float64 on the CPU"}
+        names = {"score": f"{self.proxies}, {self.precision}, {self.strategy}", "reference": "float64 on the CPU"}
         names["torch"] = f"eager PyTorch, {'shared' if self.shared else 'own'} passes, {self.precision}"
-        names["train"] = f"training, {self.number} together"
+        names["train"] = f"training of {self.number} candidates, {self.strategy}"
         return names[self.kind] + (", from the cache" if self.cached else "")
 
 
 TF32 = "tensorfloat32"
-FIRST = Part("score", precision=TF32, number=240, profiled=True)
-THEN = (
-    replace(FIRST, profiled=False, cached=True),
+STRATEGIES = ("fused", "grouped")
+FIRST = tuple(Part("score", precision=TF32, number=240, strategy=one, profiled=True) for one in STRATEGIES)
+THEN = (  # the most important first
+    *(replace(part, profiled=False, cached=True) for part in FIRST),
     Part("reference", number=24),
     Part("torch", precision=TF32, number=12),
     Part("torch", precision=TF32, number=12, shared=True),
+    *(Part("train", number=8, strategy=one) for one in ("fused", "loop", "vmapped", "torch")),
+    *(Part("score", proxies="nbsz", precision=TF32, strategy=one) for one in STRATEGIES),
+    *(Part("score", strategy=one) for one in STRATEGIES),
     Part("torch", number=12),
     Part("torch", number=12, shared=True),
-    Part("score"),
-    Part("train", number=1),
-    Part("train", number=8),
-    Part("score", proxies="nbsz", precision=TF32),
 )
 
 
 def shrink(part: Part) -> Part:
     """Return the part with small networks."""
     return replace(part, small=True, number=min(part.number, 16), chunk=8)
+
+
+def measurable(parts: list[Part], platform: str) -> list[Part]:
+    """Return the parts that a platform of JAX can measure, and print the others."""
+    lacking = [part for part in parts if part.strategy == "fused" and platform != "gpu"]
+    for part in lacking:
+        print(f"{part}: left out, its kernels need an NVIDIA GPU, and JAX has {platform}", flush=True)
+    return [part for part in parts if part not in lacking]
 
 
 class Child:
@@ -166,7 +180,7 @@ def run_part(part: Part) -> None:
 
 
 def measure_all(parts: list[Part], device: str, minutes: float, keep: Callable[[dict], None]) -> None:
-    """Measure the parts, the first alone, and pass each result to `keep`."""
+    """Measure the parts, those that are profiled alone, and pass each result to `keep`."""
     end = time.monotonic() + 60 * minutes - RESERVE
     with tempfile.TemporaryDirectory() as cache:
         others, size = [part for part in parts if not part.profiled], max(1, (os.cpu_count() or 1) // CORES)
@@ -212,11 +226,12 @@ def main() -> None:
     if given.part:
         run_part(Part(**json.loads(given.part)))
         return
-    asked = "import jax; print(jax.devices()[0].device_kind, 'jax', jax.__version__)"
-    device = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    asked = "import jax; print(jax.default_backend(), jax.devices()[0].device_kind, 'jax', jax.__version__)"
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    platform, device = found.split(" ", 1)
     path = (Path() if given.small else RESULTS) / "accelerator.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    parts = [shrink(part) if given.small else part for part in (FIRST, *THEN)]
+    parts = measurable([shrink(part) if given.small else part for part in (*FIRST, *THEN)], platform)
     known = [] if given.again else [row["settings"] for row in rows]
     todo = [part for part in parts if {**asdict(part), "device": device} not in known]
 

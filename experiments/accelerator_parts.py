@@ -25,7 +25,7 @@ SCHEDULE = 12 * (50_000 // TRAINING_BATCH)  # steps of NAS-Bench-201's training 
 def measure(part: "Part") -> Iterator[dict | None]:
     """Yield None when the part is ready, then what it measured."""
     kinds = {"score": measure_scoring, "reference": measure_scoring, "torch": measure_torch, "train": measure_training}
-    return kinds[part.kind](part)
+    return (measure_torch_training if part.strategy == "torch" else kinds[part.kind])(part)
 
 
 def make_network(part: "Part") -> "NASBench201Network":
@@ -80,7 +80,7 @@ def measure_scoring(part: "Part") -> Iterator[dict | None]:
     names = expand_names(("robot", "nbsz") if is_reference else part.proxies.split(","))
     images, labels, source = make_batch(part)
     archs = sample_cells(part.number)
-    settings = {"precision": part.precision, "chunk_size": part.chunk, "strategy": "grouped"}
+    settings = {"precision": part.precision, "chunk_size": part.chunk, "strategy": part.strategy}
     config = ScoringConfig(**({"strategy": "loop"} if is_reference else settings))
     batch = jaxnas.Batch(images.astype(np.float64 if is_reference else np.float32), labels)
     network = make_network(part)
@@ -177,8 +177,16 @@ def measure_torch(part: "Part") -> Iterator[dict | None]:
     yield {"seconds": float(np.median(laps)), "scores": table, "images": source, "torch": torch.__version__}
 
 
+def make_training(part: "Part") -> tuple[np.ndarray, np.ndarray]:
+    """Return noise of the shape of CIFAR-10 [N H W C], and labels, for some steps."""
+    batch, side = (8, 8) if part.small else (TRAINING_BATCH, SIDE)
+    rng, number = np.random.default_rng(0), batch * TRAINING_STEPS
+    images = rng.normal(size=(number, side, side, 3)).astype(np.float32)
+    return images, rng.integers(0, CLASSES, number).astype(np.int32)
+
+
 def measure_training(part: "Part") -> Iterator[dict | None]:
-    """Train candidates together, on noise of the shape of CIFAR-10."""
+    """Train candidates one after another or together."""
     from jaxnas.objectives.config import TrainingConfig
     from jaxnas.objectives.fit import fit_training
     from jaxnas.objectives.programs import Labelled
@@ -186,27 +194,60 @@ def measure_training(part: "Part") -> Iterator[dict | None]:
     from jaxnas.runtime.traces import KeptProgram
 
     KeptProgram.is_on = False
-    batch, side = (8, 8) if part.small else (TRAINING_BATCH, SIDE)
-    rng, number = np.random.default_rng(0), batch * TRAINING_STEPS
-    images = rng.normal(size=(number, side, side, 3)).astype(np.float32)
-    labels = rng.integers(0, CLASSES, number).astype(np.int32)
+    images, labels = make_training(part)
     network, archs = make_network(part), sample_cells(part.number)
+    batch = len(labels) // TRAINING_STEPS
     settings = TrainingConfig(epochs=1, batch_size=batch, flip=True, crop_padding=4)
     config = fit_training(settings, network, np.bincount(labels, minlength=CLASSES).tolist())
-    trainer, started = (
-        Trainer(network, config, Labelled(images, labels), archs.shape[1], together=part.number),
-        time.time(),
-    )
+    data, started = Labelled(images, labels), time.time()
+    trainer = Trainer(network, config, data, archs.shape[1], together=part.number, strategy=part.strategy)
     trainer.compile()
     trainer.fit(archs)  # the first stretch has one step
     ready = time.time() - started
     yield None
-    seconds = trainer.fit(archs).seconds
-    yield {
-        "ready": ready,
-        "step": seconds / TRAINING_STEPS,
-        "candidate": seconds / TRAINING_STEPS * SCHEDULE / part.number,
-    }
+    yield of_training(part, ready, trainer.fit(archs).seconds)
+
+
+def measure_torch_training(part: "Part") -> Iterator[dict | None]:
+    """Train the same candidates one after another by eager PyTorch, without random crops and mirroring."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # which draws the cells alone
+    import torch
+    from eager_torch import NASBench201
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    (images, labels), network, started = make_training(part), make_network(part), time.time()
+    batches = [
+        (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(device), torch.from_numpy(np.int64(y)).to(device))
+        for x, y in zip(np.split(images, TRAINING_STEPS), np.split(labels, TRAINING_STEPS), strict=True)
+    ]
+
+    def train(arch: np.ndarray, steps: int) -> None:
+        built = NASBench201(arch, network.num_classes, network.channels, network.cells_per_stage).to(device)
+        optimizer = torch.optim.SGD(built.parameters(), 0.02, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        for x, y in batches[:steps]:
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(built(x), y)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(built.parameters(), 5.0)
+            optimizer.step()
+        loss.item()  # waits for the device
+
+    archs = sample_cells(part.number)
+    for arch in archs:
+        train(arch, 2)  # the first calls are slower
+    ready = time.time() - started
+    yield None
+    began = time.perf_counter()
+    for arch in archs:
+        train(arch, TRAINING_STEPS)
+    yield of_training(part, ready, time.perf_counter() - began)
+
+
+def of_training(part: "Part", ready: float, seconds: float) -> dict:
+    """Return seconds until ready, of one step of all candidates, and of the whole training of one candidate."""
+    step = seconds / TRAINING_STEPS
+    return {"ready": ready, "step": step, "candidate": step * SCHEDULE / part.number}
 
 
 if __name__ == "__main__":

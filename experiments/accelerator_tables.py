@@ -22,14 +22,15 @@ def show_speed(rows: list[dict]) -> list[str]:
     """Return a row for each scoring, with the ratio to PyTorch of the same precision."""
     torch = {(row["settings"]["precision"], row["settings"]["shared"]): row for row in _of(rows, "torch")}
     lines = [
-        "| device | proxies | precision | chunk | tracing s | lowering s | compiling or loading s | first chunk s "
-        "| networks a second | eager PyTorch, own passes: s, ratio | shared passes |",
-        "|" + "---|" * 11,
+        "| device | proxies | strategy | precision | chunk | tracing s | lowering s | compiling or loading s "
+        "| first chunk s | networks a second | eager PyTorch, own passes: s, ratio | shared passes |",
+        "|" + "---|" * 12,
     ]
     for row in _of(rows, "score"):
         settings = row["settings"]
         pace = row["pace"]
-        cells = [settings["device"], settings["proxies"].replace(",", ", "), settings["precision"], settings["chunk"]]
+        cells = [settings["device"], settings["proxies"].replace(",", ", "), _strategy(row)]
+        cells += [settings["precision"], settings["chunk"]]
         cells += [f"{row[name]:.1f}" if row.get(name) is not None else "-" for name in ("tracing", "lowering")]
         compiling = "-" if row.get("compiling") is None else f"{row['compiling']:.1f}"
         cells += [compiling + " (cached)" * settings["cached"], f"{row['first_chunk']:.0f}"]
@@ -53,8 +54,9 @@ def show_kernels(rows: list[dict]) -> list[str]:
         total, whole = max(sum(times.values()), 1), max(sum(moved.values()), 1)
         settings = row["settings"]
         lines += [
-            f"Kernels of one chunk of {settings['chunk']} networks, {settings['proxies']}, {settings['precision']}, "
-            f"{settings['device']}; a pass is one read and one write of the features of all edges:",
+            f"Kernels of one chunk of {settings['chunk']} networks, {settings['proxies']}, {_strategy(row)}, "
+            f"{settings['precision']}, {settings['device']}; a pass is one read and one write of the features of all "
+            "edges:",
             "",
             "| kind | ms | share | GB moved | passes |",
             "|---|---|---|---|---|",
@@ -78,17 +80,19 @@ def show_kernels(rows: list[dict]) -> list[str]:
 
 
 def show_training(rows: list[dict]) -> list[str]:
-    """Return a row for each number of candidates."""
+    """Return a row for each number of candidates and strategy."""
     found = _of(rows, "train")
     if not found:
         return []
     lines = [
-        "| device | together | ready after s | ms of a step | s of a candidate (12 epochs, 50,000 images) |",
-        "|---|---|---|---|---|",
+        "| device | candidates | strategy | ready after s | ms of a step of all "
+        "| s of a candidate (12 epochs, 50,000 images) |",
+        "|---|---|---|---|---|---|",
     ]
     for row in found:
         numbers = f"{row['ready']:.0f} | {1e3 * row['step']:.1f} | {row['candidate']:.1f}"
-        lines.append(f"| {row['settings']['device']} | {row['settings']['number']} | {numbers} |")
+        settings = row["settings"]
+        lines.append(f"| {settings['device']} | {settings['number']} | {settings['strategy']} | {numbers} |")
     return lines
 
 
@@ -105,7 +109,7 @@ def show_agreement(rows: list[dict]) -> list[str]:
             continue
         known = row.get("agreement") or (reference and agreement(row["scores"], reference["scores"])) or {}
         label = f"{settings['device']}, {'PyTorch, ' * (settings['kind'] == 'torch')}{settings['precision']}"
-        label += ", shared passes" * settings["shared"]
+        label += ", shared passes" * settings["shared"] + ", fused" * (_strategy(row) == "fused")
         against = "CPU, float32" if row.get("agreement") else "CPU, float64"
         for name, of in known.items():
             lines.append(
@@ -140,3 +144,9 @@ def agreement(scores: dict[str, list], reference: dict[str, list]) -> dict[str, 
 
 def _of(rows: list[dict], kind: str) -> list[dict]:
     return [row for row in rows if row["settings"]["kind"] == kind]
+
+
+def _strategy(row: dict) -> str:
+    """Return the strategy of scoring; earlier rows do not name it."""
+    strategy: str = row["settings"].get("strategy", "grouped")
+    return strategy

@@ -119,15 +119,34 @@ def fake_child(tmp_path, monkeypatch):
 def test_parts_are_measured_in_turn_and_a_failed_or_late_one_is_named(tmp_path, monkeypatch, capfd, cores):
     fake_child(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    parts = [accelerator.Part("train", number=number) for number in (1, 0, 1000, 2)]
+    parts = [accelerator.Part("train", number=number, strategy="loop") for number in (1, 0, 1000, 2)]
     kept, began = [], time.monotonic()
     accelerator.measure_all(parts, "card", 0.05, kept.append)
     assert time.monotonic() - began < 20
     assert [row["number"] for row in kept] == [1, 2]
     assert kept[0]["settings"]["device"] == "card"
     printed = capfd.readouterr().out
-    assert "training, 0 together: left out" in printed
-    assert "training, 1000 together: left out" in printed
+    assert "training of 0 candidates, loop: left out" in printed
+    assert "training of 1000 candidates, loop: left out" in printed
+
+
+def test_parts_without_their_kernels_are_named(capsys):
+    parts = [*accelerator.FIRST, *accelerator.THEN]
+    assert accelerator.measurable(parts, "gpu") == parts
+    assert capsys.readouterr().out == ""
+    left = accelerator.measurable(parts, "cpu")
+    assert [part for part in parts if part not in left] == [part for part in parts if part.strategy == "fused"]
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(parts) - len(left) == 5
+    assert printed[0] == ("robot, tensorfloat32, fused: left out, its kernels need an NVIDIA GPU, and JAX has cpu")
+
+
+def test_both_strategies_are_measured_and_the_first_two_are_profiled():
+    scored = [part for part in (*accelerator.FIRST, *accelerator.THEN) if part.kind == "score" and not part.cached]
+    pairs = [(part.proxies, part.precision) for part in scored]
+    assert pairs[::2] == pairs[1::2]
+    assert {part.strategy for part in scored} == set(accelerator.STRATEGIES)
+    assert [part.profiled for part in scored] == [True, True, False, False, False, False]
 
 
 def test_the_tables_show_the_committed_rows():
@@ -151,7 +170,7 @@ sys.meta_path.insert(0, Hide())
 import bare
 import numpy as np, jaxnas
 import accelerator_parts, accelerator
-part = accelerator.shrink(accelerator.Part("score", proxies="params", number=9))
+part = accelerator.shrink(accelerator.Part("score", proxies="params", number=9, strategy="grouped"))
 steps = accelerator_parts.measure(part)
 next(steps)
 found = next(steps)
