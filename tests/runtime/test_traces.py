@@ -224,3 +224,16 @@ def test_a_second_process_traces_no_large_program(tmp_path):
         found.append(done.stdout.split())
     assert [count for _, count in found] == ["0", "4", "0"]  # draw, train, count_correct and score
     assert len({numbers for numbers, _ in found}) == 1
+
+
+@pytest.mark.parametrize(("target", "kept"), [("__gpu$xla.gpu.triton", True), ("unknown", False)])
+def test_a_trace_with_kernels_for_gpus_is_kept(folder, target, kept):
+    """Their form depends on the version of JAX, as the key does; a call that nothing is known of is not kept."""
+
+    def program(x):
+        return jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
+
+    x = np.arange(3.0, dtype=np.float32)
+    text = KeptProgram(jax.jit(program), target).lower(x).as_text()
+    assert f"@{target}" in text
+    assert bool(list(folder.glob("*program*"))) is kept
