@@ -226,11 +226,11 @@ def require_kernels(network: SearchNetwork) -> None:
     """Raise InputError for a network or a device that has no kernels of its own for the edges of a batch."""
     if not network.groups_ops:
         raise InputError(
-            f"strategy='fused' needs a network that groups ops, which {type(network).__name__} does not; use 'auto'"
+            f"strategy='fused' needs a network that groups ops, which {type(network).__name__} does not; leave it out"
         )
     device = jax.local_devices()[0]
     if device.platform != "gpu" or "cuda" not in device.client.platform_version:
-        raise InputError(f"strategy='fused' needs an NVIDIA GPU, got {device.device_kind}; use 'auto'")
+        raise InputError(f"strategy='fused' needs an NVIDIA GPU, got {device.device_kind}; leave it out")
 
 
 def representatives(

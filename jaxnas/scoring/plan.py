@@ -4,8 +4,8 @@ With "loop", for CPUs, every device scores its share one architecture after anot
 runs, its memory is reused, and the program is the same for any number of architectures. With "grouped", for
 accelerators, a device scores a whole chunk at once under `vmap`. In every chunk each op is chosen nearly equally often
 at every edge; the network runs each op once, on the architectures that chose it (`jaxnas.networks.kernels.dispatch`).
-"fused" does the same by kernels for NVIDIA GPUs, which read the op of each architecture
-(`jaxnas.networks.kernels.fused`).
+"fused" scores a chunk at once by kernels for NVIDIA GPUs, which read the op of each architecture
+(`jaxnas.networks.kernels.fused`): one program serves all chunks, whatever their ops.
 """
 
 import math
@@ -67,7 +67,9 @@ def make_plan(
     """
     size = int(from_leader(lambda: np.array([chunk_size(network, batch, strategy, size, memory)]), (1,), np.int32)[0])
     share = max(1, min(size, math.ceil(len(archs) / mesh().size)))
-    if strategy == "loop":  # always padded to `size`: one program for any number of architectures
+    if strategy == "fused":
+        network = network.clone(fused=True)
+    if strategy != "grouped":  # always padded to `size`: one program for any number of architectures
         chunks = [np.arange(start, min(start + share, len(archs))) for start in range(0, len(archs), share)]
         return Plan(network, chunks, size)
     size = max(2, share)
@@ -75,7 +77,7 @@ def make_plan(
     chunks = balanced_chunks(archs, size, num_ops)
     if network.groups_ops:  # else `vmap` computes every op for every architecture
         most = np.max([count_ops(archs[rows], num_ops) for rows in chunks], axis=0, initial=0)
-        network = network.clone(capacity=tuple(map(tuple, most.tolist())), fused=strategy == "fused")
+        network = network.clone(capacity=tuple(map(tuple, most.tolist())))
     return Plan(network, chunks, size)
 
 

@@ -187,7 +187,7 @@ def test_kernels_for_gpus_give_the_scores_of_the_loop(affine, batch, archs, monk
 
 def test_kernels_for_gpus_need_a_gpu_and_a_network_that_has_them(batch, archs):
     config = ScoringConfig(strategy="fused")
-    with pytest.raises(InputError, match="strategy='fused' needs an NVIDIA GPU, got cpu; use 'auto'"):
+    with pytest.raises(InputError, match="strategy='fused' needs an NVIDIA GPU, got cpu; leave it out"):
         score_archs(NETWORK, archs, batch, ("snip",), config)
     darts = DARTSNetwork(num_classes=4, channels=4, cells_per_stage=1)
     with pytest.raises(InputError, match="needs a network that groups ops, which DARTSNetwork does not"):
