@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from jaxnas.networks import NASBench201Network, draw_for_all
+
 SCRIPTS = Path(__file__).parents[2] / "experiments"
 sys.path.append(str(SCRIPTS))  # scripts, not a package
 accelerator, hlo_bytes = importlib.import_module("accelerator"), importlib.import_module("hlo_bytes")
@@ -185,3 +187,15 @@ def test_scoring_runs_where_only_jax_flax_and_numpy_are(tmp_path):
     code = f"HIDDEN = {HIDDEN.split()!r}\n{BARE}"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert ended.stdout.split() == ["9", "noise", "True"], ended.stderr[-2000:]
+
+
+def test_the_reference_in_float64_has_the_params_of_float32():
+    parts = importlib.import_module("accelerator_parts")
+    drawn_for = (NASBench201Network(num_classes=2, channels=2, cells_per_stage=1), (8, 8, 3), 6, 0)
+    with jax.enable_x64(False):
+        expected = draw_for_all(*drawn_for)
+    with jax.enable_x64(True):
+        found = parts.draw_in_float32(*drawn_for)
+    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(expected.params), strict=True):
+        assert one.dtype == np.float64
+        np.testing.assert_array_equal(one, np.float64(other))
