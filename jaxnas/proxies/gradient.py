@@ -35,6 +35,7 @@ def plain(q: Quantities) -> Float[Array, ""]:
 def grasp(q: Quantities) -> Float[Array, ""]:
     """Return -sum of w (H g), H the Hessian of L with respect to the kernels; of either sign, higher is better.
 
+    It is computed from float32 products, also where `ScoringConfig.precision` is lower: its terms cancel.
     Source: Wang et al. 2020 (arXiv:2002.07376); the same minibatch serves both gradients, temperature 1.
     """
     return -q.curvature

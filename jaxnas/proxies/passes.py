@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxnas.data.batch import Batch
 from jaxnas.errors import InputError
 from jaxnas.networks.activations import kind_of
+from jaxnas.networks.kernels.convolution import product_precision
 from jaxnas.networks.network import Norm, SearchNetwork
 from jaxnas.proxies.loss import loss_of
 
@@ -34,6 +35,11 @@ class FirstOrder(NamedTuple):
 def backwards(network: SearchNetwork) -> SearchNetwork:
     """Return the network in the form that is fastest for reverse derivatives."""
     return network.clone(reverse=True)
+
+
+def rounds_products() -> bool:
+    """Return whether the caller has set a precision of products below float32."""
+    return product_precision() in ("bfloat16", "tensorfloat32")
 
 
 def replace_kernels(params: PyTree, kernels: Kernels) -> PyTree:

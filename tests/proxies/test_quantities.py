@@ -1,5 +1,7 @@
 """The shared quantities against explicit derivatives of a tiny network in float64, and the cost of each."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +91,28 @@ def test_curvature_is_the_whole_hessian_between_weights_and_gradient(case, ours)
 
     hessian, gradient = jax.jit(lambda flat: (jax.hessian(on_flat)(flat), jax.grad(on_flat)(flat)))(flat)
     np.testing.assert_allclose(ours["curvature"], flat @ hessian @ gradient, rtol=1e-10)
+
+
+def of_precision(case, precision, names):
+    """Return quantities in float32, with products of that precision."""
+    params, images = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (case[0], case[1].images))
+
+    @jax.jit
+    def program(params, batch):
+        q = Quantities(NETWORK, params, ARCH, batch)
+        return {name: getattr(q, name) for name in names}
+
+    with jax.enable_x64(False), jax.default_matmul_precision(precision):
+        return jax.device_get(program(params, Batch(images, case[1].labels)))
+
+
+def test_curvature_is_of_float32_products_in_every_precision_and_the_gradient_is_not(case):
+    names = ("gradient", "curvature")
+    exact, rounded = (of_precision(case, precision, names) for precision in ("float32", "bfloat16"))
+    np.testing.assert_allclose(rounded["curvature"], exact["curvature"], rtol=1e-5)
+    assert np.abs(rounded["gradient"]["stem"] / exact["gradient"]["stem"] - 1).max() > 1e-3
+    alone = of_precision(case, "bfloat16", ("gradient",))["gradient"]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), rounded["gradient"], alone)
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ One architecture after another is better served by a `switch`, see `jaxnas.netwo
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TypeAlias
+from functools import partial, wraps
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,8 @@ from jaxnas.networks.kernels.ops import (
 
 __all__ = ["Dispatch", "Kind", "mixed"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Linear: TypeAlias = Array | ad.UndefinedPrimal  # what a transpose is taken in has no value
 
 
@@ -67,6 +69,7 @@ def mixed(
         bias: Added whatever the op; None for 0.
     """
     offsets = () if bias is None else (bias,)
+    dispatch = dispatch._replace(precision=product_precision())
     out: Array = _mixed_p.bind(op, lax.stop_gradient(gate), x, *kernels, *offsets, dispatch=dispatch)[0]
     return out
 
@@ -127,7 +130,7 @@ def _fused_mixed(
         jnp.broadcast_to(offsets[0], (len(op), gate.shape[-1])) if offsets else None,
         kinds=dispatch.kinds,
         transposed=apply is apply_transpose,
-        precision=product_precision(),
+        precision=dispatch.precision,
     )
     return out
 
@@ -172,7 +175,7 @@ def _gradients(members: Array, gate: Array, x: Array, g: Array, size: int, dispa
         return grouped.kernel_gradients(members, gate, x, g, size)
     from jaxnas.networks.kernels import fused
 
-    gradients: Array = fused.kernel_gradients(members, gate, x, g, size=size, precision=product_precision())
+    gradients: Array = fused.kernel_gradients(members, gate, x, g, size=size, precision=dispatch.precision)
     return gradients
 
 
@@ -182,6 +185,7 @@ def _primitive(
     batched: Callable[..., tuple[tuple[Array, ...], tuple[int, ...]]],
 ) -> Primitive:
     """Return a primitive that is evaluated and lowered as `function` and batched as `batched`."""
+    function, batched = _in_precision_of_dispatch(function), _in_precision_of_dispatch(batched)
     primitive = Primitive(name)
     primitive.multiple_results = True
     primitive.def_impl(jax.jit(function, static_argnames="dispatch"))
@@ -189,6 +193,19 @@ def _primitive(
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=True))
     batching.primitive_batchers[primitive] = batched
     return primitive
+
+
+def _in_precision_of_dispatch(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function for batching and lowering, which may happen after the caller has left its precision."""
+
+    @wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        dispatch = options["dispatch"]
+        assert isinstance(dispatch, Dispatch)
+        with jax.default_matmul_precision(dispatch.precision):
+            return function(*args, **options)
+
+    return call
 
 
 def _abstract(function: Callable[..., tuple[Array, ...]], *avals: ShapedArray, dispatch: Dispatch) -> list[ShapedArray]:

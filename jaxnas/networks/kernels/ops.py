@@ -29,11 +29,13 @@ class Dispatch(NamedTuple):
         kinds: The kind of each op; an int is the size of the kernel of a convolution.
         capacity: How many may choose each op; None: all of them.
         fused: Whether a batch has kernels of its own.
+        precision: Of products, which `mixed` sets to that of its caller.
     """
 
     kinds: tuple[Kind, ...]
     capacity: tuple[int, ...] | None = None
     fused: bool = False
+    precision: str | None = None
 
     @property
     def convolutions(self) -> "Dispatch":

@@ -45,6 +45,28 @@ def test_of_one_architecture_is_the_chosen_op(op, operands):
     np.testing.assert_allclose(jax.jit(chosen)(op, *operands), PLAIN[op](*operands), rtol=1e-12)
 
 
+@pytest.mark.parametrize("op", [2, 3])
+@pytest.mark.parametrize("of_batch", [False, True])
+def test_precision_is_that_of_the_call_and_not_of_its_lowering(op, of_batch, operands):
+    operands = [operand.astype(jnp.float32) for operand in operands]
+
+    def call(precision, op, *operands):
+        with jax.default_matmul_precision(precision):
+            of_one = jax.value_and_grad(lambda *operands: (chosen(op, *operands) ** 2).sum(), argnums=(0, 1, 2))
+            return of_one(*operands)
+
+    def program(precision):
+        function = partial(call, precision)
+        return jax.jit(jax.vmap(function, (0, None, None, None)) if of_batch else function)
+
+    ops = jnp.full(3, op) if of_batch else op
+    exact, rounded = (program(precision)(ops, *operands) for precision in ("float32", "bfloat16"))
+    with jax.default_matmul_precision("bfloat16"):
+        within = program("float32")(ops, *operands)
+    jax.tree.map(np.testing.assert_array_equal, within, exact)
+    assert np.max(np.abs(rounded[0] / exact[0] - 1)) > 1e-5
+
+
 @pytest.mark.parametrize("op", range(5))
 def test_derivatives_to_second_order_in_both_modes(op, operands):
     check_grads(partial(chosen, op), operands, order=2, modes=("fwd", "rev"), rtol=1e-6)
