@@ -4,9 +4,10 @@
     python experiments/gpu_program.py [--again]
 
 XLA compiles for a GPU that it knows by a description alone. The program is the one that scores a chunk of 48 cells of
-NAS-Bench-201 at full size (16 channels, 5 cells per stage, batch 64, 32 x 32 pixels) in tensorfloat32, by RoBoT's six
-proxies and by the thirteen of NAS-Bench-Suite-Zero, with the strategies "grouped" and "fused". The last forms have
-other flags of XLA, which show what compiling spends.
+NAS-Bench-201 at full size (16 channels, 5 cells per stage, batch 64, 32 x 32 pixels), by RoBoT's six proxies in
+tensorfloat32 and in float32, and by the thirteen of NAS-Bench-Suite-Zero in tensorfloat32, with the strategies
+"grouped" and "fused". The last forms have other flags of XLA, which show what compiling spends. In tensorfloat32 grasp
+has a first and a second derivative of its own, of float32 products.
 
 A pass is one read and one write of the features of all edges, as in `accelerator.py`; bytes are counted in
 `hlo_bytes.py`. The roofline is the time in which the bandwidth of a card moves these bytes: no form can be faster by
@@ -61,7 +62,12 @@ dnn_version_info { major: 9 minor: 10 }
 runtime_version { major: 12 minor: 9 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-FORMS = [{"proxies": proxies, "strategy": kind} for proxies in ("robot", "nbsz") for kind in ("grouped", "fused")]
+KINDS = (("robot", TF32), ("robot", "float32"), ("nbsz", TF32))
+FORMS = [
+    {"proxies": proxies, "precision": precision, "strategy": strategy}
+    for proxies, precision in KINDS
+    for strategy in ("grouped", "fused")
+]
 FLAGS = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
@@ -71,11 +77,11 @@ FLAGS = (
 TODO = [form | {"flags": ""} for form in FORMS] + [FORMS[1] | {"flags": flags} for flags in FLAGS]
 
 
-def compile_apart(proxies: str, strategy: str, flags: str, *, small: bool = False) -> dict:
+def compile_apart(proxies: str, precision: str, strategy: str, flags: str, *, small: bool = False) -> dict:
     """Compile a form in a process of its own, and return what `compile_form` does."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     environment["XLA_FLAGS"] = f"--xla_gpu_autotune_level=0 {flags}"
-    form = json.dumps({"proxies": proxies, "strategy": strategy, "small": small})
+    form = json.dumps({"proxies": proxies, "precision": precision, "strategy": strategy, "small": small})
     ended = subprocess.run(
         [sys.executable, __file__, "--form", form], stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -85,7 +91,7 @@ def compile_apart(proxies: str, strategy: str, flags: str, *, small: bool = Fals
     return json.loads(lines[-1].removeprefix(RESULT))
 
 
-def compile_form(proxies: str, strategy: str, *, small: bool) -> dict:
+def compile_form(proxies: str, precision: str, strategy: str, *, small: bool) -> dict:
     """Return seconds, kernels, bytes and memory of a form."""
     import jax
     import numpy as np
@@ -101,7 +107,7 @@ def compile_form(proxies: str, strategy: str, *, small: bool) -> dict:
     card = topologies.get_topology_desc(platform="cuda", target_config=CARD, topology="1x1x1")
     mesh = topologies.make_mesh(card, (1,), ("archs",))
     plan.mesh, jax.default_backend = lambda: mesh, lambda: "gpu"  # what the engine finds on such a machine
-    part = Part("score", proxies, TF32, small=small)
+    part = Part("score", proxies, precision, small=small)
     chunk = 8 if small else CHUNK
     network, archs, (images, labels, _) = make_network(part), sample_cells(chunk), make_batch(part)
     batch = Batch(images, labels)
@@ -113,7 +119,7 @@ def compile_form(proxies: str, strategy: str, *, small: bool) -> dict:
 
     arguments = like((np.array([chunk], np.int32), archs), split), like((draw, batch), whole)
     functions = tuple((name, PROXIES[name]) for name in expand_names(proxies.split(",")))
-    with fixed_settings(False), jax.default_matmul_precision(TF32):
+    with fixed_settings(False), jax.default_matmul_precision(precision):
         planned = plan.make_plan(network, archs, batch, strategy, chunk, None)
         program = plan.make_program(planned.network, functions, strategy, False, True)
         laps = [time.perf_counter()]

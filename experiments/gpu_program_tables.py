@@ -2,12 +2,13 @@
 
 from accelerator_tables import BANDWIDTH
 
-ORDER = ("robot", "nbsz", "grouped", "fused")
+ORDER = ("robot", "nbsz", "tensorfloat32", "float32", "grouped", "fused")
+NAMES = ("proxies", "precision", "strategy")
 
 
 def to_markdown(rows: list[dict]) -> str:
     """Return the forms, their kernels by kind and by loop, and what flags change of compiling, in whatever order."""
-    rows = sorted(rows, key=lambda row: [ORDER.index(row["settings"][name]) for name in ("proxies", "strategy")])
+    rows = sorted(rows, key=lambda row: [ORDER.index(row["settings"][name]) for name in NAMES])
     plain = [row for row in rows if not row["settings"]["flags"]]
     flagged = [row for row in rows if row["settings"]["flags"]]
     tables = [show_forms(plain)]
@@ -27,16 +28,16 @@ def show_forms(rows: list[dict]) -> list[str]:
         "Compiled for an H100 without one, without autotuning; nothing has run. A pass is one read and one write of "
         "the features of all edges. Kernels are counted with the runs of loops.",
         "",
-        "| proxies | strategy | tracing s | lowering s | compiling s | CPU s of it | kernels | GB moved | passes "
-        "| temporary GB | "
+        "| proxies | precision | strategy | tracing s | lowering s | compiling s | CPU s of it | kernels | GB moved "
+        "| passes | temporary GB | "
         + " | ".join(f"ms at the bandwidth of an {card}, networks a second" for card in cards)
         + " |",
-        "|" + "---|" * (10 + len(cards)),
+        "|" + "---|" * (11 + len(cards)),
     ]
     for row in rows:
         number, moved = total_of(row)
         settings = row["settings"]
-        cells = [settings["proxies"], settings["strategy"]]
+        cells = [settings[name] for name in NAMES]
         cells += [f"{row[name]:.0f}" for name in ("tracing", "lowering", "compiling", "cpu_seconds")]
         cells += [
             f"{number:,}",
@@ -98,7 +99,7 @@ def show_flags(rows: list[dict]) -> list[str]:
 
 def title_of(row: dict) -> str:
     """Return what a person reads of a form."""
-    return f"{row['settings']['proxies']}, {row['settings']['strategy']}"
+    return ", ".join(row["settings"][name] for name in NAMES)
 
 
 def total_of(row: dict) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def test_the_tables_show_the_committed_rows():
 def test_small_networks_are_compiled_for_a_gpu():
     if not (find_spec("jax_plugins") and find_spec("jax_plugins.xla_cuda12")):
         pytest.skip("the plugin of jax[cuda12] is not installed")
-    row = gpu_program.compile_apart("synflow,grad_norm", "grouped", "", small=True)
+    row = gpu_program.compile_apart("synflow,grad_norm", "tensorfloat32", "grouped", "", small=True)
     assert row["compiling"] > 0
     assert row["temporary"] > 0
     assert {"forward 1", "backward 1"} <= set(row["loops"])
