@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import bare  # noqa: F401  # before jaxnas
 import numpy as np
+from hlo_bytes import Chosen, count_bytes, kind_of
 
 if TYPE_CHECKING:
     from accelerator import Part
@@ -105,7 +106,9 @@ def measure_scoring(part: "Part") -> Iterator[dict | None]:
         paces.append(len(found[-1][0]) / (time.perf_counter() - began))
         if part.profiled and number == num_rounds - 1:
             jax.profiler.stop_trace()
-            profile = read_profile(Path(folder)) | {"edge_bytes": part.chunk * edge_bytes(network, images)}
+            profile = read_profile(Path(folder), shares_of_ops(archs)) | {
+                "edge_bytes": part.chunk * edge_bytes(network, images)
+            }
     found += chunks
     rows, values = (np.concatenate(column) for column in zip(*found, strict=True))
     yield {
@@ -138,10 +141,17 @@ def edge_bytes(network: "NASBench201Network", images: np.ndarray) -> int:
     return 2 * 4 * len(images) * 6 * network.cells_per_stage * numbers
 
 
-def read_profile(folder: Path) -> dict:
+def shares_of_ops(archs: np.ndarray) -> Chosen:
+    """Return how many of all edges of cells [A 6] chose which op."""
+    from jaxnas.spaces.nasbench201 import NONE, NOR_CONV_1X1, NOR_CONV_3X3
+
+    one, nine = (float(np.mean(archs == op)) for op in (NOR_CONV_1X1, NOR_CONV_3X3))
+    return Chosen(float(np.mean(archs != NONE)), one + nine, {1: one, 9: nine})
+
+
+def read_profile(folder: Path, chosen: Chosen) -> dict:
     """Return nanoseconds of kernels and bytes moved by kind, and how many kernels ran."""
     import jax
-    from hlo_bytes import count_bytes, kind_of
 
     seconds: Counter[str] = Counter()
     num_kernels = 0
@@ -156,7 +166,7 @@ def read_profile(folder: Path) -> dict:
                     seconds[kind_of(event.name)] += event.duration_ns
                     num_kernels += 1
     texts = sorted(folder.glob("*jit_score*after_optimizations.txt"), key=lambda path: path.stat().st_size)
-    moved = count_bytes(texts[-1].read_text()) if texts else Counter()
+    moved = count_bytes(texts[-1].read_text(), chosen) if texts else Counter()
     return {"kernel_ns": dict(seconds), "kernels": num_kernels, "bytes": dict(moved)}
 
 

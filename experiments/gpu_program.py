@@ -28,10 +28,10 @@ from collections import Counter
 
 import bare  # noqa: F401  # before jaxnas
 from accelerator import Part
-from accelerator_parts import edge_bytes, make_batch, make_network, sample_cells
+from accelerator_parts import edge_bytes, make_batch, make_network, sample_cells, shares_of_ops
 from accelerator_tables import TF32
 from gpu_program_tables import to_markdown
-from hlo_bytes import Chosen, Instruction, Kernel, find_kernels
+from hlo_bytes import Instruction, Kernel, find_kernels
 
 RESULT = "result "
 CHUNK = 48
@@ -145,16 +145,6 @@ def compile_form(proxies: str, precision: str, strategy: str, *, small: bool) ->
         "jax": jax.__version__,
         "cores": os.cpu_count(),
     }
-
-
-def shares_of_ops(archs: object) -> Chosen:
-    """Return how many of all edges of cells [A 6] chose which op."""
-    import numpy as np
-
-    from jaxnas.spaces.nasbench201 import NONE, NOR_CONV_1X1, NOR_CONV_3X3
-
-    one, nine = (float(np.mean(archs == op)) for op in (NOR_CONV_1X1, NOR_CONV_3X3))
-    return Chosen(float(np.mean(archs != NONE)), one + nine, {1: one, 9: nine})
 
 
 def count_by_kind(kernels: list[Kernel]) -> dict[str, dict[str, int]]:

@@ -29,9 +29,18 @@ from collections import Counter
 
 import bare  # noqa: F401  # before jaxnas
 from accelerator import Part
-from accelerator_parts import CLASSES, SCHEDULE, SIDE, TRAINING_BATCH, edge_bytes, make_network, sample_cells
+from accelerator_parts import (
+    CLASSES,
+    SCHEDULE,
+    SIDE,
+    TRAINING_BATCH,
+    edge_bytes,
+    make_network,
+    sample_cells,
+    shares_of_ops,
+)
 from accelerator_tables import BANDWIDTH
-from gpu_program import CARD, RESULT, count_by_kind, shares_of_ops
+from gpu_program import CARD, RESULT, count_by_kind
 from gpu_program_tables import total_of
 from hlo_bytes import NAME, Kernel, find_kernels
 

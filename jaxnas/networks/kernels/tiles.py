@@ -1,7 +1,8 @@
 """What the kernels of `fused` are made of: tiles of images in the memory of a GPU, and products of them.
 
 The pixels [N H W] of one architecture are one axis [P]; a program sees T of them with all channels, and finds their
-neighbours by shifted indices.
+neighbours by shifted indices. Pallas compiles them by Triton, which JAX 0.10 and 0.11 have; 0.11 warns that a later
+version will not. What depends on it is in this module.
 """
 
 from collections.abc import Callable
