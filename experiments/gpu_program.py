@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import bare  # noqa: F401  # before jaxnas
 from accelerator import Part
@@ -79,15 +80,19 @@ TODO = [form | {"flags": ""} for form in FORMS] + [FORMS[1] | {"flags": flags} f
 
 def compile_apart(proxies: str, precision: str, strategy: str, flags: str, *, small: bool = False) -> dict:
     """Compile a form in a process of its own, and return what `compile_form` does."""
+    form = {"proxies": proxies, "precision": precision, "strategy": strategy, "small": small}
+    return compile_in_process(__file__, form, flags)
+
+
+def compile_in_process(script: str, form: dict, flags: str = "") -> dict:
+    """Compile a form in a process of its own, by a script that calls `run`."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     environment["XLA_FLAGS"] = f"--xla_gpu_autotune_level=0 {flags}"
-    form = json.dumps({"proxies": proxies, "precision": precision, "strategy": strategy, "small": small})
-    ended = subprocess.run(
-        [sys.executable, __file__, "--form", form], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    command = [sys.executable, script, "--form", json.dumps(form)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     lines = [line for line in ended.stdout.splitlines() if line.startswith(RESULT)]
     if not lines:
-        sys.exit(f"{strategy} of {proxies} {flags} has not been compiled, its process ended with {ended.returncode}")
+        sys.exit(f"{form} {flags} has not been compiled, its process ended with {ended.returncode}")
     return json.loads(lines[-1].removeprefix(RESULT))
 
 
@@ -191,22 +196,29 @@ def sweep_of(loop: Instruction | None) -> str:
     return "backward" if "transpose(" in path else "second order" if path.count("jvp(") > 1 else "forward"
 
 
-def main() -> None:
-    """Compile what has no row yet, and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--again", action="store_true", help="compile forms again that the results have")
+def run(
+    name: str,
+    description: str,
+    todo: list[dict],
+    compile_one: Callable[..., dict],
+    compile_here: Callable[..., dict],
+    to_markdown: Callable[[list[dict]], str],
+) -> None:
+    """Compile what has no row yet by `compile_one`, whose processes call `compile_here`, and write the tables."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--again", action="store_true", help="compile again what the results have")
     parser.add_argument("--form", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.form:
-        print(RESULT + json.dumps(compile_form(**json.loads(given.form))), flush=True)
+        print(RESULT + json.dumps(compile_here(**json.loads(given.form))), flush=True)
         return
     os.environ["JAX_PLATFORMS"] = "cpu"
     from rows import RESULTS, compute_rows
 
     if given.again:
-        (RESULTS / "gpu_program.json").unlink(missing_ok=True)
-    compute_rows("gpu_program", TODO, compile_apart, to_markdown)
+        (RESULTS / f"{name}.json").unlink(missing_ok=True)
+    compute_rows(name, todo, compile_one, to_markdown)
 
 
 if __name__ == "__main__":
-    main()
+    run("gpu_program", __doc__, TODO, compile_apart, compile_form, to_markdown)

@@ -18,12 +18,7 @@ Each strategy is compiled in a process of its own, and results/gpu_training.json
 a row is not compiled again unless `--again` is given.
 """
 
-import argparse
-import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -40,7 +35,7 @@ from accelerator_parts import (
     shares_of_ops,
 )
 from accelerator_tables import BANDWIDTH
-from gpu_program import CARD, RESULT, count_by_kind
+from gpu_program import CARD, compile_in_process, count_by_kind, run
 from gpu_program_tables import total_of
 from hlo_bytes import NAME, Kernel, find_kernels
 
@@ -59,16 +54,7 @@ BODY = re.compile(r"body=%?([\w.\-]+)")
 
 def compile_apart(strategy: str, candidates: int, *, small: bool = False) -> dict:
     """Compile the program of a strategy in a process of its own, and return what `compile_step` does."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    environment["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"
-    step = json.dumps({"strategy": strategy, "candidates": candidates, "small": small})
-    ended = subprocess.run(
-        [sys.executable, __file__, "--step", step], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    lines = [line for line in ended.stdout.splitlines() if line.startswith(RESULT)]
-    if not lines:
-        sys.exit(f"{strategy} has not been compiled, its process ended with {ended.returncode}")
-    return json.loads(lines[-1].removeprefix(RESULT))
+    return compile_in_process(__file__, {"strategy": strategy, "candidates": candidates, "small": small})
 
 
 def compile_step(strategy: str, candidates: int, *, small: bool) -> dict:
@@ -229,22 +215,5 @@ def to_markdown(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Compile what has no row yet, and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--again", action="store_true", help="compile strategies again that the results have")
-    parser.add_argument("--step", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.step:
-        print(RESULT + json.dumps(compile_step(**json.loads(given.step))), flush=True)
-        return
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    from rows import RESULTS, compute_rows
-
-    if given.again:
-        (RESULTS / "gpu_training.json").unlink(missing_ok=True)
-    compute_rows("gpu_training", TODO, compile_apart, to_markdown)
-
-
 if __name__ == "__main__":
-    main()
+    run("gpu_training", __doc__, TODO, compile_apart, compile_step, to_markdown)
