@@ -75,7 +75,7 @@ FLAGS = (
     "--xla_gpu_enable_triton_gemm=false",
     "--xla_gpu_force_compilation_parallelism=1",
 )
-TODO = [form | {"flags": ""} for form in FORMS] + [FORMS[1] | {"flags": flags} for flags in FLAGS]
+SETTINGS = [form | {"flags": ""} for form in FORMS] + [FORMS[1] | {"flags": flags} for flags in FLAGS]
 
 
 def compile_apart(proxies: str, precision: str, strategy: str, flags: str, *, small: bool = False) -> dict:
@@ -221,4 +221,4 @@ def run(
 
 
 if __name__ == "__main__":
-    run("gpu_program", __doc__, TODO, compile_apart, compile_form, to_markdown)
+    run("gpu_program", __doc__, SETTINGS, compile_apart, compile_form, to_markdown)

@@ -40,7 +40,7 @@ from gpu_program_tables import total_of
 from hlo_bytes import NAME, Kernel, find_kernels
 
 IMAGES, EPOCHS, TOGETHER, SMALL_BATCH = 50_000, 12, 8, 8
-TODO = [
+SETTINGS = [
     {"strategy": "loop", "candidates": 1},
     {"strategy": "vmapped", "candidates": TOGETHER},
     {"strategy": "fused", "candidates": TOGETHER},
@@ -216,4 +216,4 @@ def to_markdown(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    run("gpu_training", __doc__, TODO, compile_apart, compile_step, to_markdown)
+    run("gpu_training", __doc__, SETTINGS, compile_apart, compile_step, to_markdown)

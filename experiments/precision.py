@@ -9,8 +9,8 @@ of the classifier, forwards and backwards, to 10 bits of mantissa, and sums in f
 
 The package computes grasp from float32 products in all precisions. Two other forms show why: "grasp, all rounded" has
 rounded products everywhere, "grasp, gradient rounded" only in the gradient along which the second derivative is taken.
-Scores in float64 are no reference: its random numbers are others, so its networks have other kernels. Each precision is
-a process of its own; a stopped run resumes after the last that ended.
+The reference is float32: a session in float64 draws other random numbers, and so other networks. Each precision is a
+process of its own; a stopped run resumes after the last that ended.
 """
 
 import argparse

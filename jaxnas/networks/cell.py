@@ -277,7 +277,7 @@ def add_op(
     """
     op = op.astype(jnp.int32)
     if capacity is not None or config.fused:
-        out, moved = _apply_op_grouped(op, x, layers, config, capacity)
+        out, moved = _apply_op_of_batch(op, x, layers, config, capacity)
         return (out if total is None else total + out), moved
     branches = tuple(partial(_BRANCHES[name], config=config) for name in config.op_names)
     return add_chosen(op, branches, total, x, *layers, reverse=config.reverse)
@@ -309,7 +309,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def _apply_op_grouped(
+def _apply_op_of_batch(
     op: Int[Array, ""],
     x: Float[Array, "N H W C"],
     layers: EdgeLayers,

@@ -124,11 +124,9 @@ def make_trainer(network: SearchNetwork, form: Form, mesh: Mesh, strategy: Train
     every op and keeps one; with "fused" kernels for NVIDIA GPUs compute its own op alone (`SearchNetwork.fused`).
     """
     network = network.clone(fused=strategy == "fused")
-    precision = "tensorfloat32" if strategy == "fused" else None  # None is that of GPUs elsewhere
 
     def train(candidate: Candidate, stretch: Stretch) -> TrainState:
-        with jax.default_matmul_precision(precision):
-            return _train(network, form, candidate, stretch)
+        return _train(network, form, candidate, stretch)
 
     split, whole = (NamedSharding(mesh, partition_spec(*axes)) for axes in (("candidates",), ()))
     program = map_on_devices(train, mesh, vmapped=strategy != "loop")

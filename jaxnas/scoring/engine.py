@@ -205,7 +205,11 @@ def _pad(
 
 
 def strategy_of(network: SearchNetwork, config: ScoringConfig) -> RunStrategy:
-    """Return the strategy of a configuration, where "auto" stands for the one that suits device and network."""
+    """Return the strategy of a configuration, where "auto" stands for the one that suits device and network.
+
+    Raises:
+      InputError: see `check_strategy`.
+    """
     check_strategy(network, config)
     if config.strategy != "auto":
         return config.strategy

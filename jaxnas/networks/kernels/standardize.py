@@ -7,6 +7,9 @@ The derivative of y = (x - mean) f, f = 1 / sqrt(variance + epsilon), along v is
 which equals its transpose. It is a primitive, so that reverse mode computes the two means in one pass over memory as
 forward mode does, and so that a batch under `vmap` reads the images of those architectures alone that were chosen
 (`jaxnas.networks.kernels.fused.sum_images`). For the others m is 0, and the caller passes 0 as mean and 1 as f.
+
+`jaxnas.networks.batch_norm` has the form for one architecture after another: its variance takes a second pass, which
+costs little on a CPU, and rounds less.
 """
 
 from collections.abc import Sequence

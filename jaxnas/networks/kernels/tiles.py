@@ -132,9 +132,12 @@ def load_matrix(ref: Ref, arch: Array | int, tap: Array | int, frame: Frame) -> 
 
 
 def multiply(a: Array, b: Array, precision: str | None, **options: bool) -> Array:
-    """Return the product, of operands of that precision if they are float32, with sums in the type of the operands."""
+    """Return the product, of operands of that precision if they are float32, with sums in the type of the operands.
+
+    None is tensorfloat32, as it is in the products of XLA on such GPUs.
+    """
     presets = {"bfloat16": lax.DotAlgorithmPreset.BF16_BF16_F32, "tensorfloat32": lax.DotAlgorithmPreset.TF32_TF32_F32}
-    preset = presets.get(precision or "", lax.DotAlgorithmPreset.F32_F32_F32)
+    preset = presets.get(precision or "tensorfloat32", lax.DotAlgorithmPreset.F32_F32_F32)
     is_plain = IS_INTERPRETED or a.dtype == jnp.float64
     if precision == "bfloat16" and a.dtype == jnp.float32:
         a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
